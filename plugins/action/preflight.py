@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look at a host, choose its release, and say everything that is wrong at once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.preflight``: see the module's documentation."""
+
+    _requires_connection = True
+    SPEC = {
+        "store": {"type": "path", "required": True},
+        "languages": {"type": "list", "elements": "str", "required": True},
+        "voices": {"type": "list", "elements": "str", "default": []},
+        "root": {"type": "path", "default": "/opt/voicefleet"},
+        "home": {"type": "path", "default": "/var/lib/voicefleet"},
+        "port": {"type": "int", "default": 9997},
+        "accept_synthetic": {"type": "bool", "default": False},
+        "minimum_memory_mb": {"type": "int", "default": 3500},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        host = str(task_vars.get("inventory_hostname", "host"))
+        store = Path(arguments["store"]).absolute()
+        try:
+            manifest, digest = read_manifest(store)
+        except ManifestError as error:
+            raise AnsibleActionFail(str(error)) from error
+        wanted = preflight.Wanted(
+            languages=arguments["languages"],
+            voices=arguments["voices"],
+            root=arguments["root"],
+            home=arguments["home"],
+            port=arguments["port"],
+            accept_synthetic=arguments["accept_synthetic"],
+            minimum_memory=arguments["minimum_memory_mb"] * 1_000_000,
+        )
+        rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
+        state = self.module(
+            "voicefleet.kokoro.host_state",
+            {"root": arguments["root"], "home": arguments["home"], "artifacts": rows},
+            task_vars,
+        )
+        facts = state["state"]
+        verdict = preflight.judge(manifest, digest, str(store), facts, state["missing"], wanted, time.time())
+        findings = [vars(finding) for finding in verdict.findings]
+        if verdict.failures:
+            lines = "\n".join(f"  {finding}" for finding in verdict.findings)
+            raise AnsibleActionFail(
+                f"{host} can't be deployed, nothing was changed. {summary(facts)}.\n{lines}",
+                result={"findings": findings},
+            )
+        for finding in verdict.findings:
+            display.warning(f"{host}: {finding}")
+        plan = verdict.plan
+        todo = (
+            f"{len(plan['missing'])} files, {plan['bytes'] / 1e6:.0f} MB to bring"
+            if plan["missing"]
+            else "nothing to bring"
+        )
+        ready = "is complete" if plan["release"]["complete"] else "is to be made"
+        return {
+            "changed": False,
+            "msg": f"{summary(facts)}; profile {plan['profile']}, release {plan['release']['id']} {ready}, {todo}",
+            "findings": findings,
+            "ansible_facts": {"voicefleet_plan": plan},
+        }

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the store on the connected machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import download, locks, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, cache_folder, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import parse_profile
+
+ADVICE = (
+    "Nothing was lost: run it again and it goes on where it stopped. Behind a proxy set https_proxy and SSL_CERT_FILE; "
+    "for a mirror or a folder of files set artifact_store_kokoro_source or artifact_store_spacy_source."
+)
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.store_fetch``: see the module's documentation."""
+
+    SPEC = {
+        "path": {"type": "path", "required": True},
+        "locks": {"type": "path", "required": True},
+        "profiles": {"type": "list", "elements": "str", "required": True},
+        "languages": {"type": "list", "elements": "str", "required": True},
+        "voices": {"type": "list", "elements": "str", "default": []},
+        "contents": {"type": "str", "choices": ["all", "python"], "default": "all"},
+        "spacy_source": {"type": "str", "required": True},
+        "kokoro_source": {"type": "str", "required": True},
+        "cache": {"type": "path"},
+        "uv": {"type": "path"},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        path = Path(arguments["path"]).absolute()
+        for name in ("spacy_source", "kokoro_source"):
+            if download.without_credentials(arguments[name]) != arguments[name].rstrip("?#") and "@" in arguments[name]:
+                raise AnsibleActionFail(
+                    f"{name} holds a user name or a password. An address ends up in the manifest: "
+                    "put credentials into ~/.netrc or the proxy variables instead"
+                )
+        try:
+            request = store.Request(
+                profiles=[parse_profile(name) for name in arguments["profiles"]],
+                languages=arguments["languages"],
+                voices=arguments["voices"],
+                lock_folder=Path(arguments["locks"]),
+                spacy_source=arguments["spacy_source"],
+                kokoro_source=arguments["kokoro_source"],
+                contents=arguments["contents"],
+                find_links=download.find_links(os.environ.items()),
+                uv=arguments["uv"],
+            )
+            built = store.build(
+                path,
+                request,
+                Path(arguments["cache"]) if arguments["cache"] else cache_folder() / "downloads",
+                lambda line: display.display(f"  {path.name}: {line}"),
+                check=self.check_mode,
+            )
+        except download.DownloadError as error:
+            raise AnsibleActionFail(f"The store {path} is not complete. Not to be had:\n{error}\n{ADVICE}") from error
+        except (store.StoreError, locks.LockError, ValueError) as error:
+            raise AnsibleActionFail(f"The store {path} was not built: {error}") from error
+        except OSError as error:
+            raise AnsibleActionFail(
+                f"The store {path} was not built: {error.strerror}: {error.filename}. {ADVICE}"
+            ) from error
+        size = sum(artifact.size for artifact in built.manifest.artifacts)
+        summary = f"{len(built.added)} files added, {len(built.removed)} removed"
+        if not self.check_mode:
+            summary = f"{len(built.manifest.artifacts)} files, {size / 1e6:.0f} MB; {summary}"
+        return {
+            "changed": built.changed,
+            "msg": summary,
+            "added": built.added,
+            "removed": built.removed,
+            "synthetic": built.manifest.synthetic,
+            "diff": {
+                "before": "".join(f"{item}\n" for item in built.removed),
+                "after": "".join(f"{item}\n" for item in built.added),
+            },
+        }

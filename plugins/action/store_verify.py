@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check a store against its manifest, before any host is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, memo_path
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.store_verify``: see the module's documentation."""
+
+    SPEC = {"path": {"type": "path", "required": True}}
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        path = Path(arguments["path"]).absolute()
+        memo = Memo(memo_path())
+        try:
+            manifest, digest = read_manifest(path)
+            findings = store.verify(path, memo)
+        except ManifestError as error:
+            raise AnsibleActionFail(str(error)) from error
+        memo.save()
+        if findings:
+            lines = "\n".join(f"  {finding}" for finding in findings)
+            if any(finding.path.startswith("spacy/") for finding in findings):
+                lines += f"\n{catalogue.SPACY_REASON}"
+            raise AnsibleActionFail(
+                f"The store {path} is damaged, so no host was touched. {len(findings)} finding(s):\n{lines}\n"
+                "Run playbooks/fetch.yml again on the connected machine (it brings only what is wrong), "
+                "or copy the store once more.",
+                result={"findings": [{"kind": f.kind, "path": f.path, "detail": f.detail} for f in findings]},
+            )
+        size = sum(artifact.size for artifact in manifest.artifacts)
+        return {
+            "changed": False,
+            "msg": f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all as the manifest says",
+            "manifest_sha256": digest,
+            "synthetic": manifest.synthetic,
+            "profiles": list(manifest.profiles),
+            "findings": [],
+        }

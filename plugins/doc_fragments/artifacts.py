@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation that modules share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The option O(artifacts), as the manifest and the plan list them."""
+
+    DOCUMENTATION = r"""
+options:
+  artifacts:
+    description: Artifacts as the manifest lists them. The module takes those of the kinds that it works on.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: The path in the store.
+        type: str
+        required: true
+      sha256:
+        description: The digest in hex.
+        type: str
+        required: true
+      size:
+        description: The size in bytes.
+        type: int
+        required: true
+      kind:
+        description: What it is, for instance V(wheel) or V(kokoro-voice).
+        type: str
+        required: true
+      name:
+        description: The name of the package, model or voice.
+        type: str
+        required: true
+      version:
+        description: Its version.
+        type: str
+        required: true
+      synthetic:
+        description: Whether it is a stand-in made for tests.
+        type: bool
+        default: false
+"""

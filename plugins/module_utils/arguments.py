@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Argument specs that several modules share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def artifact_list() -> dict[str, Any]:
+    """A list of artifacts, each as a row of the manifest."""
+    required = {"path": "str", "sha256": "str", "size": "int", "kind": "str", "name": "str", "version": "str"}
+    options: dict[str, Any] = {name: {"type": kind, "required": True} for name, kind in required.items()}
+    options["synthetic"] = {"type": "bool", "default": False}
+    return {"type": "list", "elements": "dict", "required": True, "options": options}
+
+
+def of_kind(artifacts: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
+    """The artifacts of some kinds."""
+    return [artifact for artifact in artifacts if artifact["kind"] in kinds]

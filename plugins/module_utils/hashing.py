@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Streamed SHA-256 of many files, with stamps that make the second look cheap.
+
+A stamp is ``[inode, mtime in ns, size in bytes]`` of a file whose digest was computed once. While the stamp still
+fits, the file is taken as unchanged: whoever can alter a root-owned file and put its time back is root already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+CHUNK = 1 << 20
+
+
+def sha256_file(path: str) -> str:
+    """Hex digest of a file's bytes. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as handle:
+        while True:
+            block = handle.read(CHUNK)
+            if not block:
+                return digest.hexdigest()
+            digest.update(block)
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def stamp_of(status: os.stat_result) -> list[int]:
+    """The three numbers by which a file is recognised as unchanged."""
+    return [status.st_ino, status.st_mtime_ns, status.st_size]
+
+
+class Memo:
+    """Digests that were computed before, by absolute path and stamp.
+
+    ``path`` is a JSON file ``{file: {"stamp": [int, int, int], "sha256": str}}``; an unreadable one counts as empty,
+    since it only saves time.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.changed = False
+        if path is not None:
+            try:
+                with open(path, encoding="utf-8") as handle:
+                    loaded = json.load(handle)
+                if isinstance(loaded, dict):
+                    self.entries = {k: v for k, v in loaded.items() if isinstance(v, dict)}
+            except (OSError, ValueError):
+                pass
+
+    def get(self, file: str, status: os.stat_result) -> str | None:
+        entry = self.entries.get(file)
+        if entry is not None and entry.get("stamp") == stamp_of(status):
+            digest = entry.get("sha256")
+            return digest if isinstance(digest, str) else None
+        return None
+
+    def put(self, file: str, status: os.stat_result, digest: str) -> None:
+        self.entries[file] = {"stamp": stamp_of(status), "sha256": digest}
+        self.changed = True
+
+    def forget(self, file: str) -> None:
+        if self.entries.pop(file, None) is not None:
+            self.changed = True
+
+    def save(self) -> None:
+        """Write what was learned. Losing it costs time only, so a read-only place is no error."""
+        if self.path is None or not self.changed:
+            return
+        try:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            write_atomic(self.path, json.dumps(self.entries, sort_keys=True).encode(), 0o600)
+            self.changed = False
+        except OSError:
+            pass
+
+
+def digest_files(
+    files: Iterable[str], memo: Memo | None = None, workers: int | None = None
+) -> dict[str, str | OSError]:
+    """Digests of files, hashed on all cores: path -> hex digest, or the OSError that kept it from being read."""
+    found: dict[str, str | OSError] = {}
+    todo: list[tuple[str, os.stat_result]] = []
+    for file in files:
+        try:
+            status = os.stat(file)
+        except OSError as error:
+            found[file] = error
+            continue
+        known = memo.get(file, status) if memo is not None else None
+        if known is not None:
+            found[file] = known
+        else:
+            todo.append((file, status))
+    if not todo:
+        return found
+    # Largest first, so that one big file does not end alone on a single core.
+    todo.sort(key=lambda item: -item[1].st_size)
+
+    def work(item: tuple[str, os.stat_result]) -> tuple[str, os.stat_result, str | OSError]:
+        try:
+            return item[0], item[1], sha256_file(item[0])
+        except OSError as error:
+            return item[0], item[1], error
+
+    with ThreadPoolExecutor(max_workers=workers or os.cpu_count() or 1) as pool:
+        for file, status, digest in pool.map(work, todo):
+            found[file] = digest
+            if memo is not None and isinstance(digest, str):
+                memo.put(file, status, digest)
+    return found
+
+
+def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
+    """Write a file so that a reader sees the old or the new contents, never a part. Raises OSError."""
+    directory = os.path.dirname(path) or "."
+    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+            os.fchmod(handle.fileno(), mode)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def canonical_json(data: Mapping[str, Any] | list[Any]) -> bytes:
+    """One byte sequence for one value: sorted keys, two spaces, a final newline."""
+    return (json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode("utf-8")

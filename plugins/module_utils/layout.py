@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names and places on a host, in one place."""
+
+from __future__ import annotations
+
+import os
+
+UNIT = "voicefleet-xinference.service"
+RELEASE_FILE = "release.json"
+RECEIPTS = "/var/lib/voicefleet-evidence/receipts.jsonl"
+
+
+class Paths:
+    """The folders under the collection's root (default ``/opt/voicefleet``)."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        self.artifacts = os.path.join(self.root, "artifacts")
+        self.incoming = os.path.join(self.artifacts, ".incoming")
+        self.stamps = os.path.join(self.artifacts, ".stamps.json")
+        self.releases = os.path.join(self.root, "releases")
+        self.current = os.path.join(self.root, "current")
+        self.tools = os.path.join(self.root, "tools")
+
+    def artifact(self, sha256: str, path: str) -> str:
+        """Where an artifact of the store lies on the host: by digest, under its own file name."""
+        return os.path.join(self.artifacts, sha256, os.path.basename(path))
+
+    def release(self, release_id: str) -> str:
+        return os.path.join(self.releases, release_id)
+
+    def as_dict(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in ("root", "artifacts", "releases", "current", "tools")}

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases on a host: built in their place, sealed by ``release.json``, switched by one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from .hashing import canonical_json, write_atomic
+from .layout import RELEASE_FILE, Paths
+
+
+class ReleaseError(Exception):
+    """A release that can't be used, with the reason in words."""
+
+
+def read(path: str) -> dict[str, Any] | None:
+    """The contents of a release's ``release.json``, None where it is unfinished."""
+    try:
+        with open(os.path.join(path, RELEASE_FILE), encoding="utf-8") as handle:
+            data = json.load(handle)
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) and data.get("id") == os.path.basename(path) else None
+
+
+def gaps(path: str, model: str, voices: list[str], spacy_models: list[str], python: str) -> list[str]:
+    """What a release lacks before it may be sealed."""
+    site = os.path.join(path, "env", "lib", f"python{python}", "site-packages")
+    wanted = [os.path.join(path, "env", "bin", "xinference-local"), os.path.join(model, "config.json")]
+    wanted += [os.path.join(model, "voices", f"{voice}.pt") for voice in voices]
+    wanted += [os.path.join(site, name) for name in spacy_models]
+    absent = [file for file in wanted if not os.path.exists(file)]
+    if not any(name.endswith(".pth") for name in (os.listdir(model) if os.path.isdir(model) else [])):
+        absent.append(os.path.join(model, "*.pth"))
+    return absent
+
+
+def seal(path: str, contents: Mapping[str, Any]) -> None:
+    """Write ``release.json``, the last file of a release. Raises OSError."""
+    write_atomic(os.path.join(path, RELEASE_FILE), canonical_json(dict(contents)), 0o444)
+
+
+def current(paths: Paths) -> str | None:
+    """The id of the release that ``current`` points to."""
+    try:
+        return os.path.basename(os.readlink(paths.current))
+    except OSError:
+        return None
+
+
+def switch(paths: Paths, release_id: str) -> bool:
+    """Point ``current`` to a finished release in one rename; False where it does already.
+
+    Raises ReleaseError, OSError.
+    """
+    target = paths.release(release_id)
+    if read(target) is None:
+        raise ReleaseError(f"{target} is not a finished release: it has no {RELEASE_FILE} of its own")
+    wanted = os.path.join("releases", release_id)
+    try:
+        if os.readlink(paths.current) == wanted:
+            return False
+    except OSError:
+        pass
+    temporary = paths.current + ".new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(wanted, temporary)
+    os.rename(temporary, paths.current)
+    return True
+
+
+def link_or_copy(source: str, target: str) -> bool:
+    """Put an artifact into a release, as a hard link where the file system allows; False where it is there already."""
+    try:
+        there, here = os.stat(target), os.stat(source)
+        if there.st_ino == here.st_ino and there.st_dev == here.st_dev:
+            return False
+    except FileNotFoundError:
+        pass
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    temporary = f"{target}.new"
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+        os.chmod(temporary, 0o444)
+    os.rename(temporary, target)
+    return True
+
+
+def append_receipt(file: str, receipt: Mapping[str, Any]) -> None:
+    """Add one line to the host's ledger, which only root can read. Raises OSError."""
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as handle:
+        handle.write(json.dumps(dict(receipt), sort_keys=True).encode() + b"\n")
+        handle.flush()
+        os.fsync(handle.fileno())

@@ -1,0 +1,91 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Put Kokoro's files into a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kokoro_files
+short_description: Put Kokoro's configuration, weights and voices into a release
+description:
+  - Lays the files out as Xinference looks for them, so that a voice is found by its name and no hub is asked.
+  - Files are hard links to the host's artifacts where the file system allows.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  model:
+    description: The model's folder in the release.
+    type: path
+    required: true
+  root:
+    description: The folder that holds C(artifacts/).
+    type: path
+    default: /opt/voicefleet
+extends_documentation_fragment:
+  - voicefleet.kokoro.artifacts
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be put there.
+  diff_mode:
+    support: full
+    description: Lists the files.
+"""
+
+EXAMPLES = r"""
+- name: Put Kokoro into the release
+  voicefleet.kokoro.kokoro_files:
+    model: "{{ voicefleet_plan.model.path }}"
+    artifacts: "{{ voicefleet_plan.artifacts }}"
+"""
+
+RETURN = r"""
+files:
+  description: Files that were put there, relative to the model's folder.
+  returned: always
+  type: list
+  elements: str
+  sample: [config.json, kokoro-v1_0.pth, voices/af_heart.pt]
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "model": {"type": "path", "required": True},
+            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "artifacts": artifact_list(),
+        },
+        supports_check_mode=True,
+    )
+    model, paths = module.params["model"], Paths(module.params["root"])
+    rows = of_kind(module.params["artifacts"], "kokoro-config", "kokoro-weights", "kokoro-voice")
+    # kokoro/<model name>/<file>: what stands after the model's name is its place in the model's folder.
+    wanted = {row["path"].split("/", 2)[2]: paths.artifact(row["sha256"], row["path"]) for row in rows}
+    if module.check_mode:
+        absent = sorted(file for file in wanted if not os.path.exists(os.path.join(model, file)))
+        diff = {"before": "", "after": "".join(f"{file}\n" for file in absent)}
+        module.exit_json(changed=bool(absent), files=absent, diff=diff)
+    try:
+        placed = [
+            file for file, source in sorted(wanted.items()) if release.link_or_copy(source, os.path.join(model, file))
+        ]
+    except OSError as error:
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+    diff = {"before": "", "after": "".join(f"{file}\n" for file in placed)}
+    module.exit_json(changed=bool(placed), files=placed, msg=f"{len(placed)} files", diff=diff)
+
+
+if __name__ == "__main__":
+    main()

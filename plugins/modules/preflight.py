@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of this name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Look at a host, choose its release, and say everything that is wrong at once
+description:
+  - Reads the manifest on the controller and the host's state in one module call, and sets the fact C(voicefleet_plan),
+    which the later roles read.
+  - Fails with all findings, before anything was changed.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  store:
+    description: The store on the controller.
+    type: path
+    required: true
+  languages:
+    description: Kokoro's letters of the languages.
+    type: list
+    elements: str
+    required: true
+  voices:
+    description: The voices. Empty means all of the languages that the store holds.
+    type: list
+    elements: str
+    default: []
+  root:
+    description: The folder on the host that holds artifacts and releases.
+    type: path
+    default: /opt/voicefleet
+  home:
+    description: The service's home.
+    type: path
+    default: /var/lib/voicefleet
+  port:
+    description: The port that must be free or ours.
+    type: int
+    default: 9997
+  accept_synthetic:
+    description: Whether stand-ins made for tests may be deployed.
+    type: bool
+    default: false
+  minimum_memory_mb:
+    description: The least memory of a host, in MB.
+    type: int
+    default: 3500
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is ever changed.
+  diff_mode:
+    support: none
+    description: Nothing is ever changed.
+"""
+
+EXAMPLES = r"""
+- name: Check the host
+  voicefleet.kokoro.preflight:
+    store: /srv/store
+    languages: [a]
+"""
+
+RETURN = r"""
+findings:
+  description: What was found, each with level V(FAIL) or V(WARN), code, cause and remedy.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+ansible_facts:
+  description: The fact C(voicefleet_plan).
+  returned: success
+  type: dict
+  sample: {voicefleet_plan: {profile: cpu-py311-x86_64}}
+"""

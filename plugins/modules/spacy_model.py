@@ -1,0 +1,144 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Install spaCy model tarballs into a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: spacy_model
+short_description: Install spaCy model tarballs into a release
+description:
+  - Turns each tarball, which is an sdist, into a wheel without running its C(setup.py), and installs that with uv.
+  - No network, no compiler, no setuptools. spaCy, uv and pip see the model as an installed package.
+  - The model's C(spacy_version) is checked against the locked spaCy first.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  release:
+    description: The release's folder.
+    type: path
+    required: true
+  root:
+    description: The folder that holds C(artifacts/) and C(tools/).
+    type: path
+    default: /opt/voicefleet
+  python_version:
+    description: The feature version of the release's Python.
+    type: str
+    required: true
+  spacy_version:
+    description: The version of spaCy in the release.
+    type: str
+    required: true
+  uv_version:
+    description: The version of uv in C(tools/).
+    type: str
+    required: true
+extends_documentation_fragment:
+  - voicefleet.kokoro.artifacts
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be installed.
+  diff_mode:
+    support: full
+    description: Shows the models before and after.
+"""
+
+EXAMPLES = r"""
+- name: Install the spaCy models
+  voicefleet.kokoro.spacy_model:
+    release: "{{ voicefleet_plan.release.path }}"
+    python_version: "3.11"
+    spacy_version: 3.8.14
+    uv_version: 0.13.9
+    artifacts: "{{ voicefleet_plan.artifacts }}"
+"""
+
+RETURN = r"""
+installed:
+  description: Models that were installed, with their versions.
+  returned: always
+  type: list
+  elements: str
+  sample: [en_core_web_sm 3.8.0]
+"""
+
+import os
+import shutil
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import python_env, spacy_sdist
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
+
+
+def is_installed(site: str, name: str, version: str) -> bool:
+    """Whether a model's package and its RECORD, which installers write last, are in a site-packages folder."""
+    return os.path.isfile(os.path.join(site, f"{name}-{version}.dist-info", "RECORD")) and os.path.isdir(
+        os.path.join(site, name, f"{name}-{version}")
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "release": {"type": "path", "required": True},
+            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "python_version": {"type": "str", "required": True},
+            "spacy_version": {"type": "str", "required": True},
+            "uv_version": {"type": "str", "required": True},
+            "artifacts": artifact_list(),
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    paths = Paths(params["root"])
+    env = os.path.join(params["release"], "env")
+    site = os.path.join(env, "lib", f"python{params['python_version']}", "site-packages")
+    todo = [
+        row
+        for row in of_kind(params["artifacts"], "spacy-model")
+        if not is_installed(site, row["name"], row["version"])
+    ]
+    names = [f"{row['name']} {row['version']}" for row in todo]
+    diff = {"before": "", "after": "".join(f"{name}\n" for name in names)}
+    if not todo or module.check_mode:
+        module.exit_json(changed=bool(todo), installed=names, diff=diff)
+    scratch = tempfile.mkdtemp(prefix=".spacy-", dir=params["release"])
+    try:
+        wheels = []
+        for row in todo:
+            tarball = paths.artifact(row["sha256"], row["path"])
+            model = spacy_sdist.read_model(tarball)
+            if (model.name, model.version) != (row["name"], row["version"]):
+                raise spacy_sdist.SpacyModelError(
+                    f"{row['path']} holds {model.name} {model.version}, not what its name says"
+                )
+            if not spacy_sdist.suits(model.spacy_version, params["spacy_version"]):
+                raise spacy_sdist.SpacyModelError(
+                    f"{row['path']} needs spaCy {model.spacy_version}, the release has {params['spacy_version']}: "
+                    "fetch the model's release for that spaCy"
+                )
+            wheel = os.path.join(scratch, model.wheel_name)
+            spacy_sdist.write_wheel(tarball, wheel)
+            wheels.append(wheel)
+        uv = os.path.join(paths.tools, f"uv-{params['uv_version']}", "uv")
+        command = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--compile-bytecode", "--link-mode", "copy"]
+        python_env.run_uv(uv, [*command, "--python", os.path.join(env, "bin", "python"), *wheels], scratch)
+    except (spacy_sdist.SpacyModelError, python_env.EnvError) as error:
+        module.fail_json(msg=f"{error}. The release that serves was not touched.")
+    except OSError as error:
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    module.exit_json(changed=True, installed=names, msg=", ".join(names), diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of this name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: store_fetch
+short_description: Build the store on the connected machine
+description:
+  - Downloads what the locks and the catalogue pin, checks every digest, builds wheels of packages published as source
+    alone, and writes the manifest last.
+  - Can be cut at any moment and run again. Files are kept by digest in a cache that many stores share.
+  - Never falls back to another source than the configured one.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  path:
+    description: The store's directory.
+    type: path
+    required: true
+  locks:
+    description: Folder of the C(pylock.*.toml) files.
+    type: path
+    required: true
+  profiles:
+    description: For which hosts, as accelerator, Python and architecture.
+    type: list
+    elements: str
+    required: true
+  languages:
+    description: Kokoro's letters of the languages.
+    type: list
+    elements: str
+    required: true
+  voices:
+    description: The voices. Empty means all of the languages.
+    type: list
+    elements: str
+    default: []
+  contents:
+    description: V(python) leaves the models out.
+    type: str
+    choices: [all, python]
+    default: all
+  spacy_source:
+    description: Address of spaCy's releases, a mirror, or C(file://) and a folder of tarballs.
+    type: str
+    required: true
+  kokoro_source:
+    description: Address of a model hub, or C(file://) and a folder with the model's files.
+    type: str
+    required: true
+  cache:
+    description: Where downloads are kept. Empty means C(voicefleet/downloads) in the user's cache.
+    type: path
+  uv:
+    description: The uv that builds wheels. Empty means the one on PATH, else the store's own.
+    type: path
+attributes:
+  check_mode:
+    support: partial
+    description: Names the files that would be added. Wheels that have yet to be built are not among them.
+  diff_mode:
+    support: full
+    description: Lists files added and removed.
+"""
+
+EXAMPLES = r"""
+- name: Build a store for American and British English
+  voicefleet.kokoro.store_fetch:
+    path: /srv/store
+    locks: /srv/locks
+    profiles: [cpu-py311-x86_64]
+    languages: [a, b]
+    spacy_source: https://github.com/explosion/spacy-models/releases/download
+    kokoro_source: https://huggingface.co
+"""
+
+RETURN = r"""
+added:
+  description: Paths that were added to the store.
+  returned: success
+  type: list
+  elements: str
+  sample: [spacy/en_core_web_sm-3.8.0.tar.gz]
+removed:
+  description: Paths that an earlier fetch had put there and this one does not want.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+synthetic:
+  description: Paths of stand-ins made for tests.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""

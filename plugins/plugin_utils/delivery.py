@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cut files into messages for a connection that can carry standard input, and nothing more.
+
+A message is a row of frames: a line ``<sha256> <offset> <length>`` and then that many bytes. The receiver on the host
+writes each frame into ``<sha256>.part`` at its offset, so a delivery that was cut goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# Runs on the host with whatever Python Ansible found there.
+RECEIVER = """
+import os, sys
+stream, folder = sys.stdin.buffer, sys.argv[1]
+while True:
+    head = stream.readline()
+    if not head:
+        break
+    digest, offset, left = head.split()
+    offset, left = int(offset), int(left)
+    path = os.path.join(folder.encode(), digest + b".part")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (0 if offset else os.O_TRUNC), 0o600)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    while left:
+        block = stream.read(min(left, 1 << 20))
+        if not block:
+            sys.exit("the delivery was cut")
+        view = memoryview(block)
+        while view:
+            view = view[os.write(descriptor, view):]
+        left -= len(block)
+    os.close(descriptor)
+""".strip()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a file: ``length`` bytes from ``offset``."""
+
+    sha256: str
+    path: Path
+    offset: int
+    length: int
+
+
+def pieces(files: Iterable[tuple[str, Path, int]], offsets: Mapping[str, int], limit: int) -> Iterator[list[Piece]]:
+    """Messages of at most ``limit`` bytes, for files ``(sha256, path, size)`` of which ``offsets`` bytes are there."""
+    message: list[Piece] = []
+    room = limit
+    for sha256, path, size in files:
+        at = offsets.get(sha256, 0)
+        # A file of no bytes, too, must come to exist on the other side.
+        while at < size or (size == 0 and at == 0):
+            length = min(size - at, room)
+            message.append(Piece(sha256, path, at, length))
+            at += max(length, 1)
+            room -= length
+            if room <= 0:
+                yield message
+                message, room = [], limit
+    if message:
+        yield message
+
+
+def encode(message: Iterable[Piece]) -> bytes:
+    """The bytes of a message. Raises OSError; ValueError where a file became shorter than it was."""
+    parts = []
+    for piece in message:
+        with open(piece.path, "rb") as handle:
+            handle.seek(piece.offset)
+            data = handle.read(piece.length)
+        if len(data) != piece.length:
+            raise ValueError(f"{piece.path} became shorter while it was being sent")
+        parts += [f"{piece.sha256} {piece.offset} {piece.length}\n".encode(), data]
+    return b"".join(parts)
+
+
+def receive_command(python: str, folder: str) -> str:
+    """The command that receives a message on the host."""
+    return f"{shlex.quote(python)} -I -c {shlex.quote(RECEIVER)} {shlex.quote(folder)}"

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Locks: PEP 751 ``pylock.*.toml`` files with exactly one file for each package.
+
+uv resolves; what is kept of its answer is the one wheel that the profile's hosts will install, or the sdist where a
+package has no wheel. One file for each package makes a lock the list of what travels.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import urllib.parse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .profiles import Profile, best_tag
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class LockError(Exception):
+    """A lock that can't be used, with the reason in words."""
+
+
+@dataclass(frozen=True)
+class LockedPackage:
+    """One package of a lock and the one file of it that travels.
+
+    ``location`` is a URL in a committed lock and a path relative to the lock in a store's.
+    """
+
+    name: str
+    version: str
+    filename: str
+    location: str
+    sha256: str
+    size: int
+
+    @property
+    def is_wheel(self) -> bool:
+        return self.filename.endswith(".whl")
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The packages of one profile, sorted by name."""
+
+    requires_python: str
+    packages: tuple[LockedPackage, ...]
+
+    def version_of(self, name: str) -> str | None:
+        """The locked version of a package, None where it is not locked."""
+        return next((package.version for package in self.packages if package.name == name), None)
+
+
+def _filename(entry: dict[str, Any]) -> str:
+    location = str(entry.get("url") or entry.get("path") or "")
+    return str(entry.get("name") or urllib.parse.unquote(location.rsplit("/", 1)[-1]))
+
+
+def _locked(package: dict[str, Any], entry: dict[str, Any], source: str) -> LockedPackage:
+    digest = str(entry.get("hashes", {}).get("sha256", ""))
+    location = str(entry.get("url") or entry.get("path") or "")
+    if not _DIGEST.match(digest) or not location:
+        raise LockError(f"{source}: package {package['name']} has no sha256 or no address; make the lock anew")
+    return LockedPackage(
+        str(package["name"]), str(package["version"]), _filename(entry), location, digest, int(entry.get("size", 0))
+    )
+
+
+def _wheel_tags(filename: str) -> list[str]:
+    from packaging.utils import parse_wheel_filename
+
+    return [str(tag) for tag in parse_wheel_filename(filename)[3]]
+
+
+def parse_lock(text: str, source: str, profile: Profile | None = None) -> Lock:
+    """Read a lock. With a profile, choose the best wheel of each package; without, each must have one file.
+
+    Raises LockError.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LockError(f"{source} is not valid TOML: {error}") from error
+    if data.get("lock-version") != "1.0":
+        raise LockError(f"{source}: lock-version {data.get('lock-version')!r} is not 1.0")
+    packages = []
+    for package in data.get("packages", []):
+        wheels = package.get("wheels", [])
+        if profile is not None:
+            ranked = [(best_tag(_wheel_tags(_filename(wheel)), profile), wheel) for wheel in wheels]
+            fitting = sorted(((rank, _filename(w), w) for rank, w in ranked if rank is not None), key=lambda i: i[:2])
+            wheels = [fitting[0][2]] if fitting else []
+        files = wheels or ([package["sdist"]] if "sdist" in package else [])
+        if len(files) != 1:
+            reason = "no file that suits the profile" if not files else "more than one file"
+            raise LockError(f"{source}: package {package.get('name')} {package.get('version')} has {reason}")
+        packages.append(_locked(package, files[0], source))
+    if not packages:
+        raise LockError(f"{source} locks no package")
+    packages.sort(key=lambda package: package.name)
+    return Lock(str(data.get("requires-python", "")), tuple(packages))
+
+
+def read_lock(path: Path, profile: Profile | None = None) -> Lock:
+    """Read a lock file. Raises LockError, OSError."""
+    return parse_lock(path.read_text(encoding="utf-8"), str(path), profile)
+
+
+def _quote(value: str) -> str:
+    if any(character in value for character in '"\\\n'):
+        raise LockError(f"{value!r} can't stand in a lock")
+    return f'"{value}"'
+
+
+def render_lock(lock: Lock, profile: Profile) -> str:
+    """The lock as TOML, the same bytes for the same lock."""
+    lines = [
+        f"# The Python packages of profile {profile.name}: one file each, pinned by its sha256.",
+        'lock-version = "1.0"',
+        'created-by = "voicefleet.kokoro"',
+        f"requires-python = {_quote(lock.requires_python)}",
+    ]
+    for package in lock.packages:
+        address = "url" if "://" in package.location else "path"
+        entry = (
+            f"{{ name = {_quote(package.filename)}, {address} = {_quote(package.location)}, size = {package.size}, "
+            f"hashes = {{ sha256 = {_quote(package.sha256)} }} }}"
+        )
+        key = f"wheels = [{entry}]" if package.is_wheel else f"sdist = {entry}"
+        lines += ["", "[[packages]]", f"name = {_quote(package.name)}", f"version = {_quote(package.version)}", key]
+    return "\n".join(lines) + "\n"
+
+
+def relocated(package: LockedPackage, filename: str, sha256: str, size: int) -> LockedPackage:
+    """The same package as it stands in a store: a wheel beside the locks folder."""
+    return replace(package, filename=filename, location=f"../wheels/{filename}", sha256=sha256, size=size)
+
+
+def differences(old: Lock | None, new: Lock) -> list[str]:
+    """What changed between two locks, a line a package."""
+    before = {package.name: package for package in old.packages} if old is not None else {}
+    after = {package.name: package for package in new.packages}
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        a, b = before.get(name), after.get(name)
+        if a is None and b is not None:
+            lines.append(f"+ {name} {b.version}")
+        elif b is None and a is not None:
+            lines.append(f"- {name} {a.version}")
+        elif a is not None and b is not None and (a.version, a.sha256) != (b.version, b.sha256):
+            lines.append(f"~ {name} {a.version} -> {b.version}" + (" (another file)" if a.version == b.version else ""))
+    return lines

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judge a host before a byte moves: which release it gets, and everything that stands in the way, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..module_utils.layout import Paths
+from . import catalogue
+from .manifest import Artifact, Manifest, release_id
+from .profiles import HOST_GLIBC, Profile, parse_profile
+
+# An installed wheel takes about this many times its own size: unpacked and byte-compiled.
+UNPACKED = 4.2
+# Room for logs, receipts and what the service writes at home.
+HOME_BYTES = 1_000_000_000
+# Xinference's two processes take 0.9 GB, Kokoro 1.4 GB at first and up to 3.3 GB after long texts.
+MEMORY_BYTES = 3_500_000_000
+SYSTEMD_VERSION = 245
+CLOCK_SECONDS = 300
+# espeak keeps the path of its data in 160 bytes and ends the process where it is longer.
+ESPEAK_PATH = 159
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a host lacks. ``level`` is ``FAIL`` (a deploy can't work) or ``WARN``."""
+
+    level: str
+    code: str
+    cause: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.level} {self.code}: {self.cause} {self.remedy}"
+
+
+@dataclass
+class Wanted:
+    """What the operator asked for."""
+
+    languages: Sequence[str]
+    voices: Sequence[str]
+    root: str
+    home: str
+    port: int
+    accept_synthetic: bool = False
+    minimum_memory: int = MEMORY_BYTES
+
+
+@dataclass
+class Verdict:
+    """The plan for a host, and what was found. ``plan`` is empty where no release could be chosen."""
+
+    plan: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == "FAIL"]
+
+
+def choose(manifest: Manifest, facts: Mapping[str, Any]) -> tuple[Profile, Mapping[str, str]] | None:
+    """The profile of the store and the interpreter of the host that go together, newest Python first."""
+    for profile in sorted((parse_profile(name) for name in manifest.profiles), key=lambda p: p.python, reverse=True):
+        if profile.architecture != facts["architecture"]:
+            continue
+        for python in facts["pythons"]:
+            if ".".join(python["version"].split(".")[:2]) == profile.python:
+                return profile, python
+    return None
+
+
+def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Finding]]:
+    """The voices of a deploy, and what the store lacks for it."""
+    try:
+        voices = catalogue.choose_voices(wanted.languages, wanted.voices)
+    except ValueError as error:
+        return [], [Finding("FAIL", "VOICES", f"{error}.", "The list of voices is in docs/voices.md.")]
+    findings = []
+    spacy = {artifact.name for artifact in manifest.of_kind("spacy-model")}
+    for model in catalogue.spacy_models_for(wanted.languages):
+        if model.name not in spacy:
+            findings.append(
+                Finding("FAIL", "SPACY_MODEL", f"spacy/{model.filename} is not in the store.", catalogue.SPACY_REASON)
+            )
+    if not manifest.of_kind("kokoro-config") or not manifest.of_kind("kokoro-weights"):
+        files = " and ".join(
+            f"kokoro/{catalogue.KOKORO_NAME}/{f}" for f in (catalogue.KOKORO_CONFIG[0], catalogue.KOKORO_WEIGHTS[0])
+        )
+        findings.append(
+            Finding(
+                "FAIL",
+                "KOKORO",
+                f"{files} are not both in the store.",
+                "Run playbooks/fetch.yml on the connected machine.",
+            )
+        )
+    there = {artifact.name for artifact in manifest.of_kind("kokoro-voice")}
+    absent = [voice for voice in voices if voice not in there]
+    if wanted.voices and absent:
+        findings.append(
+            Finding(
+                "FAIL",
+                "VOICE_MISSING",
+                f"the store has no {', '.join(f'voices/{v}.pt' for v in absent)}.",
+                "A voice that is not on the host is asked from the model hub at its first sentence, which fails with "
+                f"no network. Stored are: {', '.join(sorted(there)) or 'none'}. Add the voice to kokoro_voices and run "
+                "playbooks/fetch.yml again, or take it out.",
+            )
+        )
+    voices = [voice for voice in voices if voice in there]
+    if not voices and not findings:
+        findings.append(
+            Finding(
+                "FAIL",
+                "VOICE_MISSING",
+                "the store has no voice of the configured languages.",
+                "Run playbooks/fetch.yml with the same kokoro_languages.",
+            )
+        )
+    synthetic = manifest.synthetic
+    if synthetic and not wanted.accept_synthetic:
+        findings.append(
+            Finding(
+                "FAIL",
+                "SYNTHETIC",
+                f"the store holds stand-ins made for tests ({', '.join(synthetic[:3])}…): the audio "
+                "would not be speech.",
+                "Fetch the real files, or set preflight_accept_synthetic: true for a trial.",
+            )
+        )
+    return voices, findings
+
+
+def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, controller_time: float) -> list[Finding]:
+    """What the host lacks, whatever release it gets."""
+    findings: list[Finding] = []
+
+    def fail(code: str, cause: str, remedy: str) -> None:
+        findings.append(Finding("FAIL", code, cause, remedy))
+
+    if not facts["root_user"]:
+        fail("NOT_ROOT", "the connection is not root's.", "Set become: true, or connect as root.")
+    if not facts["systemd"]["running"]:
+        fail(
+            "SYSTEMD",
+            "systemd does not run this host.",
+            "The service is a systemd unit; a container needs systemd as its first process.",
+        )
+    elif facts["systemd"]["version"] and facts["systemd"]["version"] < SYSTEMD_VERSION:
+        fail(
+            "SYSTEMD",
+            f"systemd {facts['systemd']['version']} is too old.",
+            f"The unit needs {SYSTEMD_VERSION} or newer.",
+        )
+    version = tuple(facts["glibc"])
+    if not version:
+        fail(
+            "GLIBC",
+            "the C library is not glibc.",
+            "The wheels of torch and spaCy are built for glibc; musl systems can't run them.",
+        )
+    elif version < HOST_GLIBC:
+        fail(
+            "GLIBC",
+            f"glibc {version[0]}.{version[1]} is too old.",
+            f"espeak's library needs {HOST_GLIBC[0]}.{HOST_GLIBC[1]}, else words that are in no dictionary are left "
+            "out of the speech without a word. RHEL 9, Debian 11, Ubuntu 20.04 or newer have it.",
+        )
+    if facts["memory"]["total"] and facts["memory"]["total"] < wanted.minimum_memory:
+        fail(
+            "MEMORY",
+            f"it has {facts['memory']['total'] / 1e9:.1f} GB of memory and needs {wanted.minimum_memory / 1e9:.1f} GB.",
+            "Xinference takes 0.9 GB and Kokoro grows to 3 GB with long texts (preflight_minimum_memory_mb).",
+        )
+    if wanted.port in facts["listeners"] and not facts["systemd"]["service_active"]:
+        fail(
+            "PORT",
+            f"another process listens on port {wanted.port}.",
+            f"See which with `ss -ltnp 'sport = :{wanted.port}'`; stop it, or set xinference_port to a free one.",
+        )
+    for name in ("root", "tmp"):
+        system = facts["filesystems"][name]
+        if system["noexec"]:
+            fail(
+                "NOEXEC",
+                f"{system['path']} is mounted noexec.",
+                "Libraries are loaded from there. Mount it without noexec, or "
+                + ("choose another preflight_root." if name == "root" else "set TMPDIR to a folder without it."),
+            )
+    skew = abs(facts["time"] - controller_time)
+    if skew > CLOCK_SECONDS:
+        findings.append(
+            Finding(
+                "WARN",
+                "CLOCK",
+                f"the clock is {skew:.0f} s away from the controller's.",
+                "Sign-ins last 30 minutes by the clock and receipts carry the time: set up a time server.",
+            )
+        )
+    if not any(profile.architecture == facts["architecture"] for profile in map(parse_profile, manifest.profiles)):
+        fail(
+            "ARCHITECTURE",
+            f"the host is {facts['architecture']}, the store serves {', '.join(manifest.profiles) or 'none'}.",
+            "Fetch a profile of this architecture (artifact_store_profiles).",
+        )
+    elif choose(manifest, facts) is None:
+        have = ", ".join(f"{p['version']} ({p['path']})" for p in facts["pythons"]) or "none"
+        need = ", ".join(sorted({parse_profile(name).python for name in manifest.profiles}))
+        newer = (
+            all(tuple(map(int, p["version"].split(".")[:2])) >= (3, 13) for p in facts["pythons"]) and facts["pythons"]
+        )
+        fail(
+            "PYTHON",
+            f"no Python that fits: the host has {have}, the store serves {need}.",
+            ("Kokoro 0.9.4 needs Python 3.10, 3.11 or 3.12 and refuses anything newer. " if newer else "")
+            + f"Install python{need.split(', ', maxsplit=1)[0]} beside it, or fetch a profile for one that it has.",
+        )
+    return findings
+
+
+def check_disk(facts: Mapping[str, Any], wanted: Wanted, travelling: int, building: int) -> list[Finding]:
+    """Whether the bytes fit, summed for each file system that holds more than one of the places."""
+    needs = (("root", wanted.root, travelling + building), ("home", wanted.home, HOME_BYTES))
+    by_device: dict[int, list[tuple[str, int, int]]] = {}
+    for name, path, size in needs:
+        system = facts["filesystems"][name]
+        by_device.setdefault(system["device"], []).append((path, size, system["free"]))
+    findings = []
+    for rows in by_device.values():
+        need, free = sum(row[1] for row in rows), rows[0][2]
+        if need > free:
+            places = " and ".join(row[0] for row in rows)
+            findings.append(
+                Finding(
+                    "FAIL",
+                    "DISK",
+                    f"{places} need {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.",
+                    "Free some, or set preflight_root to a larger file system.",
+                )
+            )
+    return findings
+
+
+def judge(
+    manifest: Manifest,
+    manifest_sha256: str,
+    store: str,
+    facts: Mapping[str, Any],
+    missing: Sequence[str],
+    wanted: Wanted,
+    controller_time: float,
+) -> Verdict:
+    """The plan for one host and all that was found. ``facts`` and ``missing`` are what ``host_state`` returned."""
+    voices, findings = check_store(manifest, wanted)
+    findings += check_host(facts, wanted, manifest, controller_time)
+    verdict = Verdict(findings=findings)
+    chosen = choose(manifest, facts)
+    if chosen is None:
+        return verdict
+    profile, python = chosen
+    models = [model.name for model in catalogue.spacy_models_for(wanted.languages)] if voices else []
+    artifacts = manifest.for_release(profile.name, models, voices)
+    paths = Paths(wanted.root)
+    identity = release_id(artifacts, version_of(artifacts, "xinference"))
+    release = paths.release(identity)
+    complete = identity in facts["releases"]["complete"]
+    lacking = set(missing)
+    absent = [artifact for artifact in artifacts if artifact.sha256 in lacking]
+    # A finished release does not need the files it was made of.
+    travelling = 0 if complete else sum(artifact.size for artifact in absent)
+    building = 0 if complete else int(UNPACKED * sum(a.size for a in artifacts if a.kind == "wheel"))
+    verdict.findings += check_disk(facts, wanted, travelling, building)
+    data = f"{release}/env/lib/python{profile.python}/site-packages/espeakng_loader/espeak-ng-data"
+    if len(data) > ESPEAK_PATH:
+        verdict.findings.append(
+            Finding(
+                "FAIL",
+                "PATH_LENGTH",
+                f"{data} has {len(data)} characters, espeak can hold {ESPEAK_PATH}.",
+                "Choose a shorter preflight_root.",
+            )
+        )
+    verdict.plan = {
+        "store": store,
+        "manifest_sha256": manifest_sha256,
+        "profile": profile.name,
+        "release": {"id": identity, "path": release, "complete": complete},
+        "current": facts["releases"]["current"],
+        "paths": paths.as_dict(),
+        "python": {"version": profile.python, "path": python["path"]},
+        "artifacts": [row_of(artifact) for artifact in artifacts],
+        "missing": [] if complete else [artifact.sha256 for artifact in absent],
+        "bytes": travelling,
+        "model": {"name": catalogue.KOKORO_NAME, "path": f"{release}/models/{catalogue.KOKORO_NAME}"},
+        "languages": list(wanted.languages),
+        "voices": voices,
+        "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
+    }
+    return verdict
+
+
+def version_of(artifacts: Sequence[Artifact], name: str) -> str:
+    """The version of a wheel of the release, ``0`` where it has none."""
+    return next((a.version for a in artifacts if a.kind == "wheel" and a.name == name), "0")
+
+
+def row_of(artifact: Artifact) -> dict[str, Any]:
+    """A manifest row as the plan and the modules have it."""
+    keys = ("path", "sha256", "size", "kind", "name", "version", "synthetic")
+    return {key: getattr(artifact, key) for key in keys}

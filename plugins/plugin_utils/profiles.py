@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Profiles: which builds of the Python packages suit which hosts.
+
+A profile's name says it all: ``<accelerator>-py<version>-<architecture>``, for instance ``cpu-py311-x86_64``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Kokoro 0.9.4 and misaki 0.9.4 refuse Python 3.13 (their metadata says >=3.10,<3.13).
+PYTHONS = ("3.10", "3.11", "3.12")
+ACCELERATORS = ("cpu",)
+ARCHITECTURES = ("x86_64",)
+# spaCy, soundfile and torch have wheels for glibc 2.28; espeakng-loader 0.2.4 needs 2.29 in spite of its tag.
+WHEEL_GLIBC = (2, 28)
+HOST_GLIBC = (2, 29)
+
+_NAME = re.compile(r"(?P<accelerator>[a-z]+)-py(?P<major>3)(?P<minor>\d+)-(?P<architecture>\w+)\Z")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One target of a lock: an accelerator, a Python feature version and a processor architecture."""
+
+    accelerator: str
+    python: str
+    architecture: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.accelerator}-py{self.python.replace('.', '')}-{self.architecture}"
+
+    @property
+    def lock_path(self) -> str:
+        """Where the lock of this profile lies in a store."""
+        return f"locks/pylock.{self.name}.toml"
+
+    @property
+    def uv_platform(self) -> str:
+        """The name that uv gives the oldest platform of this profile."""
+        return f"{self.architecture}-manylinux_{WHEEL_GLIBC[0]}_{WHEEL_GLIBC[1]}"
+
+    def tags(self) -> list[str]:
+        """Wheel tags that hosts of this profile can install, best first."""
+        from packaging.tags import compatible_tags, cpython_tags
+
+        platforms = [f"manylinux_2_{minor}_{self.architecture}" for minor in range(WHEEL_GLIBC[1], 4, -1)]
+        position = {
+            "x86_64": {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"},
+            "aarch64": {17: "manylinux2014"},
+        }
+        for minor, legacy in position.get(self.architecture, {}).items():
+            platforms.insert(
+                platforms.index(f"manylinux_2_{minor}_{self.architecture}") + 1, f"{legacy}_{self.architecture}"
+            )
+        platforms.append(f"linux_{self.architecture}")
+        major, minor_version = (int(part) for part in self.python.split("."))
+        version = (major, minor_version)
+        interpreter = f"cp{major}{minor_version}"
+        tags = [*cpython_tags(version, platforms=platforms), *compatible_tags(version, interpreter, platforms)]
+        return [str(tag) for tag in tags]
+
+
+def parse_profile(name: str) -> Profile:
+    """Read a profile's name. Raises ValueError, naming what would have been right."""
+    match = _NAME.match(name)
+    if match is not None:
+        profile = Profile(match["accelerator"], f"{match['major']}.{match['minor']}", match["architecture"])
+        if profile.accelerator in ACCELERATORS and profile.python in PYTHONS and profile.architecture in ARCHITECTURES:
+            return profile
+    choices = ", ".join(Profile(a, p, m).name for a in ACCELERATORS for p in PYTHONS for m in ARCHITECTURES)
+    raise ValueError(f"unknown profile {name!r}; known ones are: {choices}")
+
+
+def best_tag(candidates: Iterable[str], profile: Profile) -> int | None:
+    """The rank (0 is best) of the best of a wheel's tags for a profile, or None where none fits."""
+    ranks = {tag: rank for rank, tag in enumerate(profile.tags())}
+    fitting = [ranks[tag] for tag in candidates if tag in ranks]
+    return min(fitting) if fitting else None

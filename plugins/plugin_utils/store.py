@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build and verify a store: the one directory that crosses the gap."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from email.parser import HeaderParser
+from pathlib import Path
+
+from ..module_utils.hashing import Memo, digest_files, sha256_bytes, write_atomic
+from . import catalogue, download, locks
+from .manifest import FILENAME, Artifact, Manifest, ManifestError, read_manifest
+from .profiles import Profile
+
+SYNTHETIC_MARKER = "SYNTHETIC.json"
+# The contents of a built wheel must not depend on when it was built.
+SOURCE_DATE_EPOCH = "315532800"
+
+
+class StoreError(Exception):
+    """A store that can't be built or used, with the reason in words."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong with a store: ``missing``, ``truncated``, ``corrupt``, ``unlisted`` or ``unreadable``."""
+
+    kind: str
+    path: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.path} ({self.detail})"
+
+
+@dataclass
+class Request:
+    """What a store shall hold. ``contents`` is ``all``, or ``python`` for the wheels and locks alone."""
+
+    profiles: Sequence[Profile]
+    languages: Sequence[str]
+    voices: Sequence[str]
+    lock_folder: Path
+    spacy_source: str = catalogue.SPACY_RELEASES
+    kokoro_source: str = catalogue.KOKORO_HUB
+    contents: str = "all"
+    find_links: Sequence[Path] = ()
+    uv: str | None = None
+
+
+@dataclass
+class Built:
+    """What a fetch did."""
+
+    changed: bool
+    manifest: Manifest
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+
+def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
+    """Everything that is wrong with a store: cheap checks first, then hashes on all cores.
+
+    Raises ManifestError where there is no manifest to check against.
+    """
+    manifest, _digest = read_manifest(store)
+    findings: list[Finding] = []
+    to_hash: dict[str, Artifact] = {}
+    listed = {FILENAME, f"{FILENAME}.sig"}
+    for artifact in manifest.artifacts:
+        listed.add(artifact.path)
+        path = store / artifact.path
+        if path.is_symlink() or not path.exists():
+            reason = "is a symbolic link" if path.is_symlink() else "is in the manifest, not in the store"
+            findings.append(Finding("missing", artifact.path, reason))
+            continue
+        size = path.stat().st_size
+        if size != artifact.size:
+            kind = "truncated" if size < artifact.size else "corrupt"
+            findings.append(Finding(kind, artifact.path, f"{size} bytes, the manifest says {artifact.size}"))
+            continue
+        to_hash[str(path)] = artifact
+    for file, digest in digest_files(to_hash, memo).items():
+        artifact = to_hash[file]
+        if isinstance(digest, OSError):
+            findings.append(Finding("unreadable", artifact.path, digest.strerror or str(digest)))
+        elif digest != artifact.sha256:
+            findings.append(Finding("corrupt", artifact.path, f"sha256 {digest}, the manifest says {artifact.sha256}"))
+    findings += [
+        Finding("unlisted", path, "is in the store, not in the manifest")
+        for path in _files(store)
+        if path not in listed
+    ]
+    return sorted(findings, key=lambda finding: (finding.path, finding.kind))
+
+
+def _files(store: Path) -> Iterator[str]:
+    for folder, _folders, names in os.walk(store):
+        for name in names:
+            yield (Path(folder) / name).relative_to(store).as_posix()
+
+
+class _Exclusive:
+    """One fetch at a time for a store."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+
+    def __enter__(self) -> None:
+        self.descriptor = os.open(self.store, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self.descriptor)
+            raise StoreError(
+                f"another fetch is writing to {self.store}: wait until it ends, then start again"
+            ) from error
+
+    def __exit__(self, *_details: object) -> None:
+        os.close(self.descriptor)
+
+
+def _standin_note(source: str) -> str | None:
+    """The note of a folder of stand-ins, None for anything else. Raises StoreError on a marker that can't be read."""
+    folder = download.local_path(source)
+    if folder is None or not (folder / SYNTHETIC_MARKER).exists():
+        return None
+    try:
+        marker = json.loads((folder / SYNTHETIC_MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder / SYNTHETIC_MARKER} can't be read: {error}") from error
+    return str(marker.get("note", "made-up contents")) if marker.get("synthetic") else None
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A file to fetch and what the manifest will say of it."""
+
+    wanted: download.Wanted
+    artifact: Artifact
+
+
+def _model_items(request: Request) -> list[_Item]:
+    """The spaCy and Kokoro files of the configured languages and voices."""
+    items = []
+    note = _standin_note(request.spacy_source)
+    local = download.local_path(request.spacy_source) is not None
+    base = request.spacy_source.rstrip("/")
+    for model in catalogue.spacy_models_for(request.languages):
+        source = f"{base}/{model.filename}" if local else f"{base}/{model.name}-{model.version}/{model.filename}"
+        artifact = Artifact(
+            f"spacy/{model.filename}", model.sha256, 0, "spacy-model", model.name, model.version,
+            licence=model.licence, synthetic=note is not None,
+        )  # fmt: skip
+        items.append(_Item(download.Wanted(artifact.path, (source,), None if note else model.sha256), artifact))
+    note = _standin_note(request.kokoro_source)
+    local = download.local_path(request.kokoro_source) is not None
+    base = request.kokoro_source.rstrip("/")
+    if not local:
+        base = f"{base}/{catalogue.KOKORO_REPOSITORY}/resolve/{catalogue.KOKORO_REVISION}"
+    rows = [
+        ("kokoro-config", "config", *catalogue.KOKORO_CONFIG),
+        ("kokoro-weights", "weights", *catalogue.KOKORO_WEIGHTS),
+    ]
+    rows += [
+        ("kokoro-voice", voice, f"voices/{voice}.pt", catalogue.VOICES[voice])
+        for voice in catalogue.choose_voices(request.languages, request.voices)
+    ]
+    for kind, name, file, sha256 in rows:
+        artifact = Artifact(
+            f"kokoro/{catalogue.KOKORO_NAME}/{file}", sha256, 0, kind, name, catalogue.KOKORO_REVISION[:12],
+            licence=catalogue.KOKORO_LICENCE, synthetic=note is not None,
+        )  # fmt: skip
+        items.append(_Item(download.Wanted(artifact.path, (f"{base}/{file}",), None if note else sha256), artifact))
+    return items
+
+
+def _licence_of(path: Path, filename: str) -> str:
+    """The licence that a wheel states, empty where it states none. Raises StoreError on what is no wheel."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1)
+            fields = HeaderParser().parsestr(archive.read(name).decode("utf-8", "replace"))
+    except (zipfile.BadZipFile, StopIteration) as error:
+        raise StoreError(f"{filename} is not a wheel: {error or 'it has no METADATA'}") from error
+    expression = fields.get("License-Expression")
+    if expression:
+        return str(expression)
+    classifiers = [
+        c.rsplit("::", 1)[-1].strip() for c in fields.get_all("Classifier", []) if c.startswith("License ::")
+    ]
+    if classifiers:
+        return " AND ".join(classifiers)
+    # Some packages put the whole text into this field: its first line names the licence.
+    return next(iter(str(fields.get("License") or "").strip().splitlines()), "")[:80]
+
+
+def find_uv(explicit: str | None, wheels: Iterable[Path], scratch: Path) -> str:
+    """A uv that runs on this machine: the one named, on PATH, beside this Python, or from the store's own wheel."""
+    for candidate in (explicit, shutil.which("uv"), str(Path(sys.executable).parent / "uv")):
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    for wheel in wheels:
+        if wheel.name.startswith("uv-") and platform.machine() in wheel.name:
+            with zipfile.ZipFile(wheel) as archive:
+                member = next(n for n in archive.namelist() if n.endswith(".data/scripts/uv"))
+                target = scratch / "uv"
+                target.write_bytes(archive.read(member))
+                target.chmod(0o755)
+                return str(target)
+    raise StoreError("no uv was found to build wheels with: install uv, or set artifact_store_uv to its path")
+
+
+def _build_wheel(sdist: Path, filename: str, wheels: Path, uv: str) -> tuple[str, bytes]:
+    """Build a wheel from an sdist, with the build tools of the store's own wheels alone. Raises StoreError."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / filename
+        shutil.copyfile(sdist, source)
+        with tarfile.open(source) as archive:
+            archive.extractall(scratch, filter="data")
+        folders = [entry for entry in Path(scratch).iterdir() if entry.is_dir()]
+        if len(folders) != 1:
+            raise StoreError(f"{filename} does not hold one folder: it is no sdist")
+        output = Path(scratch) / "out"
+        command = [uv, "build", "--wheel", "--quiet", "--no-config", "--no-index", "--find-links", str(wheels)]
+        command += ["--offline", "--no-cache", "--python", sys.executable, "--out-dir", str(output), str(folders[0])]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "UV_FIND_LINKS": "", "UV_NO_PROGRESS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        built = sorted(output.glob("*.whl")) if output.is_dir() else []
+        if done.returncode or len(built) != 1:
+            raise StoreError(f"{filename} could not be built into a wheel:\n{done.stderr.strip()[-2000:]}")
+        return built[0].name, built[0].read_bytes()
+
+
+def _place(source: Path, target: Path) -> None:
+    """Put a file of the cache into the store: a hard link where one disk holds both, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
+def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str], None], check: bool = False) -> Built:
+    """Bring a store to what was asked for. Can be killed at any moment and run again.
+
+    The manifest is written last and everything reaches its place by a rename, so a store that was left half-made does
+    not pass verification. Raises StoreError, DownloadError, LockError, ValueError, OSError.
+    """
+    catalogue.choose_voices(request.languages, request.voices)
+    committed = {}
+    for profile in request.profiles:
+        path = request.lock_folder / Path(profile.lock_path).name
+        if not path.is_file():
+            have = ", ".join(sorted(p.name[7:-5] for p in request.lock_folder.glob("pylock.*.toml")))
+            raise StoreError(f"there is no lock for profile {profile.name}; locked are: {have}")
+        committed[profile] = locks.read_lock(path)
+        spacy = committed[profile].version_of("spacy")
+        for model in catalogue.spacy_models_for(request.languages):
+            _check_spacy(model, spacy, profile)
+    items = _model_items(request) if request.contents == "all" else []
+    before, known = _former(store)
+    if check:
+        wanted = {item.artifact.path for item in items} | {p.lock_path for p in request.profiles}
+        wanted |= {f"wheels/{p.filename}" for lock in committed.values() for p in lock.packages if p.is_wheel}
+        added = sorted(wanted - known)
+        return Built(bool(added), Manifest(()), added)
+    store.mkdir(parents=True, exist_ok=True)
+    with _Exclusive(store), tempfile.TemporaryDirectory() as scratch:
+        cache = download.Cache(cache_folder)
+        wheels: dict[str, download.Wanted] = {}
+        for lock in committed.values():
+            for package in lock.packages:
+                near = tuple(str(folder / package.filename) for folder in request.find_links)
+                near = tuple(path for path in near if Path(path).is_file())
+                wheels[package.filename] = download.Wanted(
+                    package.filename, (*near, package.location), package.sha256, package.size
+                )
+        found = download.obtain_all([*wheels.values(), *(item.wanted for item in items)], cache, say)
+        cache.memo.save()
+        artifacts: dict[str, Artifact] = {}
+        placed: dict[str, Path] = {}
+        built: dict[str, tuple[str, str, int]] = {}
+        ready = Path(scratch) / "wheels"
+        ready.mkdir()
+        for name in wheels:
+            if name.endswith(".whl"):
+                os.symlink(found[name].path, ready / name)
+        for profile, lock in committed.items():
+            packages = []
+            for package in lock.packages:
+                item = found[package.filename]
+                filename, sha256, size, path = package.filename, item.sha256, item.size, item.path
+                if not package.is_wheel:
+                    if filename not in built:
+                        built[filename] = _wheel_of(package, item.path, ready, cache, request, Path(scratch), say)
+                    filename, sha256, size = built[package.filename]
+                    path = cache.path_of(sha256)
+                packages.append(locks.relocated(package, filename, sha256, size))
+                target = f"wheels/{filename}"
+                former = artifacts.get(target)
+                licence = former.licence if former else _licence_of(path, filename)
+                artifacts[target] = Artifact(
+                    target, sha256, size, "wheel", package.name, package.version, item.source, licence, False,
+                    tuple(sorted({*(former.profiles if former else ()), profile.name})),
+                )  # fmt: skip
+                placed[target] = path
+            text = locks.render_lock(locks.Lock(lock.requires_python, tuple(packages)), profile).encode()
+            kept = _keep_bytes(cache, text)
+            artifacts[profile.lock_path] = Artifact(
+                profile.lock_path, kept.name, len(text), "lock", profile.name,
+                str(lock.version_of("xinference") or ""), profiles=(profile.name,),
+            )  # fmt: skip
+            placed[profile.lock_path] = kept
+        for model_item in items:
+            got = found[model_item.wanted.name]
+            path_name = model_item.artifact.path
+            artifacts[path_name] = replace(model_item.artifact, sha256=got.sha256, size=got.size, source=got.source)
+            placed[path_name] = got.path
+        manifest = Manifest(tuple(artifacts.values()), tuple(sorted(p.name for p in request.profiles)))
+        added = _bring(store, artifacts, placed, before)
+        removed = _remove(store, [path for path in known if path not in artifacts])
+        data = manifest.to_bytes()
+        target_manifest = store / FILENAME
+        same = target_manifest.exists() and target_manifest.read_bytes() == data
+        if not same:
+            write_atomic(str(target_manifest), data)
+        return Built(bool(added or removed or not same), manifest, added, removed)
+
+
+def _former(store: Path) -> tuple[dict[str, str], set[str]]:
+    """Digests by path, and the paths, of the manifest that is there; empty where there is none that is whole."""
+    try:
+        manifest, _digest = read_manifest(store)
+    except ManifestError:
+        return {}, set()
+    return {a.path: a.sha256 for a in manifest.artifacts}, {a.path for a in manifest.artifacts}
+
+
+def _check_spacy(model: catalogue.SpacyModel, spacy: str | None, profile: Profile) -> None:
+    from packaging.specifiers import SpecifierSet
+
+    if spacy is None or spacy not in SpecifierSet(model.spacy):
+        raise StoreError(
+            f"{model.name} {model.version} needs spaCy {model.spacy}, profile {profile.name} locks {spacy or 'none'}"
+        )
+
+
+def _keep_bytes(cache: download.Cache, data: bytes) -> Path:
+    """Bytes made here, kept in the cache by digest (which is then the file's name)."""
+    with tempfile.NamedTemporaryFile(dir=cache.partial, delete=False) as handle:
+        handle.write(data)
+    os.chmod(handle.name, 0o644)
+    return cache.keep(Path(handle.name), sha256_bytes(data))
+
+
+def _wheel_of(
+    package: locks.LockedPackage,
+    sdist: Path,
+    ready: Path,
+    cache: download.Cache,
+    request: Request,
+    scratch: Path,
+    say: Callable[[str], None],
+) -> tuple[str, str, int]:
+    """The wheel of a package that is published as an sdist alone: built once, then taken from the cache."""
+    note = cache.folder / "built" / f"{package.sha256}.json"
+    try:
+        filename, sha256 = json.loads(note.read_text(encoding="utf-8"))
+        if cache.has(sha256):
+            return str(filename), str(sha256), cache.path_of(sha256).stat().st_size
+    except (OSError, ValueError):
+        pass
+    say(f"building a wheel of {package.filename}, which is published as source alone")
+    uv = find_uv(request.uv, ready.iterdir(), scratch)
+    filename, data = _build_wheel(sdist, package.filename, ready, uv)
+    kept = _keep_bytes(cache, data)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(str(note), json.dumps([filename, kept.name]).encode())
+    return filename, kept.name, len(data)
+
+
+def _bring(
+    store: Path, artifacts: Mapping[str, Artifact], placed: Mapping[str, Path], before: Mapping[str, str]
+) -> list[str]:
+    """Put what differs into the store; hashes of what is there are taken from the files, not from the old manifest."""
+    there = {
+        str(store / path): path for path in artifacts if (store / path).is_file() and not (store / path).is_symlink()
+    }
+    digests = {there[file]: digest for file, digest in digest_files(there).items()}
+    added = []
+    for path, artifact in sorted(artifacts.items()):
+        if digests.get(path) != artifact.sha256:
+            _place(placed[path], store / path)
+            added.append(path)
+    return added
+
+
+def _remove(store: Path, surplus: Iterable[str]) -> list[str]:
+    """Remove what the former manifest listed and the new one does not. Foreign files are left for verify to name."""
+    removed = []
+    for path in sorted(surplus):
+        file = store / path
+        if file.is_file() or file.is_symlink():
+            file.unlink()
+            removed.append(path)
+    return removed

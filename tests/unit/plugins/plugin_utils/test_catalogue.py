@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The catalogue: pinned files, and voices that are refused with the nearest name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue
+
+
+def test_every_file_is_pinned() -> None:
+    digests = [*catalogue.VOICES.values(), *(m.sha256 for m in catalogue.SPACY_MODELS.values())]
+    digests += [catalogue.KOKORO_CONFIG[1], catalogue.KOKORO_WEIGHTS[1]]
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
+    assert len(set(digests)) == len(digests)
+
+
+def test_every_language_has_voices_and_known_spacy_models() -> None:
+    for code, language in catalogue.LANGUAGES.items():
+        assert catalogue.voices_of([code])
+        assert set(language.spacy_models) <= set(catalogue.SPACY_MODELS)
+    assert {voice[0] for voice in catalogue.VOICES} == set(catalogue.LANGUAGES)
+
+
+def test_english_needs_the_spacy_model_and_spanish_does_not() -> None:
+    assert [m.filename for m in catalogue.spacy_models_for(["a", "b"])] == ["en_core_web_sm-3.8.0.tar.gz"]
+    assert catalogue.spacy_models_for(["e"]) == []
+
+
+def test_no_voice_means_all_of_the_languages() -> None:
+    voices = catalogue.choose_voices(["b"], [])
+    assert len(voices) == 8
+    assert all(voice.startswith("b") for voice in voices)
+    assert catalogue.choose_voices(["a"], ["am_michael", "af_heart", "af_heart"]) == ["af_heart", "am_michael"]
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_names() -> None:
+    with pytest.raises(ValueError, match="language 'x'") as caught:
+        catalogue.choose_voices(["a", "x"], ["af_hart", "bf_emma"])
+    message = str(caught.value)
+    assert "af_hart" in message
+    assert "did you mean af_heart" in message
+    assert "'bf_emma' speaks British English" in message
+    with pytest.raises(ValueError, match="no language"):
+        catalogue.choose_voices([], [])
+
+
+def test_the_page_of_voices_is_up_to_date() -> None:
+    """docs/voices.md names every voice of every language; ``tools/voices_page.py`` writes it."""
+    page = (Path(__file__).parents[4] / "docs" / "voices.md").read_text()
+    for code, language in catalogue.LANGUAGES.items():
+        assert f"| `{code}` | {language.title} |" in page
+    assert set(re.findall(r"\b[a-z][fm]_\w+", page)) == set(catalogue.VOICES)
+    assert catalogue.KOKORO_REVISION in page

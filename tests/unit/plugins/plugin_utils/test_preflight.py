@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Preflight: every fault of a host or a store is told at once, with what to do about it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
+
+PROFILE = "cpu-py311-x86_64"
+NOW = 1_800_000_000.0
+
+
+def artifact(path: str, kind: str, name: str, size: int = 1000, **changes: Any) -> Artifact:
+    values = {"sha256": f"{abs(hash(path)):064x}"[:64], "version": "1", **changes}
+    return Artifact(path, size=size, kind=kind, name=name, **values)
+
+
+MANIFEST = Manifest(
+    (
+        artifact("locks/pylock.cpu-py311-x86_64.toml", "lock", PROFILE, profiles=(PROFILE,)),
+        artifact("wheels/xinference.whl", "wheel", "xinference", 1_000_000, version="4.1.0", profiles=(PROFILE,)),
+        artifact("spacy/en_core_web_sm-3.8.0.tar.gz", "spacy-model", "en_core_web_sm"),
+        artifact("kokoro/Kokoro-82M/config.json", "kokoro-config", "config"),
+        artifact("kokoro/Kokoro-82M/kokoro-v1_0.pth", "kokoro-weights", "weights", 300_000_000),
+        artifact("kokoro/Kokoro-82M/voices/af_heart.pt", "kokoro-voice", "af_heart"),
+        artifact("kokoro/Kokoro-82M/voices/af_sky.pt", "kokoro-voice", "af_sky"),
+    ),
+    (PROFILE,),
+)
+FACTS: dict[str, Any] = {
+    "os": {"id": "debian", "version_id": "12", "pretty_name": "Debian 12", "id_like": ""},
+    "architecture": "x86_64",
+    "kernel": "6.1",
+    "glibc": [2, 36],
+    "root_user": True,
+    "pythons": [{"path": "/usr/bin/python3.11", "version": "3.11.2"}],
+    "filesystems": {
+        "root": {"path": "/opt/voicefleet", "free": 50_000_000_000, "device": 1, "noexec": False},
+        "home": {"path": "/var/lib/voicefleet", "free": 50_000_000_000, "device": 1, "noexec": False},
+        "tmp": {"path": "/tmp", "free": 50_000_000_000, "device": 1, "noexec": False},
+    },
+    "memory": {"total": 16_000_000_000, "available": 12_000_000_000},
+    "cpus": 8,
+    "listeners": [22],
+    "systemd": {"running": True, "version": 252, "service_active": False},
+    "releases": {"complete": [], "current": None},
+    "time": NOW,
+}
+
+
+def wanted(**changes: Any) -> preflight.Wanted:
+    values = {
+        "languages": ["a"],
+        "voices": ["af_heart"],
+        "root": "/opt/voicefleet",
+        "home": "/var/lib/voicefleet",
+        "port": 9997,
+    }
+    return preflight.Wanted(**{**values, **changes})
+
+
+def judge(manifest: Manifest = MANIFEST, ask: preflight.Wanted | None = None, **changes: Any) -> preflight.Verdict:
+    """The verdict on the healthy host with some facts changed; a dotted key reaches inside."""
+    facts = copy.deepcopy(FACTS)
+    for key, value in changes.items():
+        target = facts
+        *parents, last = key.split("__")
+        for parent in parents:
+            target = target[parent]
+        target[last] = value
+    missing = [row.sha256 for row in manifest.artifacts]
+    return preflight.judge(manifest, "d" * 64, "/srv/store", facts, missing, ask or wanted(), NOW)
+
+
+def without(*kinds: str, name: str | None = None) -> Manifest:
+    return Manifest(
+        tuple(a for a in MANIFEST.artifacts if a.kind not in kinds or (name is not None and a.name != name)), (PROFILE,)
+    )
+
+
+def test_a_healthy_host_gets_a_plan_and_no_finding() -> None:
+    verdict = judge()
+    assert verdict.findings == []
+    plan = verdict.plan
+    assert plan["profile"] == PROFILE
+    assert plan["python"] == {"version": "3.11", "path": "/usr/bin/python3.11"}
+    assert plan["release"]["id"].startswith("4.1.0-")
+    assert plan["voices"] == ["af_heart"]
+    assert [row["name"] for row in plan["artifacts"] if row["kind"] == "kokoro-voice"] == ["af_heart"]
+    assert plan["bytes"] == sum(row["size"] for row in plan["artifacts"])
+    assert len(plan["missing"]) == len(plan["artifacts"])
+
+
+def test_a_finished_release_needs_no_bytes() -> None:
+    identity = judge().plan["release"]["id"]
+    plan = judge(releases={"complete": [identity], "current": identity}).plan
+    assert plan["release"]["complete"]
+    assert (plan["missing"], plan["bytes"], plan["current"]) == ([], 0, identity)
+
+
+def test_no_voice_asked_for_means_all_that_the_store_has() -> None:
+    assert judge(ask=wanted(voices=[])).plan["voices"] == ["af_heart", "af_sky"]
+
+
+HOST_FAULTS = [
+    ("NOT_ROOT", {"root_user": False}, "become"),
+    ("SYSTEMD", {"systemd__running": False}, "first process"),
+    ("SYSTEMD", {"systemd__version": 219}, "too old"),
+    ("GLIBC", {"glibc": []}, "musl"),
+    ("GLIBC", {"glibc": [2, 28]}, "2.29"),
+    ("MEMORY", {"memory__total": 2_000_000_000}, "needs 3.5 GB"),
+    ("PORT", {"listeners": [22, 9997]}, "ss -ltnp"),
+    ("NOEXEC", {"filesystems__tmp__noexec": True}, "TMPDIR"),
+    ("NOEXEC", {"filesystems__root__noexec": True}, "preflight_root"),
+    ("ARCHITECTURE", {"architecture": "aarch64"}, "artifact_store_profiles"),
+    ("PYTHON", {"pythons": [{"path": "/usr/bin/python3.13", "version": "3.13.1"}]}, "3.10, 3.11 or 3.12"),
+    ("PYTHON", {"pythons": []}, "python3.11"),
+    ("DISK", {"filesystems__root__free": 1_000_000}, "are free"),
+]
+
+
+@pytest.mark.parametrize(("code", "changes", "words"), HOST_FAULTS, ids=[f"{c}-{w}" for c, _f, w in HOST_FAULTS])
+def test_a_fault_of_the_host_is_told(code: str, changes: dict[str, Any], words: str) -> None:
+    failures = judge(**changes).failures
+    assert [failure.code for failure in failures] == [code]
+    assert words in str(failures[0])
+    assert failures[0].remedy
+
+
+def test_all_faults_are_told_at_once() -> None:
+    verdict = judge(root_user=False, glibc=[2, 17], listeners=[9997], pythons=[], memory={"total": 1, "available": 1})
+    assert {failure.code for failure in verdict.failures} == {"NOT_ROOT", "GLIBC", "PORT", "PYTHON", "MEMORY"}
+
+
+def test_our_own_service_may_hold_the_port() -> None:
+    assert judge(listeners=[9997], systemd={"running": True, "version": 252, "service_active": True}).findings == []
+
+
+def test_a_wrong_clock_is_a_warning() -> None:
+    verdict = judge(time=NOW - 3600)
+    assert [(f.level, f.code) for f in verdict.findings] == [("WARN", "CLOCK")]
+    assert verdict.plan
+
+
+def test_disks_are_summed_where_one_holds_both() -> None:
+    free = 1_200_000_000
+    assert [f.code for f in judge(filesystems__root__free=free, filesystems__home__free=free).failures] == ["DISK"]
+    apart = judge(filesystems__root__free=free, filesystems__home__free=free, filesystems__home__device=2)
+    assert apart.failures == []
+
+
+def test_a_root_too_deep_for_espeak_is_refused() -> None:
+    verdict = judge(ask=wanted(root="/" + "x" * 90))
+    assert [f.code for f in verdict.failures] == ["PATH_LENGTH"]
+
+
+def test_the_missing_spacy_tarball_is_told_with_reason_and_remedy() -> None:
+    (failure,) = judge(without("spacy-model")).failures
+    assert failure.code == "SPACY_MODEL"
+    for words in ("spacy/en_core_web_sm-3.8.0.tar.gz", "misaki", "compatibility.json", "fetch.yml"):
+        assert words in str(failure)
+
+
+def test_spanish_needs_no_spacy_model() -> None:
+    spanish = artifact("kokoro/Kokoro-82M/voices/ef_dora.pt", "kokoro-voice", "ef_dora")
+    manifest = Manifest((*without("spacy-model").artifacts, spanish), (PROFILE,))
+    assert judge(manifest, wanted(languages=["e"], voices=[])).failures == []
+
+
+def test_a_missing_voice_is_told_with_those_that_are_there() -> None:
+    (failure,) = judge(without("kokoro-voice", name="af_heart")).failures
+    assert failure.code == "VOICE_MISSING"
+    assert "voices/af_heart.pt" in str(failure)
+    assert "af_sky" in str(failure)
+
+
+def test_a_voice_that_does_not_exist_is_told_with_the_nearest() -> None:
+    (failure,) = judge(ask=wanted(voices=["af_hart"])).failures
+    assert "did you mean af_heart" in str(failure)
+
+
+def test_missing_weights_are_told() -> None:
+    assert [f.code for f in judge(without("kokoro-weights")).failures] == ["KOKORO"]
+
+
+def test_stand_ins_are_refused_unless_accepted() -> None:
+    rows = tuple(
+        artifact(
+            a.path, a.kind, a.name, a.size, synthetic=a.kind == "kokoro-weights", profiles=a.profiles, version=a.version
+        )
+        for a in MANIFEST.artifacts
+    )
+    manifest = Manifest(rows, (PROFILE,))
+    (failure,) = judge(manifest).failures
+    assert failure.code == "SYNTHETIC"
+    assert "not be speech" in str(failure)
+    accepted = judge(manifest, wanted(accept_synthetic=True))
+    assert accepted.findings == []
+    assert accepted.plan["synthetic"] == ["kokoro/Kokoro-82M/kokoro-v1_0.pth"]
+
+
+def test_the_newest_python_that_a_profile_suits_is_chosen() -> None:
+    manifest = Manifest(MANIFEST.artifacts, (PROFILE, "cpu-py310-x86_64"))
+    pythons = [{"path": f"/usr/bin/python3.{m}", "version": f"3.{m}.1"} for m in (9, 10, 11, 13)]
+    assert judge(manifest, pythons=pythons).plan["python"]["version"] == "3.11"

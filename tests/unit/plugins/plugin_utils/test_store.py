@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stores: built from folders alone (no network), verified, and damaged in every way."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, download, locks, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import Profile
+
+PROFILE = Profile("cpu", "3.11", "x86_64")
+
+
+def write_wheel(folder: Path, name: str, version: str) -> locks.LockedPackage:
+    """A small, real wheel, and its row of a lock with an address that no test may reach."""
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: MIT\n"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(metadata.encode()).digest()).rstrip(b"=").decode()
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", metadata)
+        wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,sha256={digest},{len(metadata)}\n")
+    data = path.read_bytes()
+    return locks.LockedPackage(
+        name, version, path.name, f"https://absent.invalid/{path.name}", hashlib.sha256(data).hexdigest(), len(data)
+    )
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> store.Request:
+    """A request whose wheels, models and voices all come from folders; the models are stand-ins."""
+    wheels, lock_folder = tmp_path / "wheels", tmp_path / "locks"
+    wheels.mkdir()
+    lock_folder.mkdir()
+    rows = [write_wheel(wheels, name, version) for name, version in (("spacy", "3.8.14"), ("xinference", "4.1.0"))]
+    text = locks.render_lock(locks.Lock(">=3.11", tuple(rows)), PROFILE)
+    (lock_folder / Path(PROFILE.lock_path).name).write_text(text)
+    spacy, kokoro = tmp_path / "spacy", tmp_path / "kokoro"
+    spacy.mkdir()
+    (kokoro / "voices").mkdir(parents=True)
+    (spacy / "en_core_web_sm-3.8.0.tar.gz").write_bytes(b"tarball")
+    (kokoro / "config.json").write_text("{}")
+    (kokoro / "kokoro-v1_0.pth").write_bytes(b"weights" * 100)
+    (kokoro / "voices" / "af_heart.pt").write_bytes(b"voice")
+    for folder in (spacy, kokoro):
+        (folder / store.SYNTHETIC_MARKER).write_text(json.dumps({"synthetic": True, "note": "made up"}))
+    return store.Request(
+        [PROFILE], ["a"], ["af_heart"], lock_folder, spacy.as_uri(), kokoro.as_uri(), find_links=[wheels]
+    )
+
+
+@pytest.fixture
+def built(tmp_path: Path, request_: store.Request) -> Path:
+    store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    return tmp_path / "store"
+
+
+def kinds(path: Path) -> list[tuple[str, str]]:
+    return [(finding.kind, finding.path) for finding in store.verify(path)]
+
+
+def test_a_store_is_complete_and_says_what_is_synthetic(built: Path) -> None:
+    assert store.verify(built) == []
+    manifest, _digest = read_manifest(built)
+    rows = {artifact.path: artifact for artifact in manifest.artifacts}
+    assert sorted(rows) == [
+        "kokoro/Kokoro-82M/config.json",
+        "kokoro/Kokoro-82M/kokoro-v1_0.pth",
+        "kokoro/Kokoro-82M/voices/af_heart.pt",
+        "locks/pylock.cpu-py311-x86_64.toml",
+        "spacy/en_core_web_sm-3.8.0.tar.gz",
+        "wheels/spacy-3.8.14-py3-none-any.whl",
+        "wheels/xinference-4.1.0-py3-none-any.whl",
+    ]
+    assert len(manifest.synthetic) == 4
+    wheel = rows["wheels/spacy-3.8.14-py3-none-any.whl"]
+    assert (wheel.licence, wheel.version, wheel.profiles) == ("MIT", "3.8.14", (PROFILE.name,))
+    assert wheel.source == "https://absent.invalid/spacy-3.8.14-py3-none-any.whl"
+
+
+def test_the_same_inputs_give_the_same_manifest(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    again = store.build(tmp_path / "second", request_, tmp_path / "other-cache", lambda _line: None)
+    assert again.changed
+    assert (tmp_path / "second/manifest.json").read_bytes() == (built / "manifest.json").read_bytes()
+    third = store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    assert (third.changed, third.added, third.removed) == (False, [], [])
+
+
+def test_the_lock_of_the_store_names_wheels_beside_itself(built: Path) -> None:
+    lock = locks.read_lock(built / PROFILE.lock_path)
+    assert all((built / "locks" / package.location).resolve().is_file() for package in lock.packages)
+
+
+def test_every_kind_of_damage_is_found_at_once(built: Path) -> None:
+    wheel = built / "wheels/spacy-3.8.14-py3-none-any.whl"
+    damaged = bytearray(wheel.read_bytes())
+    damaged[40] ^= 1
+    wheel.unlink()
+    wheel.write_bytes(damaged)
+    config = built / "kokoro/Kokoro-82M/config.json"
+    config.unlink()
+    config.write_bytes(b"{")
+    (built / "spacy/en_core_web_sm-3.8.0.tar.gz").unlink()
+    (built / "surprise.txt").write_text("?")
+    weights = built / "kokoro/Kokoro-82M/kokoro-v1_0.pth"
+    weights.unlink()
+    weights.symlink_to("/etc/hostname")
+    assert kinds(built) == [
+        ("truncated", "kokoro/Kokoro-82M/config.json"),
+        ("missing", "kokoro/Kokoro-82M/kokoro-v1_0.pth"),
+        ("missing", "spacy/en_core_web_sm-3.8.0.tar.gz"),
+        ("unlisted", "surprise.txt"),
+        ("corrupt", "wheels/spacy-3.8.14-py3-none-any.whl"),
+    ]
+
+
+def test_damage_is_mended_by_the_next_fetch(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    wheel = built / "wheels/spacy-3.8.14-py3-none-any.whl"
+    # In place: the store is hard-linked to the cache, so this damages both.
+    with open(wheel, "r+b") as handle:
+        handle.seek(40)
+        handle.write(b"\xff")
+    assert kinds(built) == [("corrupt", "wheels/spacy-3.8.14-py3-none-any.whl")]
+    again = store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    assert again.added == ["wheels/spacy-3.8.14-py3-none-any.whl"]
+    assert store.verify(built) == []
+
+
+def test_a_remembered_digest_is_used_until_the_file_changes(built: Path, tmp_path: Path) -> None:
+    memo = Memo(str(tmp_path / "memo.json"))
+    assert store.verify(built, memo) == []
+    memo.save()
+    memo = Memo(str(tmp_path / "memo.json"))
+    wheel = built / "wheels/spacy-3.8.14-py3-none-any.whl"
+    before = wheel.stat()
+    data = wheel.read_bytes()
+    wheel.unlink()
+    wheel.write_bytes(b"\0" + data[1:])
+    os.utime(wheel, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert [finding.kind for finding in store.verify(built, memo)] == ["corrupt"]
+
+
+def test_what_is_no_longer_wanted_goes_and_foreign_files_stay(
+    built: Path, tmp_path: Path, request_: store.Request
+) -> None:
+    (built / "mine.txt").write_text("keep")
+    request_.contents = "python"
+    done = store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    assert len(done.removed) == 4
+    assert kinds(built) == [("unlisted", "mine.txt")]
+
+
+def test_a_folder_that_is_no_stand_in_must_have_the_pinned_digests(tmp_path: Path, request_: store.Request) -> None:
+    (tmp_path / "kokoro" / store.SYNTHETIC_MARKER).unlink()
+    with pytest.raises(download.DownloadError, match="pinned is") as caught:
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert catalogue.KOKORO_WEIGHTS[1] in str(caught.value)
+    assert not (tmp_path / "store/manifest.json").exists()
+
+
+def test_two_fetches_at_once_are_refused(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    held = os.open(built, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(store.StoreError, match="another fetch"):
+            store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    finally:
+        os.close(held)
+
+
+def test_a_spacy_that_the_model_does_not_suit_is_refused(tmp_path: Path, request_: store.Request) -> None:
+    path = request_.lock_folder / Path(PROFILE.lock_path).name
+    path.write_text(path.read_text().replace('version = "3.8.14"', 'version = "3.9.0"'))
+    with pytest.raises(store.StoreError, match=r"needs spaCy >=3\.8\.0,<3\.9\.0, .* locks 3\.9\.0"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+
+
+def test_check_mode_names_what_would_come_and_writes_nothing(tmp_path: Path, request_: store.Request) -> None:
+    done = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None, check=True)
+    assert "spacy/en_core_web_sm-3.8.0.tar.gz" in done.added
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_profile_without_a_lock_is_refused_with_those_that_have_one(tmp_path: Path, request_: store.Request) -> None:
+    request_.profiles = [Profile("cpu", "3.12", "x86_64")]
+    with pytest.raises(store.StoreError, match=r"no lock for profile cpu-py312-x86_64; locked are: cpu-py311-x86_64"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make stand-ins for the two model artifacts, for quickstart and tests on machines that reach no model hub.
+
+In the folder OUT:
+
+    spacy/en_core_web_sm-3.8.0.tar.gz   a real spaCy pipeline (tok2vec, tagger), trained here, packaged by `spacy package`
+    spacy/SYNTHETIC.json
+    kokoro/config.json                  as published with hexgrad/Kokoro-82M (Apache-2.0), byte for byte
+    kokoro/kokoro-v1_0.pth              the true architecture, 81.8 M parameters; seeded random weights
+    kokoro/voices/<voice>.pt            float32, shape (510, 1, 256), seeded by the voice's name
+    kokoro/SYNTHETIC.json
+
+`SYNTHETIC.json` ({"synthetic": true, "note": str, "maker": sha256, "files": {path: sha256}}) is what the store's maker
+reads to mark these files. The audio that comes out has the length of the sentence and a sane level; it is not speech.
+
+Needs the environment that is deployed (spacy, torch, kokoro); `--check` needs the standard library alone and exits 0
+when OUT holds what this very maker would make, 1 when not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SPACY_MODEL = ("en_core_web_sm", "3.8.0")
+SPACY_REQUIREMENT = ">=3.8.0,<3.9.0"  # what the published model of this version declares
+VOICES = ("af_heart", "af_bella", "am_michael", "bf_emma")
+SEED = 82
+NOTE = "Made-up weights for quickstart and tests: what they say is noise of a plausible length, not speech."
+
+# Kokoro's frame is 25 ms (600 samples at 24 kHz) and read English has about 2.4 of them per phoneme.
+FRAMES_PER_PHONEME = 2.4
+SAMPLES_PER_FRAME = 600
+F0_HZ = 110.0
+# Tuned once with SEED, fixed here so that the bytes stay the same: phonemes of 2 or 3 frames, a sentence near -20 dBFS.
+DURATION_SPREAD = 0.04
+MAGNITUDE_BIAS = -0.55
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def maker_digest(voices: list[str]) -> str:
+    """SHA-256 over everything that shapes the stand-ins: these sources and the voices asked for."""
+    digest = hashlib.sha256()
+    for name in ("make.py", "kokoro-config.json", "tagged.txt"):
+        digest.update((HERE / name).read_bytes())
+    digest.update(",".join(sorted(voices)).encode())
+    return digest.hexdigest()
+
+
+def is_made(folder: Path, maker: str) -> bool:
+    """True when the folder's marker names this maker and every file in it is there (by name: cheap, and enough for tests)."""
+    try:
+        marker = json.loads((folder / "SYNTHETIC.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return marker.get("maker") == maker and all((folder / name).is_file() for name in marker["files"])
+
+
+def publish(made: Path, folder: Path, maker: str) -> None:
+    """Write the marker and put the folder in its place; a run cut off before this leaves the old one."""
+    files = {str(path.relative_to(made)): sha256(path) for path in sorted(made.rglob("*")) if path.is_file()}
+    marker = {"synthetic": True, "note": NOTE, "maker": maker, "files": files}
+    (made / "SYNTHETIC.json").write_text(json.dumps(marker, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
+
+
+def read_tagged() -> list[tuple[list[str], list[str]]]:
+    """tagged.txt as (words, Penn tags) a sentence; `␣` stands for a white-space token."""
+    sentences = []
+    for line in (HERE / "tagged.txt").read_text(encoding="utf-8").splitlines():
+        pairs = [pair.rsplit("/", 1) for pair in line.split()]
+        if pairs:
+            sentences.append(([word.replace("␣", " ") for word, _tag in pairs], [tag for _word, tag in pairs]))
+    return sentences
+
+
+def make_spacy(out: Path) -> None:
+    import spacy
+    from spacy.tokens import Doc
+    from spacy.training import Example
+
+    spacy.util.fix_random_seed(SEED)
+    nlp = spacy.blank("en")
+    width = 96
+    tok2vec = {
+        "@architectures": "spacy.HashEmbedCNN.v2", "pretrained_vectors": None, "width": width, "depth": 2,
+        "embed_size": 500, "window_size": 1, "maxout_pieces": 3, "subword_features": True,
+    }  # fmt: skip
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": width}
+    nlp.add_pipe("tok2vec", config={"model": tok2vec})
+    nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}})
+    examples = [
+        Example.from_dict(Doc(nlp.vocab, words=words), {"words": words, "tags": tags}) for words, tags in read_tagged()
+    ]
+    optimizer = nlp.initialize(lambda: examples)
+    for _round in range(30):
+        nlp.update(examples, sgd=optimizer)
+    accuracy = nlp.evaluate(examples)["tag_acc"]
+    if accuracy < 0.9:
+        raise SystemExit(f"The spaCy stand-in did not learn its own sentences (tag accuracy {accuracy:.2f}).")
+
+    language, _, short = SPACY_MODEL[0].partition("_")
+    nlp.meta.update(name=short, version=SPACY_MODEL[1], spacy_version=SPACY_REQUIREMENT, description=NOTE)
+    with tempfile.TemporaryDirectory() as tmp:
+        model, packages = Path(tmp, "model"), Path(tmp, "packages")
+        packages.mkdir()
+        nlp.to_disk(model)
+        command = [sys.executable, "-m", "spacy", "package", str(model), str(packages)]
+        command += ["--name", short, "--version", SPACY_MODEL[1], "--build", "sdist"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONUTF8": "1"})
+        name = f"{SPACY_MODEL[0]}-{SPACY_MODEL[1]}"
+        sdist = packages / name / "dist" / f"{name}.tar.gz"
+        if not sdist.is_file():
+            raise SystemExit(f"spacy package made no {sdist.name}:\n{ran.stdout}\n{ran.stderr}")
+        repack(sdist, out / sdist.name)
+
+
+def repack(sdist: Path, target: Path) -> None:
+    """The same members in the same order with fixed times and owners, so that equal contents give equal bytes."""
+    packed = io.BytesIO()
+    with tarfile.open(sdist) as source, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as sink:
+        for member in sorted(source.getmembers(), key=lambda member: member.name):
+            member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "root", "root"
+            member.pax_headers = {}
+            member.mode = 0o755 if member.isdir() else 0o644
+            sink.addfile(member, source.extractfile(member) if member.isfile() else None)
+    target.write_bytes(gzip.compress(packed.getvalue(), compresslevel=6, mtime=0))
+
+
+def make_kokoro(out: Path, voices: list[str]) -> None:
+    import torch
+    from kokoro import KModel
+
+    config = json.loads((HERE / "kokoro-config.json").read_text(encoding="utf-8"))
+    shutil.copyfile(HERE / "kokoro-config.json", out / "config.json")
+    torch.manual_seed(SEED)
+    with tempfile.TemporaryDirectory() as tmp:
+        nothing = Path(tmp, "no-weights.pth")
+        torch.save({}, nothing)  # an empty checkpoint: KModel keeps its fresh weights and asks no hub
+        model = KModel(repo_id="hexgrad/Kokoro-82M", config=config, model=str(nothing)).eval()
+    shape_output(model, config)
+    parts = ("bert", "bert_encoder", "predictor", "text_encoder", "decoder")
+    weights = out / "kokoro-v1_0.pth"
+    torch.save({part: getattr(model, part).state_dict() for part in parts}, weights)
+
+    (out / "voices").mkdir()
+    for voice in voices:
+        seeded = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(voice.encode()).digest()[:4], "big"))
+        style = torch.randn(1, 1, 256, generator=seeded) * 0.3
+        torch.save(style.expand(510, 1, 256).clone(), out / "voices" / f"{voice}.pt")
+    try_kokoro(out, weights, voices[0])
+
+
+def shape_output(model: Any, config: dict[str, Any]) -> None:
+    """Bend three layers of the random model: how long a phoneme lasts, its pitch, how loud the result is."""
+    import torch
+
+    with torch.no_grad():
+        duration = model.predictor.duration_proj.linear_layer
+        share = FRAMES_PER_PHONEME / config["max_dur"]
+        # One weight row for all bins: the frames of a phoneme are max_dur * sigmoid(bias + row . x), 2 or 3 of them.
+        duration.weight.copy_(torch.randn(1, duration.in_features) * DURATION_SPREAD)
+        duration.bias.fill_(math.log(share / (1 - share)))
+        model.predictor.F0_proj.weight.mul_(0.1)
+        model.predictor.F0_proj.bias.fill_(F0_HZ)
+        magnitudes = config["istftnet"]["gen_istft_n_fft"] // 2 + 1
+        model.decoder.generator.conv_post.bias[:magnitudes] += MAGNITUDE_BIAS
+
+
+def try_kokoro(out: Path, weights: Path, voice: str) -> None:
+    """Load the files as Xinference does and speak: a stand-in that gives NaN, silence or a wrong length is no use."""
+    import torch
+    from kokoro import KModel
+
+    model = KModel(repo_id="hexgrad/Kokoro-82M", config=str(out / "config.json"), model=str(weights))
+    style = torch.load(out / "voices" / f"{voice}.pt", weights_only=True)
+    for phonemes in ("ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˌOvəɹ ðə lˈAzi dˈɔɡ.", "jˈɛs."):
+        torch.manual_seed(SEED)
+        audio = model(phonemes, style[len(phonemes) - 1])
+        seconds = len(audio) / 24000
+        natural = (len(phonemes) + 2) * FRAMES_PER_PHONEME * SAMPLES_PER_FRAME / 24000
+        level = audio.pow(2).mean().sqrt().item()
+        peak = audio.abs().max().item()
+        print(f"  {len(phonemes)} phonemes: {seconds:.2f} s, rms {20 * math.log10(level):.1f} dBFS, peak {peak:.2f}")
+        if not (0.7 < seconds / natural < 1.4 and 0.02 < level < 0.3 and peak < 0.95):
+            raise SystemExit("The Kokoro stand-in gives an implausible sound; see the line above.")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("out", type=Path, help="folder that gets spacy/ and kokoro/")
+    parser.add_argument("--voices", default=",".join(VOICES), help="comma-separated names (default %(default)s)")
+    parser.add_argument("--check", action="store_true", help="only say by exit status whether OUT is up to date")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", module="torch")  # of kokoro's use of torch, which is none of ours
+    voices = sorted(set(args.voices.split(",")))
+    maker = maker_digest(voices)
+    makers = {"spacy": make_spacy, "kokoro": lambda out: make_kokoro(out, voices)}
+    todo = [name for name in makers if not is_made(args.out / name, maker)]
+    if args.check:
+        return 1 if todo else 0
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in todo:
+        began = time.monotonic()
+        print(f"stand-in {name} ...", flush=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=args.out))
+        try:
+            makers[name](made)
+            made.chmod(0o755)
+            publish(made, args.out / name, maker)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        print(f"stand-in {name}: {time.monotonic() - began:.1f} s in {args.out / name}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
