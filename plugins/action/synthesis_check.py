@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the proof of speech on the host, bring its WAV files to the controller, and set the fact."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import (
+    canonical_json,
+    sha256_bytes,
+    sha256_file,
+    write_atomic,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import SAFE_NAME
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import folder_name
+
+# What belongs to one run of the module and not to the proof.
+_OF_THE_RUN = ("changed", "diff", "failed", "invocation", "msg", "warnings", "deprecations", "exception")
+
+
+class ActionModule(ActionBase):
+    """``voicefleet.kokoro.synthesis_check``: see the module's documentation."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Also after a failed proof the WAV files are brought: one wants to hear what was wrong."""
+        task_vars = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        answer: dict[str, Any] = self._execute_module(
+            module_name="voicefleet.kokoro.synthesis_check", module_args=dict(self._task.args), task_vars=task_vars
+        )
+        result.update(answer)
+        if "samples" not in result:
+            return result
+        proof = {name: value for name, value in answer.items() if name[:1] != "_" and name not in _OF_THE_RUN}
+        folder = self._task.args.get("report_dir")
+        if folder and not self._task.check_mode:
+            host = str(task_vars.get("inventory_hostname", "host"))
+            missing = self._bring(Path(os.path.abspath(str(folder))), host, proof, task_vars)
+            if missing:
+                result["warnings"] = [*result.get("warnings", []), *missing]
+        if result.get("failed"):
+            # The message has it all in words; a thousand numbers below it would hide it.
+            hidden = set(proof) - {"level", "release_id", "proof"}
+            return {name: value for name, value in result.items() if name not in hidden}
+        result["ansible_facts"] = {"voicefleet_synthesis": proof}
+        return result
+
+    def _bring(self, folder: Path, host: str, proof: dict[str, Any], task_vars: dict[str, Any]) -> list[str]:
+        """Copy the WAV files that are not here yet and write the host's result; returns what did not work.
+
+        What the host says is not trusted: names are checked, and bytes must have the digest of the proof.
+        """
+        problems = []
+        sounds = folder / "audio" / folder_name(host)
+        sounds.mkdir(parents=True, exist_ok=True)
+        for sample in proof["samples"]:
+            if sample["format"] != "wav" or not sample["file"] or not SAFE_NAME.fullmatch(sample["voice"]):
+                continue
+            local = sounds / f"{sample['voice']}.wav"
+            if local.is_file() and sha256_file(str(local)) == sample["sha256"]:
+                continue
+            answer = self._execute_module(
+                module_name="ansible.builtin.slurp", module_args={"src": sample["file"]}, task_vars=task_vars
+            )
+            try:
+                data = base64.b64decode(answer.get("content") or "", validate=True)
+            except binascii.Error:
+                data = b""
+            if sha256_bytes(data) == sample["sha256"]:
+                write_atomic(str(local), data)
+            else:
+                why = answer.get("msg") or "other bytes came than were proved"
+                problems.append(f"{host}: {sample['file']} was not brought to the controller: {why}")
+        record = folder / "hosts" / f"{folder_name(host)}.json"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(str(record), canonical_json({"host": host, "synthesis": proof}))
+        return problems

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Client for `POST /v1/audio/speech`, the OpenAI-style endpoint that Xinference serves, and how long a text may last.
+
+No proxy is ever used, whatever the environment says, and no redirect is followed: the request carries a key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+import unicodedata
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import IO
+
+from .acoustics import Expectation
+
+# Kokoro answers a 10 s sentence with 480 kB of WAV; more than this is no answer to a sentence.
+MOST_BYTES = 64 << 20
+# Xinference puts the actor's address and process in front of its errors.
+_ACTOR = re.compile(r"\[address=[^\]]*?pid=\d+\]\s*")
+
+# Xinference 4.1 looks on the model hub for a voice that is not in the model's folder, and says this offline.
+_HUB = ("trying to locate the file on the Hub", "the client has been closed")
+
+
+class SpeechError(Exception):
+    """The endpoint did not answer with audio. Its text is a sentence for the operator.
+
+    `status` is the HTTP status, or None where there was no answer. `kind` is stable, for machines: `refused`,
+    `timeout`, `unreachable`, `unauthorized`, `forbidden`, `no_model`, `no_voice`,
+    `loading`, `limited`, `failed`, `odd`.
+    """
+
+    def __init__(self, kind: str, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer: the bytes, what they are said to be, and how long they took."""
+
+    data: bytes
+    content_type: str
+    first_byte_seconds: float  # until the status line; Xinference sends it when the whole synthesis is done
+    seconds: float  # until the last byte
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> None:
+        return None
+
+
+class SpeechClient:
+    """Speaks to one endpoint.
+
+    `endpoint` is the server's address without path, such as http://127.0.0.1:9997; `key` a bearer key or None;
+    `timeout` the seconds for one request as a whole; `patience` how many seconds to go on asking while the server
+    does not listen yet or its model is loading.
+    """
+
+    def __init__(self, endpoint: str, key: str | None = None, timeout: float = 120.0, patience: float = 0.0) -> None:
+        if not re.match(r"https?://[^/\s]+", endpoint):
+            raise SpeechError("odd", f"The endpoint {endpoint!r} is no address such as http://127.0.0.1:9997.")
+        self.endpoint = endpoint.rstrip("/")
+        self.timeout = timeout
+        self.patience = patience
+        self._key = key
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+    def speak(self, model: str, text: str, voice: str, audio_format: str, speed: float = 1.0) -> Reply:
+        """Synthesise `text`. Raises SpeechError; asks again only while the model loads, never after a 401."""
+        body = {"model": model, "input": text, "voice": voice, "response_format": audio_format, "speed": speed}
+        request = urllib.request.Request(
+            self.endpoint + "/v1/audio/speech",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Accept": "*/*"},
+            method="POST",
+        )
+        if self._key:
+            request.add_unredirected_header("Authorization", f"Bearer {self._key}")
+        give_up = time.monotonic() + self.patience
+        while True:
+            try:
+                return self._once(request, model, voice)
+            except SpeechError as error:
+                if error.kind not in ("loading", "refused") or time.monotonic() + 1 > give_up:
+                    raise
+                time.sleep(1)
+
+    def _once(self, request: urllib.request.Request, model: str, voice: str) -> Reply:
+        start = time.monotonic()
+        late = SpeechError("timeout", f"{self.endpoint} did not answer within {self.timeout:.0f} s.")
+        try:
+            with self._opener.open(request, timeout=self.timeout) as answer:
+                first = time.monotonic() - start
+                data = bytearray()
+                while True:
+                    part = answer.read1(1 << 20)
+                    if time.monotonic() - start > self.timeout:
+                        raise late
+                    if not part:
+                        break
+                    data += part
+                    if len(data) > MOST_BYTES:
+                        raise SpeechError("odd", f"{self.endpoint} answers without end: over {MOST_BYTES >> 20} MiB.")
+                promised = answer.headers.get("Content-Length")
+                if promised is not None and promised.isdigit() and len(data) < int(promised):
+                    raise SpeechError("odd", f"{self.endpoint} broke off after {len(data)} of {promised} bytes.")
+                return Reply(bytes(data), answer.headers.get_content_type(), first, time.monotonic() - start)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error.code, error.read(1 << 16), model, voice) from None
+        except (socket.timeout, TimeoutError):
+            raise late from None
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, (socket.timeout, TimeoutError)):
+                raise late from None
+            if isinstance(error.reason, ConnectionRefusedError):
+                raise SpeechError("refused", f"Nothing listens at {self.endpoint}: connection refused.") from None
+            raise SpeechError("unreachable", f"{self.endpoint} can't be reached: {error.reason}.") from None
+        except (OSError, ValueError) as error:
+            raise SpeechError("unreachable", f"{self.endpoint} broke the connection: {error}.") from None
+
+    def _refusal(self, status: int, body: bytes, model: str, voice: str) -> SpeechError:
+        """An HTTP error as a sentence that says what to do."""
+        said = server_words(body)
+        place = f"{self.endpoint} answered {status}"
+        if status == 401:
+            what = "the key that was sent is not accepted" if self._key else "it wants a key and none was given"
+            return SpeechError("unauthorized", f"{place}: {what}.", status)
+        if status == 403:
+            return SpeechError("forbidden", f"{place}: the key has no right to {model}. {said}", status)
+        if status == 404:
+            return SpeechError("no_model", f"{place}: no model {model!r} runs there. {said}", status)
+        if status == 429:
+            return SpeechError("limited", f"{place}: too many requests, or this address is banned. {said}", status)
+        if status == 503:
+            return SpeechError("loading", f"{place}: the model is not ready. {said}", status)
+        if any(words in said for words in _HUB):
+            return SpeechError("no_voice", f"{place}: the model has no voice {voice!r}. {said}", status)
+        return SpeechError("failed", f"{place}: {said or 'without a word'}", status)
+
+
+def server_words(body: bytes) -> str:
+    """What an error's body says, in one line, without the addresses and process ids that Xinference adds."""
+    text = body.decode("utf-8", "replace")
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        detail = document.get("detail", document.get("error", text))
+        if isinstance(detail, dict):
+            detail = detail.get("message", detail)
+        text = detail if isinstance(detail, str) else json.dumps(detail)
+    return " ".join(_ACTOR.sub("", text).split())[:500]
+
+
+def read_key(path: str | None) -> str | None:
+    """The raw bearer key in a file (one line). None without a path. Raises SpeechError where the file is unusable."""
+    if not path:
+        return None
+    try:
+        key = Path(path).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise SpeechError("unauthorized", f"The key file {path} does not exist: is Xinference deployed here?") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpeechError("unauthorized", f"The key file {path} can't be read: {error}.") from None
+    if not key or not key.isprintable() or " " in key:
+        raise SpeechError("unauthorized", f"The key file {path} holds no key: one line without spaces was expected.")
+    return key
+
+
+def expected_length(text: str, speed: float = 1.0) -> Expectation:
+    """How long the spoken text may last.
+
+    Counts letters: a Latin letter takes 0.055 s (French, whose letters are often silent) to 0.12 s (English at 110
+    words a minute), measured with espeak-ng over nine languages. Digits are read out as words, and one sign of the
+    other scripts is a syllable or more.
+    """
+    letters = sum(map(_weight, text))
+    return Expectation(0.045 * letters / speed, (0.13 * letters + 1.5) / speed)
+
+
+def _weight(sign: str) -> float:
+    """Letters of Latin script that take as long as this sign."""
+    if sign.isdigit():
+        return 3.5
+    if not unicodedata.category(sign).startswith("L"):
+        return 0.0
+    code = ord(sign)
+    if 0x3040 <= code <= 0x30FF:  # kana
+        return 1.7
+    if 0x4E00 <= code <= 0x9FFF or 0xAC00 <= code <= 0xD7AF:  # Han, Hangul
+        return 3.5
+    if 0x0900 <= code <= 0x0DFF:  # scripts of India: a consonant carries its vowel
+        return 1.5
+    return 1.0

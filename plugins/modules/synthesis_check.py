@@ -1,0 +1,354 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Prove that speech comes out of an endpoint, and keep the evidence."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: synthesis_check
+short_description: Prove that speech comes out, and keep the evidence
+description:
+  - Asks an OpenAI-style C(/v1/audio/speech) for a sentence, in every voice and format, and looks at what comes.
+  - Level V(format), the answer is a whole file of the format asked for, 24 kHz, mono, and not what another voice gave.
+  - Level V(acoustic), it is not silence, noise or a constant tone, not clipped, cut or looped, and as long as the text
+    takes. What the words are is not heard.
+  - Level V(none), not even that. What could not be looked at is UNVERIFIED and never counts as passed.
+  - Sound files and C(proof.json) are kept in O(evidence_dir), in a folder of the release's name, for root alone.
+  - Where a kept proof is of the same release, text, voices, formats and required level, and its files are as they were,
+    one short request shows that the model is alive, and the kept proof is returned.
+  - Fails where the lowest level of all is below O(required_level), with every finding in words. The evidence is kept
+    all the same.
+  - An action plugin of the same name brings the WAV files to the controller and sets the fact C(voicefleet_synthesis).
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  endpoint:
+    description: Where the server listens, without a path. Proxies are never used.
+    type: str
+    default: http://127.0.0.1:9997
+  api_key_file:
+    description: A file on the host that holds the raw bearer key. Without it no key is sent.
+    type: path
+  model:
+    description: The model's name at the endpoint.
+    type: str
+    default: kokoro
+  voices:
+    description: Voices to try, by name. Empty means those that O(release_file) names.
+    type: list
+    elements: str
+    default: []
+  text:
+    description: The sentence. Less than two or three words are too little to tell speech from noise.
+    type: str
+    default: The quick brown fox jumps over the lazy dog.
+  formats:
+    description: Formats to try. Formats other than V(wav) need O(python) for the level V(acoustic).
+    type: list
+    elements: str
+    choices: [wav, mp3, flac, ogg]
+    default: [wav, mp3]
+  evidence_dir:
+    description: Where evidence is kept.
+    type: path
+    default: /var/lib/voicefleet-evidence
+  release_id:
+    description: The release that is proved. Without it O(release_file) names it.
+    type: str
+  release_file:
+    description:
+      - A release's C(release.json) on the host.
+      - It gives the release's id, voices, stand-ins, interpreter, profile and manifest, where no other option does.
+    type: path
+  synthetic:
+    description: The artifacts that are stand-ins. With any, the result says that the audio is not speech.
+    type: list
+    elements: str
+  required_level:
+    description: The level that every voice must reach in every format.
+    type: str
+    choices: [format, acoustic]
+    default: acoustic
+  python:
+    description: An interpreter with C(soundfile), to decode formats other than WAV. It runs as the user C(nobody).
+    type: path
+  manifest_sha256:
+    description: Digest of the manifest on which the release rests, for the evidence.
+    type: str
+  profile:
+    description: The release's profile, for the evidence.
+    type: str
+  timeout:
+    description: Seconds for one request.
+    type: int
+    default: 120
+  refresh:
+    description: Whether to prove all again, whatever evidence is kept.
+    type: bool
+    default: false
+  report_dir:
+    description:
+      - A folder on the controller for the WAV files, C(audio/<host>/<voice>.wav), and the result, C(hosts/<host>.json).
+      - A relative one is taken from where C(ansible-playbook) was started. Without it nothing is brought.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Asks for nothing, writes nothing and never fails the play. Says what would be done.
+  diff_mode:
+    support: full
+    description: Shows the kept proof before and after, one line for each voice and format.
+"""
+
+EXAMPLES = r"""
+- name: Prove that the release speaks
+  voicefleet.kokoro.synthesis_check:
+    release_id: "{{ voicefleet_plan.release.id }}"
+    voices: "{{ voicefleet_plan.voices }}"
+    synthetic: "{{ voicefleet_plan.synthetic }}"
+    python: "{{ voicefleet_plan.release.path }}/env/bin/python"
+    api_key_file: /etc/voicefleet/client.key
+
+- name: Prove again what was deployed some time ago
+  voicefleet.kokoro.synthesis_check:
+    release_file: /opt/voicefleet/current/release.json
+    api_key_file: /etc/voicefleet/client.key
+    refresh: true
+"""
+
+RETURN = r"""
+level:
+  description: The lowest level of all voices and formats, V(none), V(format) or V(acoustic).
+  returned: always
+  type: str
+  sample: acoustic
+release_id:
+  description: The release.
+  returned: always
+  type: str
+  sample: 4.1.0-3f9a1c2b7d5e
+synthetic:
+  description: Stand-ins on which this rests. With any, the audio is not speech.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+live:
+  description: Whether the model was found alive by one short request and the kept proof is returned.
+  returned: always
+  type: bool
+live_seconds:
+  description: How long that request took.
+  returned: when RV(live) is true
+  type: float
+  sample: 0.41
+proof:
+  description: The kept proof on the host.
+  returned: always
+  type: str
+  sample: /var/lib/voicefleet-evidence/4.1.0-3f9a1c2b7d5e/proof.json
+time:
+  description: When the proof was made, in UTC.
+  returned: where there is a proof
+  type: str
+  sample: "2026-11-22T14:07:16Z"
+samples:
+  description: One entry for each voice in each format.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    voice:
+      description: The voice.
+      type: str
+    format:
+      description: The format.
+      type: str
+    level:
+      description: The level that this sample reached.
+      type: str
+    findings:
+      description:
+        - What was looked at, each with C(name), C(level), C(ok), C(value), C(limit) and C(sentence).
+        - C(ok) is null where it could not be looked at.
+      type: list
+      elements: dict
+    latency_seconds:
+      description: From the request to the last byte.
+      type: float
+    audio_seconds:
+      description: Length of the audio.
+      type: float
+    real_time_factor:
+      description: The first divided by the second. Below 1 is faster than speaking.
+      type: float
+    bytes:
+      description: Size of the answer.
+      type: int
+    sha256:
+      description: Its digest.
+      type: str
+    file:
+      description: Where it is kept on the host.
+      type: str
+    measurements:
+      description: The audio in numbers.
+      type: dict
+  sample: []
+lines:
+  description: The result in words, as a person reads it.
+  returned: always
+  type: list
+  elements: str
+  sample: ["af_heart wav: acoustic, 3.10 s of audio in 1.02 s (real-time factor 0.33)"]
+ansible_facts:
+  description: The fact C(voicefleet_synthesis), which holds the values above.
+  returned: success
+  type: dict
+  sample: {voicefleet_synthesis: {level: acoustic}}
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import proof
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import SpeechClient, SpeechError, read_key
+
+# A service that just started may not listen yet.
+PATIENCE = 30.0
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "endpoint": {"type": "str", "default": "http://127.0.0.1:9997"},
+            "api_key_file": {"type": "path", "no_log": False},
+            "model": {"type": "str", "default": "kokoro"},
+            "voices": {"type": "list", "elements": "str", "default": []},
+            "text": {"type": "str", "default": proof.TEXT},
+            "formats": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["wav", "mp3", "flac", "ogg"],
+                "default": ["wav", "mp3"],
+            },
+            "evidence_dir": {"type": "path", "default": "/var/lib/voicefleet-evidence"},
+            "release_id": {"type": "str"},
+            "release_file": {"type": "path"},
+            "synthetic": {"type": "list", "elements": "str"},
+            "required_level": {"type": "str", "choices": ["format", "acoustic"], "default": "acoustic"},
+            "python": {"type": "path"},
+            "manifest_sha256": {"type": "str"},
+            "profile": {"type": "str"},
+            "timeout": {"type": "int", "default": 120},
+            "refresh": {"type": "bool", "default": False},
+            "report_dir": {"type": "path"},
+        },
+        required_one_of=[["release_id", "release_file"]],
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        complete_from_release(params)
+    except ValueError as error:
+        if module.check_mode and params["release_file"] and not os.path.exists(params["release_file"]):
+            module.exit_json(changed=True, msg=f"Nothing to prove yet. {error}", level=LEVELS[0], samples=[], lines=[])
+        module.fail_json(msg=str(error))
+    wanted = proof.Wanted(
+        release_id=params["release_id"],
+        model=params["model"],
+        voices=list(dict.fromkeys(params["voices"])),
+        formats=list(dict.fromkeys(params["formats"])),
+        text=params["text"],
+        required_level=params["required_level"],
+    )
+    faults = wanted.faults()
+    if faults:
+        module.fail_json(msg=" ".join(faults))
+    evidence = proof.Evidence(params["evidence_dir"], wanted.release_id)
+    try:
+        check(module, wanted, evidence)
+    except SpeechError as error:
+        report = proof.as_report(wanted, [], params["synthetic"] or [], {})
+        module.fail_json(msg=f"No speech: {error}", **result_of(report, evidence))
+    except OSError as error:
+        module.fail_json(msg=f"The evidence can't be kept: {error.strerror}: {error.filename}.")
+
+
+def complete_from_release(params: dict[str, Any]) -> None:
+    """Fill what was not given from the release file. Raises ValueError in a sentence."""
+    if params["release_file"]:
+        release = proof.read_release(params["release_file"])
+        found = {
+            "release_id": release["id"],
+            "voices": release.get("voices"),
+            "synthetic": release.get("synthetic"),
+            "manifest_sha256": release.get("manifest_sha256"),
+            "profile": release.get("profile"),
+            "python": proof.interpreter_beside(params["release_file"]),
+        }
+        params.update({name: value for name, value in found.items() if not params[name]})
+        params["voices"] = params["voices"] or []
+    if not params["release_id"]:
+        raise ValueError("Neither release_id nor release_file says which release is to be proved.")
+
+
+def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence) -> None:
+    """Find the kept proof alive, or prove all anew; ends the module. Raises SpeechError, OSError."""
+    params = module.params
+    kept = None if params["refresh"] else evidence.holds(wanted)
+    what = f"{len(wanted.voices)} voices in {', '.join(wanted.formats)}"
+    if module.check_mode:
+        report = kept or proof.as_report(wanted, [], params["synthetic"] or [], {})
+        todo = f"{evidence.proof} holds; one short request would be made" if kept else f"would synthesise {what}"
+        module.exit_json(changed=kept is None, msg=f"{wanted.release_id}: {todo}.", **result_of(report, evidence))
+    client = SpeechClient(params["endpoint"], read_key(params["api_key_file"]), params["timeout"], PATIENCE)
+    if kept is not None:
+        seconds = round(proof.still_alive(client, wanted), 3)
+        said = f"{wanted.release_id} speaks; the proof of {kept['time']} holds, level {kept['level']}."
+        module.exit_json(
+            changed=False, msg=said, **{**result_of(kept, evidence), "live": True, "live_seconds": seconds}
+        )
+    samples, answers = proof.prove(client, wanted, params["python"])
+    facts = {name: params[name] for name in ("profile", "manifest_sha256", "endpoint")}
+    report = proof.as_report(wanted, samples, params["synthetic"] or [], facts)
+    before = evidence.read()
+    evidence.write(report, answers)
+    result = result_of(report, evidence)
+    result["diff"] = {
+        "before": "\n".join([*(proof.in_words(before) if before else []), ""]),
+        "after": "\n".join([*result["lines"], ""]),
+    }
+    below = [sample for sample in samples if LEVELS.index(sample.level) < LEVELS.index(wanted.required_level)]
+    if below:
+        hint = (
+            "\nFor tests with stand-ins, require the level format (synthesis_required_level)."
+            if report["synthetic"] and wanted.required_level == "acoustic" and report["level"] == "format"
+            else ""
+        )
+        kept_in = f" They are kept in {evidence.folder}." if answers else ""
+        module.fail_json(
+            changed=True,
+            msg=f"{wanted.release_id}: {len(below)} of {len(samples)} samples did not reach the level"
+            f" {wanted.required_level}.{kept_in}\n" + "\n".join(result["lines"]) + hint,
+            **result,
+        )
+    said = f"{wanted.release_id}: {what} reached the level {report['level']}."
+    if report["synthetic"]:
+        said = f"{said} {proof.stand_in(report['synthetic'])}"
+    module.exit_json(changed=True, msg=said, **result)
+
+
+def result_of(report: dict[str, Any], evidence: proof.Evidence) -> dict[str, Any]:
+    """A proof as the module returns it."""
+    return {**report, "live": False, "proof": evidence.proof, "lines": proof.in_words(report)}
+
+
+if __name__ == "__main__":
+    main()

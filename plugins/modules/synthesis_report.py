@@ -1,0 +1,72 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of this name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: synthesis_report
+short_description: Write the report on the proofs of speech of all hosts
+description:
+  - Gathers the facts C(voicefleet_plan) and C(voicefleet_synthesis) of all hosts, and the WAV files that
+    M(voicefleet.kokoro.synthesis_check) brought to the controller.
+  - Writes C(index.html), one file to look at and listen to that needs no network, and C(report.json) beside it.
+  - A host that was planned and not proved is in it too, with what is known.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  report_dir:
+    description: The folder on the controller. A relative one is taken from where C(ansible-playbook) was started.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Writes nothing.
+  diff_mode:
+    support: none
+    description: A report is no state of a host.
+notes:
+  - Runs on the controller alone. It never says changed, since it changes no host.
+seealso:
+  - module: voicefleet.kokoro.synthesis_check
+"""
+
+EXAMPLES = r"""
+- name: Write the report
+  voicefleet.kokoro.synthesis_report:
+    report_dir: voicefleet-report
+"""
+
+RETURN = r"""
+html:
+  description: The page.
+  returned: success
+  type: str
+  sample: /home/me/voicefleet-report/index.html
+json:
+  description: The same for machines.
+  returned: success
+  type: str
+  sample: /home/me/voicefleet-report/report.json
+level:
+  description: The lowest level of all hosts.
+  returned: success
+  type: str
+  sample: acoustic
+synthetic:
+  description: The stand-ins on which any of it rests. With any, the audio is not speech.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+lines:
+  description: A short table for the terminal.
+  returned: success
+  type: list
+  elements: str
+  sample: ["host   release             level     voices  latency  RTF"]
+"""

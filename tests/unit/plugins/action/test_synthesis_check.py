@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.action.synthesis_check import ActionModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import sha256_bytes
+
+SOUND = b"RIFF, or so"
+HERE = "/var/lib/voicefleet-evidence/4.1.0-abc"
+
+
+def sample(voice: str = "af_heart", audio_format: str = "wav", **changes: Any) -> dict[str, Any]:
+    file = f"{HERE}/{voice}.{audio_format}"
+    return {"voice": voice, "format": audio_format, "sha256": sha256_bytes(SOUND), "file": file, **changes}
+
+
+class Host:
+    """What the modules answer, and which were run."""
+
+    def __init__(self) -> None:
+        self.samples = [sample(), sample(audio_format="mp3")]
+        self.failed = False
+        self.sound: dict[str, Any] = {"content": base64.b64encode(SOUND).decode()}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def execute(self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append((module_name, module_args))
+        if module_name == "ansible.builtin.slurp":
+            return self.sound
+        answer = {"level": "acoustic", "release_id": "4.1.0-abc", "samples": self.samples, "lines": ["words"]}
+        return {**answer, "changed": True, "msg": "words", "failed": self.failed, "_ansible_parsed": True}
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def run(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+
+    def call(name: str = "speaker1", check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
+        task = SimpleNamespace(args=arguments, check_mode=check_mode, async_val=0, delegate_to=None, action="x")
+        action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+        monkeypatch.setattr(action, "_execute_module", host.execute)
+        return action.run(task_vars={"inventory_hostname": name})
+
+    return call
+
+
+def test_the_sound_and_the_record_come_to_where_the_play_was_started(host: Host, run: Any, tmp_path: Path) -> None:
+    result = run(report_dir="report")
+    assert result["ansible_facts"]["voicefleet_synthesis"]["level"] == "acoustic"
+    assert "changed" not in result["ansible_facts"]["voicefleet_synthesis"]
+    assert (tmp_path / "report/audio/speaker1/af_heart.wav").read_bytes() == SOUND
+    record = json.loads((tmp_path / "report/hosts/speaker1.json").read_text())
+    assert (record["host"], record["synthesis"]) == ("speaker1", result["ansible_facts"]["voicefleet_synthesis"])
+    assert [name for name, _args in host.calls] == ["voicefleet.kokoro.synthesis_check", "ansible.builtin.slurp"]
+    assert host.calls[1][1] == {"src": f"{HERE}/af_heart.wav"}
+
+
+def test_what_is_here_already_is_not_brought_again(host: Host, run: Any) -> None:
+    run(report_dir="report")
+    host.calls.clear()
+    run(report_dir="report")
+    assert len(host.calls) == 1
+
+
+def test_other_bytes_than_were_proved_are_not_kept(host: Host, run: Any, tmp_path: Path) -> None:
+    for answer in ({"content": base64.b64encode(b"other").decode()}, {"failed": True, "msg": "gone"}, {"content": "%"}):
+        host.sound = answer
+        result = run(report_dir="report")
+        assert "was not brought to the controller" in result["warnings"][0]
+        assert list((tmp_path / "report/audio/speaker1").iterdir()) == []
+
+
+def test_names_from_a_host_lead_nowhere_else(host: Host, run: Any, tmp_path: Path) -> None:
+    host.samples = [sample("../../../evil"), sample("/evil")]
+    run("../../evil", report_dir="report")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        "report/hosts/_.._evil.json"
+    ]
+
+
+def test_a_failed_proof_is_brought_too_and_says_its_message_alone(host: Host, run: Any, tmp_path: Path) -> None:
+    host.failed = True
+    result = run(report_dir="report")
+    assert result["failed"]
+    assert (result["msg"], result["level"]) == ("words", "acoustic")
+    assert "samples" not in result
+    assert "ansible_facts" not in result
+    assert (tmp_path / "report/audio/speaker1/af_heart.wav").exists()
+    assert (tmp_path / "report/hosts/speaker1.json").exists()
+
+
+def test_check_mode_and_no_folder_bring_nothing(host: Host, run: Any, tmp_path: Path) -> None:
+    assert run(report_dir="report", check_mode=True)["ansible_facts"]
+    assert run()["ansible_facts"]
+    assert list(tmp_path.iterdir()) == []
+    assert len(host.calls) == 2

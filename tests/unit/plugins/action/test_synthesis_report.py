@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.action.synthesis_report import ActionModule, gather
+
+PLAN = {"release": {"id": "4.1.0-abc"}, "voices": ["af_heart"], "synthetic": [], "profile": "cpu"}
+PROOF = {"release_id": "4.1.0-abc", "level": "acoustic", "samples": [], "voices": ["af_heart"], "time": "now"}
+
+
+def run(folder: Path, hostvars: dict[str, Any], check_mode: bool = False) -> dict[str, Any]:
+    task = SimpleNamespace(args={}, check_mode=check_mode, async_val=0, delegate_to=None, action="x")
+    action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    result: dict[str, Any] = action.act({"report_dir": str(folder)}, {"hostvars": hostvars})
+    return result
+
+
+def test_page_and_record_are_written(tmp_path: Path) -> None:
+    hostvars = {
+        "speaker1": {"voicefleet_plan": PLAN, "voicefleet_synthesis": PROOF},
+        "speaker2": {"ansible_facts": {"voicefleet_plan": PLAN}},
+        "localhost": {},
+    }
+    result = run(tmp_path / "report", hostvars)
+    assert (result["changed"], result["level"]) == (False, "none")
+    record = json.loads(Path(result["json"]).read_text())
+    assert [(row["host"], row["level"]) for row in record["hosts"]] == [("speaker1", "acoustic"), ("speaker2", "none")]
+    assert "speaker2" in Path(result["html"]).read_text()
+    assert result["lines"][-1] == f"Report: {tmp_path}/report/index.html"
+
+
+def test_a_failed_proof_is_found_beside_the_report(tmp_path: Path) -> None:
+    (tmp_path / "hosts").mkdir()
+    record = tmp_path / "hosts" / "speaker1.json"
+    hostvars = {"speaker1": {"voicefleet_plan": PLAN}}
+    for content, found in (
+        (json.dumps({"synthesis": PROOF}), PROOF),
+        (json.dumps({"synthesis": {**PROOF, "release_id": "4.1.0-old"}}), {}),
+        ("{", {}),
+        ("[]", {}),
+    ):
+        record.write_text(content)
+        assert gather(hostvars, tmp_path) == [("speaker1", PLAN, found)]
+
+
+def test_check_mode_and_no_hosts_write_nothing(tmp_path: Path) -> None:
+    run(tmp_path / "report", {"speaker1": {"voicefleet_plan": PLAN}}, check_mode=True)
+    result = run(tmp_path / "report", {"localhost": {}})
+    assert "no report was written" in result["lines"][0]
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text("a file")
+    with pytest.raises(AnsibleActionFail, match="The report can't be written: .*report"):
+        run(tmp_path / "report", {"speaker1": {"voicefleet_plan": PLAN}})

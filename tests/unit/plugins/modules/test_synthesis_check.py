@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import Reply, SpeechError
+from ansible_collections.voicefleet.kokoro.plugins.modules import synthesis_check
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import pcm, speech_like, wav, white
+
+SPEECH = wav(pcm(speech_like(seed=1)))
+NOISE = wav(pcm(white(2.6)))
+
+
+class Endpoint:
+    """The server of a test: what it says, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: bytes | SpeechError = SPEECH
+        self.asked: list[tuple[str, str, str]] = []
+        self.made: tuple[Any, ...] = ()
+
+    def client(self, *arguments: Any) -> Endpoint:
+        self.made = arguments
+        self.endpoint, _key, self.timeout, _patience = arguments
+        return self
+
+    def speak(self, model: str, text: str, voice: str, audio_format: str) -> Reply:
+        self.asked.append((text, voice, audio_format))
+        if isinstance(self.answer, SpeechError):
+            raise self.answer
+        return Reply(self.answer, "audio/wav", 0.4, 0.5)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Endpoint:
+    server = Endpoint()
+    monkeypatch.setattr(synthesis_check, "SpeechClient", server.client)
+    return server
+
+
+@pytest.fixture
+def run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Run the module with some arguments; returns its result and exit status."""
+    key = tmp_path / "key"
+    key.write_text("xf-secret\n")
+
+    def call(**arguments: Any) -> tuple[dict[str, Any], int]:
+        given = {
+            "release_id": "4.1.0-abc",
+            "voices": ["af_heart"],
+            "formats": ["wav"],
+            "text": "One two three four five.",
+            "api_key_file": str(key),
+            "evidence_dir": str(tmp_path / "evidence"),
+            **arguments,
+        }
+        with patch_module_args(given), pytest.raises(SystemExit) as ended:
+            synthesis_check.main()
+        out = capfd.readouterr().out
+        assert "xf-secret" not in out
+        return json.loads(out), int(ended.value.code or 0)
+
+    return call
+
+
+def test_a_first_proof(server: Endpoint, run: Any, tmp_path: Path) -> None:
+    result, status = run(profile="cpu", manifest_sha256="5b1c")
+    assert (status, result["changed"], result["level"], result["live"]) == (0, True, "acoustic", False)
+    assert server.made[:3] == ("http://127.0.0.1:9997", "xf-secret", 120)
+    assert result["samples"][0]["file"] == str(tmp_path / "evidence/4.1.0-abc/af_heart.wav")
+    kept = json.loads(Path(result["proof"]).read_text())
+    assert (kept["profile"], kept["manifest_sha256"], kept["level"]) == ("cpu", "5b1c", "acoustic")
+    assert result["diff"]["before"].strip() == ""
+    assert "af_heart wav: acoustic" in result["diff"]["after"]
+
+
+def test_an_unchanged_run_makes_one_short_request(server: Endpoint, run: Any) -> None:
+    first, _status = run()
+    server.asked.clear()
+    result, status = run()
+    assert (status, result["changed"], result["live"], result["live_seconds"]) == (0, False, True, 0.5)
+    assert server.asked == [("Ready.", "af_heart", "wav")]
+    assert result["samples"] == first["samples"]
+    assert result["time"] == first["time"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"refresh": True}, {"text": "Six seven eight nine ten."}, {"voices": ["am_michael"]}, {"release_id": "2"}],
+)
+def test_what_proves_all_again(server: Endpoint, run: Any, change: dict[str, Any]) -> None:
+    run()
+    server.asked.clear()
+    result, status = run(**change)
+    assert (status, result["changed"], result["live"]) == (0, True, False)
+    assert server.asked[0][0] != "Ready."
+
+
+def test_a_proof_that_holds_does_not_hide_a_dead_model(server: Endpoint, run: Any) -> None:
+    run()
+    server.answer = SpeechError("refused", "Nothing listens.")
+    result, status = run()
+    assert (status, result["level"], result.get("changed", False)) == (1, "none", False)
+    assert result["msg"] == "No speech: Nothing listens."
+
+
+def test_noise_fails_with_every_finding_in_words_and_is_kept(server: Endpoint, run: Any) -> None:
+    server.answer = NOISE
+    result, status = run(synthetic=["kokoro/x.pth"], voices=["af_heart", "am_michael"])
+    assert (status, result["level"]) == (1, "none")
+    assert "2 of 2 samples did not reach the level acoustic" in result["msg"]
+    assert "FAIL noise: The audio is white noise" in result["msg"]
+    assert "FAIL distinct: It is byte for byte the answer of af_heart" in result["msg"]
+    assert "this audio is not speech (kokoro/x.pth)" in result["msg"]
+    assert Path(result["samples"][0]["file"]).read_bytes() == NOISE
+
+
+def test_a_stand_in_passes_where_the_format_is_enough_and_is_named(server: Endpoint, run: Any) -> None:
+    server.answer = NOISE
+    result, status = run(synthetic=["kokoro/x.pth"])
+    assert status == 1
+    assert "synthesis_required_level" in result["msg"]
+    result, status = run(synthetic=["kokoro/x.pth"], required_level="format")
+    assert (status, result["level"]) == (0, "format")
+    assert "this audio is not speech (kokoro/x.pth)" in result["msg"]
+    assert any(f["name"] == "noise" and f["ok"] is False for f in result["samples"][0]["findings"])
+
+
+def test_check_mode_asks_writes_and_fails_nothing(server: Endpoint, run: Any, tmp_path: Path) -> None:
+    result, status = run(_ansible_check_mode=True, api_key_file="/none")
+    assert (status, result["changed"], result["level"]) == (0, True, "none")
+    assert "would synthesise 1 voices in wav" in result["msg"]
+    assert not (tmp_path / "evidence").exists()
+    run()
+    server.asked.clear()
+    result, status = run(_ansible_check_mode=True)
+    assert (status, result["changed"], result["level"]) == (0, False, "acoustic")
+    result, status = run(_ansible_check_mode=True, release_id=None, release_file=str(tmp_path / "none"))
+    assert (status, result["changed"]) == (0, True)
+    assert server.asked == []
+
+
+def test_the_release_file_gives_what_is_not_said(server: Endpoint, run: Any, tmp_path: Path) -> None:
+    release = {"id": "4.1.0-def", "voices": ["bf_emma"], "synthetic": ["kokoro/x.pth"], "profile": "cpu"}
+    (tmp_path / "release.json").write_text(json.dumps(release))
+    result, status = run(release_id=None, voices=[], release_file=str(tmp_path / "release.json"))
+    assert status == 0
+    assert (result["release_id"], result["voices"]) == ("4.1.0-def", ["bf_emma"])
+    assert (result["synthetic"], result["profile"]) == (["kokoro/x.pth"], "cpu")
+    result, status = run(release_id=None, release_file=str(tmp_path / "none"))
+    assert status == 1
+    assert "no release was deployed" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"voices": ["../../etc/passwd"]}, "can't be the name of a voice"),
+        ({"voices": []}, "No voice is named"),
+        ({"api_key_file": "/nonexistent/key"}, "does not exist"),
+        ({"release_id": None}, "which release is to be proved"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_asked(
+    server: Endpoint, run: Any, change: dict[str, Any], words: str
+) -> None:
+    result, status = run(**change)
+    assert status == 1
+    assert words in result["msg"]
+    assert server.asked == []
