@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import preflight, variables
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
 
@@ -45,6 +45,9 @@ class ActionModule(ControllerAction):
             accept_synthetic=arguments["accept_synthetic"],
             minimum_memory=arguments["minimum_memory_mb"] * 1_000_000,
         )
+        mistakes = variables.misspelt(task_vars, variables.known_variables(self._loader.load_from_file))
+        if mistakes:
+            raise AnsibleActionFail(f"{host} can't be deployed, nothing was changed: {'; '.join(mistakes)}")
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         state = self.module(
             "voicefleet.kokoro.host_state",
