@@ -15,22 +15,43 @@ from .hashing import Memo, digest_files
 from .layout import Paths
 
 
-def missing(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Digests of artifacts (``sha256``, ``path``, ``size``) that the host does not hold, whole and proved."""
+def survey(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """What a host holds of some artifacts (``sha256``, ``path``, ``size``), by a look at names, sizes and stamps.
+
+    ``missing`` and ``stale`` are digests; a stale file is there, but was touched since it was proved, or never was.
+    ``surplus`` are ``{"sha256", "name", "size"}`` of files that are none of these artifacts.
+    """
     paths = Paths(root)
     memo = Memo(paths.stamps)
-    absent = []
+    found: dict[str, list[Any]] = {"missing": [], "stale": [], "surplus": []}
+    wanted = set()
     for artifact in artifacts:
+        wanted.add(artifact["sha256"])
         file = paths.artifact(artifact["sha256"], artifact["path"])
         try:
             status = os.stat(file)
         except OSError:
-            absent.append(artifact["sha256"])
+            found["missing"].append(artifact["sha256"])
             continue
-        # Without a fitting stamp the file was touched since it was proved: it counts as absent and is proved again.
         if status.st_size != artifact["size"] or memo.get(file, status) != artifact["sha256"]:
-            absent.append(artifact["sha256"])
-    return absent
+            found["stale"].append(artifact["sha256"])
+    try:
+        folders = sorted(os.listdir(paths.artifacts))
+    except OSError:
+        folders = []
+    for sha256 in folders:
+        if sha256 in wanted or sha256.startswith("."):
+            continue
+        for name in sorted(os.listdir(os.path.join(paths.artifacts, sha256))):
+            size = os.stat(os.path.join(paths.artifacts, sha256, name)).st_size
+            found["surplus"].append({"sha256": sha256, "name": name, "size": size})
+    return found
+
+
+def missing(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Digests of artifacts that the host does not hold, whole and proved: missing and stale ones."""
+    found = survey(root, artifacts)
+    return found["missing"] + found["stale"]
 
 
 def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]:

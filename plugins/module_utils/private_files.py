@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files and folders whose content, owner and mode must be exact, written so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+
+
+def read_text(path: str) -> str | None:
+    """A file's text, None where it does not exist. Raises OSError otherwise."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+
+
+def write_text(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) -> None:
+    """Replace a file in one step: the new content is on disk, owned and closed to others, before it takes the name."""
+    folder = os.path.dirname(path)
+    descriptor, temporary = tempfile.mkstemp(prefix="." + os.path.basename(path) + ".", dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fchown(handle.fileno(), uid, gid)
+            os.fchmod(handle.fileno(), mode)
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder_descriptor)
+    finally:
+        os.close(folder_descriptor)
+
+
+def wrong(path: str, mode: int, uid: int = 0, gid: int | None = 0, folder: bool = False) -> str | None:
+    """What is wrong with a file or folder, in words, or None. Links are never followed; any group will do for None."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return "missing"
+    if not (stat.S_ISDIR if folder else stat.S_ISREG)(status.st_mode):
+        return "not a folder" if folder else "not a regular file"
+    if status.st_uid != uid or (gid is not None and status.st_gid != gid):
+        return f"owned by {status.st_uid}:{status.st_gid}"
+    if stat.S_IMODE(status.st_mode) != mode:
+        return f"mode {stat.S_IMODE(status.st_mode):04o}"
+    return None
+
+
+def set_private(descriptor: int, mode: int, uid: int, gid: int) -> None:
+    """Give an open file or folder its owner and mode. A file of several names is refused: one may lie elsewhere."""
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink != 1:
+        raise PermissionError("a file with several hard links is not taken over")
+    os.fchown(descriptor, uid, gid)
+    os.fchmod(descriptor, mode)
+
+
+def make_folder(path: str, mode: int, uid: int, gid: int) -> None:
+    """Create or correct one folder; its parent exists. Raises OSError, also where it is a link or a file."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        set_private(descriptor, mode, uid, gid)
+    finally:
+        os.close(descriptor)
+
+
+def own_below(folder: str, parts: tuple[str, ...], mode: int, uid: int, gid: int) -> None:
+    """Correct owner and mode of ``folder/parts...`` where a user other than root may write in ``folder``.
+
+    Each step is opened below the one before and never through a link, so that the user can't turn root to another file.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for part in parts:
+            below = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        set_private(descriptor, mode, uid, gid)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One systemd unit of ours: its file, and whether what runs is what the files say."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import hashlib
+import json
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable
+
+from . import private_files
+
+UNIT_FOLDER = "/etc/systemd/system"
+MARKER = "# Managed by voicefleet.kokoro"
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_ROUTINE = re.compile(r"^(Starting|Started|Stopping|Stopped) \S+\.service |: (Deactivated successfully|Consumed )")
+
+Runner = Callable[[Sequence[str], float], "tuple[int, str]"]
+
+
+class SystemdError(Exception):
+    """systemctl failed; the message is its own."""
+
+
+def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
+    """Exit status and joined output of a command; 124 where it ran past ``timeout`` seconds. No shell, no pager."""
+    environment = dict(os.environ, LC_ALL="C", SYSTEMD_PAGER="", SYSTEMD_COLORS="0")
+    try:
+        done = subprocess.run(
+            list(command),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 124, f"{command[0]} gave no answer within {timeout:g} s"
+    except OSError as error:
+        return 127, str(error)
+    return done.returncode, done.stdout.decode("utf-8", "replace").strip()
+
+
+class Unit:
+    """A unit by its full name (``x.service``). ``folder`` and ``runner`` are replaced in tests."""
+
+    def __init__(self, name: str, folder: str = UNIT_FOLDER, runner: Runner = run) -> None:
+        self.name = name
+        self.path = os.path.join(folder, name)
+        self._run = runner
+
+    def show(self) -> dict[str, str]:
+        """Some properties of the unit, as ``systemctl show`` names them; empty where systemd can't be asked."""
+        names = "ActiveState,UnitFileState,NeedDaemonReload,NRestarts,Result,ExecMainStatus,MainPID"
+        status, output = self._run(["systemctl", "show", self.name, "--property=" + names], 30)
+        if status != 0:
+            return {}
+        return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+    def ctl(self, verb: str, timeout: float = 60) -> None:
+        """``systemctl VERB`` this unit (``daemon-reload`` takes none). Raises :class:`SystemdError`."""
+        command = ["systemctl", verb] + ([] if verb == "daemon-reload" else [self.name])
+        status, output = self._run(command, timeout)
+        if status != 0:
+            raise SystemdError(f"{' '.join(command)} failed ({status}): {output}")
+
+    def journal(self, count: int = 12) -> list[str]:
+        """The unit's last lines in the journal, without colours and without systemd's word of each start and stop.
+
+        Empty where the journal can't be read.
+        """
+        command = ["journalctl", "--unit", self.name, "--lines", "100", "--no-pager", "--output", "cat", "--quiet"]
+        status, output = self._run(command, 20)
+        lines = [_ANSI.sub("", line)[:400] for line in output.splitlines()] if status == 0 else []
+        return [line for line in lines if line.strip() and not _ROUTINE.search(line)][-count:]
+
+    def drop_ins(self) -> list[str]:
+        """The operator's own additions to the unit (``systemctl edit``)."""
+        return sorted(glob.glob(os.path.join(glob.escape(self.path + ".d"), "*.conf")))
+
+    def foreign(self) -> bool:
+        """Whether a file of this name exists that this collection did not write."""
+        if os.path.islink(self.path):
+            return True
+        text = private_files.read_text(self.path)
+        return text is not None and MARKER not in text
+
+
+def fingerprint(content: str, files: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of what the process is started from: the unit's text and each environment file, "" for a missing one."""
+    prints = {"unit": hashlib.sha256(content.encode("utf-8")).hexdigest()}
+    for path in files:
+        text = private_files.read_text(path)
+        prints[path] = "" if text is None else hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return prints
+
+
+def load_record(path: str) -> dict[str, str]:
+    """The fingerprint of the last start that this collection made; empty where it is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        loaded = json.loads(private_files.read_text(path) or "{}")
+        if isinstance(loaded, dict):
+            return loaded
+    return {}
+
+
+def restart_reasons(wanted: Mapping[str, str], record: Mapping[str, str]) -> list[str]:
+    """Why a running process is not started from what is on disk now; empty where it is.
+
+    The record is removed before a file changes and written after the restart, so that a run that was cut off in
+    between is made good by the next one.
+    """
+    if not record:
+        return ["it is not known what it was started from"]
+    return [
+        f"{'the unit' if name == 'unit' else name} is not what it was started from"
+        for name in sorted({*wanted, *record})
+        if wanted.get(name) != record.get(name)
+    ]
+
+
+def port_holder(host: str, port: int, proc: str = "/proc") -> str | None:
+    """Who holds a TCP port that we are about to take: ``"PID (name)"``, ``"unknown"``, or None where it is free."""
+    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(address[0], socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address[4])
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return None
+            return _listener(port, proc)
+    return None
+
+
+def _listener(port: int, proc: str) -> str:
+    """The process that listens on a port, from /proc; ``"unknown"`` where it can't be told."""
+    inodes = set()
+    for table in ("net/tcp", "net/tcp6"):
+        for line in (private_files.read_text(os.path.join(proc, table)) or "").splitlines()[1:]:
+            columns = line.split()
+            if len(columns) > 9 and columns[3] == "0A" and int(columns[1].rsplit(":", 1)[1], 16) == port:
+                inodes.add(f"socket:[{columns[9]}]")
+    for pid in filter(str.isdigit, os.listdir(proc)):
+        folder = os.path.join(proc, pid, "fd")
+        with contextlib.suppress(OSError):
+            for descriptor in os.listdir(folder):
+                if os.readlink(os.path.join(folder, descriptor)) in inodes:
+                    name = (private_files.read_text(os.path.join(proc, pid, "comm")) or "").strip()
+                    return f"{pid} ({name})"
+    return "unknown"
+
+
+def diff(path: str, before: str | None, after: str) -> dict[str, Any]:
+    """Ansible's diff of one file."""
+    return {"before_header": path, "after_header": path, "before": before or "", "after": after}

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""REST client of Xinference 4.1, on urllib alone: no proxies, always a time limit, typed errors.
+
+Requests go to the address given and nowhere else: a proxy in the environment is ignored and redirects are not
+followed, so that a credential never leaves the host. A rejected credential is never sent a second time: ten bad tokens
+within 300 seconds ban an address for an hour (xinference 4.1.0, ``api/oauth2/advanced/rate_limiter.py``).
+
+Answers that were recorded from a running 4.1.0 are in the tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import Any, Callable
+
+Json = dict[str, Any]
+
+READY = "READY"
+ERROR = "ERROR"
+
+_ADDRESS = re.compile(r"\[address=[^\]]*?, pid=\d+\]\s*")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+def clean(text: object) -> str:
+    """A message of Xinference as a person reads it: no ``[address=..., pid=...]`` prefixes, no ANSI codes, one trim."""
+    return _ADDRESS.sub("", _ANSI.sub("", "" if text is None else str(text))).strip()
+
+
+class XinferenceError(Exception):
+    """Xinference refused or failed; ``status`` is the HTTP status, 0 where no answer came."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(clean(message))
+        self.status = status
+
+
+class Unreachable(XinferenceError):
+    """Nothing answered in time: refused, hanging (it hangs while it starts), or the connection broke."""
+
+
+class Unauthorized(XinferenceError):
+    """401: the password, token or key is wrong or has expired. Not to be tried again."""
+
+
+class Forbidden(XinferenceError):
+    """403: the credential is good but not for this."""
+
+
+class Banned(XinferenceError):
+    """429: this address is banned after bad credentials, or a rate limit was reached."""
+
+
+class BadRequest(XinferenceError):
+    """400 and other 4xx: the request cannot work as it is."""
+
+
+class AlreadyRunning(BadRequest):
+    """400: a model of this uid is running or being launched."""
+
+
+class ServerError(XinferenceError):
+    """5xx: Xinference failed; 503 while a model is being loaded."""
+
+
+class ProtocolError(XinferenceError):
+    """The answer is not Xinference's: not JSON, or of another shape. Another service may hold the port."""
+
+
+def _error_of(status: int, message: str) -> XinferenceError:
+    kinds: dict[int, type[XinferenceError]] = {401: Unauthorized, 403: Forbidden, 429: Banned}
+    if status == 400 and "already in the model list" in message:
+        return AlreadyRunning(message, status)
+    if status in kinds:
+        return kinds[status](message, status)
+    return (ServerError if status >= 500 else BadRequest)(message, status)
+
+
+def base_url(host: str, port: int) -> str:
+    """Where to reach a service that listens on an address; one that listens on all is reached over loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A model as Xinference tells it: its state, and per replica where it runs and why it failed.
+
+    ``status`` is one of CREATING, LOADING, UPDATING, READY, TERMINATING, ERROR. ``errors`` holds the cleaned
+    messages of replicas that failed; ``workers`` the addresses ``host:port`` of those that run.
+    """
+
+    uid: str
+    name: str
+    status: str
+    replicas: int
+    workers: tuple[str, ...]
+    errors: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, data: Json) -> Instance:
+        """From one element of ``GET /v1/models/instances``. Raises KeyError where it is not one."""
+        replicas = data.get("replica_statuses") or []
+        return cls(
+            uid=data["model_uid"],
+            name=data["model_name"],
+            status=data["status"],
+            replicas=int(data.get("replica") or 0),
+            workers=tuple(item["worker_address"] for item in replicas if item.get("worker_address")),
+            errors=tuple(clean(item["error_message"]) for item in replicas if item.get("error_message")),
+        )
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+class XinferenceClient:
+    """One Xinference at ``http://host:port``. ``token`` is an API key, or a user's token after :meth:`login`.
+
+    ``timeout`` is in seconds and holds for each wait on the socket. All methods raise :class:`XinferenceError`.
+    """
+
+    def __init__(self, base_url: str, token: str | None = None, timeout: float = 10.0) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.timeout = timeout
+        self._token = token
+        self._rejected: Unauthorized | None = None
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+    # -- transport
+
+    def _send(
+        self, method: str, path: str, body: Json | None = None, authorized: bool = True, timeout: float | None = None
+    ) -> bytes:
+        if authorized and self._rejected is not None:
+            raise self._rejected
+        request = urllib.request.Request(self.base_url + path, method=method)
+        request.add_header("Accept", "application/json")
+        if authorized and self._token is not None:
+            request.add_header("Authorization", "Bearer " + self._token)
+        if body is not None:
+            request.data = json.dumps(body).encode("utf-8")
+            request.add_header("Content-Type", "application/json")
+        try:
+            with self._opener.open(request, timeout=timeout or self.timeout) as response:
+                data: bytes = response.read()
+                return data
+        except urllib.error.HTTPError as error:
+            failure = _error_of(error.code, self._detail(error))
+            if authorized and isinstance(failure, Unauthorized):
+                self._rejected = failure
+            raise failure from None
+        except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
+            reason = getattr(error, "reason", None) or error
+            raise Unreachable(f"{method} {self.base_url}{path}: {reason or type(error).__name__}") from None
+
+    @staticmethod
+    def _detail(error: urllib.error.HTTPError) -> str:
+        """FastAPI's ``detail`` of an error answer, else the start of its text."""
+        text = ""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            text = error.read(65536).decode("utf-8", "replace")
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            text = str(json.loads(text)["detail"])
+        return text.strip()[:4000] or f"HTTP {error.code} {error.reason}"
+
+    def _json(
+        self, method: str, path: str, body: Json | None = None, authorized: bool = True, timeout: float | None = None
+    ) -> Any:
+        data = self._send(method, path, body, authorized, timeout)
+        try:
+            return json.loads(data.decode("utf-8"))
+        except ValueError:
+            start = data[:80].decode("utf-8", "replace")
+            raise ProtocolError(
+                f"{method} {self.base_url}{path} answered something other than JSON: {start!r}"
+            ) from None
+
+    # -- readiness
+
+    def status(self, timeout: float = 2.0) -> Json:
+        """``GET /status``, open to all: ``{"uptime": int, "workers": {"host:port": {...}}}``."""
+        answer = self._json("GET", "/status", authorized=False, timeout=timeout)
+        if not isinstance(answer, dict) or not isinstance(answer.get("workers"), dict):
+            raise ProtocolError(f"{self.base_url}/status is not Xinference's")
+        return answer
+
+    def wait_ready(
+        self,
+        timeout: float,
+        watch: Callable[[], None] | None = None,
+        poll: float = 0.25,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Json:
+        """Wait until the service answers and has a worker; returns its status.
+
+        The port is refused at first, then accepts and hangs until the service is ready. ``watch`` is called after each
+        failed try and may raise to end the wait early. Raises :class:`Unreachable` after ``timeout`` seconds.
+        """
+        end = clock() + timeout
+        while True:
+            try:
+                answer = self.status(timeout=min(2.0, max(0.1, end - clock())))
+                if answer["workers"]:
+                    return answer
+                last: XinferenceError = Unreachable("the service answers, but no worker has registered yet")
+            except (Unreachable, ServerError) as error:
+                last = error
+            if clock() >= end:
+                raise Unreachable(f"not ready within {timeout:g} s; last answer: {last}")
+            if watch is not None:
+                watch()
+            sleep(poll)
+
+    # -- credentials
+
+    def login(self, username: str, password: str) -> None:
+        """Take a user's token, good for 30 minutes (``POST /token``, JSON). Raises :class:`Unauthorized`."""
+        answer = self._json("POST", "/token", {"username": username, "password": password}, authorized=False)
+        try:
+            self._token = answer["access_token"]
+        except (TypeError, KeyError):
+            raise ProtocolError(f"{self.base_url}/token gave no token") from None
+        self._rejected = None
+
+    # -- models
+
+    def instances(self, uid: str) -> list[Instance]:
+        """The instances of a model; empty where it is unknown or ended. An API key suffices."""
+        query = urllib.parse.urlencode({"model_uid": uid})
+        answer = self._json("GET", f"/v1/models/instances?{query}")
+        try:
+            return [Instance.parse(item) for item in answer]
+        except (TypeError, KeyError):
+            raise ProtocolError(f"{self.base_url}/v1/models/instances is not Xinference's") from None
+
+    def models(self) -> list[Json]:
+        """The models that serve, as in OpenAI's ``GET /v1/models``. An API key suffices."""
+        answer = self._json("GET", "/v1/models")
+        try:
+            return list(answer["data"])
+        except (TypeError, KeyError):
+            raise ProtocolError(f"{self.base_url}/v1/models is not Xinference's") from None
+
+    def launch(self, payload: Json, timeout: float) -> str:
+        """Launch a model, wait until it is ready and return its uid. Needs a user's token.
+
+        ``payload`` is that of ``POST /v1/models``: model_name, model_type (its default is LLM), model_uid, ...
+        Waiting here gives the launch's own error; launched without waiting, some faults leave no trace in
+        :meth:`instances`. Raises :class:`AlreadyRunning` where the uid is running or being launched, and
+        :class:`Unreachable` after ``timeout`` seconds.
+        """
+        answer = self._json("POST", "/v1/models?wait_ready=true", payload, timeout=timeout)
+        try:
+            return str(answer["model_uid"])
+        except (TypeError, KeyError):
+            raise ProtocolError(f"{self.base_url}/v1/models gave no model_uid") from None
+
+    def terminate(self, uid: str) -> None:
+        """End a model; requests in flight die. Needs a user's token. Raises :class:`BadRequest` where it is unknown."""
+        self._send("DELETE", f"/v1/models/{urllib.parse.quote(uid, safe='')}")
+
+    def autostart(self) -> list[Json]:
+        """The autostart entries with their ``state`` (status, attempts, last_error). Needs a user's token."""
+        answer = self._json("GET", "/v1/autostart/models")
+        try:
+            return list(answer["models"])
+        except (TypeError, KeyError):
+            raise ProtocolError(f"{self.base_url}/v1/autostart/models is not Xinference's") from None

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring one model of a local Xinference to READY, or say why it can't be.
+
+Autostart launches the model with the service, so mostly this waits. It launches by REST where autostart did not, and
+launches anew where a running model was launched with other parameters.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from . import xinference_api as api
+from .systemd_unit import Unit
+from .xinference_advice import advise
+
+Json = dict[str, Any]
+
+# Launch parameters that a running replica is known by; others are Xinference's to settle.
+COMPARED = ("model_name", "model_path", "lang_code", "enable_virtual_env", "device", "gpu_idx", "request_limits")
+ABSENT_GRACE = 10.0  # seconds that autostart may take to begin, once the service answers
+CRASHES = 2  # restarts of the service, while we wait, after which waiting is in vain
+_FAULT = re.compile(r" (ERROR|CRITICAL) |^[A-Za-z_][\w.]*(Error|Exception|Exit)\b")
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+
+
+class ModelError(Exception):
+    """The model did not become READY; the message is Xinference's or ours, cleaned."""
+
+
+@dataclass
+class Outcome:
+    """What :meth:`Keeper.ensure` did."""
+
+    changes: list[str] = field(default_factory=list)
+    workers: tuple[str, ...] = ()
+    waited: float = 0.0
+
+
+def launched_with(home: str, uid: str, workers: tuple[str, ...]) -> Json | None:
+    """The payload that a running replica was launched with, or None where it is not known.
+
+    The API does not tell it; Xinference's worker keeps it for its own recovery, in
+    ``<home>/worker_recovery/<host>_<port>/models.json`` (xinference 4.1.0). The file is the service user's, so no
+    link is followed and it serves for a comparison only.
+    """
+    for worker in workers:
+        path = os.path.join(home, "worker_recovery", worker.replace(":", "_"), "models.json")
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(descriptor, encoding="utf-8", errors="replace") as handle:
+                models = json.loads(handle.read(1 << 20))
+            for name, payload in models.items():
+                if re.fullmatch(re.escape(uid) + r"-rep\d+", name):
+                    return dict(payload)
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue
+    return None
+
+
+def differences(wanted: Json, launched: Json | None) -> list[str]:
+    """Names of the compared parameters in which a running model is not the wanted one."""
+    if launched is None:
+        return []
+    return [name for name in COMPARED if name in launched and wanted.get(name) != launched[name]]
+
+
+def log_faults(path: str, since: str, count: int = 6) -> list[str]:
+    """The last lines that tell of a fault in the last 64 KiB of Xinference's log, each once.
+
+    Only what was written since a time in UTC (``2026-01-31T12:00:00``): an old fault would point at the wrong cause.
+    """
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, handle.tell() - 65536))
+            lines = handle.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    times = itertools.accumulate(lines, lambda last, line: line[:19] if _TIME.match(line) else last, initial="")
+    new = (line for line, written in zip(lines, list(times)[1:]) if written >= since)
+    faults = [api.clean(line)[:240] for line in new if _FAULT.search(line)]
+    return list(dict.fromkeys(reversed(faults)))[:count][::-1]
+
+
+class Keeper:
+    """One model of one service. ``login`` gives the client a user's token; it is called only when one is needed."""
+
+    def __init__(
+        self,
+        client: api.XinferenceClient,
+        login: Callable[[], None],
+        unit: Unit,
+        payload: Json,
+        home: str,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.client = client
+        self.login = login
+        self.unit = unit
+        self.uid: str = payload["model_uid"]
+        self.payload = payload
+        self.home = home
+        self._clock = clock
+        self._sleep = sleep
+        self._begun = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+        self._restarts: int | None = None
+        self._watched = float("-inf")
+
+    def look(self) -> api.Instance | None:
+        """The model's instance now, None where there is none."""
+        found = self.client.instances(self.uid)
+        return found[0] if found else None
+
+    def differing(self, instance: api.Instance) -> list[str]:
+        return differences(self.payload, launched_with(self.home, self.uid, instance.workers))
+
+    def watch(self) -> None:
+        """Raise :class:`ModelError` where the service is down or keeps ending; asks systemd every 2 s at most."""
+        if self._clock() - self._watched < 2:
+            return
+        self._watched = self._clock()
+        state = self.unit.show()
+        active = state.get("ActiveState", "")
+        if active in ("failed", "inactive"):
+            raise ModelError(
+                f"{self.unit.name} is {active} (result {state.get('Result')}, status {state.get('ExecMainStatus')})"
+            )
+        restarts = int(state.get("NRestarts") or 0)
+        if self._restarts is None:
+            self._restarts = restarts
+        elif restarts - self._restarts >= CRASHES:
+            raise ModelError(
+                f"{self.unit.name} keeps ending: {restarts - self._restarts} restarts while waiting"
+                f" (result {state.get('Result')}, status {state.get('ExecMainStatus')})"
+            )
+
+    def ensure(self, timeout: float) -> Outcome:
+        """Wait for the service and the model; launch it where need be. Raises :class:`ModelError`, XinferenceError."""
+        begin = self._clock()
+        end = begin + timeout
+        outcome = Outcome()
+        self.client.wait_ready(timeout, watch=self.watch, clock=self._clock, sleep=self._sleep)
+        answered = self._clock()
+        launching = False  # a launch was seen under way, so an ERROR after it is final
+        status = "absent"
+        while True:
+            instance = self.look()
+            status = instance.status if instance is not None else "absent"
+            if instance is not None and status == api.READY:
+                names = self.differing(instance)
+                if not names or outcome.changes:
+                    outcome.workers = instance.workers
+                    outcome.waited = self._clock() - begin
+                    return outcome
+                self._launch(f"launched anew with other {', '.join(names)}", outcome, end, running=True)
+                continue
+            if status == api.ERROR and instance is not None:
+                if launching:
+                    raise ModelError("; ".join(instance.errors) or self._autostart_error())
+                self._launch("launched (it was in state ERROR)", outcome, end)
+                continue
+            if instance is None:
+                if self._clock() - answered >= ABSENT_GRACE:
+                    self._launch("launched (autostart had not)", outcome, end)
+                    continue
+            else:
+                launching = True
+            if self._clock() >= end:
+                raise ModelError(f"it is still {status} after {timeout:g} s; last error: {self._autostart_error()}")
+            self.watch()
+            self._sleep(0.5)
+
+    def _launch(self, why: str, outcome: Outcome, end: float, running: bool = False) -> None:
+        """Launch by REST and wait for it; once only, as a second failure would be the same."""
+        if outcome.changes:
+            raise ModelError("it ended again right after it was launched; last error: " + self._autostart_error())
+        self.login()
+        outcome.changes.append(why)
+        if running:
+            self.client.terminate(self.uid)
+        try:
+            self.client.launch(self.payload, timeout=max(1.0, end - self._clock()))
+        except api.AlreadyRunning:
+            outcome.changes.clear()  # autostart was quicker
+
+    def _autostart_error(self) -> str:
+        """What autostart says of its last failure, for a message."""
+        try:
+            self.login()
+            for entry in self.client.autostart():
+                if entry.get("launch", {}).get("model_uid") == self.uid:
+                    return api.clean(entry.get("state", {}).get("last_error")) or "none is known"
+        except (api.XinferenceError, AttributeError):
+            pass
+        return "none is known"
+
+    def explain(self, error: Exception) -> str:
+        """The whole message for an operator: what failed, what to do, and the lines that tell of it."""
+        journal = self.unit.journal()
+        log = os.path.join(self.home, "logs", "xinference.log")
+        faults = log_faults(log, self._begun)
+        # The failure itself speaks first; older lines are asked only where it says nothing that is known.
+        remedy = advise(str(error)) or advise("\n".join(journal[::-1])) or advise("\n".join(faults[::-1]))
+        parts = [f"Model {self.uid} is not ready: {error}"]
+        if remedy is not None:
+            parts.append(f"What to do: {remedy}.")
+        for title, lines in ((f"Journal of {self.unit.name}", journal), (log, faults)):
+            parts.append(f"{title}, last lines:\n" + ("\n".join(f"  {line}" for line in lines) or "  (none)"))
+        return "\n".join(parts)

@@ -1,0 +1,194 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Wait until a model of the local Xinference is READY; launch it where it is not."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xinference_model
+short_description: Bring a model of the local Xinference to READY
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+description:
+  - Waits until the service answers and the model's instance is READY. Autostart launches the model with the service;
+    where it did not, or the model is in state ERROR, or it runs with other parameters, it is launched by REST.
+  - On failure the message holds Xinference's own error without its addresses, what to do about it in plain words, and
+    the last lines of the journal and of Xinference's log.
+  - Runs on the host itself, as root, and takes the credentials from O(secrets_dir). No proxy is used, each request has
+    a time limit, and a rejected credential is not tried again, as ten of them ban an address for an hour.
+attributes:
+  check_mode:
+    support: full
+    description: One look; changed where the model would be waited for or launched.
+  diff_mode:
+    support: none
+    description: A running model has no text to compare; the reasons are in RV(changes).
+options:
+  launch:
+    description:
+      - The payload of C(POST /v1/models), at least C(model_name), C(model_type) and C(model_uid).
+    type: dict
+    required: true
+  host:
+    description: The address on which the service listens.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: The port on which the service listens.
+    type: int
+    default: 9997
+  timeout:
+    description:
+      - Seconds for the service and the model together. Each takes 10 to 30 s, and more on a host at work.
+    type: int
+    default: 180
+  unit:
+    description: The service's systemd unit, watched while waiting.
+    type: str
+    default: voicefleet-xinference.service
+  home:
+    description: C(XINFERENCE_HOME) of the service.
+    type: path
+    default: /var/lib/voicefleet
+  secrets_dir:
+    description: The folder of M(voicefleet.kokoro.xinference_setup).
+    type: path
+    default: /etc/voicefleet
+  deploy_user:
+    description: The account by which models are launched.
+    type: str
+    default: voicefleet-deploy
+notes:
+  - The API does not tell which folder a running model was loaded from. It is read from Xinference's own recovery
+    file below O(home); where that is missing, a READY model counts as the wanted one.
+seealso:
+  - module: voicefleet.kokoro.xinference_setup
+  - module: voicefleet.kokoro.xinference_service
+"""
+
+EXAMPLES = r"""
+- name: Wait until Kokoro speaks
+  voicefleet.kokoro.xinference_model:
+    launch:
+      model_name: Kokoro-82M
+      model_type: audio
+      model_uid: kokoro
+      model_path: /opt/voicefleet/releases/4.1.0-3f9a1c2b7d5e/models/Kokoro-82M
+      enable_virtual_env: false
+      lang_code: a
+"""
+
+RETURN = r"""
+changes:
+  description: Whether and why the model was launched by this task; empty where autostart did it or it was READY.
+  returned: success
+  type: list
+  elements: str
+  sample: ["launched (it was in state ERROR)"]
+status:
+  description: V(READY); in check mode the state that was found, V(absent), V(unauthorized) or V(unreachable).
+  returned: success
+  type: str
+  sample: READY
+waited:
+  description: Seconds until READY.
+  returned: success
+  type: float
+  sample: 24.3
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    private_files,
+    systemd_unit,
+    xinference_api,
+    xinference_config,
+    xinference_launch,
+)
+
+Json = dict[str, Any]
+
+
+def make_keeper(params: Json, secrets: dict[str, str]) -> xinference_launch.Keeper:
+    """The keeper of the wanted model; the API key serves to look, the deploy user's token to launch."""
+    client = xinference_api.XinferenceClient(
+        xinference_api.base_url(params["host"], params["port"]), token=secrets.get("client_key")
+    )
+    unit = systemd_unit.Unit(params["unit"])
+    payload = xinference_config.autostart_entry(params["launch"], 1, 1)["launch"]
+
+    def login() -> None:
+        client.login(params["deploy_user"], secrets.get("deploy_password", ""))
+
+    return xinference_launch.Keeper(client, login, unit, payload, params["home"])
+
+
+def look(keeper: xinference_launch.Keeper) -> Json:
+    """What check mode finds, changing nothing."""
+    try:
+        keeper.client.status()
+        instance = keeper.look()
+    except xinference_api.Unreachable:
+        why = "the service does not answer; the model would be waited for"
+        return {"changed": True, "changes": [why], "status": "unreachable"}
+    except xinference_api.Unauthorized as error:
+        why = f"the stored credentials are refused until xinference_setup has put accounts and key right: {error}"
+        return {"changed": True, "changes": [why], "status": "unauthorized"}
+    status = instance.status if instance is not None else "absent"
+    changes = []
+    if instance is None or status != xinference_api.READY:
+        changes.append(f"the model is {status}; it would be waited for or launched")
+    else:
+        changes += [f"the model would be launched anew with other {name}" for name in keeper.differing(instance)]
+    return {"changed": bool(changes), "changes": changes, "status": status}
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "launch": {"type": "dict", "required": True},
+            "host": {"type": "str", "default": "127.0.0.1"},
+            "port": {"type": "int", "default": 9997},
+            "timeout": {"type": "int", "default": 180},
+            "unit": {"type": "str", "default": "voicefleet-xinference.service"},
+            "home": {"type": "path", "default": "/var/lib/voicefleet"},
+            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    path = os.path.join(params["secrets_dir"], xinference_config.SECRETS_FILE)
+    try:
+        secrets = xinference_config.load_secrets(private_files.read_text(path))
+        if not secrets and not module.check_mode:
+            module.fail_json(msg=f"{path} is missing: run xinference_setup first")
+        keeper = make_keeper(params, secrets)
+    except (xinference_config.ConfigError, OSError) as error:
+        module.fail_json(msg=str(error))
+    # Nothing that a server may echo can bring a secret into the result.
+    module.no_log_values.update(secrets.values())
+    try:
+        if module.check_mode:
+            module.exit_json(waited=0.0, **look(keeper))
+        outcome = keeper.ensure(params["timeout"])
+    except (xinference_launch.ModelError, xinference_api.XinferenceError) as error:
+        module.fail_json(msg=keeper.explain(error))
+    module.exit_json(
+        changed=bool(outcome.changes),
+        changes=outcome.changes,
+        msg="; ".join(outcome.changes) or f"model {keeper.uid} is READY",
+        status=xinference_api.READY,
+        waited=round(outcome.waited, 1),
+    )
+
+
+if __name__ == "__main__":
+    main()

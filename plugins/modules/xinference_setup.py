@@ -1,0 +1,399 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Secrets, accounts, API key and autostart of Xinference, before its first start and without HTTP."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xinference_setup
+short_description: Set up Xinference's secrets, accounts, API key and autostart without a human
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+description:
+  - Makes the secrets of one host's Xinference once, or takes them from the operator, and keeps them in a folder that
+    only root can read.
+  - Brings an administrator, a deploy user of few rights, one API key for clients and the autostart entries of models
+    into Xinference's databases, before its first start or beside the running service. No HTTP request is made, so no
+    attempt at a password is spent and no setup token is printed.
+  - An unchanged run reads the databases in some 50 ms. Whatever was changed by hand, a password, a permission, the key,
+    an autostart entry, a file's mode, is found and put back. Accounts, keys and entries of other names are left alone.
+  - No secret is an argument of a process, and none is in the result, the difference or a log.
+attributes:
+  check_mode:
+    support: full
+    description: The databases are read and nothing is changed. On a host without a release all is reported as missing.
+  diff_mode:
+    support: full
+    description: Shows what is wrong and that it is put right, without any secret.
+options:
+  release_path:
+    description: The release whose C(env/bin/python) and Xinference classes are used.
+    type: path
+    required: true
+  models:
+    description:
+      - Payloads of C(POST /v1/models) for the models to start with the service, each with at least C(model_name),
+        C(model_type) and C(model_uid).
+      - The client's API key is good for these models alone.
+    type: list
+    elements: dict
+    required: true
+  user:
+    description: The service's system user; it owns O(home). It must exist, except in check mode.
+    type: str
+    default: voicefleet
+  home:
+    description: C(XINFERENCE_HOME) of the service. Created where it is missing; its parent exists.
+    type: path
+    default: /var/lib/voicefleet
+  secrets_dir:
+    description:
+      - Root-only folder (mode 0700) for C(secrets.json), C(xinference.env) (the service's three secrets, for
+        C(EnvironmentFile=)), C(client.key), C(client.header) (one line for C(curl -H @file)) and C(applied.json).
+      - Created where it is missing; its parent exists.
+    type: path
+    default: /etc/voicefleet
+  admin_user:
+    description: Name of the administrator's account.
+    type: str
+    default: admin
+  deploy_user:
+    description: Name of the account by which models are launched; it has no rights on users, workers or settings.
+    type: str
+    default: voicefleet-deploy
+  client_key_name:
+    description: Name of the API key for clients.
+    type: str
+    default: voicefleet-client
+  admin_password:
+    description: The administrator's password, 8 characters or more. Made on the host once where it is not given.
+    type: str
+  deploy_password:
+    description: The deploy user's password, 8 characters or more. Made on the host once where it is not given.
+    type: str
+  client_key:
+    description: The API key's value, 16 characters or more. Made on the host once where it is not given.
+    type: str
+  xoscar_auth_key:
+    description:
+      - The key by which Xinference's own processes know each other, the same on all hosts of a cluster.
+      - Without it any local user could run code as the service. Made on the host once where it is not given.
+    type: str
+  jwt_secret:
+    description: The secret that signs users' tokens. Made on the host once where it is not given.
+    type: str
+  encryption_key:
+    description: The secret that encrypts stored API keys. Made on the host once where it is not given.
+    type: str
+  max_retries:
+    description: How often a failed start of a model is tried again; Xinference counts until it succeeds.
+    type: int
+    default: 1000
+  retry_interval:
+    description: Seconds between two tries to start a model.
+    type: int
+    default: 10
+requirements:
+  - xinference 4.1 in the release
+  - root
+"""
+
+EXAMPLES = r"""
+- name: Give Xinference its secrets, accounts, client key and models
+  voicefleet.kokoro.xinference_setup:
+    release_path: /opt/voicefleet/releases/4.1.0-3f9a1c2b7d5e
+    models:
+      - model_name: Kokoro-82M
+        model_type: audio
+        model_uid: kokoro
+        model_path: /opt/voicefleet/releases/4.1.0-3f9a1c2b7d5e/models/Kokoro-82M
+        enable_virtual_env: false
+        lang_code: a
+
+- name: Take the administrator's password from the vault
+  voicefleet.kokoro.xinference_setup:
+    release_path: /opt/voicefleet/current
+    admin_password: "{{ vault_xinference_admin_password }}"
+    models: "{{ my_models }}"
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed and why, or in check mode what would be, without a secret.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - client_key made on the host
+    - /etc/voicefleet/client.key written (missing)
+    - account admin created
+cores:
+  description: Cores that this host may use, for thread counts.
+  returned: always
+  type: int
+  sample: 8
+environment_file:
+  description: The file with the service's secrets, for C(EnvironmentFile=).
+  returned: always
+  type: str
+  sample: /etc/voicefleet/xinference.env
+header_file:
+  description: The file with the client's header line, for C(curl -H @file).
+  returned: always
+  type: str
+  sample: /etc/voicefleet/client.header
+"""
+
+import importlib.util
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    private_files,
+    xinference_accounts,
+    xinference_config,
+)
+
+Json = dict[str, Any]
+
+PROGRAM_TIMEOUT = 120  # seconds; the import takes one or two, five on a cold disk
+
+
+class SetupError(Exception):
+    """A fault to tell the operator, without a secret."""
+
+
+def program_source() -> str:
+    """The source of :mod:`xinference_accounts`, wherever this module was unpacked or zipped to."""
+    spec = importlib.util.find_spec(xinference_accounts.__name__)
+    source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
+    if not source:
+        raise SetupError("the accounts program is not where it should be; the collection is incomplete")
+    return str(source)
+
+
+def redact(text: str, all_secrets: Mapping[str, str]) -> str:
+    """A text with every secret blotted out."""
+    for value in sorted(all_secrets.values(), key=len, reverse=True):
+        text = text.replace(value, "********")
+    return text
+
+
+class Setup:
+    """One run of the module. ``params`` are its options; nothing is changed in ``check`` mode."""
+
+    VERBS = {"observe": "read", "converge": "corrected"}
+
+    def __init__(self, params: Mapping[str, Any], check: bool) -> None:
+        self.params = params
+        self.check = check
+        self.home: str = params["home"]
+        self.secrets_dir: str = params["secrets_dir"]
+        self.names = xinference_config.Names(params["admin_user"], params["deploy_user"], params["client_key_name"])
+        self.changes: list[str] = []
+        self.secrets: dict[str, str] = {}
+        self.uid = os.geteuid()
+        self.gid = os.getegid()
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.secrets_dir, name)
+
+    def account(self) -> tuple[int, int] | None:
+        """The service user's uid and gid; None in check mode where the user is still to be made."""
+        try:
+            entry = pwd.getpwnam(self.params["user"])
+        except KeyError:
+            if self.check:
+                return None
+            raise SetupError(f"there is no user {self.params['user']}; create it first") from None
+        return entry.pw_uid, entry.pw_gid
+
+    # -- secrets and their files
+
+    def keep_secrets(self) -> None:
+        """Settle all secrets and write their files where content, owner or mode differ."""
+        why = private_files.wrong(self.secrets_dir, 0o700, self.uid, None, folder=True)
+        if why is not None:
+            self.changes.append(f"{self.secrets_dir} made root-only ({why})")
+            if not self.check:
+                private_files.make_folder(self.secrets_dir, 0o700, self.uid, self.gid)
+        stored = xinference_config.load_secrets(
+            private_files.read_text(self.path(xinference_config.SECRETS_FILE))
+            if os.path.isdir(self.secrets_dir)
+            else None
+        )
+        given = {name: self.params[name] for name in xinference_config.SECRETS}
+        self.secrets, events = xinference_config.merge_secrets(given, stored)
+        self.changes += events
+        for name, text in xinference_config.files(self.secrets).items():
+            self.keep_file(name, text)
+
+    def keep_file(self, name: str, text: str) -> None:
+        path = self.path(name)
+        why = private_files.wrong(path, 0o600, self.uid, None)
+        if why is None and private_files.read_text(path) != text:
+            why = "other content"
+        if why is None:
+            return
+        self.changes.append(f"{path} written ({why})")
+        if not self.check:
+            private_files.write_text(path, text, 0o600, self.uid, self.gid)
+
+    # -- the service's home
+
+    def keep_home(self, owner: tuple[int, int]) -> None:
+        """The home and what matters in it belong to the service's user and are closed to others."""
+        why = private_files.wrong(self.home, 0o700, *owner, folder=True)
+        if why is not None:
+            self.changes.append(f"{self.home} made the service's own ({why})")
+            if not self.check:
+                private_files.make_folder(self.home, 0o700, *owner)
+        for parts, mode, folder in xinference_config.PRIVATE:
+            path = os.path.join(self.home, *parts)
+            why = private_files.wrong(path, mode, *owner, folder=folder)
+            if why is not None and why.startswith("not a "):
+                raise SetupError(f"{path} is {why}; it is left alone. Move it away, then run again")
+            if why not in (None, "missing"):
+                self.changes.append(f"{path} made the service's own ({why})")
+                if not self.check:
+                    private_files.own_below(self.home, parts, mode, *owner)
+
+    # -- databases
+
+    def program(self, request: Json, owner: tuple[int, int]) -> Json:
+        """Run the accounts program as the service's user, with the release's interpreter; secrets go by stdin."""
+        python = os.path.join(self.params["release_path"], "env", "bin", "python")
+        if not os.path.exists(python):
+            if request["action"] != "observe":
+                raise SetupError(f"{python} is missing: the release has no environment. Build it first")
+            python = sys.executable  # to look, any Python will do
+        as_user: Json = {}
+        if (self.uid, self.gid) != owner:
+            as_user = {"user": owner[0], "group": owner[1], "extra_groups": []}
+        try:
+            done = subprocess.run(
+                # -I: neither the folder, the environment nor a user's packages can put other code in its way.
+                [python, "-I", "-B", "-c", program_source()],
+                input=json.dumps(request).encode("utf-8"),
+                capture_output=True,
+                cwd=self.home,
+                umask=0o077,
+                timeout=PROGRAM_TIMEOUT,
+                check=False,
+                env={"HOME": self.home, "XINFERENCE_HOME": self.home, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
+                **as_user,
+            )
+        except subprocess.TimeoutExpired:
+            raise SetupError(
+                f"{python} did not finish within {PROGRAM_TIMEOUT} s; is the disk or the host overloaded?"
+            ) from None
+        except OSError as error:
+            raise SetupError(f"{python} can't be run as {self.params['user']}: {error}") from None
+        try:
+            reply: Json = json.loads(done.stdout)
+        except ValueError:
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
+            reply = {"error": f"{python} ended with status {done.returncode}: " + " / ".join(lines)}
+        if "error" in reply:
+            raise SetupError(
+                f"Xinference's databases in {self.home} can't be {self.VERBS[request['action']]}: "
+                + redact(str(reply["error"]), self.secrets)
+                + ". If a database is damaged, stop the service and restore auth/ and launch_history.db from a backup,"
+                " or move them away: accounts, key and autostart are then made anew"
+            )
+        return reply
+
+    def observe(self, owner: tuple[int, int] | None) -> Json:
+        databases = (xinference_accounts.AUTH_DB, xinference_accounts.LAUNCH_DB)
+        if owner is None or not any(os.path.exists(os.path.join(self.home, name)) for name in databases):
+            return xinference_config.NOTHING
+        observed: Json = self.program({"action": "observe", "home": self.home}, owner)["observed"]
+        return observed
+
+    def keep_databases(self, owner: tuple[int, int] | None) -> None:
+        entries = [
+            xinference_config.autostart_entry(model, self.params["max_retries"], self.params["retry_interval"])
+            for model in self.params["models"]
+        ]
+        applied_path = self.path(xinference_config.APPLIED_FILE)
+        applied = xinference_config.load_applied(
+            private_files.read_text(applied_path) if os.path.isdir(self.secrets_dir) else None
+        )
+        observed = self.observe(owner)
+        wanted = xinference_config.wanted_state(self.secrets, self.names, entries, observed, applied)
+        found = xinference_config.differences(observed, wanted, applied)
+        if found and (self.check or owner is None):
+            self.changes += found
+        elif found and owner is not None:
+            reply = self.program({"action": "converge", "home": self.home, "wanted": wanted}, owner)
+            self.changes += reply["done"]
+            observed = reply["observed"]
+            applied = xinference_config.applied_state(observed, wanted)
+            again = xinference_config.wanted_state(self.secrets, self.names, entries, observed, applied)
+            left = xinference_config.differences(observed, again, applied)
+            if left:
+                raise SetupError("Xinference's databases were corrected and still differ: " + "; ".join(left))
+            # A record of what is known, not a change of the host: it may be new while nothing else was.
+            text = json.dumps(applied, indent=2, sort_keys=True) + "\n"
+            private_files.write_text(applied_path, text, 0o600, self.uid, self.gid)
+
+    def run(self) -> Json:
+        self.keep_secrets()
+        owner = self.account()
+        if owner is not None:
+            self.keep_home(owner)
+        self.keep_databases(owner)
+        return {
+            "changed": bool(self.changes),
+            "changes": self.changes,
+            "msg": "; ".join(self.changes) or "accounts, key and autostart are as wanted",
+            "cores": len(os.sched_getaffinity(0)),
+            "environment_file": self.path(xinference_config.ENVIRONMENT_FILE),
+            "header_file": self.path(xinference_config.HEADER_FILE),
+            "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
+        }
+
+
+def main() -> None:
+    secret: Json = {"type": "str", "no_log": True}
+    module = AnsibleModule(
+        argument_spec={
+            "release_path": {"type": "path", "required": True},
+            "models": {"type": "list", "elements": "dict", "required": True},
+            "user": {"type": "str", "default": "voicefleet"},
+            "home": {"type": "path", "default": "/var/lib/voicefleet"},
+            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "admin_user": {"type": "str", "default": "admin"},
+            "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
+            "client_key_name": {"type": "str", "default": "voicefleet-client", "no_log": False},
+            "admin_password": secret,
+            "deploy_password": secret,
+            "client_key": secret,
+            "xoscar_auth_key": secret,
+            "jwt_secret": secret,
+            "encryption_key": secret,
+            "max_retries": {"type": "int", "default": 1000},
+            "retry_interval": {"type": "int", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o077)
+    setup = Setup(module.params, module.check_mode)
+    try:
+        result = setup.run()
+    except (SetupError, xinference_config.ConfigError, OSError) as error:
+        module.fail_json(msg=redact(str(error), setup.secrets), changes=setup.changes)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The unit's life against a systemd that is played: files are real, systemctl is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_service
+
+CONTENT = systemd_unit.MARKER + "\n[Service]\nExecStart=/r/1/env/bin/xinference-local\n"
+
+
+class Systemd:
+    """As much of systemd as the module can see. ``fail`` names a verb that fails once."""
+
+    def __init__(self) -> None:
+        self.active = "inactive"
+        self.enabled = "disabled"
+        self.reload = "no"
+        self.pid = "0"
+        self.fail: str | None = None
+        self.verbs: list[str] = []
+
+    def __call__(self, command: Sequence[str], _timeout: float) -> tuple[int, str]:
+        if command[0] == "journalctl":
+            return 0, "Started x.service - X.\nxinference-local: cannot execute"
+        verb = command[1]
+        if verb == "show":
+            fields = {
+                "ActiveState": self.active,
+                "UnitFileState": self.enabled,
+                "NeedDaemonReload": self.reload,
+                "MainPID": self.pid,
+            }
+            return 0, "\n".join(f"{key}={value}" for key, value in fields.items())
+        self.verbs.append(verb)
+        if verb == self.fail:
+            self.fail = None
+            return 1, f"Job for x.service failed: {verb}"
+        if verb == "daemon-reload":
+            self.reload = "no"
+        elif verb == "enable":
+            self.enabled = "enabled"
+        elif verb == "restart":
+            self.active, self.pid = "active", "42"
+        return 0, ""
+
+
+class Host:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.systemd = Systemd()
+        self.env = folder / "xinference.env"
+        self.env.write_text("XOSCAR_AUTH_KEY=secret-of-the-service\n")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    @property
+    def unit(self) -> Path:
+        return self.folder / "x.service"
+
+    def run(self, content: str = CONTENT, check: bool = False) -> dict[str, Any]:
+        self.systemd.verbs.clear()
+        params = {
+            "content": content,
+            "environment_files": [str(self.env)],
+            "record": str(self.folder / "started.json"),
+            "host": "127.0.0.1",
+            "port": self.port,
+            "stop_timeout": 120,
+        }
+        unit = systemd_unit.Unit("x.service", str(self.folder), self.systemd)
+        return xinference_service.Service(params, check, unit).run()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_first_run_writes_enables_and_starts(host: Host) -> None:
+    result = host.run()
+    assert host.systemd.verbs == ["daemon-reload", "enable", "restart"]
+    assert host.unit.read_text() == CONTENT
+    assert stat.S_IMODE(host.unit.stat().st_mode) == 0o644
+    assert stat.S_IMODE((host.folder / "started.json").stat().st_mode) == 0o600
+    assert result["action"] == "started"
+    assert result["diff"]["after"] == CONTENT
+
+
+def test_a_second_run_asks_and_does_nothing(host: Host) -> None:
+    host.run()
+    result = host.run()
+    assert (result["changed"], result["action"], host.systemd.verbs) == (False, "none", [])
+    assert result["diff"] == {}
+
+
+def test_another_release_restarts_once(host: Host) -> None:
+    host.run()
+    other = CONTENT.replace("/r/1", "/r/2")
+    result = host.run(other)
+    assert host.systemd.verbs == ["daemon-reload", "restart"]
+    assert result["action"] == "restarted"
+    assert "/r/1" in result["diff"]["before"]
+    assert host.run(other)["changed"] is False
+
+
+def test_new_secrets_restart_without_being_shown(host: Host) -> None:
+    host.run()
+    host.env.write_text("XOSCAR_AUTH_KEY=another-secret-of-it\n")
+    result = host.run()
+    assert host.systemd.verbs == ["restart"]
+    assert result["changes"] == [f"restarted ({host.env} is not what it was started from)"]
+    assert "another-secret" not in json.dumps(result) + (host.folder / "started.json").read_text()
+
+
+def test_a_drop_in_of_the_operator_restarts(host: Host) -> None:
+    host.run()
+    folder = host.folder / "x.service.d"
+    folder.mkdir()
+    (folder / "memory.conf").write_text("[Service]\nMemoryMax=8G\n")
+    host.systemd.reload = "yes"
+    host.run()
+    assert host.systemd.verbs == ["daemon-reload", "restart"]
+    assert host.run()["changed"] is False
+    (folder / "memory.conf").unlink()
+    assert host.run()["action"] == "restarted"
+
+
+def test_a_unit_edited_by_hand_is_written_anew_and_restarted(host: Host) -> None:
+    host.run()
+    host.unit.write_text(CONTENT + "# edited\n")
+    result = host.run()
+    assert result["changes"] == [f"{host.unit} written (other content)", "restarted (the unit was changed by hand)"]
+
+
+def test_a_run_cut_off_before_the_restart_is_made_good(host: Host) -> None:
+    host.run()
+    other = CONTENT.replace("/r/1", "/r/2")
+    host.systemd.fail = "daemon-reload"
+    with pytest.raises(systemd_unit.SystemdError):
+        host.run(other)
+    # The file is there already, the process is still the old one.
+    assert host.unit.read_text() == other
+    host.systemd.reload = "yes"
+    assert host.run(other)["action"] == "restarted"
+    assert "daemon-reload" in host.systemd.verbs
+
+
+def test_a_failed_restart_is_tried_again(host: Host) -> None:
+    host.run()
+    host.env.write_text("XOSCAR_AUTH_KEY=another-secret-of-it\n")
+    host.systemd.fail = "restart"
+    with pytest.raises(xinference_service.ServiceError, match="xinference-local: cannot execute"):
+        host.run()
+    assert host.run()["action"] == "restarted"
+
+
+@pytest.mark.parametrize("active", ["inactive", "failed", "activating"])
+def test_a_service_that_is_down_is_started(host: Host, active: str) -> None:
+    host.run()
+    host.systemd.active, host.systemd.pid = active, "0"
+    result = host.run()
+    assert result["changes"] == [f"started (it was {active})"]
+
+
+def test_a_disabled_service_is_enabled_and_not_restarted(host: Host) -> None:
+    host.run()
+    host.systemd.enabled = "disabled"
+    assert host.run()["changes"] == ["enabled"]
+    assert host.systemd.verbs == ["enable"]
+
+
+def test_check_mode_changes_nothing_and_says_all(host: Host) -> None:
+    result = host.run(check=True)
+    assert result["changes"] == [f"{host.unit} written (missing)", "enabled", "started (it was inactive)"]
+    assert (host.systemd.verbs, host.unit.exists()) == ([], False)
+    host.run()
+    before = (host.folder / "started.json").read_text()
+    assert host.run(CONTENT + "# new\n", check=True)["action"] == "restarted"
+    assert host.systemd.verbs == []
+    assert (host.folder / "started.json").read_text() == before
+    assert host.run(check=True)["changed"] is False
+
+
+def test_a_foreign_unit_is_left_alone(host: Host) -> None:
+    host.unit.write_text("[Unit]\n")
+    for check in (True, False):
+        with pytest.raises(xinference_service.ServiceError, match="not written by this collection"):
+            host.run(check=check)
+    assert host.unit.read_text() == "[Unit]\n"
+    assert host.systemd.verbs == []
+
+
+def test_a_foreign_process_on_the_port_is_left_alone(host: Host) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", host.port))
+        other.listen()
+        with pytest.raises(xinference_service.ServiceError, match=rf"held by another process: {os.getpid()} \("):
+            host.run()
+    assert "restart" not in host.systemd.verbs
+
+
+def test_a_text_without_the_mark_is_refused(host: Host) -> None:
+    with pytest.raises(xinference_service.ServiceError, match="lacks the line"):
+        host.run("[Unit]\n")
+    assert not host.unit.exists()

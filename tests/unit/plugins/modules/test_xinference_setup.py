@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module against a release with a stand-in for Xinference's classes: real files, databases and processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import xinference_config
+from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_setup
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils import xinference_stand_in
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+LAUNCH = {"model_name": "Kokoro-82M", "model_type": "audio", "model_uid": "kokoro", "model_path": "/r/1"}
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return xinference_stand_in.make_release(tmp_path_factory.mktemp("release"))
+
+
+class Host:
+    """A host of one folder; ``run`` is one run of the module as this user."""
+
+    def __init__(self, folder: Path, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.etc = folder / "etc"
+        self.home = folder / "home"
+        self.release = release
+        # The user's own group, whichever it is, and no need of root.
+        entry = pwd.getpwuid(os.getuid())
+        monkeypatch.setattr(
+            xinference_setup.pwd, "getpwnam", lambda _name: entry.__class__((*entry[:3], os.getgid(), *entry[4:]))
+        )
+
+    def params(self, **given: Any) -> dict[str, Any]:
+        base: dict[str, Any] = dict.fromkeys(xinference_config.SECRETS)
+        base.update(
+            release_path=str(self.release),
+            user=USER,
+            home=str(self.home),
+            secrets_dir=str(self.etc),
+            models=[LAUNCH],
+            admin_user="admin",
+            deploy_user="voicefleet-deploy",
+            client_key_name="voicefleet-client",
+            max_retries=1000,
+            retry_interval=10,
+        )
+        return dict(base, **given)
+
+    def run(self, check: bool = False, **given: Any) -> dict[str, Any]:
+        return xinference_setup.Setup(self.params(**given), check).run()
+
+    def secrets(self) -> dict[str, str]:
+        return xinference_config.load_secrets((self.etc / "secrets.json").read_text())
+
+    def sql(self, database: str, *statements: str) -> None:
+        connection = sqlite3.connect(self.home / database)
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+        connection.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path, release: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, release, monkeypatch)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_a_first_run_makes_all_and_a_second_nothing(host: Host) -> None:
+    first = host.run()
+    assert first["changed"]
+    assert [line for line in first["changes"] if "created" in line] == [
+        "account admin created",
+        "account voicefleet-deploy created",
+        "API key voicefleet-client created",
+        "autostart of model kokoro created",
+    ]
+    second = host.run()
+    assert (second["changed"], second["changes"]) == (False, [])
+    assert second["diff"] == {"before": "", "after": ""}
+
+
+def test_all_is_closed_to_others(host: Host) -> None:
+    old = os.umask(0o022)
+    try:
+        host.run()
+    finally:
+        os.umask(old)
+    for folder in (host.etc, host.home, host.home / "auth"):
+        assert mode(folder) == 0o700
+    files = [*host.etc.iterdir(), host.home / "auth" / "auth.db", host.home / "launch_history.db"]
+    assert {mode(path) for path in files} == {0o600}
+    assert sorted(path.name for path in host.etc.iterdir()) == [
+        "applied.json",
+        "client.header",
+        "client.key",
+        "secrets.json",
+        "xinference.env",
+    ]
+
+
+def test_no_secret_in_results_arguments_or_environment(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    run = xinference_setup.subprocess.run
+
+    def watched(command: list[str], **kwargs: Any) -> Any:
+        seen.append((command, kwargs["env"]))
+        return run(command, **kwargs)
+
+    monkeypatch.setattr(xinference_setup.subprocess, "run", watched)
+    given = {"admin_password": "operators own pass", "client_key": "sk-operators-own-key-1"}
+    results = [host.run(), host.run(), host.run(**given), host.run(check=True, jwt_secret="yet-another-secret-1")]
+    told = json.dumps([results, seen])
+    assert seen
+    for value in (*host.secrets().values(), *given.values(), "yet-another-secret-1"):
+        assert value not in told
+
+
+def test_the_program_runs_isolated_and_private(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    run = xinference_setup.subprocess.run
+
+    def watched(command: list[str], **kwargs: Any) -> Any:
+        seen.append((command, kwargs))
+        return run(command, **kwargs)
+
+    monkeypatch.setattr(xinference_setup.subprocess, "run", watched)
+    host.run()
+    command, kwargs = seen[0]
+    assert command[:4] == [str(host.release / "env/bin/python"), "-I", "-B", "-c"]
+    assert kwargs["umask"] == 0o077
+    assert kwargs["cwd"] == str(host.home)
+    assert kwargs["env"]["XINFERENCE_HOME"] == str(host.home)
+
+
+def test_another_users_rights_are_taken_for_the_program(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def refuse(_command: list[str], **kwargs: Any) -> Any:
+        seen.update(kwargs)
+        raise PermissionError("not in a test")
+
+    monkeypatch.setattr(xinference_setup.subprocess, "run", refuse)
+    setup = xinference_setup.Setup(host.params(), False)
+    with pytest.raises(xinference_setup.SetupError, match="can't be run as"):
+        setup.program({"action": "observe", "home": str(host.home)}, (4242, 4343))
+    assert (seen["user"], seen["group"], seen["extra_groups"]) == (4242, 4343, [])
+
+
+def test_an_unchanged_run_does_not_import_xinference(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run()
+    actions = []
+    program = xinference_setup.Setup.program
+
+    def watched(self: Any, request: dict[str, Any], owner: tuple[int, int]) -> Any:
+        actions.append(request["action"])
+        return program(self, request, owner)
+
+    monkeypatch.setattr(xinference_setup.Setup, "program", watched)
+    host.run()
+    assert actions == ["observe"]
+
+
+def test_check_mode_on_a_bare_host_changes_nothing(host: Host, tmp_path: Path) -> None:
+    result = host.run(check=True, release_path=str(tmp_path / "no release yet"))
+    assert result["changed"]
+    assert "account admin: missing" in result["changes"]
+    assert not host.etc.exists()
+    assert not host.home.exists()
+
+
+def test_check_mode_says_what_a_run_would_do_and_does_not_do_it(host: Host) -> None:
+    host.run()
+    (host.etc / "client.header").unlink()
+    host.sql("auth/auth.db", "UPDATE users SET enabled = 0 WHERE username = 'admin'")
+    said = host.run(check=True)
+    assert said["changes"] == [f"{host.etc}/client.header written (missing)", "account admin: disabled"]
+    assert not (host.etc / "client.header").exists()
+    assert host.run()["changes"] == [f"{host.etc}/client.header written (missing)", "account admin: enabled"]
+    assert host.run(check=True)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("database", "statement", "done"),
+    [
+        ("auth/auth.db", "DELETE FROM users WHERE username = 'admin'", "account admin created"),
+        (
+            "auth/auth.db",
+            "UPDATE users SET password_hash = '$2b$stolen' WHERE username = 'admin'",
+            "account admin: password changed, its sessions ended",
+        ),
+        (
+            "auth/auth.db",
+            "UPDATE users SET password_hash = 'rubbish' WHERE username = 'admin'",
+            "account admin: password changed, its sessions ended",
+        ),
+        (
+            "auth/auth.db",
+            "INSERT INTO user_permissions SELECT id, 'admin' FROM users WHERE username = 'voicefleet-deploy'",
+            "account voicefleet-deploy: permissions corrected",
+        ),
+        # Without foreign keys, as sqlite3's shell has it: the key's permissions stay behind.
+        ("auth/auth.db", "DELETE FROM api_keys", "API key voicefleet-client created"),
+        ("auth/auth.db", "UPDATE api_keys SET key_hash = 'x'", "API key voicefleet-client replaced"),
+        ("auth/auth.db", "UPDATE api_keys SET enabled = 0", "API key voicefleet-client: enabled, with no end"),
+        ("auth/auth.db", "UPDATE api_keys SET expires_at = '2020'", "API key voicefleet-client: enabled, with no end"),
+        ("auth/auth.db", "UPDATE api_keys SET name = 'x'", "API key voicefleet-client renamed from x"),
+        (
+            "auth/auth.db",
+            "UPDATE api_key_model_permissions SET permission_type = 'all', permission_value = NULL",
+            "API key voicefleet-client: model permissions corrected",
+        ),
+        (
+            "launch_history.db",
+            "UPDATE launch_history SET autostart_enabled = 0",
+            "autostart of model kokoro created",
+        ),
+        (
+            "launch_history.db",
+            "UPDATE launch_history SET autostart_max_retries = 3",
+            "autostart of model kokoro changed",
+        ),
+    ],
+)
+def test_drift_in_the_databases_is_put_right_once(host: Host, database: str, statement: str, done: str) -> None:
+    host.run()
+    host.sql(database, statement)
+    assert host.run()["changes"] == [done]
+    assert host.run()["changed"] is False
+
+
+def test_a_lost_database_is_made_anew_with_the_same_secrets(host: Host) -> None:
+    host.run()
+    before = host.secrets()
+    (host.home / "auth" / "auth.db").unlink()
+    assert "API key voicefleet-client created" in host.run()["changes"]
+    assert host.secrets() == before
+
+
+@pytest.mark.parametrize("name", ["secrets.json", "xinference.env", "client.key", "client.header"])
+def test_modes_and_content_of_secret_files_are_put_right(host: Host, name: str) -> None:
+    host.run()
+    text = (host.etc / name).read_text()
+    (host.etc / name).chmod(0o644)
+    assert host.run()["changes"] == [f"{host.etc}/{name} written (mode 0644)"]
+    assert mode(host.etc / name) == 0o600
+    if name != "secrets.json":
+        (host.etc / name).write_text("edited")
+        assert host.run()["changes"] == [f"{host.etc}/{name} written (other content)"]
+    assert (host.etc / name).read_text() == text
+
+
+def test_modes_of_the_home_are_put_right(host: Host) -> None:
+    host.run()
+    host.home.chmod(0o755)
+    (host.home / "auth" / "auth.db").chmod(0o644)
+    assert host.run()["changes"] == [
+        f"{host.home} made the service's own (mode 0755)",
+        f"{host.home}/auth/auth.db made the service's own (mode 0644)",
+    ]
+    assert mode(host.home / "auth" / "auth.db") == 0o600
+
+
+def test_a_database_that_is_a_link_stops_the_run(host: Host, tmp_path: Path) -> None:
+    host.run()
+    (host.home / "auth" / "auth.db").rename(tmp_path / "elsewhere.db")
+    (host.home / "auth" / "auth.db").symlink_to(tmp_path / "elsewhere.db")
+    with pytest.raises(xinference_setup.SetupError, match="not a regular file; it is left alone"):
+        host.run()
+
+
+def test_new_secrets_of_the_operator_converge(host: Host) -> None:
+    host.run()
+    before = host.secrets()
+    given = {"admin_password": "another password", "client_key": "sk-operators-own-key-1"}
+    assert [line for line in host.run(**given)["changes"] if "written" not in line] == [
+        "admin_password changed by the operator",
+        "client_key changed by the operator",
+        "account admin: password changed, its sessions ended",
+        "API key voicefleet-client replaced",
+    ]
+    assert host.secrets() == dict(before, **given)
+    assert host.run(**given)["changed"] is False
+    # What the operator gave once stays, also where it is no longer given.
+    assert host.run()["changed"] is False
+
+
+def test_a_new_encryption_key_encrypts_the_client_key_again(host: Host) -> None:
+    host.run()
+    assert "API key voicefleet-client replaced" in host.run(encryption_key="another-encryption-key")["changes"]
+    assert host.run()["changed"] is False
+
+
+def test_a_new_release_changes_autostart_alone(host: Host) -> None:
+    host.run()
+    result = host.run(models=[dict(LAUNCH, model_path="/r/2")])
+    assert result["changes"] == ["autostart of model kokoro changed"]
+    assert host.run()["changes"] == ["autostart of model kokoro changed"]
+
+
+def test_a_model_of_another_name_takes_the_place_of_the_old(host: Host) -> None:
+    host.run()
+    result = host.run(models=[dict(LAUNCH, model_uid="tts")])
+    assert result["changes"] == [
+        "API key voicefleet-client: model permissions corrected",
+        "autostart of model tts created",
+        "autostart of model kokoro removed",
+    ]
+    assert host.run(models=[dict(LAUNCH, model_uid="tts")])["changed"] is False
+
+
+def test_secrets_outlast_a_run_that_fails_later(host: Host, tmp_path: Path) -> None:
+    with pytest.raises(xinference_setup.SetupError, match="the release has no environment"):
+        host.run(release_path=str(tmp_path / "none"))
+    before = host.secrets()
+    host.run()
+    assert host.secrets() == before
+
+
+def test_a_damaged_database_stops_the_run_and_is_kept(host: Host) -> None:
+    host.run()
+    for path in (host.home / "auth").iterdir():
+        path.unlink()
+    (host.home / "auth" / "auth.db").write_text("no database " * 20)
+    (host.home / "auth" / "auth.db").chmod(0o600)
+    with pytest.raises(xinference_setup.SetupError, match=r"can't be read: DatabaseError.*restore auth/"):
+        host.run()
+    assert (host.home / "auth" / "auth.db").read_text().startswith("no database")
+
+
+def test_a_program_that_dies_is_told_without_secrets(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        xinference_setup,
+        "program_source",
+        lambda: "import sys; text = sys.stdin.read(); sys.exit('died with ' + text)",
+    )
+    with pytest.raises(xinference_setup.SetupError, match="ended with status 1: died with") as caught:
+        host.run()
+    for value in host.secrets().values():
+        assert value not in str(caught.value)
+
+
+def test_a_missing_user_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_name: str) -> Any:
+        raise KeyError
+
+    monkeypatch.setattr(xinference_setup.pwd, "getpwnam", none)
+    with pytest.raises(xinference_setup.SetupError, match="there is no user"):
+        host.run()
+    assert host.run(check=True)["changed"]
+
+
+def outcome(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def module_args(host: Host, **given: Any) -> dict[str, Any]:
+    return {key: value for key, value in host.params(**given).items() if value is not None}
+
+
+def test_the_module_as_ansible_runs_it(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    old = os.umask(0o022)
+    try:
+        with (
+            patch_module_args(module_args(host, admin_password="operators own pass")),
+            pytest.raises(SystemExit) as ended,
+        ):
+            xinference_setup.main()
+    finally:
+        os.umask(old)
+    assert ended.value.code == 0
+    result = outcome(capsys)
+    assert result["changed"]
+    assert result["header_file"] == f"{host.etc}/client.header"
+    assert result["cores"] >= 1
+    for value in host.secrets().values():
+        assert value not in json.dumps(result)
+
+
+def test_a_bad_secret_fails_without_being_shown(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    with patch_module_args(module_args(host, client_key="short one")), pytest.raises(SystemExit) as ended:
+        xinference_setup.main()
+    assert ended.value.code == 1
+    result = outcome(capsys)
+    assert "client_key must be 16 to 512 characters" in result["msg"]
+    assert "short one" not in json.dumps(result)
