@@ -23,8 +23,8 @@ def page() -> str:
         lines.append(f"| `{code}` | {language.title} | {models} | {voices} |")
     lines += [
         "",
-        f"Kokoro-82M, revision `{catalogue.KOKORO_REVISION}`, {catalogue.KOKORO_LICENCE}. Each file is pinned by its sha256 in",
-        "`plugins/plugin_utils/catalogue.py`, from which this page is written.",
+        f"Kokoro-82M, revision `{catalogue.KOKORO_REVISION}`, {catalogue.KOKORO_LICENCE}.",
+        "Each file is pinned by its sha256 in `plugins/plugin_utils/catalogue.py`, from which this page is written.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -59,13 +59,17 @@ class ActionModule(ControllerAction):
             )
         pending = [row["path"] for row in todo]
         paths = sent + pending
+        sizes = {row["path"]: row["size"] for row in rows.values()}
         seconds = time.monotonic() - started
         result = {
             "changed": bool(paths),
             "sent": paths,
             "bytes": total if not pending else sum(row["size"] for row in todo),
             "msg": f"{len(paths)} files to send" if pending else f"{len(paths)} files, {total / 1e6:.0f} MB",
-            "diff": {"before": "", "after": "".join(f"{path}\n" for path in sorted(paths))},
+            "diff": {
+                "before": "",
+                "after": "".join(f"{sizes[path] / 1e6:9.1f} MB  {path}\n" for path in sorted(paths)),
+            },
         }
         if sent:
             result["seconds"] = round(seconds, 1)

@@ -55,7 +55,7 @@ class ActionModule(ControllerAction):
             task_vars,
         )
         facts = state["state"]
-        verdict = preflight.judge(manifest, digest, str(store), facts, state["missing"], wanted, time.time())
+        verdict = preflight.judge(manifest, digest, str(store), facts, state, wanted, time.time())
         findings = [vars(finding) for finding in verdict.findings]
         if verdict.failures:
             lines = "\n".join(f"  {finding}" for finding in verdict.findings)
@@ -76,5 +76,6 @@ class ActionModule(ControllerAction):
             "changed": False,
             "msg": f"{summary(facts)}; profile {plan['profile']}, release {plan['release']['id']} {ready}, {todo}",
             "findings": findings,
+            "table": preflight.table(plan),
             "ansible_facts": {"voicefleet_plan": plan},
         }

@@ -55,6 +55,18 @@ missing:
   type: list
   elements: str
   sample: []
+stale:
+  description: Digests of artifacts that were touched since they were proved, or never were.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+surplus:
+  description: Files that are none of the artifacts, by digest, name and size in bytes.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -76,7 +88,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         state=host_facts.gather(root, module.params["home"]),
-        missing=artifacts.missing(root, module.params["artifacts"]),
+        **artifacts.survey(root, module.params["artifacts"]),
     )
 
 

@@ -73,6 +73,12 @@ findings:
   type: list
   elements: dict
   sample: []
+table:
+  description: What a deploy would bring, in lines for people.
+  returned: success
+  type: list
+  elements: str
+  sample: ["to bring: 143 files, 827.0 MB"]
 ansible_facts:
   description: The fact C(voicefleet_plan).
   returned: success

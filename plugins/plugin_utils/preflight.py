@@ -250,11 +250,14 @@ def judge(
     manifest_sha256: str,
     store: str,
     facts: Mapping[str, Any],
-    missing: Sequence[str],
+    held: Mapping[str, Sequence[Any]],
     wanted: Wanted,
     controller_time: float,
 ) -> Verdict:
-    """The plan for one host and all that was found. ``facts`` and ``missing`` are what ``host_state`` returned."""
+    """The plan for one host and all that was found.
+
+    ``facts`` and ``held`` (``missing``, ``stale``, ``surplus``) are what ``host_state`` returned.
+    """
     voices, findings = check_store(manifest, wanted)
     findings += check_host(facts, wanted, manifest, controller_time)
     verdict = Verdict(findings=findings)
@@ -268,7 +271,7 @@ def judge(
     identity = release_id(artifacts, version_of(artifacts, "xinference"))
     release = paths.release(identity)
     complete = identity in facts["releases"]["complete"]
-    lacking = set(missing)
+    lacking = {*held["missing"], *held["stale"]}
     absent = [artifact for artifact in artifacts if artifact.sha256 in lacking]
     # A finished release does not need the files it was made of.
     travelling = 0 if complete else sum(artifact.size for artifact in absent)
@@ -294,6 +297,8 @@ def judge(
         "python": {"version": profile.python, "path": python["path"]},
         "artifacts": [row_of(artifact) for artifact in artifacts],
         "missing": [] if complete else [artifact.sha256 for artifact in absent],
+        "stale": [artifact.path for artifact in artifacts if artifact.sha256 in set(held["stale"])],
+        "surplus": list(held["surplus"]),
         "bytes": travelling,
         "model": {"name": catalogue.KOKORO_NAME, "path": f"{release}/models/{catalogue.KOKORO_NAME}"},
         "languages": list(wanted.languages),
@@ -301,6 +306,26 @@ def judge(
         "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
     }
     return verdict
+
+
+def table(plan: Mapping[str, Any]) -> list[str]:
+    """What a deploy would do to a host, in lines for people: what is missing, stale and surplus, and the bytes."""
+    release, sizes = plan["release"], {row["sha256"]: row for row in plan["artifacts"]}
+    lines = [
+        f"release {release['id']} ({plan['profile']}): "
+        + ("complete" if release["complete"] else "to be made")
+        + f"; current is {plan['current'] or 'none'}"
+    ]
+    rows = [sizes[sha256] for sha256 in plan["missing"]]
+    lines.append(f"to bring: {len(rows)} files, {plan['bytes'] / 1e6:.1f} MB")
+    lines += [
+        f"  missing  {row['size'] / 1e6:9.1f} MB  {row['path']}" for row in rows if row["path"] not in plan["stale"]
+    ]
+    lines += [f"  stale    {row['size'] / 1e6:9.1f} MB  {row['path']}" for row in rows if row["path"] in plan["stale"]]
+    surplus = sum(row["size"] for row in plan["surplus"])
+    lines.append(f"surplus on the host: {len(plan['surplus'])} files, {surplus / 1e6:.1f} MB")
+    lines += [f"  surplus  {row['size'] / 1e6:9.1f} MB  {row['name']}" for row in plan["surplus"]]
+    return lines
 
 
 def version_of(artifacts: Sequence[Artifact], name: str) -> str:

@@ -80,3 +80,14 @@ def test_a_file_that_was_only_touched_is_proved_again_not_brought_again(root: st
     assert artifacts.missing(root, [ROW]) == [SHA]
     assert artifacts.reprove(root, [ROW]) == [SHA]
     assert artifacts.missing(root, [ROW]) == []
+
+
+def test_a_survey_tells_missing_stale_and_surplus_apart(root: str) -> None:
+    arrive(root, DATA)
+    artifacts.commit(root, [ROW])
+    other = {"sha256": "f" * 64, "path": "wheels/b.whl", "size": 1}
+    assert artifacts.survey(root, [ROW, other]) == {"missing": ["f" * 64], "stale": [], "surplus": []}
+    surplus = [{"sha256": SHA, "name": "a-1-py3-none-any.whl", "size": len(DATA)}]
+    assert artifacts.survey(root, [other]) == {"missing": ["f" * 64], "stale": [], "surplus": surplus}
+    os.utime(final(root), (1, 1))
+    assert artifacts.survey(root, [ROW])["stale"] == [SHA]

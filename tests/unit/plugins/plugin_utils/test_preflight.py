@@ -63,7 +63,12 @@ def wanted(**changes: Any) -> preflight.Wanted:
     return preflight.Wanted(**{**values, **changes})
 
 
-def judge(manifest: Manifest = MANIFEST, ask: preflight.Wanted | None = None, **changes: Any) -> preflight.Verdict:
+def judge(
+    manifest: Manifest = MANIFEST,
+    ask: preflight.Wanted | None = None,
+    held: dict[str, Any] | None = None,
+    **changes: Any,
+) -> preflight.Verdict:
     """The verdict on the healthy host with some facts changed; a dotted key reaches inside."""
     facts = copy.deepcopy(FACTS)
     for key, value in changes.items():
@@ -72,8 +77,8 @@ def judge(manifest: Manifest = MANIFEST, ask: preflight.Wanted | None = None, **
         for parent in parents:
             target = target[parent]
         target[last] = value
-    missing = [row.sha256 for row in manifest.artifacts]
-    return preflight.judge(manifest, "d" * 64, "/srv/store", facts, missing, ask or wanted(), NOW)
+    held = held or {"missing": [row.sha256 for row in manifest.artifacts], "stale": [], "surplus": []}
+    return preflight.judge(manifest, "d" * 64, "/srv/store", facts, held, ask or wanted(), NOW)
 
 
 def without(*kinds: str, name: str | None = None) -> Manifest:
@@ -100,6 +105,22 @@ def test_a_finished_release_needs_no_bytes() -> None:
     plan = judge(releases={"complete": [identity], "current": identity}).plan
     assert plan["release"]["complete"]
     assert (plan["missing"], plan["bytes"], plan["current"]) == ([], 0, identity)
+
+
+def test_the_table_says_what_is_missing_stale_and_surplus() -> None:
+    rows = {row.kind: row for row in MANIFEST.artifacts if row.name not in ("af_sky",)}
+    held = {
+        "missing": [rows["kokoro-weights"].sha256],
+        "stale": [rows["wheel"].sha256],
+        "surplus": [{"sha256": "e" * 64, "name": "old.whl", "size": 2_000_000}],
+    }
+    plan = judge(held=held).plan
+    assert plan["bytes"] == 301_000_000
+    lines = preflight.table(plan)
+    assert "to bring: 2 files, 301.0 MB" in lines
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == ["missing", "stale", "surplus"]
+    assert any("kokoro-v1_0.pth" in line for line in lines)
+    assert any("old.whl" in line for line in lines)
 
 
 def test_no_voice_asked_for_means_all_that_the_store_has() -> None:

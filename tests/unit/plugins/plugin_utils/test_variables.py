@@ -31,7 +31,8 @@ def test_the_collection_knows_its_own_variables() -> None:
     ],
 )
 def test_a_near_miss_is_told(name: str, meant: str) -> None:
-    assert variables.misspelt([name, "kokoro_voices"], KNOWN) == [f"variable {name} does not exist; did you mean {meant}?"]
+    sentence = f"variable {name} does not exist; did you mean {meant}?"
+    assert variables.misspelt([name, "kokoro_voices"], KNOWN) == [sentence]
 
 
 @pytest.mark.parametrize("name", ["artifacts_bucket", "kokoro_owner", "my_kokoro_voice", "ansible_host", "proxyy"])
