@@ -101,14 +101,14 @@ class ActionModule(ControllerAction):
             try:
                 data = delivery.encode(message)
             except (OSError, ValueError) as error:
-                raise AnsibleActionFail(f"the store changed under the delivery: {error}") from error
+                raise AnsibleActionFail(f"the store changed under the delivery: {error}") from None
             try:
                 result = self._low_level_execute_command(command, sudoable=True, in_data=data)
             except AnsibleConnectionFailure as error:
                 raise AnsibleActionFail(
                     f"{host}: the connection was cut after {got()}: {error}. "
                     "What arrived is kept: run the play again and it goes on there."
-                ) from error
+                ) from None
             if result["rc"] != 0:
                 reason = (result.get("stderr") or result.get("stdout") or "").strip()[-500:]
                 advice = " The disk is full." if "No space left" in reason else ""

@@ -35,7 +35,7 @@ class ActionModule(ControllerAction):
         try:
             manifest, digest = read_manifest(store)
         except ManifestError as error:
-            raise AnsibleActionFail(str(error)) from error
+            raise AnsibleActionFail(str(error)) from None
         wanted = preflight.Wanted(
             languages=arguments["languages"],
             voices=arguments["voices"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import download, locks, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import download, locks, signature, store
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, cache_folder, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import parse_profile
 
@@ -30,6 +30,7 @@ class ActionModule(ControllerAction):
         "contents": {"type": "str", "choices": ["all", "python"], "default": "all"},
         "spacy_source": {"type": "str", "required": True},
         "kokoro_source": {"type": "str", "required": True},
+        "signing_key": {"type": "path"},
         "cache": {"type": "path"},
         "uv": {"type": "path"},
     }
@@ -62,20 +63,31 @@ class ActionModule(ControllerAction):
                 check=self.check_mode,
             )
         except download.DownloadError as error:
-            raise AnsibleActionFail(f"The store {path} is not complete. Not to be had:\n{error}\n{ADVICE}") from error
+            raise AnsibleActionFail(f"The store {path} is not complete. Not to be had:\n{error}\n{ADVICE}") from None
         except (store.StoreError, locks.LockError, ValueError) as error:
-            raise AnsibleActionFail(f"The store {path} was not built: {error}") from error
+            raise AnsibleActionFail(f"The store {path} was not built: {error}") from None
         except OSError as error:
             raise AnsibleActionFail(
                 f"The store {path} was not built: {error.strerror}: {error.filename}. {ADVICE}"
-            ) from error
+            ) from None
+        signed = False
+        if not self.check_mode:
+            # A signature that no longer fits would make every later check fail; the key's owner makes a new one.
+            try:
+                dropped = signature.drop_stale(path)
+                signed = bool(arguments["signing_key"]) and signature.sign(path, Path(arguments["signing_key"]))
+            except signature.SignatureError as error:
+                raise AnsibleActionFail(f"The store {path} is complete, but {error}") from None
+            if dropped and not signed:
+                display.warning(f"{path}: the signature did not fit the new manifest and was removed. Sign it again.")
         size = sum(artifact.size for artifact in built.manifest.artifacts)
         summary = f"{len(built.added)} files added, {len(built.removed)} removed"
         if not self.check_mode:
             summary = f"{len(built.manifest.artifacts)} files, {size / 1e6:.0f} MB; {summary}"
         return {
-            "changed": built.changed,
-            "msg": summary,
+            "changed": built.changed or signed,
+            "msg": summary + ("; signed" if signed else ""),
+            "signed": signed,
             "added": built.added,
             "removed": built.removed,
             "synthetic": built.manifest.synthetic,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, signature, store
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, memo_path
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
 
@@ -16,16 +16,25 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import 
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.store_verify``: see the module's documentation."""
 
-    SPEC = {"path": {"type": "path", "required": True}}
+    SPEC = {
+        "path": {"type": "path", "required": True},
+        "signature_policy": {"type": "str", "choices": list(signature.POLICIES), "default": "if-signed"},
+        "allowed_signers": {"type": "path"},
+    }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
         memo = Memo(memo_path())
         try:
+            # The signature first: an untrusted manifest says nothing about the files beside it.
+            allowed = Path(arguments["allowed_signers"]) if arguments["allowed_signers"] else None
             manifest, digest = read_manifest(path)
+            trust = signature.check(path, arguments["signature_policy"], allowed)
             findings = store.verify(path, memo)
         except ManifestError as error:
-            raise AnsibleActionFail(str(error)) from error
+            raise AnsibleActionFail(str(error)) from None
+        except signature.SignatureError as error:
+            raise AnsibleActionFail(f"No host was touched: {error}.") from None
         memo.save()
         if findings:
             lines = "\n".join(f"  {finding}" for finding in findings)
@@ -40,7 +49,8 @@ class ActionModule(ControllerAction):
         size = sum(artifact.size for artifact in manifest.artifacts)
         return {
             "changed": False,
-            "msg": f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all as the manifest says",
+            "msg": f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all as the manifest says; {trust.sentence}",
+            "signed_by": trust.signer,
             "manifest_sha256": digest,
             "synthetic": manifest.synthetic,
             "profiles": list(manifest.profiles),

@@ -46,7 +46,7 @@ class ActionModule(ControllerAction):
                 write_atomic(str(record), canonical_json(data))
                 write_atomic(str(page), html.encode("utf-8"))
             except OSError as error:
-                raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from error
+                raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None
         return result
 
 

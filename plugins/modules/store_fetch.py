@@ -53,6 +53,11 @@ options:
     description: Address of a model hub, or C(file://) and a folder with the model's files.
     type: str
     required: true
+  signing_key:
+    description:
+      - Private SSH key to sign the manifest with, or a public one whose private part an ssh-agent holds.
+      - Without it the store is left unsigned.
+    type: path
   cache:
     description: Where downloads are kept. Empty means C(voicefleet/downloads) in the user's cache.
     type: path
@@ -92,6 +97,11 @@ removed:
   type: list
   elements: str
   sample: []
+signed:
+  description: Whether a new signature was made.
+  returned: success
+  type: bool
+  sample: true
 synthetic:
   description: Paths of stand-ins made for tests.
   returned: success

@@ -21,6 +21,17 @@ options:
     description: The store's directory.
     type: path
     required: true
+  signature_policy:
+    description:
+      - V(strict) refuses a store that is not signed by a key of O(allowed_signers).
+      - V(if-signed) checks a signature where there is one, and takes O(allowed_signers) for an unsigned store as an error.
+      - V(off) checks none.
+    type: str
+    choices: [strict, if-signed, "off"]
+    default: if-signed
+  allowed_signers:
+    description: File of keys whose signatures count, as C(ssh-keygen) reads it.
+    type: path
 attributes:
   check_mode:
     support: full
@@ -42,6 +53,11 @@ manifest_sha256:
   returned: success
   type: str
   sample: 5b1c0f6f
+signed_by:
+  description: The name in O(allowed_signers) of the key that signed, empty where that was not checked.
+  returned: success
+  type: str
+  sample: fetcher@example.com
 synthetic:
   description: Paths of stand-ins made for tests.
   returned: success

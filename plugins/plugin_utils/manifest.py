@@ -18,7 +18,7 @@ from ..module_utils.hashing import canonical_json
 
 SCHEMA = 1
 FILENAME = "manifest.json"
-KINDS = ("wheel", "lock", "spacy-model", "kokoro-config", "kokoro-weights", "kokoro-voice")
+KINDS = ("wheel", "lock", "spacy-model", "kokoro-config", "kokoro-weights", "kokoro-voice", "sbom")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -72,6 +72,8 @@ class Manifest:
         names, chosen = set(spacy_models), set(voices)
         wanted = []
         for artifact in self.artifacts:
+            if artifact.kind == "sbom":
+                continue
             if artifact.profiles and profile not in artifact.profiles:
                 continue
             if artifact.kind == "spacy-model" and artifact.name not in names:

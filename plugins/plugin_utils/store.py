@@ -19,9 +19,10 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 from ..module_utils.hashing import Memo, digest_files, sha256_bytes, write_atomic
-from . import catalogue, download, locks
+from . import catalogue, download, locks, sbom
 from .manifest import FILENAME, Artifact, Manifest, ManifestError, read_manifest
 from .profiles import Profile
+from .signature import SIGNATURE
 
 SYNTHETIC_MARKER = "SYNTHETIC.json"
 # The contents of a built wheel must not depend on when it was built.
@@ -77,7 +78,7 @@ def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
     manifest, _digest = read_manifest(store)
     findings: list[Finding] = []
     to_hash: dict[str, Artifact] = {}
-    listed = {FILENAME, f"{FILENAME}.sig"}
+    listed = {FILENAME, SIGNATURE}
     for artifact in manifest.artifacts:
         listed.add(artifact.path)
         path = store / artifact.path
@@ -331,6 +332,9 @@ def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str]
             path_name = model_item.artifact.path
             artifacts[path_name] = replace(model_item.artifact, sha256=got.sha256, size=got.size, source=got.source)
             placed[path_name] = got.path
+        bill = sbom.render(artifacts.values())
+        placed[sbom.PATH] = _keep_bytes(cache, bill)
+        artifacts[sbom.PATH] = Artifact(sbom.PATH, placed[sbom.PATH].name, len(bill), "sbom", "CycloneDX", "1.6")
         manifest = Manifest(tuple(artifacts.values()), tuple(sorted(p.name for p in request.profiles)))
         added = _bring(store, artifacts, placed, before)
         removed = _remove(store, [path for path in known if path not in artifacts])

@@ -77,6 +77,7 @@ def test_a_store_is_complete_and_says_what_is_synthetic(built: Path) -> None:
         "kokoro/Kokoro-82M/kokoro-v1_0.pth",
         "kokoro/Kokoro-82M/voices/af_heart.pt",
         "locks/pylock.cpu-py311-x86_64.toml",
+        "sbom.cdx.json",
         "spacy/en_core_web_sm-3.8.0.tar.gz",
         "wheels/spacy-3.8.14-py3-none-any.whl",
         "wheels/xinference-4.1.0-py3-none-any.whl",
