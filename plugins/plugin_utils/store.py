@@ -10,7 +10,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -228,14 +227,9 @@ def _build_wheel(sdist: Path, filename: str, wheels: Path, uv: str) -> tuple[str
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / filename
         shutil.copyfile(sdist, source)
-        with tarfile.open(source) as archive:
-            archive.extractall(scratch, filter="data")
-        folders = [entry for entry in Path(scratch).iterdir() if entry.is_dir()]
-        if len(folders) != 1:
-            raise StoreError(f"{filename} does not hold one folder: it is no sdist")
         output = Path(scratch) / "out"
         command = [uv, "build", "--wheel", "--quiet", "--no-config", "--no-index", "--find-links", str(wheels)]
-        command += ["--offline", "--no-cache", "--python", sys.executable, "--out-dir", str(output), str(folders[0])]
+        command += ["--offline", "--no-cache", "--python", sys.executable, "--out-dir", str(output), str(source)]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "UV_FIND_LINKS": "", "UV_NO_PROGRESS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         built = sorted(output.glob("*.whl")) if output.is_dir() else []
