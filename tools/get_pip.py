@@ -7,10 +7,9 @@ Python carries with it, and installs what ansible-test asked for (arguments: pac
 
 from __future__ import annotations
 
-import ensurepip
 import subprocess
 import sys
 
-ensurepip.bootstrap()
+subprocess.run([sys.executable, "-m", "ensurepip"], check=True, stdout=subprocess.DEVNULL)
 arguments = [argument for argument in sys.argv[1:] if argument not in {"--no-setuptools", "--no-wheel"}]
-sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--upgrade", *arguments]))
+sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", *arguments]))

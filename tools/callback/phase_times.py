@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ansible callback: seconds per role and per task, and what each host ran, as JSON in the file $VOICEFLEET_PHASES.
 
-    {"phases": {"start of ansible": s, role: s, ...}, "tasks": [[s, "role : task"], ...], "seconds": s,
+    {"phases": {"start of ansible": s, role or lone task: s, ...}, "tasks": [[s, "role : task"], ...], "seconds": s,
      "hosts": {host: {"ok": n, "changed": n, "failures": n, "skipped": n, ...}}}
 
 Phases are in the order of the run and add up to `seconds`: the time since $VOICEFLEET_BEGAN (seconds of the epoch),
@@ -39,7 +39,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self.tasks: list[tuple[float, str, str]] = []
 
     def _start(self, task: Any) -> None:
-        role = task._role.get_name(include_role_fqcn=False) if task._role else "playbook"
+        role = task._role.get_name(include_role_fqcn=False) if task._role else task.get_name()
         self.tasks.append((time.time(), str(role), str(task.get_name())))
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
@@ -56,7 +56,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         phases = {"start of ansible": (self.tasks[0][0] if self.tasks else end) - self.began}
         tasks = []
         ends = [start for start, _role, _name in self.tasks[1:]] + [end]
-        for (start, role, name), stop in zip(self.tasks, ends):
+        for (start, role, name), stop in zip(self.tasks, ends, strict=True):
             phases[role] = phases.get(role, 0.0) + stop - start
             tasks.append((round(stop - start, 3), name))
         result = {

@@ -3,7 +3,7 @@
 
 In the folder OUT:
 
-    spacy/en_core_web_sm-3.8.0.tar.gz   a real spaCy pipeline (tok2vec, tagger), trained here, packaged by `spacy package`
+    spacy/en_core_web_sm-3.8.0.tar.gz   a real spaCy pipeline: tok2vec, tagger; trained here, made by `spacy package`
     spacy/SYNTHETIC.json
     kokoro/config.json                  as published with hexgrad/Kokoro-82M (Apache-2.0), byte for byte
     kokoro/kokoro-v1_0.pth              the true architecture, 81.8 M parameters; seeded random weights
@@ -33,6 +33,7 @@ import tarfile
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def maker_digest(voices: list[str]) -> str:
 
 
 def is_made(folder: Path, maker: str) -> bool:
-    """True when the folder's marker names this maker and every file in it is there (by name: cheap, and enough for tests)."""
+    """True when the folder's marker names this maker and every file is there by name: the store's maker hashes them."""
     try:
         marker = json.loads((folder / "SYNTHETIC.json").read_text())
     except (OSError, ValueError):
@@ -127,7 +128,8 @@ def make_spacy(out: Path) -> None:
         nlp.to_disk(model)
         command = [sys.executable, "-m", "spacy", "package", str(model), str(packages)]
         command += ["--name", short, "--version", SPACY_MODEL[1], "--build", "sdist"]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONUTF8": "1"})
+        environment = {**os.environ, "PYTHONUTF8": "1"}
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         name = f"{SPACY_MODEL[0]}-{SPACY_MODEL[1]}"
         sdist = packages / name / "dist" / f"{name}.tar.gz"
         if not sdist.is_file():
@@ -215,7 +217,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", module="torch")  # of kokoro's use of torch, which is none of ours
     voices = sorted(set(args.voices.split(",")))
     maker = maker_digest(voices)
-    makers = {"spacy": make_spacy, "kokoro": lambda out: make_kokoro(out, voices)}
+    makers: dict[str, Callable[[Path], None]] = {"spacy": make_spacy, "kokoro": lambda out: make_kokoro(out, voices)}
     todo = [name for name in makers if not is_made(args.out / name, maker)]
     if args.check:
         return 1 if todo else 0

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=bash
+#
+# For the scripts that fetch, start a host and deploy to it; source lib.sh first.
+
+# What quickstart, tests and bench deploy.
+VOICES='["af_heart", "am_michael"]'
+
+# playbook NAME.yml ARGUMENT...: run a playbook of this checkout. ansible-core is the controller's; the test
+# environment lends it the connection to containers, nothing else.
+playbook() {
+    local lent=("$ENVS"/test/lib/python3.*/site-packages)
+    (
+        cd "$ROOT/playbooks" || exit
+        PATH=$ENVS/controller/bin:$PATH ANSIBLE_COLLECTIONS_PATH=${lent[0]} \
+            ANSIBLE_CALLBACK_PLUGINS=$ROOT/tools/callback ANSIBLE_CALLBACKS_ENABLED=phase_times VOICEFLEET_BEGAN=$(_now) \
+            exec ansible-playbook "$@"
+    )
+}
+
+# fetch_store FOLDER KEY=VALUE...: make or complete a store. Downloads are shared by all stores of this machine.
+fetch_store() {
+    local folder=$1
+    shift
+    make_env controller
+    playbook fetch.yml -e "artifact_store_path='$folder'" -e "artifact_store_cache='$CACHE/downloads'" \
+        -e "{\"kokoro_voices\": $VOICES}" "${@/#/-e}"
+}
+
+# inventory FILE HOST STORE REPORTS LEVEL: one container, deployed from STORE, to be proved to LEVEL.
+inventory() {
+    cat >"$1" <<YAML
+all:
+  hosts:
+    $2:
+      ansible_connection: community.docker.docker
+      ansible_user: root
+  vars:
+    artifact_store_path: $3
+    kokoro_voices: $VOICES
+    synthesis_report_dir: $4
+    synthesis_required_level: $5
+    # Made-up models are refused unless somebody says that this is a test.
+    preflight_accept_synthetic: $(if [ "$5" = format ]; then echo true; else echo false; fi)
+YAML
+}

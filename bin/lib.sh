@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=bash
+#
+# What the scripts in bin/ share. Source it first:
+#
+#     . "$(dirname "$(readlink -f "$0")")/lib.sh"
+#
+# It assumes a Debian 12 with git, python3 and root or sudo, installs what else is missing, and offers
+#
+#     say, die                     one sentence to the reader; the second one ends the script
+#     step NAME COMMAND...         run a named, timed step; `try_step` goes on after a failure
+#     summary                      table of the steps so far; false if one failed
+#     as_root COMMAND...           as it is for root, else through sudo
+#     need COMMAND:PACKAGE...      install the Debian packages of the commands that are missing
+#     make_env controller|test     Python environment of requirements/NAME.txt, in $ENVS/NAME
+#     docker_engine                a Docker Engine that answers; starts one if need be
+#     workspace                    copy of this tree under $WORKSPACE/ansible_collections/voicefleet/kokoro
+#
+# Folders: $ROOT the checkout, $ENVS environments, $WORKSPACE the collection tree (both ignored by git), and $CACHE,
+# outside the checkout, for downloads that outlive it (VOICEFLEET_CACHE overrides it).
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+CACHE=${VOICEFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/voicefleet}
+ENVS=$ROOT/.cache/env
+WORKSPACE=$ROOT/.cache/ws
+COLLECTION=$WORKSPACE/ansible_collections/voicefleet/kokoro
+export ROOT CACHE ENVS WORKSPACE COLLECTION
+export VOICEFLEET_CACHE=$CACHE
+
+# dockerd, debootstrap and iptables live in sbin, which an ordinary user's PATH lacks.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# Ansible compiles itself anew at every start where this is set, and sets off slower than what it does.
+unset PYTHONDONTWRITEBYTECODE
+mkdir -p "$CACHE" "$ROOT/.cache"
+
+# --- talking and timing ------------------------------------------------------------------------------------------------
+
+say() { printf '==> %s\n' "$*"; }
+die() { printf '\nError: %s\n' "$*" >&2; exit 1; }
+
+STEP_NAMES=() STEP_SECONDS=() STEP_RESULTS=()
+
+_now() { date +%s.%N; }
+_since() { awk -v a="$1" -v b="$(_now)" 'BEGIN { printf "%.1f", b - a }'; }
+
+# A silent step shows every minute that it lives. Ends with the script at the latest.
+_heartbeat() {
+    local seconds=0 sleeper
+    trap 'kill "$sleeper"; exit' TERM
+    while kill -0 $$ 2>/dev/null; do
+        sleep 60 >/dev/null 2>&1 &
+        sleeper=$!
+        wait "$sleeper"
+        seconds=$((seconds + 60))
+        printf '    … %s: running for %s s\n' "$1" "$seconds"
+    done
+}
+
+try_step() {
+    local name=$1 start beat status seconds
+    shift
+    printf '\n'
+    say "$name"
+    start=$(_now)
+    _heartbeat "$name" &
+    beat=$!
+    # Not in a condition, for there bash would ignore `set -e` inside the command.
+    set +e
+    (set -e; "$@")
+    status=$?
+    set -e
+    kill "$beat" 2>/dev/null || true
+    wait "$beat" 2>/dev/null || true
+    seconds=$(_since "$start")
+    STEP_NAMES+=("$name") STEP_SECONDS+=("$seconds")
+    if [ "$status" = 0 ]; then
+        STEP_RESULTS+=(passed)
+    else
+        STEP_RESULTS+=(FAILED)
+        printf '%s failed with exit status %s after %s s.\n' "$name" "$status" "$seconds" >&2
+    fi
+    STEP_STATUS=$status
+}
+
+step() {
+    try_step "$@"
+    [ "$STEP_STATUS" = 0 ] || exit "$STEP_STATUS"
+}
+
+# Ends with a line for machines: "N passed, N failed".
+summary() {
+    local i passed=0 failed=0
+    printf '\n%-58s %9s  %s\n' step seconds result
+    for i in "${!STEP_NAMES[@]}"; do
+        printf '%-58s %9s  %s\n' "${STEP_NAMES[i]}" "${STEP_SECONDS[i]}" "${STEP_RESULTS[i]}"
+        if [ "${STEP_RESULTS[i]}" = passed ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    done
+    printf '\n%s passed, %s failed\n' "$passed" "$failed"
+    [ "$failed" = 0 ]
+}
+
+# --- Debian packages ---------------------------------------------------------------------------------------------------
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "'$*' needs root: run this script as root, or install sudo."
+    fi
+}
+
+_apt_updated=
+apt_install() {
+    command -v apt-get >/dev/null || die "These Debian packages are missing, and there is no apt-get to install them: $*."
+    say "Installing from Debian: $*"
+    if [ -z "$_apt_updated" ]; then
+        # A repository that does not answer is no trouble as long as the packages below come from another one.
+        as_root apt-get update -qq || say "apt-get update had errors (above); going on with the lists that it has."
+        _apt_updated=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
+        apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" >/dev/null ||
+        die "apt-get could not install $*; its message is above."
+}
+
+need() {
+    local pair missing=()
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+    done
+    [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+}
+
+# --- Python environments -----------------------------------------------------------------------------------------------
+
+# The Python that the environments are made with: 3.11 to 3.13, as ansible-core 2.19 wants it. Debian's own comes
+# first, as it is the one whose venv module we can install.
+base_python() {
+    local python
+    for python in "${VOICEFLEET_PYTHON:-}" /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
+        [ -n "$python" ] || continue
+        if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+            command -v "$python"
+            return
+        fi
+    done
+    die "No Python 3.11, 3.12 or 3.13 found, which ansible-core 2.19 needs. Install one, or name it in VOICEFLEET_PYTHON."
+}
+
+_is_current() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
+
+_bootstrap_uv() {
+    local python=$1 lock=$ROOT/requirements/bootstrap.txt env=$ENVS/bootstrap stamp
+    stamp="$(sha256sum <"$lock") $("$python" -VV)"
+    if _is_current "$env/.stamp" "$stamp" && "$env/bin/uv" --version >/dev/null 2>&1; then return; fi
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+    say "Installing uv, which installs the rest."
+    rm -rf "$env"
+    "$python" -m venv "$env"
+    "$env/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$lock"
+    printf '%s' "$stamp" >"$env/.stamp"
+}
+
+make_env() {
+    local name=$1 python env=$ENVS/$1 lock=$ROOT/requirements/$1.txt stamp
+    python=$(base_python)
+    stamp="$(sha256sum <"$lock") $("$python" -VV)"
+    if _is_current "$env/.stamp" "$stamp" && "$env/bin/python" -V >/dev/null 2>&1; then return; fi
+    _bootstrap_uv "$python"
+    say "Making the $name environment from requirements/$name.txt."
+    "$ENVS/bootstrap/bin/uv" venv --quiet --clear --python "$python" "$env"
+    "$ENVS/bootstrap/bin/uv" pip sync --quiet --require-hashes --python "$env/bin/python" "$lock"
+    printf '%s' "$stamp" >"$env/.stamp"
+}
+
+# --- Docker ------------------------------------------------------------------------------------------------------------
+
+_docker_answers() { docker info >/dev/null 2>&1; }
+
+# _wait_for_docker SECONDS [PID]: false when the time is over, or the process has ended.
+_wait_for_docker() {
+    local i
+    for i in $(seq "$1"); do
+        if as_root docker info >/dev/null 2>&1; then return 0; fi
+        if [ -n "${2:-}" ] && [ ! -d "/proc/$2" ]; then return 1; fi
+        sleep 1
+    done
+    return 1
+}
+
+# A dockerd that was killed leaves its number behind; when another process has that number by now, the next dockerd
+# takes it for its predecessor and gives up.
+_forget_dead() {
+    local file
+    for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+        # shellcheck disable=SC2016  # expanded by the inner shell
+        case $(as_root sh -c 'readlink "/proc/$(cat "$1" 2>/dev/null)/exe"' sh "$file") in
+            *dockerd | *containerd) ;;
+            *) as_root rm -f "$file" ;;
+        esac
+    done
+}
+
+# Without an init system nobody starts dockerd, so we do, and it stays after the script.
+_start_dockerd() {
+    local log=$CACHE/dockerd.log pid
+    say "Starting dockerd; its log is $log."
+    _forget_dead
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    pid=$(as_root sh -c 'log=$1; shift; setsid dockerd "$@" >>"$log" 2>&1 </dev/null & echo $!' sh "$log" "$@")
+    _wait_for_docker 60 "$pid"
+}
+
+docker_engine() {
+    if _docker_answers; then return; fi
+    need dockerd:docker.io iptables:iptables
+    need docker:docker-cli  # a package of its own since Debian 13
+    if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then need apparmor_parser:apparmor; fi
+    if ! _wait_for_docker 2; then
+        if [ -d /run/systemd/system ]; then
+            say "Starting Docker with systemd."
+            as_root systemctl start docker
+            _wait_for_docker 30 || die "systemd started docker.service, but Docker does not answer; see: journalctl -u docker"
+        else
+            # Kernels without the firewall modules refuse the bridge; our hosts use no network at all.
+            _start_dockerd || _start_dockerd --iptables=false --bridge=none ||
+                die "dockerd does not answer; the reason is at the end of $CACHE/dockerd.log."
+        fi
+    fi
+    if ! _docker_answers; then
+        say "Giving $(id -un) access to Docker's socket until Docker restarts."
+        need setfacl:acl
+        as_root setfacl -m "u:$(id -un):rw" /var/run/docker.sock
+        _docker_answers || die "Docker runs, but $(id -un) may not use it: add the user to the group 'docker'."
+    fi
+}
+
+# --- the collection's tree ---------------------------------------------------------------------------------------------
+
+# ansible-test, ansible-lint and Molecule want the collection under ansible_collections/NAMESPACE/NAME. A link to the
+# checkout would not do: ansible-test follows it. Left out is the link by which playbooks/ of a clone finds the
+# collection around it: here it would lead round in circles.
+workspace() {
+    local file
+    rm -rf "$WORKSPACE"
+    mkdir -p "$COLLECTION"
+    git -C "$ROOT" ls-files -z --cached --others --exclude-standard --deduplicate \
+        -- ':!playbooks/collections' |
+        while IFS= read -r -d '' file; do
+            # A file that was deleted and not yet committed is still listed.
+            if [ -e "$ROOT/$file" ]; then printf '%s\0' "$file"; fi
+        done | tar -C "$ROOT" --null --files-from=- -cf - | tar -C "$COLLECTION" -xf -
+    # A repository of its own, else ansible-test finds the one around it, by which all this is ignored.
+    git -C "$COLLECTION" init --quiet
+}

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job, seen from outside: a host without any network was deployed to, and speaks.
+
+Read from top to bottom, it says what a deployment is: what runs, what it answers, what lies where, what stays secret,
+that nothing reached for the internet, and that all of it survives restarts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+from deployed import UNIT, Speaker, read_wav
+from testinfra.host import Host
+
+CURRENT = "/opt/voicefleet/current"
+PYTHON = f"{CURRENT}/env/bin/python"
+SECRETS = "/etc/voicefleet"
+
+# The marks that a look over the network leaves in a log. The first is the failure that this collection exists for.
+REACHED_OUT = re.compile(
+    r"compatibility\.json|Max retries exceeded|Network is unreachable|name resolution|Name or service not known"
+    r"|NameResolutionError|getaddrinfo|No route to host|Failed to resolve",
+    re.IGNORECASE,
+)
+
+
+# --- what runs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_service_runs_and_starts_at_boot(host: Host) -> None:
+    service = host.service(UNIT)
+    assert service.is_running
+    assert service.is_enabled
+
+
+def test_its_processes_belong_to_voicefleet_alone(host: Host) -> None:
+    """The supervisor, the worker and the model are processes of one control group."""
+    group = host.check_output("systemctl show --property ControlGroup --value %s", UNIT)
+    # cgroup v1 has systemd's hierarchy in a folder of its own, v2 has but one.
+    pids = host.check_output(
+        "cat /sys/fs/cgroup/systemd%s/cgroup.procs 2>/dev/null || cat /sys/fs/cgroup%s/cgroup.procs", group, group
+    )
+    users = [host.check_output("ps -o user:32= -p %s", pid).strip() for pid in pids.split()]
+    assert len(users) >= 3
+    assert set(users) == {"voicefleet"}
+
+
+# --- what it answers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("voice", ["af_heart", "am_michael"])
+def test_it_speaks_with_a_voice_by_name(speaker: Speaker, voice: str) -> None:
+    answer = speaker.ask(voice)
+    assert answer.status == 200, answer.body[:500]
+    with read_wav(answer.body) as wav:
+        assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (24000, 1, 2)
+        # A sentence of nine words; a stand-in model is free in its pace, but not in having one.
+        assert wav.getnframes() > 24000 / 4
+
+
+def test_voices_differ(speaker: Speaker) -> None:
+    assert speaker.ask("af_heart").body != speaker.ask("am_michael").body
+
+
+def test_it_refuses_without_a_key(speaker: Speaker) -> None:
+    assert speaker.ask(key=False).status == 401
+
+
+def test_it_refuses_a_voice_that_it_does_not_have(speaker: Speaker) -> None:
+    """No answer that sounds like success, and no look for the voice on a model hub."""
+    answer = speaker.ask("af_nobody")
+    assert answer.status >= 400
+    assert speaker.ask().status == 200
+
+
+# --- what lies where --------------------------------------------------------------------------------------------------
+
+
+def test_current_is_a_finished_release(host: Host) -> None:
+    current = host.file(CURRENT)
+    assert current.is_symlink
+    release = json.loads(host.file(f"{CURRENT}/release.json").content_string)
+    assert current.linked_to == f"/opt/voicefleet/releases/{release['id']}"
+
+
+def test_the_spacy_model_is_seen_by_everyone_who_asks(host: Host) -> None:
+    """misaki asks spaCy's `is_package`, `spacy validate` asks its registry, operators ask uv."""
+    answer = host.check_output(
+        f"{PYTHON} -c %s",
+        "import json, spacy.util as u; print(json.dumps([u.is_package('en_core_web_sm'), u.get_installed_models()]))",
+    )
+    is_package, registry = json.loads(answer)
+    assert is_package
+    assert "en_core_web_sm" in registry
+    uv = host.check_output("find /opt/voicefleet/tools -type f -name uv -perm -u+x | sort | tail -n 1")
+    packages = json.loads(host.check_output(f"%s pip list --offline --format json --python {PYTHON} 2>/dev/null", uv))
+    assert {"name": "en-core-web-sm", "version": "3.8.0"} in packages
+
+
+def test_a_receipt_tells_what_was_proved(host: Host) -> None:
+    receipts = host.file("/var/lib/voicefleet-evidence/receipts.jsonl").content_string.splitlines()
+    receipt = json.loads(receipts[-1])
+    release = json.loads(host.file(f"{CURRENT}/release.json").content_string)
+    assert receipt["release"] == release["id"]
+    # The models of this scenario are stand-ins, and whoever reads the receipt must learn that.
+    assert receipt["synthetic"]
+
+
+# --- what stays secret ------------------------------------------------------------------------------------------------
+
+
+def test_secrets_are_files_of_root_alone(host: Host) -> None:
+    assert host.check_output("stat -c '%%U:%%G %%a' %s", SECRETS) == "root:root 700"
+    listed = host.check_output("find %s -type f -printf '%%U %%m %%f\\n'", SECRETS).splitlines()
+    assert "0 600 client.header" in listed
+    assert [line for line in listed if not line.startswith("0 600 ")] == []
+    assert re.fullmatch(r"Authorization: Bearer xf-\S+\n", host.file(f"{SECRETS}/client.header").content_string)
+
+
+def test_no_secret_is_told(host: Host) -> None:
+    """Not in a log, not as an argument of a process, not in the unit."""
+    secrets = json.loads(host.file(f"{SECRETS}/secrets.json").content_string)
+    assert len(secrets) >= 4
+    told = {
+        "the journal": host.check_output("journalctl --no-pager"),
+        "Xinference's logs": host.check_output("find /var/lib/voicefleet/logs -type f -exec cat {} +"),
+        "the processes": host.check_output("ps -eo args"),
+        "the unit": host.check_output("systemctl cat %s && systemctl show %s", UNIT, UNIT),
+    }
+    # Names alone: a failing test must not tell a secret either.
+    assert [(name, place) for name, value in secrets.items() for place, text in told.items() if value in text] == []
+
+
+# --- nothing reached for the internet ---------------------------------------------------------------------------------
+
+
+def test_the_host_has_no_network(host: Host) -> None:
+    links = json.loads(host.check_output("ip -json link show up"))
+    assert [link["ifname"] for link in links] == ["lo"]
+    assert host.check_output("ip route show") == ""
+
+
+def attempts(snmp: str) -> int:
+    """How often the kernel was asked for a way to an address that no route leads to, out of /proc/net/snmp."""
+    names, values = (line.split() for line in snmp.splitlines() if line.startswith("Ip:"))
+    return int(values[names.index("OutNoRoutes")])
+
+
+def test_nothing_tried_to_connect(host: Host) -> None:
+    """The kernel counts connections and DNS questions that find no route: since the host's start, none."""
+    assert attempts(host.check_output("cat /proc/net/snmp")) == 0
+
+
+def test_the_kernel_would_have_counted_an_attempt(host: Host) -> None:
+    """What the test before rests on, shown on a host of its own, where one connection is tried."""
+
+    def docker(*arguments: str) -> str:
+        return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    image = docker("inspect", "--format", "{{.Image}}", host.backend.get_hostname())
+    connect = "python3 -c \"import socket; socket.create_connection(('192.0.2.1', 443))\" 2>/dev/null"
+    assert attempts(docker("run", "--rm", "--network", "none", image, "sh", "-c", "cat /proc/net/snmp")) == 0
+    assert attempts(docker("run", "--rm", "--network", "none", image, "sh", "-c", f"{connect}; cat /proc/net/snmp")) > 0
+
+
+def test_no_log_speaks_of_an_attempt(host: Host) -> None:
+    journal = host.check_output("journalctl --no-pager")
+    logs = host.check_output("find /var/lib/voicefleet/logs -type f -exec cat {} +")
+    assert "Xinference" in logs or "xinference" in logs
+    assert [line for line in (journal + logs).splitlines() if REACHED_OUT.search(line)] == []
+
+
+# --- it survives restarts ---------------------------------------------------------------------------------------------
+
+
+def test_it_speaks_again_after_a_restart_of_the_service(speaker: Speaker, seconds_after_service_restart: float) -> None:
+    print(f"It spoke {seconds_after_service_restart:.0f} s after the restart.")
+    assert read_wav(speaker.ask("am_michael").body).getframerate() == 24000
+
+
+def test_it_speaks_again_after_a_reboot(speaker: Speaker, host: Host, seconds_after_reboot: float) -> None:
+    print(f"It spoke {seconds_after_reboot:.0f} s after the reboot.")
+    assert read_wav(speaker.ask("am_michael").body).getframerate() == 24000
+    assert attempts(host.check_output("cat /proc/net/snmp")) == 0

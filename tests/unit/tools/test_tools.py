@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The developer's tools: stand-ins, the sources that answer, the end of quickstart, the bench."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import io
+import json
+import re
+import socket
+import sys
+import tarfile
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue
+
+ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="tools run on the developer's machine")
+
+
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tool_" + re.sub(r"\W", "_", path), ROOT / path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestStandins:
+    # Those of the Penn treebank that spaCy's English models use and misaki looks at.
+    TAGS = (
+        "$ '' , -LRB- -RRB- . : ADD AFX CC CD DT EX FW HYPH IN JJ JJR JJS LS MD NFP NN NNP NNPS NNS PDT POS PRP PRP$ RB"
+        " RBR RBS RP SYM TO UH VB VBD VBG VBN VBP VBZ WDT WP WP$ WRB XX _SP ``"
+    )
+
+    def make(self) -> ModuleType:
+        return load("tools/standins/make.py")
+
+    def test_the_sentences_hold_every_tag(self) -> None:
+        assert {tag for _words, tags in self.make().read_tagged() for tag in tags} == set(self.TAGS.split())
+
+    def test_the_configuration_is_the_published_one(self) -> None:
+        assert self.make().sha256(ROOT / "tools/standins/kokoro-config.json") == catalogue.KOKORO_CONFIG[1]
+
+    def test_a_folder_is_made_while_its_maker_and_its_files_are_the_same(self, tmp_path: Path) -> None:
+        make = self.make()
+        made = tmp_path / "made"
+        made.mkdir()
+        (made / "a.pt").write_bytes(b"a")
+        make.publish(made, tmp_path / "kokoro", "maker")
+        marker = json.loads((tmp_path / "kokoro/SYNTHETIC.json").read_text())
+        assert marker["synthetic"] is True
+        assert list(marker["files"]) == ["a.pt"]
+        assert make.is_made(tmp_path / "kokoro", "maker")
+        assert not make.is_made(tmp_path / "kokoro", "another maker")
+        (tmp_path / "kokoro/a.pt").unlink()
+        assert not make.is_made(tmp_path / "kokoro", "maker")
+
+    def test_other_voices_are_another_make(self) -> None:
+        make = self.make()
+        assert make.maker_digest(["af_heart"]) != make.maker_digest(["af_heart", "am_michael"])
+
+    def test_equal_contents_give_equal_bytes(self, tmp_path: Path) -> None:
+        for name, time in (("old", 1), ("new", 2_000_000_000)):
+            with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as archive:
+                member = tarfile.TarInfo("package/file")
+                member.size, member.mtime, member.uname = 4, time, name
+                archive.addfile(member, io.BytesIO(b"data"))
+            self.make().repack(tmp_path / f"{name}.tar.gz", tmp_path / f"{name}.out")
+        assert (tmp_path / "old.out").read_bytes() == (tmp_path / "new.out").read_bytes()
+
+
+class TestReachable:
+    def test_names_what_answers_and_says_why_the_rest_does_not(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.send_response(200 if self.path == "/there" else 403)
+                self.end_headers()
+
+            def log_message(self, *_args: object) -> None:
+                pass
+
+        reachable = load("tools/reachable.py")
+        with (
+            http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
+            socket.create_server(("127.0.0.1", 0)) as silent,
+        ):
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            address = f"http://127.0.0.1:{server.server_port}"
+            sources = {"spacy": address + "/there", "kokoro": address + "/not"}
+            sources["silent"] = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+            monkeypatch.setattr(reachable, "SOURCES", sources)
+            monkeypatch.setattr(reachable, "SECONDS", 0.5)
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+            reachable.main()
+            server.shutdown()
+        said = capsys.readouterr()
+        assert said.out == "spacy\n"
+        assert "403" in said.err
+        assert sources["silent"] in said.err
+
+
+class TestQuickstart:
+    def test_the_curl_line_holds_no_key_and_valid_json(self) -> None:
+        line = load("tools/quickstart.py").curl_line("host", "af_heart")
+        assert "@/etc/voicefleet/client.header" in line
+        assert "Bearer" not in line
+        body = re.search(r"-d '(.*)' > speech.wav$", line)
+        assert body
+        assert json.loads(body[1])["voice"] == "af_heart"
+
+    def test_a_line_that_brings_no_sound_ends_the_run(self) -> None:
+        with pytest.raises(SystemExit, match="does not work"):
+            load("tools/quickstart.py").try_curl("echo refused > speech.wav")
+
+    def test_every_level_is_explained(self) -> None:
+        assert set(load("tools/quickstart.py").MEANS) == {"none", "format", "acoustic"}
+
+
+class TestBench:
+    @pytest.mark.parametrize(
+        ("fresh", "unchanged", "tasks", "changed", "status"),
+        [
+            (110.0, 8.0, 10, 0, 0),
+            (130.0, 8.0, 10, 0, 1),
+            (110.0, 13.0, 10, 0, 1),
+            (110.0, 8.0, 21, 0, 1),
+            (110.0, 8.0, 10, 1, 1),
+        ],
+    )
+    def test_a_missed_target_is_an_exit_status(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        fresh: float,
+        unchanged: float,
+        tasks: int,
+        changed: int,
+        status: int,
+    ) -> None:
+        (tmp_path / "floor.txt").write_text("copy 40.0\nstart 60.0\n")
+        for name, seconds in (("fresh", fresh), ("unchanged", unchanged)):
+            hosts = {"localhost": {"ok": 99, "changed": 9}, "host": {"ok": tasks, "changed": changed}}
+            run = {"phases": {"python_env": seconds}, "seconds": seconds, "hosts": hosts}
+            (tmp_path / f"{name}.json").write_text(json.dumps(run))
+        monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path), "host"])
+        assert load("bench/report.py").main() == status
+        assert ("MISSED" in capsys.readouterr().out) == bool(status)
+        assert json.loads((tmp_path / "phases.json").read_text())["ratio"] == round(fresh / 100, 2)

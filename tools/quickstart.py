@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of bin/quickstart: try the curl line, say in words what there is now, and leave result.json.
+
+result.json has `release`, `proof_level`, `synthetic` (bool), `wav` and `report` (paths), `curl` and `seconds`, by
+step and by "Deploy: <role>".
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+TEXT = "The quick brown fox jumps over the lazy dog."
+ENDPOINT = "http://127.0.0.1:9997/v1/audio/speech"
+# What a level says about the audio, and what it does not.
+MEANS = {
+    "none": "nothing was proved",
+    "format": "every voice answered with a whole 24 kHz file; whether it is speech is not known",
+    "acoustic": "every voice answered with audio that measures as speech; whether the words are right is UNVERIFIED",
+}
+
+
+def curl_line(host: str, voice: str) -> str:
+    """The key stays in its root-only file on the host: it is no argument, and nothing prints it."""
+    body = json.dumps({"model": "kokoro", "voice": voice, "response_format": "wav", "input": TEXT})
+    header = "-H @/etc/voicefleet/client.header -H 'Content-Type: application/json'"
+    return f"docker exec {host} curl -sS --fail-with-body {header} {ENDPOINT} -d '{body}' > speech.wav"
+
+
+def try_curl(line: str) -> int:
+    """Run the line as it will be printed; returns the size of speech.wav in bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        ran = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, check=False)
+        data = Path(folder, "speech.wav").read_bytes()
+    if ran.returncode or data[:4] != b"RIFF":
+        raise SystemExit(f"The curl line does not work: {ran.stderr}{data[:300].decode(errors='replace')}\n{line}")
+    return len(data)
+
+
+def main() -> int:
+    folder, host = Path(sys.argv[1]), sys.argv[2]
+    reports = folder / "reports"
+    proof: dict[str, Any] = json.loads((reports / "hosts" / f"{host}.json").read_text())["synthesis"]
+    deploy = json.loads((folder / "deploy.json").read_text())
+    rows = [line.split("\t") for line in (folder / "steps.tsv").read_text().splitlines()]
+    seconds = {name: float(value) for name, value in rows}
+    seconds |= {f"Deploy: {role}": value for role, value in deploy["phases"].items()}
+    voice = proof["samples"][0]["voice"]
+    line = curl_line(host, voice)
+    result = {
+        "release": proof["release_id"],
+        "proof_level": proof["level"],
+        "synthetic": bool(proof["synthetic"]),
+        "wav": str(reports / "audio" / host / f"{voice}.wav"),
+        "report": str(reports / "index.html"),
+        "seconds": seconds,
+        "curl": line,
+    }
+    gone = [result[name] for name in ("wav", "report") if not Path(result[name]).is_file()]
+    if gone:
+        raise SystemExit(f"The deploy left no {' and no '.join(gone)}.")
+    size = try_curl(line)
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+
+    voices = sorted({sample["voice"] for sample in proof["samples"]})
+    print(f"\nThe host {host} speaks, and it has no network.\n")
+    print(f"  release      {result['release']}: Xinference with Kokoro-82M, voices {', '.join(voices)}")
+    print(f"  proof        {result['proof_level']}: {MEANS[result['proof_level']]}")
+    print(f"  WAV          {result['wav']}")
+    print(f"  report       {result['report']}")
+    print("  seconds")
+    wide = max(map(len, seconds))
+    for name, value in seconds.items():
+        print(f"    {name:<{wide}}{value:>7.1f}")
+    if result["synthetic"]:
+        print(f"\n{'!' * 78}")
+        print("  THE AUDIO IS NOT SPEECH. The models could not be fetched, so stand-ins with made-up weights")
+        print("  took their place: what comes out is noise of the right length. All else is real.")
+        print(f"{'!' * 78}")
+    print(f"\nSpeak yourself (this line just answered with {size} bytes):\n\n  {line}\n")
+    print(f"Result for machines: {folder / 'result.json'}     Remove the host: bin/quickstart --down\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
