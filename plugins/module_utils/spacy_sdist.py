@@ -95,7 +95,8 @@ def _members(archive: tarfile.TarFile, source: str) -> dict[str, tarfile.TarInfo
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     handle = archive.extractfile(member)
-    assert handle is not None
+    if handle is None:
+        raise SpacyModelError(f"{member.name} is no plain file")
     with handle:
         return handle.read()
 

@@ -24,7 +24,8 @@ options:
   signature_policy:
     description:
       - V(strict) refuses a store that is not signed by a key of O(allowed_signers).
-      - V(if-signed) checks a signature where there is one, and takes O(allowed_signers) for an unsigned store as an error.
+      - V(if-signed) checks a signature where there is one, and takes O(allowed_signers) for an
+        unsigned store as an error.
       - V(off) checks none.
     type: str
     choices: [strict, if-signed, "off"]

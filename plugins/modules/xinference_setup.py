@@ -178,7 +178,8 @@ def program_source() -> str:
     source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
     if not source:
         raise SetupError("the accounts program is not where it should be; the collection is incomplete")
-    return str(source)
+    # Ansible's own importer, under which tests run, gives bytes; a zip on a host gives text.
+    return source.decode("utf-8") if isinstance(source, bytes) else str(source)
 
 
 def redact(text: str, all_secrets: Mapping[str, str]) -> str:

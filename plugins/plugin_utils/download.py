@@ -143,7 +143,8 @@ def _stream(url: str, partial: Path, progress: Progress | None) -> None:
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        # An opener of its own reads the proxy variables as they are now.
+        response = urllib.request.build_opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
@@ -182,7 +183,8 @@ def _from_file(path: Path, wanted: Wanted, cache: Cache, public: str) -> Obtaine
 def _from_url(
     url: str, wanted: Wanted, cache: Cache, progress: Progress | None, pause: Callable[[float], None]
 ) -> Obtained:
-    assert wanted.sha256 is not None
+    if wanted.sha256 is None:
+        raise DownloadError(f"{wanted.name}: a file from a network must have a pinned digest")
     partial = cache.partial / wanted.sha256
     public = without_credentials(url)
     reason = ""

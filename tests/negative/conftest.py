@@ -41,7 +41,8 @@ class Host:
 
     def was_touched(self) -> bool:
         """Whether anything of ours is on the host: folders, unit, user."""
-        found = self.run("sh", "-c", "ls -d /opt/voicefleet /etc/voicefleet /var/lib/voicefleet* /etc/systemd/system/voicefleet*")
+        places = "/opt/voicefleet /etc/voicefleet /var/lib/voicefleet* /etc/systemd/system/voicefleet*"
+        found = self.run("sh", "-c", f"ls -d {places}")
         user = self.run("getent", "passwd", "voicefleet")
         return bool(found.stdout.strip() or user.stdout.strip())
 
