@@ -22,6 +22,7 @@ class ActionModule(ControllerAction):
         "store": {"type": "path", "required": True},
         "languages": {"type": "list", "elements": "str", "required": True},
         "voices": {"type": "list", "elements": "str", "default": []},
+        "spacy_models": {"type": "list", "elements": "str", "default": []},
         "root": {"type": "path", "default": "/opt/voicefleet"},
         "home": {"type": "path", "default": "/var/lib/voicefleet"},
         "port": {"type": "int", "default": 9997},
@@ -39,6 +40,7 @@ class ActionModule(ControllerAction):
         wanted = preflight.Wanted(
             languages=arguments["languages"],
             voices=arguments["voices"],
+            spacy_models=arguments["spacy_models"],
             root=arguments["root"],
             home=arguments["home"],
             port=arguments["port"],

@@ -10,6 +10,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import download, locks, signature, store
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, cache_folder, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.catalogue import PYTHON_BUILDS
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import parse_profile
 
 ADVICE = (
@@ -27,6 +29,9 @@ class ActionModule(ControllerAction):
         "profiles": {"type": "list", "elements": "str", "required": True},
         "languages": {"type": "list", "elements": "str", "required": True},
         "voices": {"type": "list", "elements": "str", "default": []},
+        "spacy_models": {"type": "list", "elements": "str", "default": []},
+        "pythons": {"type": "list", "elements": "str", "default": []},
+        "python_source": {"type": "str", "default": PYTHON_BUILDS},
         "contents": {"type": "str", "choices": ["all", "python"], "default": "all"},
         "spacy_source": {"type": "str", "required": True},
         "kokoro_source": {"type": "str", "required": True},
@@ -37,7 +42,7 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
-        for name in ("spacy_source", "kokoro_source"):
+        for name in ("spacy_source", "kokoro_source", "python_source"):
             if download.without_credentials(arguments[name]) != arguments[name].rstrip("?#") and "@" in arguments[name]:
                 raise AnsibleActionFail(
                     f"{name} holds a user name or a password. An address ends up in the manifest: "
@@ -51,6 +56,9 @@ class ActionModule(ControllerAction):
                 lock_folder=Path(arguments["locks"]),
                 spacy_source=arguments["spacy_source"],
                 kokoro_source=arguments["kokoro_source"],
+                spacy_models=arguments["spacy_models"],
+                pythons=arguments["pythons"],
+                python_source=arguments["python_source"],
                 contents=arguments["contents"],
                 find_links=download.find_links(os.environ.items()),
                 uv=arguments["uv"],
@@ -64,7 +72,7 @@ class ActionModule(ControllerAction):
             )
         except download.DownloadError as error:
             raise AnsibleActionFail(f"The store {path} is not complete. Not to be had:\n{error}\n{ADVICE}") from None
-        except (store.StoreError, locks.LockError, ValueError) as error:
+        except (store.StoreError, BusyError, locks.LockError, ValueError) as error:
             raise AnsibleActionFail(f"The store {path} was not built: {error}") from None
         except OSError as error:
             raise AnsibleActionFail(

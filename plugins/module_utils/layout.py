@@ -26,6 +26,11 @@ class Paths:
         """Where an artifact of the store lies on the host: by digest, under its own file name."""
         return os.path.join(self.artifacts, sha256, os.path.basename(path))
 
+    def python(self, version: str) -> str:
+        """The interpreter of a Python from the store; ``version`` is a build's, such as ``3.11.18+20261110``."""
+        feature = ".".join(version.split(".")[:2])
+        return os.path.join(self.tools, f"python-{version}", "bin", f"python{feature}")
+
     def release(self, release_id: str) -> str:
         return os.path.join(self.releases, release_id)
 

@@ -7,14 +7,17 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .hashing import write_atomic
+from .hashing import sha256_file, write_atomic
 from .layout import Paths
 
 STAMP = "voicefleet-env.json"
+PYTHON_STAMP = "voicefleet-python.json"
 SECONDS = 1800
 
 
@@ -36,6 +39,103 @@ def unpack_uv(wheel: str, version: str, paths: Paths) -> str:
     os.makedirs(os.path.dirname(target), exist_ok=True)
     write_atomic(target, data, 0o755)
     return target
+
+
+def _checked(archive: tarfile.TarFile, source: str) -> list[tarfile.TarInfo]:
+    """The members of a Python's archive: plain files, folders and links, all of them below ``python/``.
+
+    Python 3.9 has no filter for what it unpacks, so this is one. Raises EnvError.
+    """
+    members = archive.getmembers()
+    links = {os.path.normpath(member.name) for member in members if member.issym()}
+    for member in members:
+        name = target = os.path.normpath(member.name)
+        if member.issym():
+            target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
+        elif member.islnk():
+            target = os.path.normpath(member.linkname)
+        known = member.isfile() or member.isdir() or member.issym() or member.islnk()
+        if not known or name.split("/")[0] != "python" or target.split("/")[0] != "python":
+            raise EnvError(f"{source} holds {member.name!r}, which does not stay inside its folder python/")
+        # A member must not be written through a link that another one makes.
+        parts = name.split("/")
+        if any("/".join(parts[:count]) in links for count in range(1, len(parts))):
+            raise EnvError(f"{source} holds {member.name!r}, which lies behind a link")
+    return members
+
+
+def has_python(row: Mapping[str, Any], root: str) -> bool:
+    """Whether the Python of an artifact was unpacked, whole, and from this very archive."""
+    interpreter = Paths(root).python(row["version"])
+    folder = os.path.dirname(os.path.dirname(interpreter))
+    try:
+        with open(os.path.join(folder, PYTHON_STAMP), encoding="utf-8") as handle:
+            stamp = json.load(handle)
+    except (OSError, ValueError):
+        return False
+    return bool(stamp == {"archive": row["sha256"]}) and os.access(interpreter, os.X_OK)
+
+
+def _unpack(archive_path: str, folder: str) -> None:
+    """Unpack a Python's archive: root's, readable for the service, writable for nobody else, whatever it says."""
+    try:
+        with tarfile.open(archive_path, "r:gz") as archive:
+            # Newer Pythons ask for a filter; the members were checked.
+            archive.extraction_filter = lambda member, _folder: member
+            for member in _checked(archive, archive_path):
+                member.uid = member.gid = os.geteuid()
+                member.uname = member.gname = ""
+                member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+                archive.extract(member, folder)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise EnvError(f"{archive_path} is no whole archive: {error}") from error
+    for parent, folders, _files in os.walk(folder):
+        for name in folders:
+            if not os.path.islink(os.path.join(parent, name)):
+                os.chmod(os.path.join(parent, name), 0o755)
+
+
+def install_python(row: Mapping[str, Any], root: str) -> str:
+    """Unpack a Python (an artifact that the host holds) below ``tools/`` and return its interpreter.
+
+    It is unpacked beside its place, started once, and then moved there by a rename; one that is whole already is left
+    alone. Raises EnvError, OSError.
+    """
+    paths = Paths(root)
+    interpreter = paths.python(row["version"])
+    if has_python(row, root):
+        return interpreter
+    archive = paths.artifact(row["sha256"], row["path"])
+    if sha256_file(archive) != row["sha256"]:
+        raise EnvError(f"{archive} is not the file that was proved when it arrived: remove it and deploy again")
+    folder = os.path.dirname(os.path.dirname(interpreter))
+    scratch, former = folder + ".new", folder + ".old"
+    for leftover in (scratch, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    os.makedirs(scratch)
+    os.chmod(paths.tools, 0o755)
+    _unpack(archive, scratch)
+    unpacked = os.path.join(scratch, "python")
+    feature = ".".join(row["version"].split(".")[:2])
+    probe = os.path.join(unpacked, os.path.relpath(interpreter, folder))
+    try:
+        done = subprocess.run(
+            [probe, "-I", "-c", "import platform, ssl, venv; print(platform.python_version())"],
+            capture_output=True, text=True, timeout=60, check=False, env={"LC_ALL": "C.UTF-8"},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvError(f"the Python in {archive} does not start: {error}") from error
+    if not done.stdout.startswith(feature + "."):
+        reason = done.stderr.strip()[-500:] or f"it calls itself {done.stdout.strip()!r}"
+        raise EnvError(f"the Python in {archive} does not run as {feature}: {reason}")
+    write_atomic(os.path.join(unpacked, PYTHON_STAMP), json.dumps({"archive": row["sha256"]}).encode())
+    # What lies there without a fitting stamp was cut short or altered: the same files come in its place.
+    if os.path.isdir(folder):
+        os.rename(folder, former)
+    os.rename(unpacked, folder)
+    for leftover in (scratch, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return interpreter
 
 
 def environment(scratch: str) -> dict[str, str]:

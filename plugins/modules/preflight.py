@@ -30,6 +30,11 @@ options:
     type: list
     elements: str
     default: []
+  spacy_models:
+    description: spaCy models to install beside those that the languages need.
+    type: list
+    elements: str
+    default: []
   root:
     description: The folder on the host that holds artifacts and releases.
     type: path

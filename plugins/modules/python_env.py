@@ -13,6 +13,7 @@ description:
   - Makes a virtual environment from a PEP 751 lock with uv, from the wheels that the host holds.
   - Offline, every hash checked, byte-compiled, and never building from source.
   - An environment that was cut short is made anew; a finished one is left alone.
+  - Where the artifacts hold a Python and O(python) names its place, it is unpacked there first.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -22,7 +23,7 @@ options:
     type: path
     required: true
   python:
-    description: The host's interpreter to build on.
+    description: The interpreter to build on, the host's own or where the one of the artifacts goes.
     type: path
     required: true
   root:
@@ -61,6 +62,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import python_env
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
 
 def main() -> None:
@@ -82,16 +84,25 @@ def main() -> None:
         module.fail_json(
             msg=f"a release has one lock and one uv; here are {len(locks)} and {len(uv)}. Fetch the store again."
         )
+    # Preflight puts a Python among the artifacts where the host has none that fits.
+    carried = next(
+        (row for row in of_kind(params["artifacts"], "python")
+         if Paths(params["root"]).python(row["version"]) == params["python"]),
+        None,
+    )  # fmt: skip
     stamp = python_env.stamp_of(locks[0]["sha256"], params["python"])
     env = f"{params['release']}/env"
-    if python_env.is_made(env, stamp):
+    if python_env.is_made(env, stamp) and (carried is None or python_env.has_python(carried, params["root"])):
         module.exit_json(changed=False, msg=f"{env} was made from this lock")
-    packages = "".join(f"{row['name']} {row['version']}\n" for row in wheels)
+    installed = wheels if carried is None else [*wheels, carried]
+    packages = "".join(f"{row['name']} {row['version']}\n" for row in installed)
     diff = {"before": "", "after": packages}
     if module.check_mode:
         module.exit_json(changed=True, msg=f"{env} would be made, {len(wheels)} packages", diff=diff)
     started = time.monotonic()
     try:
+        if carried is not None:
+            python_env.install_python(carried, params["root"])
         python_env.make(params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"])
     except python_env.EnvError as error:
         module.fail_json(msg=f"The environment {env} was not made; the release that serves was not touched. {error}")

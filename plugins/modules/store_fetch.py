@@ -40,6 +40,20 @@ options:
     type: list
     elements: str
     default: []
+  spacy_models:
+    description: spaCy models beside those that the languages need.
+    type: list
+    elements: str
+    default: []
+  pythons:
+    description: Versions, such as V(3.11), of which the store carries an interpreter for hosts that have none.
+    type: list
+    elements: str
+    default: []
+  python_source:
+    description: Address of the interpreters' builds, a mirror, or C(file://) and a folder of archives.
+    type: str
+    default: https://github.com/astral-sh/python-build-standalone/releases/download
   contents:
     description: V(python) leaves the models out.
     type: str

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be fetched, pinned: Kokoro's files, its voices, the spaCy models and what each language needs.
+"""What can be fetched, pinned: Kokoro's files and voices, spaCy models, what each language needs, and Python itself.
 
 Digests are those that the publishers' files have: Kokoro-82M at the revision below (Hugging Face, hexgrad/Kokoro-82M;
-its model card and VOICES.md name the first digits), spaCy's model releases on GitHub (explosion/spacy-models).
+its model card and VOICES.md name the first digits), spaCy's model releases on GitHub (explosion/spacy-models), and the
+CPython builds that uv 0.13.9 would choose (astral-sh/python-build-standalone).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from .spacy_compatibility import COMPATIBILITY
 
 KOKORO_NAME = "Kokoro-82M"
 KOKORO_REPOSITORY = "hexgrad/Kokoro-82M"
@@ -32,13 +35,13 @@ SPACY_REASON = (
 
 @dataclass(frozen=True)
 class SpacyModel:
-    """A spaCy pipeline package: its sdist's name, version, digest, licence and the spaCy versions that it suits."""
+    """A spaCy pipeline package: its sdist's name, version, digest and licence, and what it requires beside spaCy."""
 
     name: str
     version: str
     sha256: str
     licence: str
-    spacy: str
+    requires: tuple[str, ...] = ()
 
     @property
     def filename(self) -> str:
@@ -53,7 +56,66 @@ SPACY_MODELS = {
             "3.8.0",
             "14a2f31bc476af87019819ea8c9948fabdfd473a442edd6b1cba62bf0c2c0f55",
             "MIT",
-            ">=3.8.0,<3.9.0",
+        ),
+        SpacyModel(
+            "en_core_web_trf",
+            "3.8.0",
+            "eaed18a77cbd6fad1b0605d2535c2091010d9aaf87b6264c2080042dd394621f",
+            "MIT",
+            ("spacy-curated-transformers>=0.2.2,<1.0.0",),
+        ),
+    )
+}
+
+PYTHON_BUILDS = "https://github.com/astral-sh/python-build-standalone/releases/download"
+PYTHON_LICENCE = "PSF-2.0"
+
+
+@dataclass(frozen=True)
+class PythonBuild:
+    """A relocatable CPython for glibc: version, date of the build, processor architecture, digest of its archive."""
+
+    version: str
+    date: str
+    architecture: str
+    sha256: str
+
+    @property
+    def feature(self) -> str:
+        """The feature version, such as ``3.11``."""
+        return self.version.rsplit(".", 1)[0]
+
+    @property
+    def full_version(self) -> str:
+        return f"{self.version}+{self.date}"
+
+    @property
+    def filename(self) -> str:
+        return f"cpython-{self.full_version}-{self.architecture}-unknown-linux-gnu-install_only_stripped.tar.gz"
+
+
+# Without debug symbols and static libraries: some 30 MB each. A newer one is pinned from what the uv of requirements.in
+# chooses: `uv python list --show-urls`.
+PYTHONS = {
+    (build.feature, build.architecture): build
+    for build in (
+        PythonBuild(
+            "3.10.22", "20261009", "x86_64", "caa66b308e10f35b8114054df7d927903f971f631cfa3237b84c40d5d5f35549"
+        ),
+        PythonBuild(
+            "3.10.22", "20261009", "aarch64", "ecbe978a7ecbeb3a9aed67bb5d161180701513b4fa8101037b2a3f1ac11e96be"
+        ),
+        PythonBuild(
+            "3.11.18", "20261110", "x86_64", "3288c54cea3db350052019b3f8b558dd8a3da8afa6fda573f5fd2bcb37635b4a"
+        ),
+        PythonBuild(
+            "3.11.18", "20261110", "aarch64", "7e71f26a003949b57757e287f4f4b6689da07e7a229f5bbee7919c19ed77155d"
+        ),
+        PythonBuild(
+            "3.12.16", "20261110", "x86_64", "6a9e62dad033790aef722dbd370e0ce76ce17b73627ba3ae679f537049350b39"
+        ),
+        PythonBuild(
+            "3.12.16", "20261110", "aarch64", "b6a41defec4975d94b4ff1950236e7383e5c02ba40ea48c9ec33c66087a35aab"
         ),
     )
 }
@@ -157,7 +219,29 @@ def choose_voices(languages: Iterable[str], voices: Iterable[str]) -> list[str]:
     return sorted(set(wanted)) or voices_of(codes)
 
 
-def spacy_models_for(languages: Iterable[str]) -> list[SpacyModel]:
-    """The spaCy models that misaki loads for some languages, sorted by name."""
-    names = {name for code in languages for name in LANGUAGES[code].spacy_models}
+def spacy_models_for(languages: Iterable[str], extra: Iterable[str] = ()) -> list[SpacyModel]:
+    """The spaCy models that misaki loads for some languages, and those named beside them, sorted by name.
+
+    Raises ValueError on a name that the catalogue does not have.
+    """
+    names = {name for code in languages for name in LANGUAGES[code].spacy_models} | set(extra)
+    unknown = sorted(names - SPACY_MODELS.keys())
+    if unknown:
+        raise ValueError(
+            f"spaCy model {', '.join(map(repr, unknown))} is not known; spacy_models_extra may name "
+            f"{', '.join(sorted(SPACY_MODELS))}"
+        )
     return [SPACY_MODELS[name] for name in sorted(names)]
+
+
+def spacy_mismatch(model: SpacyModel, spacy: str | None) -> str | None:
+    """Why a model does not suit a version of spaCy, by the published compatibility table; None where it does."""
+    minor = ".".join((spacy or "").split(".")[:2])
+    suiting = COMPATIBILITY.get(minor, {}).get(model.name, ())
+    if model.version in suiting:
+        return None
+    need = " or ".join(
+        f"{key}.*" for key, models in COMPATIBILITY.items() if model.version in models.get(model.name, ())
+    )
+    hint = f"; for {spacy} it is {model.name} {suiting[0]}" if suiting else ""
+    return f"{model.name} {model.version} needs spaCy {need or 'of another version'}, locked is {spacy or 'none'}{hint}"

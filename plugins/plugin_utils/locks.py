@@ -16,6 +16,8 @@ from typing import Any
 
 from .profiles import Profile, best_tag
 
+# What the registry's torch needs for CUDA. Some have other users, too: Xinference asks for nvidia-ml-py.
+_CUDA = re.compile(r"(nvidia-.+|cuda-.+|triton)\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -27,7 +29,8 @@ class LockError(Exception):
 class LockedPackage:
     """One package of a lock and the one file of it that travels.
 
-    ``location`` is a URL in a committed lock and a path relative to the lock in a store's.
+    ``location`` is a URL in a committed lock and a path relative to the lock in a store's. ``size`` is in bytes, 0
+    where an index did not tell it.
     """
 
     name: str
@@ -69,10 +72,14 @@ def _locked(package: dict[str, Any], entry: dict[str, Any], source: str) -> Lock
     )
 
 
-def _wheel_tags(filename: str) -> list[str]:
-    from packaging.utils import parse_wheel_filename
+def wheel_tags(filename: str) -> list[str]:
+    """The tags that a wheel's name states, such as ``cp311-cp311-manylinux_2_28_x86_64``. Raises LockError."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-    return [str(tag) for tag in parse_wheel_filename(filename)[3]]
+    try:
+        return [str(tag) for tag in parse_wheel_filename(filename)[3]]
+    except InvalidWheelFilename as error:
+        raise LockError(str(error)) from error
 
 
 def parse_lock(text: str, source: str, profile: Profile | None = None) -> Lock:
@@ -90,7 +97,7 @@ def parse_lock(text: str, source: str, profile: Profile | None = None) -> Lock:
     for package in data.get("packages", []):
         wheels = package.get("wheels", [])
         if profile is not None:
-            ranked = [(best_tag(_wheel_tags(_filename(wheel)), profile), wheel) for wheel in wheels]
+            ranked = [(best_tag(wheel_tags(_filename(wheel)), profile), wheel) for wheel in wheels]
             fitting = sorted(((rank, _filename(w), w) for rank, w in ranked if rank is not None), key=lambda i: i[:2])
             wheels = [fitting[0][2]] if fitting else []
         files = wheels or ([package["sdist"]] if "sdist" in package else [])
@@ -125,8 +132,9 @@ def render_lock(lock: Lock, profile: Profile) -> str:
     ]
     for package in lock.packages:
         address = "url" if "://" in package.location else "path"
+        size = f"size = {package.size}, " if package.size else ""
         entry = (
-            f"{{ name = {_quote(package.filename)}, {address} = {_quote(package.location)}, size = {package.size}, "
+            f"{{ name = {_quote(package.filename)}, {address} = {_quote(package.location)}, {size}"
             f"hashes = {{ sha256 = {_quote(package.sha256)} }} }}"
         )
         key = f"wheels = [{entry}]" if package.is_wheel else f"sdist = {entry}"
@@ -137,6 +145,20 @@ def render_lock(lock: Lock, profile: Profile) -> str:
 def relocated(package: LockedPackage, filename: str, sha256: str, size: int) -> LockedPackage:
     """The same package as it stands in a store: a wheel beside the locks folder."""
     return replace(package, filename=filename, location=f"../wheels/{filename}", sha256=sha256, size=size)
+
+
+def for_cpu(lock: Lock, without_torch: Lock, torch: LockedPackage) -> Lock:
+    """A lock of the registry's packages with a CPU build in torch's place, less what its CUDA build alone needs.
+
+    ``without_torch`` is the same resolved with torch left out: what it has of CUDA is asked for by others. Raises
+    LockError where the build is of another version than the lock.
+    """
+    locked, public = lock.version_of("torch"), torch.version.split("+")[0]
+    if locked != public:
+        raise LockError(f"the pinned CPU builds are of torch {public}, the packages ask for {locked}: pin those of it")
+    others = {package.name for package in without_torch.packages}
+    kept = [p for p in lock.packages if p.name != "torch" and (p.name in others or not _CUDA.match(p.name))]
+    return replace(lock, packages=tuple(sorted([*kept, torch], key=lambda package: package.name)))
 
 
 def differences(old: Lock | None, new: Lock) -> list[str]:

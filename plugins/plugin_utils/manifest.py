@@ -18,7 +18,7 @@ from ..module_utils.hashing import canonical_json
 
 SCHEMA = 1
 FILENAME = "manifest.json"
-KINDS = ("wheel", "lock", "spacy-model", "kokoro-config", "kokoro-weights", "kokoro-voice", "sbom")
+KINDS = ("wheel", "lock", "spacy-model", "kokoro-config", "kokoro-weights", "kokoro-voice", "python", "sbom")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -67,12 +67,19 @@ class Manifest:
     def of_kind(self, *kinds: str) -> list[Artifact]:
         return [artifact for artifact in self.artifacts if artifact.kind in kinds]
 
-    def for_release(self, profile: str, spacy_models: Iterable[str], voices: Iterable[str]) -> list[Artifact]:
-        """What one release needs: the profile's wheels and lock, the spaCy models, Kokoro and the voices."""
+    def for_release(
+        self, profile: str, spacy_models: Iterable[str], voices: Iterable[str], python: str | None = None
+    ) -> list[Artifact]:
+        """What one release needs: the profile's wheels and lock, the spaCy models, Kokoro and the voices.
+
+        ``python`` is the digest of the store's Python that it is built on, None where the host has one.
+        """
         names, chosen = set(spacy_models), set(voices)
         wanted = []
         for artifact in self.artifacts:
             if artifact.kind == "sbom":
+                continue
+            if artifact.kind == "python" and artifact.sha256 != python:
                 continue
             if artifact.profiles and profile not in artifact.profiles:
                 continue
@@ -121,6 +128,8 @@ def parse_manifest(data: bytes, source: str) -> Manifest:
     if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA:
         found = loaded.get("schema") if isinstance(loaded, dict) else None
         raise ManifestError(f"{source} has schema {found!r}; this version of the collection reads schema {SCHEMA}")
+    if not isinstance(loaded.get("artifacts"), list):
+        raise ManifestError(f"{source} lists no artifacts: it is no manifest of a store")
     artifacts = tuple(_artifact(row, number) for number, row in enumerate(loaded.get("artifacts", []), start=1))
     paths = [artifact.path for artifact in artifacts]
     double = sorted({path for path in paths if paths.count(path) > 1})

@@ -47,6 +47,7 @@ class Wanted:
     home: str
     port: int
     accept_synthetic: bool = False
+    spacy_models: Sequence[str] = ()
     minimum_memory: int = MEMORY_BYTES
 
 
@@ -62,14 +63,21 @@ class Verdict:
         return [finding for finding in self.findings if finding.level == "FAIL"]
 
 
-def choose(manifest: Manifest, facts: Mapping[str, Any]) -> tuple[Profile, Mapping[str, str]] | None:
-    """The profile of the store and the interpreter of the host that go together, newest Python first."""
-    for profile in sorted((parse_profile(name) for name in manifest.profiles), key=lambda p: p.python, reverse=True):
-        if profile.architecture != facts["architecture"]:
-            continue
+def choose(manifest: Manifest, facts: Mapping[str, Any]) -> tuple[Profile, Mapping[str, str] | Artifact] | None:
+    """The profile of the store and the Python that go together, newest first.
+
+    A Python of the host is preferred to one of the store: the host's owner keeps it patched.
+    """
+    every = sorted((parse_profile(name) for name in manifest.profiles), key=lambda p: p.python, reverse=True)
+    profiles = [profile for profile in every if profile.architecture == facts["architecture"]]
+    for profile in profiles:
         for python in facts["pythons"]:
             if ".".join(python["version"].split(".")[:2]) == profile.python:
                 return profile, python
+    for profile in profiles:
+        for artifact in manifest.of_kind("python"):
+            if profile.name in artifact.profiles:
+                return profile, artifact
     return None
 
 
@@ -81,7 +89,11 @@ def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Fin
         return [], [Finding("FAIL", "VOICES", f"{error}.", "The list of voices is in docs/voices.md.")]
     findings = []
     spacy = {artifact.name for artifact in manifest.of_kind("spacy-model")}
-    for model in catalogue.spacy_models_for(wanted.languages):
+    try:
+        models = catalogue.spacy_models_for(wanted.languages, wanted.spacy_models)
+    except ValueError as error:
+        return [], [Finding("FAIL", "SPACY_MODEL", f"{error}.", "Mend the name or take it out.")]
+    for model in models:
         if model.name not in spacy:
             findings.append(
                 Finding("FAIL", "SPACY_MODEL", f"spacy/{model.filename} is not in the store.", catalogue.SPACY_REASON)
@@ -210,6 +222,7 @@ def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, con
     elif choose(manifest, facts) is None:
         have = ", ".join(f"{p['version']} ({p['path']})" for p in facts["pythons"]) or "none"
         need = ", ".join(sorted({parse_profile(name).python for name in manifest.profiles}))
+        first = need.split(", ", maxsplit=1)[0]
         newer = (
             all(tuple(map(int, p["version"].split(".")[:2])) >= (3, 13) for p in facts["pythons"]) and facts["pythons"]
         )
@@ -217,7 +230,8 @@ def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, con
             "PYTHON",
             f"no Python that fits: the host has {have}, the store serves {need}.",
             ("Kokoro 0.9.4 needs Python 3.10, 3.11 or 3.12 and refuses anything newer. " if newer else "")
-            + f"Install python{need.split(', ', maxsplit=1)[0]} beside it, or fetch a profile for one that it has.",
+            + f"Install python{first} beside it, fetch a profile for one that it has, or let the store carry one: "
+            f'artifact_store_pythons: ["{first}"].',
         )
     return findings
 
@@ -265,9 +279,15 @@ def judge(
     if chosen is None:
         return verdict
     profile, python = chosen
-    models = [model.name for model in catalogue.spacy_models_for(wanted.languages)] if voices else []
-    artifacts = manifest.for_release(profile.name, models, voices)
+    models = catalogue.spacy_models_for(wanted.languages, wanted.spacy_models) if voices else []
     paths = Paths(wanted.root)
+    carried = python.sha256 if isinstance(python, Artifact) else None
+    interpreter = {
+        "version": profile.python,
+        "path": paths.python(python.version) if isinstance(python, Artifact) else python["path"],
+        "artifact": carried,
+    }
+    artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried)
     identity = release_id(artifacts, version_of(artifacts, "xinference"))
     release = paths.release(identity)
     complete = identity in facts["releases"]["complete"]
@@ -275,7 +295,7 @@ def judge(
     absent = [artifact for artifact in artifacts if artifact.sha256 in lacking]
     # A finished release does not need the files it was made of.
     travelling = 0 if complete else sum(artifact.size for artifact in absent)
-    building = 0 if complete else int(UNPACKED * sum(a.size for a in artifacts if a.kind == "wheel"))
+    building = 0 if complete else int(UNPACKED * sum(a.size for a in artifacts if a.kind in ("wheel", "python")))
     verdict.findings += check_disk(facts, wanted, travelling, building)
     data = f"{release}/env/lib/python{profile.python}/site-packages/espeakng_loader/espeak-ng-data"
     if len(data) > ESPEAK_PATH:
@@ -294,7 +314,7 @@ def judge(
         "release": {"id": identity, "path": release, "complete": complete},
         "current": facts["releases"]["current"],
         "paths": paths.as_dict(),
-        "python": {"version": profile.python, "path": python["path"]},
+        "python": interpreter,
         "artifacts": [row_of(artifact) for artifact in artifacts],
         "missing": [] if complete else [artifact.sha256 for artifact in absent],
         "stale": [artifact.path for artifact in artifacts if artifact.sha256 in set(held["stale"])],

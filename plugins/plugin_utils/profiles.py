@@ -12,8 +12,17 @@ from dataclasses import dataclass
 
 # Kokoro 0.9.4 and misaki 0.9.4 refuse Python 3.13 (their metadata says >=3.10,<3.13).
 PYTHONS = ("3.10", "3.11", "3.12")
-ACCELERATORS = ("cpu",)
-ARCHITECTURES = ("x86_64",)
+ACCELERATORS = ("cpu", "cuda")
+ARCHITECTURES = ("x86_64", "aarch64")
+# Profiles that can't be locked, and what serves their hosts instead.
+UNLOCKED = {
+    "cpu-py310-x86_64": "the digest of its CPU build of torch is not known. Choose cpu-py311-x86_64, and for hosts "
+    'without Python 3.11 set artifact_store_pythons: ["3.11"], which carries one'
+}
+# Packages that a profile's environment goes without although others ask for them. Xinference asks for timm, timm for
+# torchvision. Kokoro needs neither, there is not always a CPU build of them, and a CUDA torchvision beside a CPU torch
+# breaks transformers on import ("operator torchvision::nms does not exist").
+LEFT_OUT: dict[str, tuple[str, ...]] = {"cpu": ("torchvision", "timm"), "cuda": ()}
 # spaCy, soundfile and torch have wheels for glibc 2.28; espeakng-loader 0.2.4 needs 2.29 in spite of its tag.
 WHEEL_GLIBC = (2, 28)
 HOST_GLIBC = (2, 29)
@@ -37,6 +46,11 @@ class Profile:
     def lock_path(self) -> str:
         """Where the lock of this profile lies in a store."""
         return f"locks/pylock.{self.name}.toml"
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Packages that the environment goes without."""
+        return LEFT_OUT[self.accelerator]
 
     @property
     def uv_platform(self) -> str:
@@ -64,15 +78,29 @@ class Profile:
         return [str(tag) for tag in tags]
 
 
+def known_profiles() -> list[Profile]:
+    """Every profile that has a lock, by accelerator, architecture and Python."""
+    every = (Profile(a, p, m) for a in ACCELERATORS for m in ARCHITECTURES for p in PYTHONS)
+    return [profile for profile in every if profile.name not in UNLOCKED]
+
+
 def parse_profile(name: str) -> Profile:
     """Read a profile's name. Raises ValueError, naming what would have been right."""
     match = _NAME.match(name)
     if match is not None:
         profile = Profile(match["accelerator"], f"{match['major']}.{match['minor']}", match["architecture"])
-        if profile.accelerator in ACCELERATORS and profile.python in PYTHONS and profile.architecture in ARCHITECTURES:
+        if profile in known_profiles():
             return profile
-    choices = ", ".join(Profile(a, p, m).name for a in ACCELERATORS for p in PYTHONS for m in ARCHITECTURES)
-    raise ValueError(f"unknown profile {name!r}; known ones are: {choices}")
+    if name in UNLOCKED:
+        raise ValueError(f"profile {name} is left out: {UNLOCKED[name]}")
+    choices = ", ".join(profile.name for profile in known_profiles())
+    left_out = "; ".join(f"{other} is left out: {reason}" for other, reason in UNLOCKED.items())
+    raise ValueError(f"unknown profile {name!r}; known ones are: {choices} ({left_out})")
+
+
+def overrides(names: Iterable[str]) -> str:
+    """An overrides file of uv that leaves packages out, whoever asks for them."""
+    return "".join(f"{name} ; sys_platform == 'never'\n" for name in names)
 
 
 def best_tag(candidates: Iterable[str], profile: Profile) -> int | None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -11,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,8 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 from ..module_utils.hashing import Memo, digest_files, sha256_bytes, write_atomic
-from . import catalogue, download, locks, sbom
+from . import catalogue, closure, download, locks, sbom
+from .exclusive import exclusive
 from .manifest import FILENAME, Artifact, Manifest, ManifestError, read_manifest
 from .profiles import Profile
 from .signature import SIGNATURE
@@ -46,7 +47,11 @@ class Finding:
 
 @dataclass
 class Request:
-    """What a store shall hold. ``contents`` is ``all``, or ``python`` for the wheels and locks alone."""
+    """What a store shall hold.
+
+    ``spacy_models`` are those beside what the languages need; ``pythons`` are feature versions (``3.11``) of which the
+    store carries an interpreter; ``contents`` is ``all``, or ``python`` for what has no model in it.
+    """
 
     profiles: Sequence[Profile]
     languages: Sequence[str]
@@ -54,6 +59,9 @@ class Request:
     lock_folder: Path
     spacy_source: str = catalogue.SPACY_RELEASES
     kokoro_source: str = catalogue.KOKORO_HUB
+    spacy_models: Sequence[str] = ()
+    pythons: Sequence[str] = ()
+    python_source: str = catalogue.PYTHON_BUILDS
     contents: str = "all"
     find_links: Sequence[Path] = ()
     uv: str | None = None
@@ -111,26 +119,6 @@ def _files(store: Path) -> Iterator[str]:
             yield (Path(folder) / name).relative_to(store).as_posix()
 
 
-class _Exclusive:
-    """One fetch at a time for a store."""
-
-    def __init__(self, store: Path) -> None:
-        self.store = store
-
-    def __enter__(self) -> None:
-        self.descriptor = os.open(self.store, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self.descriptor)
-            raise StoreError(
-                f"another fetch is writing to {self.store}: wait until it ends, then start again"
-            ) from error
-
-    def __exit__(self, *_details: object) -> None:
-        os.close(self.descriptor)
-
-
 def _standin_note(source: str) -> str | None:
     """The note of a folder of stand-ins, None for anything else. Raises StoreError on a marker that can't be read."""
     folder = download.local_path(source)
@@ -157,7 +145,7 @@ def _model_items(request: Request) -> list[_Item]:
     note = _standin_note(request.spacy_source)
     local = download.local_path(request.spacy_source) is not None
     base = request.spacy_source.rstrip("/")
-    for model in catalogue.spacy_models_for(request.languages):
+    for model in catalogue.spacy_models_for(request.languages, request.spacy_models):
         source = f"{base}/{model.filename}" if local else f"{base}/{model.name}-{model.version}/{model.filename}"
         artifact = Artifact(
             f"spacy/{model.filename}", model.sha256, 0, "spacy-model", model.name, model.version,
@@ -183,6 +171,35 @@ def _model_items(request: Request) -> list[_Item]:
             licence=catalogue.KOKORO_LICENCE, synthetic=note is not None,
         )  # fmt: skip
         items.append(_Item(download.Wanted(artifact.path, (f"{base}/{file}",), None if note else sha256), artifact))
+    return items
+
+
+def _python_items(request: Request) -> list[_Item]:
+    """The interpreters that the store carries, for the profiles of the same version. Raises StoreError, ValueError."""
+    unused = sorted(set(request.pythons) - {profile.python for profile in request.profiles})
+    if unused:
+        used = ", ".join(sorted({f'"{profile.python}"' for profile in request.profiles}))
+        raise StoreError(
+            f"artifact_store_pythons names {', '.join(unused)}, of which no profile is fetched: {used} would be used, "
+            "in quotes, since 3.10 is a number and reads 3.1"
+        )
+    items = []
+    note = _standin_note(request.python_source)
+    local = download.local_path(request.python_source) is not None
+    base = request.python_source.rstrip("/")
+    for feature, architecture in sorted({(p.python, p.architecture) for p in request.profiles}):
+        if feature not in request.pythons:
+            continue
+        build = catalogue.PYTHONS[feature, architecture]
+        file = build.filename if local else f"{build.date}/{urllib.parse.quote(build.filename)}"
+        names = sorted(p.name for p in request.profiles if (p.python, p.architecture) == (feature, architecture))
+        artifact = Artifact(
+            f"python/{build.filename}", build.sha256, 0, "python", f"cpython-{feature}", build.full_version,
+            licence=catalogue.PYTHON_LICENCE, synthetic=note is not None, profiles=tuple(names),
+        )  # fmt: skip
+        items.append(
+            _Item(download.Wanted(artifact.path, (f"{base}/{file}",), None if note else build.sha256), artifact)
+        )
     return items
 
 
@@ -219,7 +236,9 @@ def find_uv(explicit: str | None, wheels: Iterable[Path], scratch: Path) -> str:
                 target.write_bytes(archive.read(member))
                 target.chmod(0o755)
                 return str(target)
-    raise StoreError("no uv was found to build wheels with: install uv, or set artifact_store_uv to its path")
+    raise StoreError(
+        "no uv was found to build wheels and check the store with: install uv, or set artifact_store_uv to its path"
+    )
 
 
 def _build_wheel(sdist: Path, filename: str, wheels: Path, uv: str) -> tuple[str, bytes]:
@@ -256,7 +275,8 @@ def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str]
     The manifest is written last and everything reaches its place by a rename, so a store that was left half-made does
     not pass verification. Raises StoreError, DownloadError, LockError, ValueError, OSError.
     """
-    catalogue.choose_voices(request.languages, request.voices)
+    voices = catalogue.choose_voices(request.languages, request.voices)
+    models = catalogue.spacy_models_for(request.languages, request.spacy_models)
     committed = {}
     for profile in request.profiles:
         path = request.lock_folder / Path(profile.lock_path).name
@@ -265,9 +285,10 @@ def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str]
             raise StoreError(f"there is no lock for profile {profile.name}; locked are: {have}")
         committed[profile] = locks.read_lock(path)
         spacy = committed[profile].version_of("spacy")
-        for model in catalogue.spacy_models_for(request.languages):
-            _check_spacy(model, spacy, profile)
-    items = _model_items(request) if request.contents == "all" else []
+        unfit = [reason for reason in (catalogue.spacy_mismatch(model, spacy) for model in models) if reason]
+        if unfit:
+            raise StoreError(f"profile {profile.name}: {'; '.join(unfit)}")
+    items = _python_items(request) + (_model_items(request) if request.contents == "all" else [])
     before, known = _former(store)
     if check:
         wanted = {item.artifact.path for item in items} | {p.lock_path for p in request.profiles}
@@ -275,7 +296,7 @@ def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str]
         added = sorted(wanted - known)
         return Built(bool(added), Manifest(()), added)
     store.mkdir(parents=True, exist_ok=True)
-    with _Exclusive(store), tempfile.TemporaryDirectory() as scratch:
+    with exclusive(store), tempfile.TemporaryDirectory() as scratch:
         cache = download.Cache(cache_folder)
         wheels: dict[str, download.Wanted] = {}
         for lock in committed.values():
@@ -332,6 +353,12 @@ def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str]
         manifest = Manifest(tuple(artifacts.values()), tuple(sorted(p.name for p in request.profiles)))
         added = _bring(store, artifacts, placed, before)
         removed = _remove(store, [path for path in known if path not in artifacts])
+        uv = find_uv(request.uv, ready.iterdir(), Path(scratch))
+        languages = request.languages if request.contents == "all" else []
+        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.spacy_models)
+        if gaps:
+            lines = "".join(f"\n  {gap}" for gap in gaps)
+            raise StoreError(f"it would not be complete, so it has no manifest that fits. What it lacks:{lines}")
         data = manifest.to_bytes()
         target_manifest = store / FILENAME
         same = target_manifest.exists() and target_manifest.read_bytes() == data
@@ -347,15 +374,6 @@ def _former(store: Path) -> tuple[dict[str, str], set[str]]:
     except ManifestError:
         return {}, set()
     return {a.path: a.sha256 for a in manifest.artifacts}, {a.path for a in manifest.artifacts}
-
-
-def _check_spacy(model: catalogue.SpacyModel, spacy: str | None, profile: Profile) -> None:
-    from packaging.specifiers import SpecifierSet
-
-    if spacy is None or spacy not in SpecifierSet(model.spacy):
-        raise StoreError(
-            f"{model.name} {model.version} needs spaCy {model.spacy}, profile {profile.name} locks {spacy or 'none'}"
-        )
 
 
 def _keep_bytes(cache: download.Cache, data: bytes) -> Path:

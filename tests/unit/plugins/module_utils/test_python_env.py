@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -103,3 +106,85 @@ def test_a_broken_wheel_of_uv_is_told(root: Path) -> None:
     Path(Paths(str(root)).artifact(UV["sha256"], UV["path"])).write_bytes(b"no zip")
     with pytest.raises(python_env.EnvError, match="holds no uv"):
         make(root)
+
+
+def python_row(root: Path, *members: tuple[str, str], interpreter: str = "#!/bin/sh\necho 3.11.18\n") -> dict[str, Any]:
+    """A Python's archive among the artifacts. Members are ``(name, link target)``; a script stands for the program."""
+    file = root / "python.tar.gz"
+    with tarfile.open(file, "w:gz") as archive:
+        program = tarfile.TarInfo("python/bin/python3.11")
+        program.size, program.mode = len(interpreter), 0o4755
+        archive.addfile(program, io.BytesIO(interpreter.encode()))
+        for name, target in (("python/bin/python3", "python3.11"), *members):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = (tarfile.SYMTYPE, target) if target else (tarfile.REGTYPE, "")
+            archive.addfile(member)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    row = {"path": "python/cpython.tar.gz", "sha256": digest, "size": 1, "kind": "python", "name": "cpython-3.11"}
+    place = Path(Paths(str(root)).artifact(digest, row["path"]))
+    place.parent.mkdir(parents=True)
+    file.rename(place)
+    return {**row, "version": "3.11.18+20261110"}
+
+
+def test_a_python_is_unpacked_once_and_mended_where_it_was_damaged(root: Path) -> None:
+    row = python_row(root)
+    interpreter = Path(python_env.install_python(row, str(root)))
+    assert interpreter == root / "tools/python-3.11.18+20261110/bin/python3.11"
+    assert (interpreter.parent / "python3").readlink() == Path("python3.11")
+    assert interpreter.stat().st_mode & 0o7777 == 0o755, "no set-user-id bit comes along"
+    assert sorted(path.name for path in (root / "tools").iterdir()) == ["python-3.11.18+20261110"]
+    before = interpreter.stat().st_ino
+    python_env.install_python(row, str(root))
+    assert interpreter.stat().st_ino == before
+    interpreter.unlink()
+    assert not python_env.has_python(row, str(root))
+    python_env.install_python(row, str(root))
+    assert python_env.has_python(row, str(root))
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        ("python/../../evil", ""),
+        ("/python/evil", ""),
+        ("elsewhere/evil", ""),
+        ("python/evil", "/etc/shadow"),
+        ("python/evil", "../../../etc/shadow"),
+        ("python/bin/python3/evil", ""),
+    ],
+    ids=lambda member: member[0] + member[1],
+)
+def test_an_archive_that_leaves_its_folder_is_refused_before_anything_is_written(
+    root: Path, member: tuple[str, str]
+) -> None:
+    row = python_row(root, member)
+    with pytest.raises(python_env.EnvError, match=r"does not stay inside|lies behind a link"):
+        python_env.install_python(row, str(root))
+    assert not list((root / "tools").rglob("python3*"))
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [("#!/bin/sh\necho libc is too old >&2; exit 1\n", "libc is too old"), ("#!/bin/sh\necho 3.12.1\n", "3.12.1")],
+)
+def test_a_python_that_does_not_run_is_not_put_in_its_place(root: Path, program: str, said: str) -> None:
+    row = python_row(root, interpreter=program)
+    with pytest.raises(python_env.EnvError, match=said):
+        python_env.install_python(row, str(root))
+    assert not (root / "tools/python-3.11.18+20261110").exists()
+
+
+def test_an_archive_that_changed_or_was_cut_is_refused(root: Path) -> None:
+    row = python_row(root)
+    place = Path(Paths(str(root)).artifact(row["sha256"], row["path"]))
+    data = place.read_bytes()
+    place.write_bytes(data[: len(data) // 2])
+    with pytest.raises(python_env.EnvError, match="not the file that was proved"):
+        python_env.install_python(row, str(root))
+    row = {**row, "sha256": hashlib.sha256(data[: len(data) // 2]).hexdigest()}
+    cut = Path(Paths(str(root)).artifact(row["sha256"], row["path"]))
+    cut.parent.mkdir()
+    cut.write_bytes(data[: len(data) // 2])
+    with pytest.raises(python_env.EnvError, match="no whole archive"):
+        python_env.install_python(row, str(root))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, profiles
 
 
 def test_every_file_is_pinned() -> None:
@@ -27,6 +27,33 @@ def test_every_language_has_voices_and_known_spacy_models() -> None:
 def test_english_needs_the_spacy_model_and_spanish_does_not() -> None:
     assert [m.filename for m in catalogue.spacy_models_for(["a", "b"])] == ["en_core_web_sm-3.8.0.tar.gz"]
     assert catalogue.spacy_models_for(["e"]) == []
+
+
+def test_models_that_are_named_come_beside_those_that_are_needed() -> None:
+    names = [model.name for model in catalogue.spacy_models_for(["a"], ["en_core_web_trf", "en_core_web_sm"])]
+    assert names == ["en_core_web_sm", "en_core_web_trf"]
+    with pytest.raises(
+        ValueError, match=r"'en_core_web_lg' is not known; spacy_models_extra may name .*en_core_web_trf"
+    ):
+        catalogue.spacy_models_for(["a"], ["en_core_web_lg"])
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.SPACY_MODELS))
+def test_a_model_suits_the_spacy_that_the_published_table_says(name: str) -> None:
+    model = catalogue.SPACY_MODELS[name]
+    assert catalogue.spacy_mismatch(model, "3.8.14") is None
+    assert f"{name} 3.8.0 needs spaCy 3.8.*, locked is 3.9.0" == catalogue.spacy_mismatch(model, "3.9.0")
+    assert f"; for 3.7.5 it is {name} 3.7." in str(catalogue.spacy_mismatch(model, "3.7.5"))
+    assert str(catalogue.spacy_mismatch(model, None)).endswith("locked is none")
+
+
+def test_there_is_a_python_for_every_version_and_architecture() -> None:
+    assert set(catalogue.PYTHONS) == {(p, a) for p in profiles.PYTHONS for a in profiles.ARCHITECTURES}
+    for (feature, architecture), build in catalogue.PYTHONS.items():
+        assert re.fullmatch("[0-9a-f]{64}", build.sha256)
+        assert build.filename.startswith(f"cpython-{feature}.")
+        assert architecture in build.filename
+    assert len({build.sha256 for build in catalogue.PYTHONS.values()}) == len(catalogue.PYTHONS)
 
 
 def test_no_voice_means_all_of_the_languages() -> None:

@@ -73,6 +73,9 @@ def test_a_store_without_a_manifest_says_what_to_do(tmp_path) -> None:
         read_manifest(tmp_path / "absent")
     with pytest.raises(ManifestError, match="not a complete store"):
         read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"schema": 1}')
+    with pytest.raises(ManifestError, match="no manifest of a store"):
+        read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ManifestError, match="not JSON"):
         read_manifest(tmp_path)

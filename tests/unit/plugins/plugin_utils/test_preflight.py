@@ -92,7 +92,7 @@ def test_a_healthy_host_gets_a_plan_and_no_finding() -> None:
     assert verdict.findings == []
     plan = verdict.plan
     assert plan["profile"] == PROFILE
-    assert plan["python"] == {"version": "3.11", "path": "/usr/bin/python3.11"}
+    assert plan["python"] == {"version": "3.11", "path": "/usr/bin/python3.11", "artifact": None}
     assert plan["release"]["id"].startswith("4.1.0-")
     assert plan["voices"] == ["af_heart"]
     assert [row["name"] for row in plan["artifacts"] if row["kind"] == "kokoro-voice"] == ["af_heart"]
@@ -225,6 +225,46 @@ def test_stand_ins_are_refused_unless_accepted() -> None:
 
 
 def test_the_newest_python_that_a_profile_suits_is_chosen() -> None:
-    manifest = Manifest(MANIFEST.artifacts, (PROFILE, "cpu-py310-x86_64"))
+    manifest = Manifest(MANIFEST.artifacts, (PROFILE, "cuda-py310-x86_64"))
     pythons = [{"path": f"/usr/bin/python3.{m}", "version": f"3.{m}.1"} for m in (9, 10, 11, 13)]
     assert judge(manifest, pythons=pythons).plan["python"]["version"] == "3.11"
+
+
+CARRIED = artifact(
+    "python/cpython-3.11.18+20261110.tar.gz", "python", "cpython-3.11", version="3.11.18+20261110", profiles=(PROFILE,)
+)
+WITH_PYTHON = Manifest((*MANIFEST.artifacts, CARRIED), (PROFILE,))
+
+
+def test_a_host_whose_python_is_too_new_is_built_on_the_stores() -> None:
+    newer = [{"path": "/usr/bin/python3.13", "version": "3.13.5"}]
+    assert [finding.code for finding in judge(pythons=newer).findings] == ["PYTHON"]
+    assert "artifact_store_pythons" in str(judge(pythons=newer).findings[0])
+    verdict = judge(WITH_PYTHON, pythons=newer)
+    assert verdict.findings == []
+    assert verdict.plan["python"] == {
+        "version": "3.11",
+        "path": "/opt/voicefleet/tools/python-3.11.18+20261110/bin/python3.11",
+        "artifact": CARRIED.sha256,
+    }
+    assert CARRIED.sha256 in verdict.plan["missing"]
+    assert verdict.plan["release"]["id"] != judge().plan["release"]["id"]
+
+
+def test_a_host_with_a_python_that_fits_keeps_it_and_its_release() -> None:
+    plan = judge(WITH_PYTHON).plan
+    assert plan["python"]["artifact"] is None
+    assert not [row for row in plan["artifacts"] if row["kind"] == "python"]
+    assert plan["release"]["id"] == judge().plan["release"]["id"]
+
+
+def test_a_spacy_model_that_was_named_is_installed_or_missed() -> None:
+    model = artifact("spacy/en_core_web_trf-3.8.0.tar.gz", "spacy-model", "en_core_web_trf")
+    names = ["en_core_web_trf"]
+    missed = judge(ask=wanted(spacy_models=names)).findings
+    assert [(f.code, model.path in f.cause) for f in missed] == [("SPACY_MODEL", True)]
+    manifest = Manifest((*MANIFEST.artifacts, model), (PROFILE,))
+    plan = judge(manifest, wanted(spacy_models=names)).plan
+    assert [r["name"] for r in plan["artifacts"] if r["kind"] == "spacy-model"] == ["en_core_web_sm", *names]
+    assert "en_core_web_trf" not in {row["name"] for row in judge(manifest).plan["artifacts"]}
+    assert "spacy_models_extra may name" in str(judge(ask=wanted(spacy_models=["en_core_web_tfr"])).findings[0])

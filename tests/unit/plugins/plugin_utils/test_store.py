@@ -14,17 +14,20 @@ from pathlib import Path
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, download, locks, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import read_manifest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import Profile
 
 PROFILE = Profile("cpu", "3.11", "x86_64")
+OTHER = Profile("cuda", "3.12", "aarch64")
 
 
-def write_wheel(folder: Path, name: str, version: str) -> locks.LockedPackage:
+def write_wheel(folder: Path, name: str, version: str, tag: str = "py3-none-any", *needs: str) -> locks.LockedPackage:
     """A small, real wheel, and its row of a lock with an address that no test may reach."""
-    path = folder / f"{name}-{version}-py3-none-any.whl"
+    path = folder / f"{name.replace('-', '_')}-{version}-{tag}.whl"
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: MIT\n"
+    metadata += "".join(f"Requires-Dist: {need}\n" for need in needs)
     digest = base64.urlsafe_b64encode(hashlib.sha256(metadata.encode()).digest()).rstrip(b"=").decode()
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{info}/METADATA", metadata)
@@ -172,7 +175,7 @@ def test_two_fetches_at_once_are_refused(built: Path, tmp_path: Path, request_: 
     held = os.open(built, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(store.StoreError, match="another fetch"):
+        with pytest.raises(BusyError, match="another fetch"):
             store.build(built, request_, tmp_path / "cache", lambda _line: None)
     finally:
         os.close(held)
@@ -181,7 +184,7 @@ def test_two_fetches_at_once_are_refused(built: Path, tmp_path: Path, request_: 
 def test_a_spacy_that_the_model_does_not_suit_is_refused(tmp_path: Path, request_: store.Request) -> None:
     path = request_.lock_folder / Path(PROFILE.lock_path).name
     path.write_text(path.read_text().replace('version = "3.8.14"', 'version = "3.9.0"'))
-    with pytest.raises(store.StoreError, match=r"needs spaCy >=3\.8\.0,<3\.9\.0, .* locks 3\.9\.0"):
+    with pytest.raises(store.StoreError, match=r"cpu-py311-x86_64: .* needs spaCy 3\.8\.\*, locked is 3\.9\.0"):
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
 
 
@@ -196,3 +199,82 @@ def test_a_profile_without_a_lock_is_refused_with_those_that_have_one(tmp_path: 
     request_.profiles = [Profile("cpu", "3.12", "x86_64")]
     with pytest.raises(store.StoreError, match=r"no lock for profile cpu-py312-x86_64; locked are: cpu-py311-x86_64"):
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+
+
+def add_profile(request_: store.Request, profile: Profile, *rows: locks.LockedPackage) -> None:
+    text = locks.render_lock(locks.Lock(">=3.11", tuple(sorted(rows, key=lambda row: row.name))), profile)
+    (request_.lock_folder / Path(profile.lock_path).name).write_text(text)
+    request_.profiles = [*dict.fromkeys([*request_.profiles, profile])]
+
+
+def test_several_profiles_share_what_they_have_in_common(tmp_path: Path, request_: store.Request) -> None:
+    wheels = tmp_path / "wheels"
+    common = [write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "4.1.0")]
+    own = write_wheel(wheels, "numpy", "2.5.5", "cp312-cp312-manylinux_2_28_aarch64")
+    add_profile(request_, OTHER, *common, own)
+    built = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert store.verify(tmp_path / "store") == []
+    rows = {artifact.name: artifact.profiles for artifact in built.manifest.of_kind("wheel")}
+    assert rows["spacy"] == (PROFILE.name, OTHER.name)
+    assert rows["numpy"] == (OTHER.name,)
+    names = [artifact.name for artifact in built.manifest.for_release(PROFILE.name, [], [])]
+    assert "numpy" not in names
+
+
+def test_a_store_that_is_not_closed_gets_no_manifest_and_says_all_that_it_lacks(
+    tmp_path: Path, request_: store.Request
+) -> None:
+    wheels = tmp_path / "wheels"
+    spacy, xinference = write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "4.1.0")
+    wrong = write_wheel(wheels, "numpy", "2.5.5", "cp312-cp312-manylinux_2_39_x86_64")
+    add_profile(request_, PROFILE, spacy, xinference, wrong)
+    needy = write_wheel(wheels, "kokoro", "0.9.4", "py3-none-any", "misaki>=0.9.4")
+    add_profile(request_, OTHER, spacy, xinference, needy)
+    with pytest.raises(store.StoreError, match="would not be complete") as caught:
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    message = str(caught.value)
+    assert "cpu-py311-x86_64: numpy-2.5.5-cp312-cp312-manylinux_2_39_x86_64.whl can't be installed" in message
+    assert "cuda-py312-aarch64: its lock can't be resolved from the store alone" in message
+    assert "misaki" in message
+    assert not (tmp_path / "store/manifest.json").exists()
+
+
+def test_an_extra_spacy_model_needs_what_it_requires_in_the_lock(tmp_path: Path, request_: store.Request) -> None:
+    (tmp_path / "spacy/en_core_web_trf-3.8.0.tar.gz").write_bytes(b"another")
+    request_.spacy_models = ["en_core_web_trf"]
+    with pytest.raises(store.StoreError, match="needs spacy-curated-transformers.*locked is none"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    wheels = tmp_path / "wheels"
+    rows = [("spacy", "3.8.14"), ("xinference", "4.1.0"), ("spacy-curated-transformers", "0.3.1")]
+    add_profile(request_, PROFILE, *(write_wheel(wheels, name, version) for name, version in rows))
+    store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert (tmp_path / "store/spacy/en_core_web_trf-3.8.0.tar.gz").is_file()
+
+
+def test_a_python_is_carried_for_the_profiles_of_its_version_alone(tmp_path: Path, request_: store.Request) -> None:
+    pythons = tmp_path / "pythons"
+    pythons.mkdir()
+    build = catalogue.PYTHONS["3.11", "x86_64"]
+    (pythons / build.filename).write_bytes(b"archive")
+    request_.pythons, request_.python_source = ["3.11"], pythons.as_uri()
+    with pytest.raises(download.DownloadError, match=build.sha256):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    (pythons / store.SYNTHETIC_MARKER).write_text(json.dumps({"synthetic": True, "note": "made up"}))
+    built = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    row = next(iter(built.manifest.of_kind("python")))
+    assert (row.path, row.version) == (f"python/{build.filename}", build.full_version)
+    assert (row.profiles, row.synthetic) == ((PROFILE.name,), True)
+    assert store.verify(tmp_path / "store") == []
+    request_.pythons = ["3.11", "3.12"]
+    with pytest.raises(store.StoreError, match=r"names 3\.12, of which no profile is fetched: \"3\.11\""):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+
+
+def test_a_python_of_the_releases_page_is_asked_for_under_its_date(request_: store.Request) -> None:
+    request_.pythons = ["3.11"]
+    (item,) = store._python_items(request_)
+    build = catalogue.PYTHONS["3.11", "x86_64"]
+    assert item.wanted.sha256 == build.sha256
+    assert item.wanted.sources == (
+        f"{catalogue.PYTHON_BUILDS}/{build.date}/{build.filename.replace('+', '%2B')}",
+    )  # fmt: skip

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Closure: whether a store has all that its profiles, languages and voices need, and needs nothing from elsewhere.
+
+uv itself, which installs on the hosts, resolves each profile's lock for the profile's Python and platform, offline,
+from the wheels of the store alone. What it then wants beside the lock is a gap, as a host would find it at night.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import catalogue, locks
+from .manifest import Manifest
+from .profiles import WHEEL_GLIBC, Profile, best_tag, overrides, parse_profile
+
+SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One thing that a store lacks; ``where`` is a profile's name, a language's letter or ``models``."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def _resolved(store: Path, lock: locks.Lock, profile: Profile, uv: str) -> set[tuple[str, str]]:
+    """Names and versions of what uv would install. Raises LockError with uv's words where it finds no answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        override = Path(folder) / "overrides.txt"
+        override.write_text(overrides(profile.left_out), encoding="utf-8")
+        command = [
+            uv, "pip", "compile", "--quiet", "--no-config", "--no-cache", "--offline", "--no-index", "--no-build",
+            "--find-links", str(store / "wheels"), "--python", sys.executable, "--python-version", profile.python,
+            "--python-platform", profile.uv_platform, "--override", str(override), "--no-header", "--no-annotate", "-",
+        ]  # fmt: skip
+        # Whatever index or constraint the caller's environment names must not help the store.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
+        environment |= {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+        wanted = "".join(f"{package.name}=={package.version}\n" for package in lock.packages)
+        try:
+            done = subprocess.run(
+                command, input=wanted, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise locks.LockError(f"uv did not end within {SECONDS} s") from error
+    if done.returncode:
+        raise locks.LockError(" ".join(done.stderr.split())[-1000:])
+    pins = [line.split(" ")[0].partition("==") for line in done.stdout.splitlines() if "==" in line]
+    return {(name, version) for name, _equals, version in pins}
+
+
+def _fits(package: locks.LockedPackage, profile: Profile) -> bool:
+    try:
+        return best_tag(locks.wheel_tags(package.filename), profile) is not None
+    except locks.LockError:
+        return False
+
+
+def _profile_gaps(store: Path, manifest: Manifest, name: str, uv: str) -> list[Gap]:
+    try:
+        profile = parse_profile(name)
+        lock = locks.read_lock(store / profile.lock_path)
+    except (ValueError, locks.LockError) as error:
+        return [Gap(name, str(error))]
+    except OSError as error:
+        return [Gap(name, f"its lock can't be read: {error.strerror} ({error.filename})")]
+    listed = {artifact.path: artifact for artifact in manifest.of_kind("wheel")}
+    target = f"Python {profile.python}, glibc {'.'.join(map(str, WHEEL_GLIBC))}, {profile.architecture}"
+    gaps = []
+    for package in lock.packages:
+        artifact = listed.get(f"wheels/{package.filename}")
+        if not package.is_wheel:
+            gaps.append(Gap(name, f"{package.filename} is no wheel, and hosts never build from source"))
+        elif artifact is None or name not in artifact.profiles or artifact.sha256 != package.sha256:
+            gaps.append(Gap(name, f"{package.filename} is locked, but the manifest does not list it for this profile"))
+        elif not (store / artifact.path).is_file():
+            gaps.append(Gap(name, f"{artifact.path} is not in the store"))
+        elif not _fits(package, profile):
+            gaps.append(Gap(name, f"{package.filename} can't be installed on {target}"))
+    for model in manifest.of_kind("spacy-model"):
+        gaps += [Gap(name, reason) for reason in _model_gaps(model.name, model.version, lock)]
+    if gaps:
+        # uv would say the same of the first of them, in harder words.
+        return gaps
+    locked = {(package.name, package.version) for package in lock.packages}
+    try:
+        surplus = _resolved(store, lock, profile, uv) - locked
+    except locks.LockError as error:
+        return [Gap(name, f"its lock can't be resolved from the store alone: {error}")]
+    return [Gap(name, f"{other} {version} is needed and not locked") for other, version in sorted(surplus)]
+
+
+def _model_gaps(name: str, version: str, lock: locks.Lock) -> list[str]:
+    """What a lock lacks for a spaCy model."""
+    from packaging.requirements import Requirement
+
+    model = catalogue.SPACY_MODELS.get(name)
+    if model is None or model.version != version:
+        return [f"the spaCy model {name} {version} is not in the catalogue"]
+    mismatch = catalogue.spacy_mismatch(model, lock.version_of("spacy"))
+    reasons = [mismatch] if mismatch else []
+    for requirement in map(Requirement, model.requires):
+        have = lock.version_of(requirement.name)
+        if have is None or have not in requirement.specifier:
+            reasons.append(f"{name} {version} needs {requirement}, locked is {have or 'none'}")
+    return reasons
+
+
+def _speech_gaps(
+    store: Path, manifest: Manifest, languages: Sequence[str], voices: Iterable[str], extra: Iterable[str]
+) -> list[Gap]:
+    """What the languages and voices lack."""
+    there = {(a.kind, a.name) for a in manifest.artifacts if (store / a.path).is_file()}
+    gaps = []
+    for kind, name, file in (
+        ("kokoro-config", "config", catalogue.KOKORO_CONFIG[0]),
+        ("kokoro-weights", "weights", catalogue.KOKORO_WEIGHTS[0]),
+    ):
+        if (kind, name) not in there:
+            gaps.append(Gap("models", f"kokoro/{catalogue.KOKORO_NAME}/{file} is not in the store"))
+    for code in languages:
+        for model in catalogue.spacy_models_for([code]):
+            if ("spacy-model", model.name) not in there:
+                title = catalogue.LANGUAGES[code].title
+                gaps.append(Gap(code, f"spacy/{model.filename} is not in the store: {title} does not start without it"))
+    for model in catalogue.spacy_models_for([], extra):
+        if ("spacy-model", model.name) not in there:
+            gaps.append(Gap("models", f"spacy/{model.filename} is not in the store"))
+    for voice in voices:
+        if ("kokoro-voice", voice) not in there:
+            gaps.append(Gap(voice[0], f"kokoro/{catalogue.KOKORO_NAME}/voices/{voice}.pt is not in the store"))
+    return gaps
+
+
+def find_gaps(
+    store: Path,
+    manifest: Manifest,
+    uv: str,
+    languages: Sequence[str] | None = None,
+    voices: Iterable[str] = (),
+    extra: Iterable[str] = (),
+) -> list[Gap]:
+    """All that a store lacks, at once; empty for a store that is closed. Changes nothing, reaches no network.
+
+    ``languages``, ``voices`` and ``extra`` (spaCy models) are what was configured. Without ``languages`` those of the
+    stored voices count, which suits a store whose configuration is not at hand; an empty list asks for no models, as a
+    store of wheels alone has none. Raises ValueError on an unknown language or model.
+    """
+    if languages is None:
+        languages = sorted({artifact.name[0] for artifact in manifest.of_kind("kokoro-voice")})
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda name: _profile_gaps(store, manifest, name, uv), manifest.profiles))
+    gaps = [gap for gaps in found for gap in gaps]
+    if languages:
+        gaps += _speech_gaps(store, manifest, languages, voices, extra)
+    return gaps
