@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Report what a store holds: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import contents
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.store_contents``: see the module's documentation."""
+
+    SPEC = {"path": {"type": "path", "required": True}, "folder": {"type": "path"}}
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        path = Path(arguments["path"]).absolute()
+        try:
+            manifest, digest = read_manifest(path)
+        except ManifestError as error:
+            raise AnsibleActionFail(str(error)) from None
+        data = contents.build(manifest, digest)
+        result: dict[str, Any] = {
+            "changed": False,
+            "msg": f"{data['totals']['all']['files']} files, {contents.in_words(data['totals']['all']['size'])}",
+            "lines": contents.text(data),
+            "contents": data,
+            "synthetic": data["synthetic"],
+        }
+        if arguments["folder"]:
+            folder = Path(arguments["folder"]).absolute()
+            if folder.resolve().is_relative_to(path.resolve()):
+                raise AnsibleActionFail(
+                    f"{folder} lies in the store itself, where the report would be a foreign file: choose another "
+                    "artifact_store_contents_path"
+                )
+            files = {
+                folder / "contents.md": contents.markdown(data).encode(),
+                folder / "contents.json": canonical_json(data),
+            }
+            try:
+                stale = [file for file, wanted in files.items() if not file.is_file() or file.read_bytes() != wanted]
+                if stale and not self.check_mode:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    for file in stale:
+                        write_atomic(str(file), files[file])
+            except OSError as error:
+                raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None
+            result["changed"] = bool(stale)
+            result["lines"] += ["", *(f"Written: {file}" for file in files if not self.check_mode)]
+        return result

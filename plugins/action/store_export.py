@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write a store, or what is new in it, into volumes for removable media."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import export
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display, memo_path
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.store_export``: see the module's documentation."""
+
+    SPEC = {
+        "path": {"type": "path", "required": True},
+        "folder": {"type": "path", "required": True},
+        "since": {"type": "path"},
+        "volume_mb": {"type": "int", "default": 4000},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        path, folder = Path(arguments["path"]).absolute(), Path(arguments["folder"]).absolute()
+        memo = Memo(memo_path())
+        try:
+            done = export.export_store(
+                path,
+                folder,
+                Path(arguments["since"]).absolute() if arguments["since"] else None,
+                arguments["volume_mb"] * export.MEGABYTE,
+                lambda line: display.display(f"  {folder.name}: {line}"),
+                memo,
+                check=self.check_mode,
+            )
+        except export.ExportError as error:
+            raise AnsibleActionFail(
+                f"The store {path} was not exported: {error}",
+                result={"findings": [{"kind": f.kind, "path": f.path, "detail": f.detail} for f in error.findings]},
+            ) from None
+        except (ManifestError, BusyError) as error:
+            raise AnsibleActionFail(f"The store {path} was not exported: {error}") from None
+        except OSError as error:
+            raise AnsibleActionFail(
+                f"The store {path} was not exported: {error.strerror}: {error.filename or folder}. What was begun "
+                f"lies in {folder / export.UNFINISHED} and is made anew by the next run"
+            ) from None
+        memo.save()
+        message = f"{len(done.added)} files travel in {done.volumes} volume(s), {done.size / 1e6:.1f} MB"
+        if not done.manifest_differs:
+            message = "nothing is new since that manifest, so there is nothing to carry"
+        elif not done.changed:
+            message += "; they are there already"
+        return {
+            "changed": done.changed,
+            "msg": f"{message}; {len(done.removed)} go" if done.removed else message,
+            "manifest_sha256": done.manifest,
+            "volumes": done.volumes,
+            "size": done.size,
+            "added": done.added,
+            "removed": done.removed,
+            "diff": {
+                "before": "".join(f"{item}\n" for item in done.removed),
+                "after": "".join(f"{item}\n" for item in done.added),
+            },
+        }

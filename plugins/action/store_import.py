@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring a store to the state of an export that was carried over the gap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import export, signature
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display, memo_path
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.store_import``: see the module's documentation."""
+
+    SPEC = {
+        "path": {"type": "path", "required": True},
+        "folder": {"type": "path", "required": True},
+        "signature_policy": {"type": "str", "choices": list(signature.POLICIES), "default": "if-signed"},
+        "allowed_signers": {"type": "path"},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        path, folder = Path(arguments["path"]).absolute(), Path(arguments["folder"]).absolute()
+        allowed = Path(arguments["allowed_signers"]) if arguments["allowed_signers"] else None
+        memo = Memo(memo_path())
+        try:
+            # The index names the files to look for; the signature says whether to believe any of them.
+            export.read_index(folder)
+            trust = signature.check(folder, arguments["signature_policy"], allowed)
+            done = export.import_store(
+                folder,
+                path,
+                lambda line: display.display(f"  {path.name}: {line}"),
+                memo,
+                check=self.check_mode,
+            )
+        except export.ExportError as error:
+            raise AnsibleActionFail(
+                f"Nothing was imported into {path}: {error}",
+                result={"findings": [{"kind": f.kind, "path": f.path, "detail": f.detail} for f in error.findings]},
+            ) from None
+        except (ManifestError, BusyError, signature.SignatureError) as error:
+            raise AnsibleActionFail(f"Nothing was imported into {path}: {error}") from None
+        except OSError as error:
+            raise AnsibleActionFail(
+                f"The import into {path} was cut: {error.strerror}: {error.filename or path}. Mend this and run it "
+                "again: it goes on where it stopped"
+            ) from None
+        memo.save()
+        would = " would be" if self.check_mode else ""
+        message = f"{len(done.added)} files{would} brought, {len(done.removed)}{would} removed"
+        if not done.changed:
+            message = "the store has this state already"
+        return {
+            "changed": done.changed,
+            "msg": f"{message}; {trust.sentence}",
+            "manifest_sha256": done.manifest,
+            "signed_by": trust.signer,
+            "added": done.added,
+            "removed": done.removed,
+            "diff": {
+                "before": "".join(f"{item}\n" for item in done.removed),
+                "after": "".join(f"{item}\n" for item in done.added),
+            },
+        }

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove in two steps what neither a store's manifest nor, in the download cache, any named store refers to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import prune
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, cache_folder
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.contents import in_words
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.store_prune``: see the module's documentation."""
+
+    SPEC = {
+        "path": {"type": "path", "required": True},
+        "cache": {"type": "path"},
+        "stores": {"type": "list", "elements": "path", "default": []},
+        "list_to": {"type": "path"},
+        "list": {"type": "path"},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        path = Path(arguments["path"]).absolute()
+        if bool(arguments["list"]) == bool(arguments["list_to"]):
+            raise AnsibleActionFail("give either list_to, where to write the list, or list, the list to apply")
+        try:
+            if arguments["list"]:
+                return self._apply(path, Path(arguments["list"]).absolute())
+            return self._survey(path, arguments)
+        except (prune.PruneError, ManifestError, BusyError) as error:
+            raise AnsibleActionFail(
+                f"Nothing was removed: {error}",
+                result={
+                    "findings": [
+                        {"kind": f.kind, "path": f.path, "detail": f.detail} for f in getattr(error, "findings", [])
+                    ]
+                },
+            ) from None
+        except OSError as error:
+            raise AnsibleActionFail(f"{error.strerror}: {error.filename}. Run it again: it goes on there") from None
+
+    def _survey(self, path: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+        target = Path(arguments["list_to"]).absolute()
+        if target.resolve().is_relative_to(path.resolve()):
+            raise prune.PruneError(
+                f"the list {target} would lie in the store itself: choose another artifact_store_prune_list_to"
+            )
+        cache = Path(arguments["cache"]) if arguments["cache"] else cache_folder() / "downloads"
+        listing = prune.survey(path, cache.absolute(), [Path(store).absolute() for store in arguments["stores"]])
+        lines = _lines(listing.files)
+        changed = False
+        if listing.files:
+            data = listing.to_bytes()
+            changed = not target.is_file() or target.read_bytes() != data
+            if changed and not self.check_mode:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(str(target), data)
+            summary = f"{len(listing.files)} files, {in_words(listing.size)}, are surplus"
+            lines.append(f"{summary}. To remove exactly these: -e artifact_store_prune_list={target}")
+        else:
+            summary = "nothing is surplus"
+            lines.append("Nothing is surplus.")
+        return _result(changed, summary, lines, listing.files, str(target) if listing.files else "")
+
+    def _apply(self, path: Path, source: Path) -> dict[str, Any]:
+        gone = prune.apply(prune.read_listing(source), path, check=self.check_mode)
+        would = " would be" if self.check_mode else ""
+        summary = f"{len(gone)} files{would} removed, {in_words(sum(file.size for file in gone))}"
+        return _result(bool(gone), summary, [*_lines(gone), f"{summary}."], gone, str(source))
+
+
+def _lines(files: Any) -> list[str]:
+    return [f"{file.root}: {file.path} ({in_words(file.size)}, {file.reason})" for file in files]
+
+
+def _result(changed: bool, message: str, lines: list[str], files: Any, source: str) -> dict[str, Any]:
+    return {
+        "changed": changed,
+        "msg": message,
+        "lines": lines,
+        "list": source,
+        "files": [{"root": file.root, "path": file.path, "size": file.size} for file in files],
+        "diff": {"before": "".join(f"{file.root}/{file.path}\n" for file in files), "after": ""},
+    }

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of this name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: store_contents
+short_description: Report what a store holds
+description:
+  - What, which version, how large, under which licence, for which hosts, and whether it is a stand-in, with totals by
+    kind, profile and licence. It is read from the manifest.
+  - The same manifest gives the same report.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  path:
+    description: The store's directory.
+    type: path
+    required: true
+  folder:
+    description: Where to write C(contents.md) and C(contents.json). Without it nothing is written.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Writes no files.
+  diff_mode:
+    support: none
+    description: The report is the result.
+"""
+
+EXAMPLES = r"""
+- name: Report what must be carried
+  voicefleet.kokoro.store_contents:
+    path: /srv/store
+    folder: /srv/contents
+"""
+
+RETURN = r"""
+contents:
+  description: The report as data; the keys C(artifacts) and C(totals), sizes in bytes.
+  returned: success
+  type: dict
+  sample: {totals: {all: {files: 145, size: 827000000}}}
+lines:
+  description: The report as lines for a terminal.
+  returned: success
+  type: list
+  elements: str
+  sample: ["Carry the whole folder: 145 files, 827.0 MB, for hosts of cpu-py311-x86_64."]
+synthetic:
+  description: Paths of stand-ins made for tests.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""

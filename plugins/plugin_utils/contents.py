@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is in a store, for people and for machines: the answer to "what must I carry?"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .manifest import Artifact, Manifest
+
+EVERY = "all hosts"
+UNKNOWN = "not stated"
+
+
+def build(manifest: Manifest, manifest_sha256: str) -> dict[str, Any]:
+    """The report as data; sizes in bytes, the same bytes for the same manifest.
+
+    ``totals`` holds ``{"files", "size"}`` of the whole, by kind, by licence, and by profile: what a host of that
+    profile could need, shared files included.
+    """
+    artifacts = sorted(manifest.artifacts, key=lambda a: (a.kind, a.name.lower(), a.version, a.path))
+    rows = [
+        {
+            "kind": artifact.kind,
+            "name": artifact.name,
+            "version": artifact.version,
+            "size": artifact.size,
+            "licence": artifact.licence,
+            "profiles": sorted(artifact.profiles),
+            "synthetic": artifact.synthetic,
+            "path": artifact.path,
+            "sha256": artifact.sha256,
+            "source": artifact.source,
+        }
+        for artifact in artifacts
+    ]
+    suits = {p: [a for a in artifacts if not a.profiles or p in a.profiles] for p in sorted(manifest.profiles)}
+    return {
+        "schema": 1,
+        "manifest_sha256": manifest_sha256,
+        "profiles": sorted(manifest.profiles),
+        "synthetic": sorted(manifest.synthetic),
+        "totals": {
+            "all": _total(artifacts),
+            "kinds": {kind: _total(manifest.of_kind(kind)) for kind in sorted({a.kind for a in artifacts})},
+            "profiles": {profile: _total(found) for profile, found in suits.items()},
+            "licences": {
+                licence or UNKNOWN: _total(a for a in artifacts if a.licence == licence)
+                for licence in sorted({a.licence for a in artifacts})
+            },
+        },
+        "artifacts": rows,
+    }
+
+
+def _total(artifacts: Iterable[Artifact]) -> dict[str, int]:
+    sizes = [artifact.size for artifact in artifacts]
+    return {"files": len(sizes), "size": sum(sizes)}
+
+
+def in_words(size: int) -> str:
+    """A number of bytes as people read it, in powers of ten like the labels of media."""
+    if size < 1000:
+        return f"{size} B"
+    value, units = size / 1000, iter(("kB", "MB", "GB", "TB"))
+    unit = next(units)
+    # Below 999.95, else it would be shown as 1000.0.
+    while value >= 999.95 and unit != "TB":
+        value, unit = value / 1000, next(units)
+    return f"{value:.1f} {unit}"
+
+
+def _hosts(row: dict[str, Any]) -> str:
+    return ", ".join(row["profiles"]) or EVERY
+
+
+def _sections(data: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Heading, column names and rows of each table; a column named ``size`` or ``files`` holds numbers."""
+
+    def totals(group: str) -> list[list[str]]:
+        return [[name, str(t["files"]), in_words(t["size"])] for name, t in data["totals"][group].items()]
+
+    return [
+        ("By kind", ["kind", "files", "size"], totals("kinds")),
+        ("By profile, shared files included", ["profile", "files", "size"], totals("profiles")),
+        ("By licence", ["licence", "files", "size"], totals("licences")),
+        (
+            "Every file",
+            ["kind", "name", "version", "size", "licence", "hosts", "note"],
+            [
+                [
+                    row["kind"], row["name"], row["version"], in_words(row["size"]), row["licence"] or UNKNOWN,
+                    _hosts(row), "SYNTHETIC" if row["synthetic"] else "",
+                ]
+                for row in data["artifacts"]
+            ],
+        ),
+    ]  # fmt: skip
+
+
+def summary(data: dict[str, Any]) -> list[str]:
+    """What must be carried, in a few sentences."""
+    total = data["totals"]["all"]
+    lines = [
+        f"Carry the whole folder: {total['files']} files, {in_words(total['size'])}, for hosts of "
+        f"{', '.join(data['profiles']) or 'no profile'}.",
+        f"Manifest: sha256 {data['manifest_sha256']}",
+    ]
+    if data["synthetic"]:
+        lines.append(
+            f"SYNTHETIC: {len(data['synthetic'])} of the files are stand-ins made for tests; with them the audio "
+            "is not speech."
+        )
+    return lines
+
+
+def _numeric(column: str) -> bool:
+    return column in ("size", "files")
+
+
+def text(data: dict[str, Any], widest: int = 40) -> list[str]:
+    """The report as lines for a terminal; a cell of more than ``widest`` characters is cut."""
+    lines = summary(data)
+    for heading, columns, rows in _sections(data):
+        cells = [[_cut(cell, widest) for cell in row] for row in [columns, *rows]]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+        lines += ["", heading]
+        lines += [_line(row, columns, widths) for row in cells]
+    return lines
+
+
+def _line(row: Sequence[str], columns: Sequence[str], widths: Sequence[int]) -> str:
+    placed = [
+        cell.rjust(width) if _numeric(column) else cell.ljust(width)
+        for cell, column, width in zip(row, columns, widths, strict=True)
+    ]
+    return "  " + "  ".join(placed).rstrip()
+
+
+def _cut(cell: str, widest: int) -> str:
+    cell = "".join(character if character.isprintable() else " " for character in cell)
+    return cell if len(cell) <= widest else f"{cell[: widest - 1]}…"
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """The report as a Markdown page."""
+    lines = ["# What the store holds", ""]
+    lines += [line for sentence in summary(data) for line in (sentence, "")]
+    for heading, columns, rows in _sections(data):
+        lines += [f"## {heading}", "", _cells(columns)]
+        lines.append("|" + "|".join(" ---: " if _numeric(column) else " --- " for column in columns) + "|")
+        lines += [_cells(row) for row in rows]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cells(row: Iterable[str]) -> str:
+    # What packages say of themselves must neither end a cell nor become markup.
+    cells = (c.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for c in row)
+    return "| " + " | ".join(cells) + " |"

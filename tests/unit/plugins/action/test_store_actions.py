@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The actions on stores: what they answer, that check mode writes nothing, and that failures are in words."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.stores import tree, write_store
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "store_export": {"since": None, "volume_mb": 1},
+    "store_import": {"signature_policy": "if-signed", "allowed_signers": None},
+    "store_prune": {"cache": None, "stores": [], "list_to": None, "list": None},
+    "store_contents": {"folder": None},
+}
+BASE = "ansible_collections.voicefleet.kokoro.plugins.action"
+
+
+def run(name: str, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
+    task = SimpleNamespace(args={}, check_mode=check_mode, async_val=0, delegate_to=None, action=name)
+    module = importlib.import_module(f"{BASE}.{name}")
+    action = module.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    texts = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
+    result: dict[str, Any] = action.act({**DEFAULTS[name], **texts}, {})
+    return result
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VOICEFLEET_CACHE", str(tmp_path / "cache"))
+    write_store(tmp_path / "store", {"wheels/a.whl": b"a" * 1000, "kokoro/voices/v.pt": b"v"})
+    return tmp_path / "store"
+
+
+def test_export_and_import(store: Path, tmp_path: Path) -> None:
+    planned = run("store_export", True, path=store, folder=tmp_path / "out")
+    assert planned["msg"] == "2 files travel in 1 volume(s), 0.0 MB"
+    assert not (tmp_path / "out").exists()
+    done = run("store_export", path=store, folder=tmp_path / "out")
+    assert done["changed"]
+    assert done["diff"]["after"] == "kokoro/voices/v.pt\nwheels/a.whl\n"
+    again = run("store_export", path=store, folder=tmp_path / "out")
+    assert (again["changed"], again["msg"].rsplit("; ")[-1]) == (False, "they are there already")
+    assert run("store_import", True, path=tmp_path / "new", folder=tmp_path / "out")["msg"].startswith(
+        "2 files would be"
+    )
+    assert not (tmp_path / "new").exists()
+    brought = run("store_import", path=tmp_path / "new", folder=tmp_path / "out")
+    assert (brought["changed"], brought["msg"]) == (True, "2 files brought, 0 removed; not signed")
+    assert tree(tmp_path / "new") == tree(store)
+    same = run("store_import", path=tmp_path / "new", folder=tmp_path / "out")
+    assert (same["changed"], same["manifest_sha256"]) == (False, done["manifest_sha256"])
+    none = run("store_export", path=store, folder=tmp_path / "none", since=tmp_path / "out")
+    assert (none["changed"], none["volumes"], none["msg"][:14]) == (False, 0, "nothing is new")
+
+
+def test_a_refused_import_says_which_files(store: Path, tmp_path: Path) -> None:
+    run("store_export", path=store, folder=tmp_path / "out")
+    (tmp_path / "out" / "volume-0001.tar").unlink()
+    with pytest.raises(AnsibleActionFail, match="Nothing was imported .* left as it was") as caught:
+        run("store_import", path=tmp_path / "new", folder=tmp_path / "out")
+    assert [row["path"] for row in caught.value.result["findings"]] == ["volume-0001.tar"]
+
+
+def test_a_strict_policy_refuses_an_unsigned_export_before_anything_is_written(store: Path, tmp_path: Path) -> None:
+    run("store_export", path=store, folder=tmp_path / "out")
+    allowed = tmp_path / "allowed"
+    allowed.write_text("")
+    with pytest.raises(AnsibleActionFail, match="Nothing was imported into .*is not signed"):
+        run(
+            "store_import",
+            path=tmp_path / "new",
+            folder=tmp_path / "out",
+            signature_policy="strict",
+            allowed_signers=allowed,
+        )
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_signed_export_passes_a_strict_policy_and_a_foreign_key_does_not(store: Path, tmp_path: Path) -> None:
+    from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import signature
+
+    for name in ("mine", "foreign"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
+        key = (tmp_path / f"{name}.pub").read_text()
+        (tmp_path / f"{name}.allowed").write_text(f"{name}@example.com {key}")
+    signature.sign(store, tmp_path / "mine")
+    run("store_export", path=store, folder=tmp_path / "out")
+    way = {"path": tmp_path / "new", "folder": tmp_path / "out", "signature_policy": "strict"}
+    with pytest.raises(AnsibleActionFail, match="signed by a key that"):
+        run("store_import", **way, allowed_signers=tmp_path / "foreign.allowed")
+    assert not (tmp_path / "new").exists()
+    assert run("store_import", **way, allowed_signers=tmp_path / "mine.allowed")["signed_by"] == "mine@example.com"
+    assert tree(tmp_path / "new") == tree(store)
+
+
+def test_a_folder_that_cannot_be_written_is_said(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AnsibleActionFail, match="was not exported: Not a directory"):
+        run("store_export", path=store, folder=tmp_path / "file" / "out")
+    with pytest.raises(AnsibleActionFail, match="there is no store at"):
+        run("store_export", path=tmp_path / "absent", folder=tmp_path / "out")
+
+
+def test_prune_in_two_steps(store: Path, tmp_path: Path) -> None:
+    list_file = tmp_path / "lists" / "prune.json"
+    nothing = run("store_prune", path=store, list_to=list_file)
+    assert (nothing["changed"], nothing["files"], nothing["list"]) == (False, [], "")
+    (store / "notes.txt").write_text("mine")
+    assert run("store_prune", True, path=store, list_to=list_file)["changed"]
+    assert not list_file.exists()
+    found = run("store_prune", path=store, list_to=list_file)
+    assert found["files"] == [{"root": "store", "path": "notes.txt", "size": 4}]
+    assert found["lines"][-1].endswith(f"-e artifact_store_prune_list={list_file}")
+    assert not run("store_prune", path=store, list_to=list_file)["changed"]
+    would = run("store_prune", True, path=store, list=list_file)
+    assert (would["changed"], would["msg"]) == (True, "1 files would be removed, 4 B")
+    assert (store / "notes.txt").exists()
+    assert run("store_prune", path=store, list=list_file)["changed"]
+    assert not (store / "notes.txt").exists()
+    assert not run("store_prune", path=store, list=list_file)["changed"]
+
+
+def test_a_prune_that_is_refused(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(AnsibleActionFail, match="give either list_to"):
+        run("store_prune", path=store)
+    (store / "notes.txt").write_text("mine")
+    run("store_prune", path=store, list_to=tmp_path / "prune.json")
+    (store / "notes.txt").write_text("changed")
+    with pytest.raises(AnsibleActionFail, match="Nothing was removed") as caught:
+        run("store_prune", path=store, list=tmp_path / "prune.json")
+    assert [row["kind"] for row in caught.value.result["findings"]] == ["changed"]
+    assert (store / "notes.txt").exists()
+
+
+def test_nothing_is_written_into_the_store_itself(store: Path) -> None:
+    (store / "notes.txt").write_text("mine")
+    before = tree(store)
+    with pytest.raises(AnsibleActionFail, match="would lie in the store itself"):
+        run("store_prune", path=store, list_to=store / "prune.json")
+    with pytest.raises(AnsibleActionFail, match="lies in the store itself"):
+        run("store_contents", path=store, folder=store / "contents")
+    assert tree(store) == before
+
+
+def test_contents_are_written_once(store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    assert run("store_contents", True, path=store, folder=folder)["changed"]
+    assert not folder.exists()
+    done = run("store_contents", path=store, folder=folder)
+    assert (done["changed"], done["msg"]) == (True, "2 files, 1.0 kB")
+    assert json.loads((folder / "contents.json").read_text()) == done["contents"]
+    assert "SYNTHETIC" in (folder / "contents.md").read_text()
+    times = [os.stat(folder / name).st_mtime_ns for name in ("contents.md", "contents.json")]
+    assert not run("store_contents", path=store, folder=folder)["changed"]
+    assert [os.stat(folder / name).st_mtime_ns for name in ("contents.md", "contents.json")] == times
+    assert not run("store_contents", path=store)["changed"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AnsibleActionFail, match="can't be written"):
+        run("store_contents", path=store, folder=tmp_path / "file" / "x")
