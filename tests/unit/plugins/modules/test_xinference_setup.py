@@ -117,7 +117,7 @@ def test_no_secret_in_results_arguments_or_environment(host: Host, monkeypatch: 
 
     def watched(command: list[str], **kwargs: Any) -> Any:
         seen.append((command, kwargs["env"]))
-        return run(command, **{"check": False, **kwargs})
+        return run(command, check=kwargs.pop("check"), **kwargs)
 
     monkeypatch.setattr(xinference_setup.subprocess, "run", watched)
     given = {"admin_password": "operators own pass", "client_key": "sk-operators-own-key-1"}
@@ -134,7 +134,7 @@ def test_the_program_runs_isolated_and_private(host: Host, monkeypatch: pytest.M
 
     def watched(command: list[str], **kwargs: Any) -> Any:
         seen.append((command, kwargs))
-        return run(command, **{"check": False, **kwargs})
+        return run(command, check=kwargs.pop("check"), **kwargs)
 
     monkeypatch.setattr(xinference_setup.subprocess, "run", watched)
     host.run()
