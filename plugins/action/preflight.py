@@ -68,6 +68,9 @@ class ActionModule(ControllerAction):
         for finding in verdict.findings:
             display.warning(f"{host}: {finding}")
         plan = verdict.plan
+        if self._task.diff:
+            # Not a change, so the callback would not show it: what a deploy would bring, and what lies there besides.
+            display.display("\n".join(f"{host}: {line}" for line in preflight.table(plan)))
         todo = (
             f"{len(plan['missing'])} files, {plan['bytes'] / 1e6:.0f} MB to bring"
             if plan["missing"]

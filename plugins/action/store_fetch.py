@@ -35,6 +35,7 @@ class ActionModule(ControllerAction):
         "contents": {"type": "str", "choices": ["all", "python"], "default": "all"},
         "spacy_source": {"type": "str", "required": True},
         "kokoro_source": {"type": "str", "required": True},
+        "index": {"type": "str"},
         "signing_key": {"type": "path"},
         "cache": {"type": "path"},
         "uv": {"type": "path"},
@@ -61,6 +62,7 @@ class ActionModule(ControllerAction):
                 python_source=arguments["python_source"],
                 contents=arguments["contents"],
                 find_links=download.find_links(os.environ.items()),
+                index=arguments["index"],
                 uv=arguments["uv"],
             )
             built = store.build(

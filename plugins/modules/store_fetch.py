@@ -67,6 +67,11 @@ options:
     description: Address of a model hub, or C(file://) and a folder with the model's files.
     type: str
     required: true
+  index:
+    description:
+      - A package index (PEP 503), such as a mirror of PyPI, that is asked before the addresses in the locks.
+      - The digests in the locks hold all the same.
+    type: str
   signing_key:
     description:
       - Private SSH key to sign the manifest with, or a public one whose private part an ssh-agent holds.

@@ -7,22 +7,28 @@ come from the environment (``https_proxy``, ``no_proxy``, ``SSL_CERT_FILE``), as
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import html.parser
 import http.client
+import netrc
 import os
+import re
 import shutil
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..module_utils.hashing import Memo, digest_files, sha256_file
 
 CHUNK = 1 << 20
+_INDEX = "index+"
 TIMEOUT = 60
 ATTEMPTS = 4
 # An answer of one of these will not change by asking again.
@@ -71,6 +77,64 @@ def local_path(source: str) -> Path | None:
     if parts.scheme == "file":
         return Path(urllib.request.url2pathname(parts.path))
     return Path(source) if not parts.scheme else None
+
+
+def on_index(index: str, project: str, filename: str) -> str:
+    """The source that stands for a project's file on a package index, whose page is read when the file is wanted."""
+    name = re.sub(r"[-_.]+", "-", project).lower()
+    return f"{_INDEX}{index.rstrip('/')}/{name}/#{urllib.parse.quote(filename)}"
+
+
+def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
+    """A request with the credentials of its address or of ``~/.netrc``, which no redirect carries to another host."""
+    parts = urllib.parse.urlsplit(url)
+    login = (urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password or ""))
+    if parts.username is None:
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            known = netrc.netrc().authenticators(parts.hostname or "")
+            login = (known[0] or "", known[2] or "") if known else login
+    clean = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    request = urllib.request.Request(clean, headers={"User-Agent": "voicefleet.kokoro", **headers})
+    if any(login):
+        token = base64.b64encode(":".join(login).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    return request
+
+
+class _Links(html.parser.HTMLParser):
+    """The addresses on an index's page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.addresses += [value for name, value in attrs if name == "href" and value]
+
+
+def _resolved(source: str) -> str:
+    """The address behind a source, looked up on the index where it stands for one. Raises DownloadError, OSError."""
+    if not source.startswith(_INDEX):
+        return source
+    page, _mark, wanted = source[len(_INDEX) :].partition("#")
+    try:
+        # HTML is what every index has; some answer in JSON unless told.
+        with urllib.request.build_opener().open(_request(page, {"Accept": "text/html"}), timeout=TIMEOUT) as response:
+            links = _Links()
+            links.feed(response.read().decode("utf-8", "replace"))
+            base = response.url
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(f"{without_credentials(page)}: {_reason(error)}") from error
+    for address in links.addresses:
+        path = urllib.parse.urlsplit(address).path
+        if urllib.parse.unquote(path.rsplit("/", 1)[-1]) == urllib.parse.unquote(wanted):
+            found = urllib.parse.urlsplit(urllib.parse.urljoin(base, address.split("#", 1)[0]))
+            asked = urllib.parse.urlsplit(page)
+            # The index's own host wants for its files what it wanted for its page.
+            same = found.hostname == asked.hostname and found.username is None
+            return str(urllib.parse.urlunsplit(found._replace(netloc=asked.netloc) if same else found))
+    raise DownloadError(f"{without_credentials(page)} has no {urllib.parse.unquote(wanted)}")
 
 
 class Cache:
@@ -139,9 +203,8 @@ def _reason(error: Exception) -> str:
 def _stream(url: str, partial: Path, progress: Progress | None) -> None:
     """Bring a URL into ``partial``, going on where an earlier try stopped. Raises OSError, HTTPException."""
     have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "voicefleet.kokoro", "Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+    span = {"Range": f"bytes={have}-"} if have else {}
+    request = _request(url, {"Accept-Encoding": "identity", **span})
     try:
         # An opener of its own reads the proxy variables as they are now.
         response = urllib.request.build_opener().open(request, timeout=TIMEOUT)
@@ -222,7 +285,8 @@ def obtain(
 ) -> Obtained:
     """One file, from the cache or from the first source that has it. Raises DownloadError naming each that failed."""
     # A folder of the builder's says nothing to the reader of a manifest; the file's public address does.
-    remote = next((source for source in wanted.sources if local_path(source) is None), None)
+    remotes = (s for s in wanted.sources if local_path(s) is None and not s.startswith(_INDEX))
+    remote = next(remotes, None)
     public = without_credentials(remote) if remote is not None else f"file:{wanted.name.rsplit('/', 1)[-1]}"
     if wanted.sha256 is not None and cache.has(wanted.sha256):
         kept = cache.path_of(wanted.sha256)
@@ -232,7 +296,8 @@ def obtain(
         path = local_path(source)
         try:
             if path is None:
-                return _from_url(source, wanted, cache, progress, pause)
+                got = _from_url(_resolved(source), wanted, cache, progress, pause)
+                return replace(got, source=public) if source.startswith(_INDEX) else got
             if path.is_file():
                 return _from_file(path, wanted, cache, public)
             failures.append(f"{path}: there is no such file")

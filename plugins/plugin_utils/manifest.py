@@ -29,7 +29,10 @@ class ManifestError(Exception):
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file of a store: ``path`` relative to the store, ``size`` in bytes, ``profiles`` empty where it suits all."""
+    """One file of a store: ``path`` relative to the store, ``size`` in bytes, ``profiles`` empty where it suits all.
+
+    ``tags`` are a wheel's platform tags, such as ``cp311-cp311-manylinux_2_28_x86_64``.
+    """
 
     path: str
     sha256: str
@@ -41,6 +44,7 @@ class Artifact:
     licence: str = ""
     synthetic: bool = False
     profiles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def _artifact(row: Any, number: int) -> Artifact:
     if unknown:
         raise ManifestError(f"artifact {number} of the manifest has unknown keys: {', '.join(sorted(unknown))}")
     try:
-        artifact = Artifact(**{**row, "profiles": tuple(row.get("profiles", ()))})
+        artifact = Artifact(**{**row, **{name: tuple(row.get(name, ())) for name in ("profiles", "tags")}})
     except TypeError as error:
         raise ManifestError(f"artifact {number} of the manifest is incomplete: {error}") from error
     check_path(str(artifact.path))

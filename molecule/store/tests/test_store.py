@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was fetched is what was carried, it is signed and said in full, and planning touched no host."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+WORK = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "work"
+MEGABYTE = 1_000_000
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_carried_store_is_the_fetched_one_byte_for_byte() -> None:
+    fetched, carried = WORK / "fetched", WORK / "carried"
+    assert files(fetched) == files(carried)
+    same, differing, unreadable = filecmp.cmpfiles(fetched, carried, sorted(files(fetched)), shallow=False)
+    assert (differing, unreadable) == ([], [])
+    assert len(same) > 140
+
+
+def test_the_volumes_keep_to_their_size_and_are_plain_archives() -> None:
+    volumes = sorted((WORK / "media").glob("volume-*.tar"))
+    assert len(volumes) >= 5
+    assert all(volume.stat().st_size <= 200 * MEGABYTE * 1.05 for volume in volumes)
+    subprocess.run(["tar", "-tf", str(volumes[0])], check=True, capture_output=True)
+
+
+def test_any_ssh_keygen_can_check_the_signature() -> None:
+    manifest = WORK / "carried" / "manifest.json"
+    command = ["ssh-keygen", "-Y", "verify", "-f", str(WORK / "allowed_signers"), "-I", "fetcher@example.com"]
+    command += ["-n", "voicefleet-store", "-s", f"{manifest}.sig"]
+    subprocess.run(command, input=manifest.read_bytes(), check=True)
+
+
+def test_manifest_and_bill_of_materials_name_the_same_files() -> None:
+    manifest = json.loads((WORK / "carried" / "manifest.json").read_text())
+    bill = json.loads((WORK / "carried" / "sbom.cdx.json").read_text())
+    digests = {row["path"]: row["sha256"] for row in manifest["artifacts"] if row["kind"] != "sbom"}
+    assert {c["bom-ref"]: c["hashes"][0]["content"] for c in bill["components"]} == digests
+
+
+@pytest.mark.parametrize("name", ["torch", "xinference", "kokoro", "misaki", "spacy", "uv"])
+def test_every_wheel_says_where_it_is_from_and_whom_it_suits(name: str) -> None:
+    rows = json.loads((WORK / "carried" / "manifest.json").read_text())["artifacts"]
+    (row,) = [row for row in rows if row["kind"] == "wheel" and row["name"] == name]
+    assert row["source"].startswith("https://")
+    assert row["profiles"] == ["cpu-py311-x86_64"]
+    assert row["tags"]
+    assert row["licence"] or name == "uv"
+
+
+def test_the_report_answers_what_must_be_carried() -> None:
+    rows = json.loads((WORK / "contents" / "contents.json").read_text())
+    text = (WORK / "contents" / "contents.md").read_text()
+    assert rows
+    for name in ("en_core_web_sm", "torch", "kokoro-v1_0.pth"):
+        assert name in text
+
+
+def test_planning_touched_nothing(host: Host) -> None:
+    for path in ("/opt/voicefleet", "/etc/voicefleet", "/var/lib/voicefleet"):
+        assert not host.file(path).exists
