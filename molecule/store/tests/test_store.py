@@ -63,7 +63,7 @@ def test_the_report_answers_what_must_be_carried() -> None:
     rows = json.loads((WORK / "contents" / "contents.json").read_text())
     text = (WORK / "contents" / "contents.md").read_text()
     assert rows
-    for name in ("en_core_web_sm", "torch", "kokoro-v1_0.pth"):
+    for name in ("en_core_web_sm", "torch", "kokoro-weights", "af_heart"):
         assert name in text
 
 
