@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import preflight, variables
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import deploy_lock, preflight, variables
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
 
@@ -28,6 +29,8 @@ class ActionModule(ControllerAction):
         "port": {"type": "int", "default": 9997},
         "accept_synthetic": {"type": "bool", "default": False},
         "minimum_memory_mb": {"type": "int", "default": 3500},
+        "lock": {"type": "bool", "default": False},
+        "lock_seconds": {"type": "int", "default": 7200},
     }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -51,15 +54,20 @@ class ActionModule(ControllerAction):
         if mistakes:
             raise AnsibleActionFail(f"{host} can't be deployed, nothing was changed: {'; '.join(mistakes)}")
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
-        state = self.module(
-            "voicefleet.kokoro.host_state",
-            {"root": arguments["root"], "home": arguments["home"], "artifacts": rows},
-            task_vars,
-        )
+        asked = {
+            "root": arguments["root"],
+            "home": arguments["home"],
+            "artifacts": rows,
+            "releases": preflight.candidates(manifest, wanted),
+        }
+        lock = deploy_lock.owner(os.getppid()) if arguments["lock"] and not self.check_mode else {}
+        state = self._look(host, asked, lock, arguments["lock_seconds"], task_vars)
         facts = state["state"]
         verdict = preflight.judge(manifest, digest, str(store), facts, state, wanted, time.time())
         findings = [vars(finding) for finding in verdict.findings]
         if verdict.failures:
+            if lock:
+                self.module("voicefleet.kokoro.deploy_lock", {"owner": lock}, task_vars)
             lines = "\n".join(f"  {finding}" for finding in verdict.findings)
             raise AnsibleActionFail(
                 f"{host} can't be deployed, nothing was changed. {summary(facts)}.\n{lines}",
@@ -67,7 +75,7 @@ class ActionModule(ControllerAction):
             )
         for finding in verdict.findings:
             display.warning(f"{host}: {finding}")
-        plan = verdict.plan
+        plan = {**verdict.plan, "lock": lock}
         if self._task.diff:
             # Not a change, so the callback would not show it: what a deploy would bring, and what lies there besides.
             display.display("\n".join(f"{host}: {line}" for line in preflight.table(plan)))
@@ -76,7 +84,8 @@ class ActionModule(ControllerAction):
             if plan["missing"]
             else "nothing to bring"
         )
-        ready = "is complete" if plan["release"]["complete"] else "is to be made"
+        release = plan["release"]
+        ready = "is complete" if release["complete"] else "is to be mended" if release["drifted"] else "is to be made"
         return {
             "changed": False,
             "msg": f"{summary(facts)}; profile {plan['profile']}, release {plan['release']['id']} {ready}, {todo}",
@@ -84,3 +93,28 @@ class ActionModule(ControllerAction):
             "table": preflight.table(plan),
             "ansible_facts": {"voicefleet_plan": plan},
         }
+
+    def _look(
+        self, host: str, asked: dict[str, Any], lock: dict[str, Any], seconds: int, task_vars: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The host's state, read once its lock is ours. Raises AnsibleActionFail where another deploy holds it."""
+        if not lock:
+            return self.module("voicefleet.kokoro.host_state", asked, task_vars)
+        asked = {**asked, "lock": {"owner": lock, "seconds": seconds}}
+        state = self.module("voicefleet.kokoro.host_state", asked, task_vars)
+        held = state["lock"]
+        if held and not held["taken"] and deploy_lock.is_dead(held["holder"]):
+            asked["lock"]["dead"] = held["holder"]
+            state = self.module("voicefleet.kokoro.host_state", asked, task_vars)
+            held = state["lock"]
+        if not held or held["holder"] is None:
+            return state
+        holder = deploy_lock.in_words(held["holder"], held["age"])
+        if not held["taken"]:
+            raise AnsibleActionFail(
+                f"{host} is being deployed to by {holder}: nothing was changed. Two deploys at once would each undo "
+                "what the other does. Wait until that one ends, then start again. Should it have died without a word, "
+                f"its lock ends {seconds / 60:.0f} minutes after it was taken (preflight_lock_seconds)."
+            )
+        display.warning(f"{host}: a deploy by {holder} did not end in order; its lock is taken over")
+        return state

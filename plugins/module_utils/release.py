@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from . import inventory
 from .hashing import canonical_json, write_atomic
 from .layout import RELEASE_FILE, Paths
 
@@ -41,8 +42,16 @@ def gaps(path: str, model: str, voices: list[str], spacy_models: list[str], pyth
 
 
 def seal(path: str, contents: Mapping[str, Any]) -> None:
-    """Write ``release.json``, the last file of a release. Raises OSError."""
-    write_atomic(os.path.join(path, RELEASE_FILE), canonical_json(dict(contents)), 0o444)
+    """Close a release, list its files, and write ``release.json``, the last of them. Raises OSError."""
+    inventory.close(path)
+    sealed = {**contents, "inventory": inventory.write(path)}
+    write_atomic(os.path.join(path, RELEASE_FILE), canonical_json(sealed), 0o444)
+
+
+def drift(path: str) -> inventory.Drift | None:
+    """What is not as it was sealed, empty where all is; None for an unfinished release. Raises OSError."""
+    contents = read(path)
+    return None if contents is None else inventory.compare(path, contents.get("inventory"))
 
 
 def current(paths: Paths) -> str | None:

@@ -25,12 +25,34 @@ options:
     description: The service's home.
     type: path
     default: /var/lib/voicefleet
+  releases:
+    description: Releases, by id, whose files are compared with what they were when they were sealed.
+    type: list
+    elements: str
+    default: []
+  lock:
+    description:
+      - Take the host's deploy lock before anything is read, C(owner) for at most C(seconds), over from a C(dead) owner.
+      - Without it no lock is taken.
+    type: dict
+    suboptions:
+      owner:
+        description: What tells this deploy from others.
+        type: dict
+        required: true
+      seconds:
+        description: The age at which another's lock counts as left behind.
+        type: int
+        required: true
+      dead:
+        description: An owner that is known to have ended.
+        type: dict
 extends_documentation_fragment:
   - voicefleet.kokoro.artifacts
 attributes:
   check_mode:
     support: full
-    description: Nothing is ever changed.
+    description: Nothing is ever changed, and no lock is taken.
   diff_mode:
     support: none
     description: Nothing is ever changed.
@@ -49,6 +71,20 @@ state:
   returned: always
   type: dict
   sample: {architecture: x86_64, cpus: 16}
+lock:
+  description:
+    - Whether the lock was C(taken), and its other C(holder), if any, with the C(age) of that one's lock in seconds.
+    - Where it was not taken, nothing else is read.
+  returned: when O(lock) is given
+  type: dict
+  sample: {taken: true, holder: null, age: 0.0}
+drift:
+  description:
+    - What is not as it was sealed, by release; those of O(releases) that are unfinished or as they were are left out.
+    - Each has C(missing), C(changed) and C(added), with C(count) and the C(first) paths.
+  returned: always
+  type: dict
+  sample: {4.1.0-3f9a1c2b7d5e: {missing: {count: 1, first: [env/bin/xinference-local]}}}
 missing:
   description: Digests of the artifacts that the host does not hold.
   returned: always
@@ -69,8 +105,16 @@ surplus:
   sample: []
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import artifacts, host_facts
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    artifacts,
+    deploy_lock,
+    host_facts,
+    layout,
+    release,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list
 
 
@@ -80,14 +124,37 @@ def main() -> None:
         argument_spec={
             "root": {"type": "path", "default": "/opt/voicefleet"},
             "home": {"type": "path", "default": "/var/lib/voicefleet"},
+            "releases": {"type": "list", "elements": "str", "default": []},
+            "lock": {
+                "type": "dict",
+                "options": {
+                    "owner": {"type": "dict", "required": True},
+                    "seconds": {"type": "int", "required": True},
+                    "dead": {"type": "dict"},
+                },
+            },
             "artifacts": artifact_list(),
         },
         supports_check_mode=True,
     )
-    root = module.params["root"]
+    root, lock = module.params["root"], {}
+    # Whoever is not root is told so by preflight, with all else that is wrong.
+    if module.params["lock"] and not module.check_mode and os.geteuid() == 0:
+        try:
+            lock = deploy_lock.take(**module.params["lock"])
+        except OSError as error:
+            module.fail_json(msg=f"The lock {deploy_lock.LOCK_FILE} can't be taken: {error.strerror}.")
+        if not lock["taken"]:
+            module.exit_json(changed=False, lock=lock)
+    try:
+        drifts = {name: release.drift(layout.Paths(root).release(name)) for name in module.params["releases"]}
+    except OSError as error:
+        module.fail_json(msg=f"The files of a release can't be listed: {error.strerror}: {error.filename}.")
     module.exit_json(
         changed=False,
+        lock=lock,
         state=host_facts.gather(root, module.params["home"]),
+        drift={name: drift.as_dict() for name, drift in drifts.items() if drift},
         **artifacts.survey(root, module.params["artifacts"]),
     )
 

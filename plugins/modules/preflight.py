@@ -55,6 +55,17 @@ options:
     description: The least memory of a host, in MB.
     type: int
     default: 3500
+  lock:
+    description:
+      - Whether to take the host's deploy lock, and fail where another controller holds it. It is named in
+        C(voicefleet_plan.lock), and M(voicefleet.kokoro.deploy_lock) gives it back.
+      - The lock of a play of this controller that has ended is taken over. A boot of the host ends every lock.
+    type: bool
+    default: false
+  lock_seconds:
+    description: The age at which another controller's lock counts as left behind and is taken over.
+    type: int
+    default: 7200
 attributes:
   check_mode:
     support: full

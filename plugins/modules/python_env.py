@@ -13,6 +13,8 @@ description:
   - Makes a virtual environment from a PEP 751 lock with uv, from the wheels that the host holds.
   - Offline, every hash checked, byte-compiled, and never building from source.
   - An environment that was cut short is made anew; a finished one is left alone.
+  - A sealed release whose files are not as they were is reopened first. Files that are wrong are removed, so that this
+    and the later steps make them anew, and an environment in which anything is wrong is made anew as a whole.
   - Where the artifacts hold a Python and O(python) names its place, it is unpacked there first.
 version_added: "0.1.0"
 author:
@@ -60,7 +62,7 @@ seconds:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import python_env
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import inventory, python_env, release
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -92,11 +94,21 @@ def main() -> None:
     )  # fmt: skip
     stamp = python_env.stamp_of(locks[0]["sha256"], params["python"])
     env = f"{params['release']}/env"
-    if python_env.is_made(env, stamp) and (carried is None or python_env.has_python(carried, params["root"])):
-        module.exit_json(changed=False, msg=f"{env} was made from this lock")
+    try:
+        drift = release.drift(params["release"])
+        if drift and not module.check_mode:
+            inventory.reopen(params["release"], drift, f"env/{python_env.STAMP}")
+    except OSError as error:
+        module.fail_json(msg=f"{params['release']} can't be mended: {error.strerror}: {error.filename}.")
+    anew = bool(drift and inventory.in_env(drift))
+    if not anew and python_env.is_made(env, stamp) and (
+        carried is None or python_env.has_python(carried, params["root"])
+    ):  # fmt: skip
+        said = f"{params['release']} was reopened" if drift else f"{env} was made from this lock"
+        module.exit_json(changed=bool(drift), msg=said, diff=drift_diff(drift) if drift else {})
     installed = wheels if carried is None else [*wheels, carried]
     packages = "".join(f"{row['name']} {row['version']}\n" for row in installed)
-    diff = {"before": "", "after": packages}
+    diff = drift_diff(drift) if drift else {"before": "", "after": packages}
     if module.check_mode:
         module.exit_json(changed=True, msg=f"{env} would be made, {len(wheels)} packages", diff=diff)
     started = time.monotonic()
@@ -113,6 +125,12 @@ def main() -> None:
         )
     seconds = round(time.monotonic() - started, 1)
     module.exit_json(changed=True, msg=f"{len(wheels)} packages in {seconds} s", seconds=seconds, diff=diff)
+
+
+def drift_diff(drift: inventory.Drift) -> dict[str, str]:
+    """What is wrong with a sealed release, as a diff in which all of it goes."""
+    lines = [f"{sort}: {path}\n" for sort, paths in drift._asdict().items() for path in paths]
+    return {"before": "".join(lines), "after": ""}
 
 
 if __name__ == "__main__":

@@ -291,9 +291,10 @@ def complete_from_release(params: dict[str, Any]) -> None:
             "synthetic": release.get("synthetic"),
             "manifest_sha256": release.get("manifest_sha256"),
             "profile": release.get("profile"),
+            "made": release.get("made"),
             "python": proof.interpreter_beside(params["release_file"]),
         }
-        params.update({name: value for name, value in found.items() if not params[name]})
+        params.update({name: value for name, value in found.items() if not params.get(name)})
         params["voices"] = params["voices"] or []
     if not params["release_id"]:
         raise ValueError("Neither release_id nor release_file says which release is to be proved.")
@@ -303,6 +304,9 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     """Find the kept proof alive, or prove all anew; ends the module. Raises SpeechError, OSError."""
     params = module.params
     kept = None if params["refresh"] else evidence.holds(wanted)
+    # A release that was mended keeps its name, but what spoke then is not what lies there now.
+    if kept is not None and kept.get("made") != params.get("made"):
+        kept = None
     what = f"{len(wanted.voices)} voices in {', '.join(wanted.formats)}"
     if module.check_mode:
         report = kept or proof.as_report(wanted, [], params["synthetic"] or [], {})
@@ -317,6 +321,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         )
     samples, answers = proof.prove(client, wanted, params["python"])
     facts = {name: params[name] for name in ("profile", "manifest_sha256", "endpoint")}
+    facts["made"] = params.get("made")
     report = proof.as_report(wanted, samples, params["synthetic"] or [], facts)
     before = evidence.read()
     evidence.write(report, answers)

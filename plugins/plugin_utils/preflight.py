@@ -259,18 +259,51 @@ def check_disk(facts: Mapping[str, Any], wanted: Wanted, travelling: int, buildi
     return findings
 
 
+def candidates(manifest: Manifest, wanted: Wanted) -> list[str]:
+    """The ids of the releases that a host may get, whatever its platform and Python: known before it was asked."""
+    voices, _findings = check_store(manifest, wanted)
+    if not voices:
+        return []
+    try:
+        models = [model.name for model in catalogue.spacy_models_for(wanted.languages, wanted.spacy_models)]
+    except ValueError:
+        return []
+    found = set()
+    for profile in manifest.profiles:
+        carried = [row.sha256 for row in manifest.of_kind("python") if profile in row.profiles]
+        for python in (None, *carried):
+            artifacts = manifest.for_release(profile, models, voices, python)
+            found.add(release_id(artifacts, version_of(artifacts, "xinference")))
+    return sorted(found)
+
+
+def drift_finding(identity: str, drift: Mapping[str, Mapping[str, Any]]) -> Finding:
+    """What is not as it was when a release was sealed, with the first paths of each sort."""
+    sorts = [
+        f"{found['count']} {sort} ({', '.join(found['first'])}{', …' if found['count'] > len(found['first']) else ''})"
+        for sort, found in drift.items()
+        if found["count"]
+    ]
+    return Finding(
+        "WARN",
+        "DRIFT",
+        f"files of the release {identity} are not as they were when it was sealed: {'; '.join(sorts)}.",
+        "A deploy makes them anew, starts the service again and proves it again. Find out who changed them.",
+    )
+
+
 def judge(
     manifest: Manifest,
     manifest_sha256: str,
     store: str,
     facts: Mapping[str, Any],
-    held: Mapping[str, Sequence[Any]],
+    held: Mapping[str, Any],
     wanted: Wanted,
     controller_time: float,
 ) -> Verdict:
     """The plan for one host and all that was found.
 
-    ``facts`` and ``held`` (``missing``, ``stale``, ``surplus``) are what ``host_state`` returned.
+    ``facts`` and ``held`` (``missing``, ``stale``, ``surplus``, ``drift``) are what ``host_state`` returned.
     """
     voices, findings = check_store(manifest, wanted)
     findings += check_host(facts, wanted, manifest, controller_time)
@@ -290,12 +323,18 @@ def judge(
     artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried)
     identity = release_id(artifacts, version_of(artifacts, "xinference"))
     release = paths.release(identity)
-    complete = identity in facts["releases"]["complete"]
+    drift = held.get("drift", {}).get(identity)
+    complete = identity in facts["releases"]["complete"] and not drift
+    if drift:
+        verdict.findings.append(drift_finding(identity, drift))
     lacking = {*held["missing"], *held["stale"]}
     absent = [artifact for artifact in artifacts if artifact.sha256 in lacking]
     # A finished release does not need the files it was made of.
     travelling = 0 if complete else sum(artifact.size for artifact in absent)
-    building = 0 if complete else int(UNPACKED * sum(a.size for a in artifacts if a.kind in ("wheel", "python")))
+    # What drifted is removed before it is made anew.
+    building = (
+        0 if complete or drift else int(UNPACKED * sum(a.size for a in artifacts if a.kind in ("wheel", "python")))
+    )
     verdict.findings += check_disk(facts, wanted, travelling, building)
     data = f"{release}/env/lib/python{profile.python}/site-packages/espeakng_loader/espeak-ng-data"
     if len(data) > ESPEAK_PATH:
@@ -311,7 +350,7 @@ def judge(
         "store": store,
         "manifest_sha256": manifest_sha256,
         "profile": profile.name,
-        "release": {"id": identity, "path": release, "complete": complete},
+        "release": {"id": identity, "path": release, "complete": complete, "drifted": bool(drift)},
         "current": facts["releases"]["current"],
         "paths": paths.as_dict(),
         "python": interpreter,
@@ -333,7 +372,7 @@ def table(plan: Mapping[str, Any]) -> list[str]:
     release, sizes = plan["release"], {row["sha256"]: row for row in plan["artifacts"]}
     lines = [
         f"release {release['id']} ({plan['profile']}): "
-        + ("complete" if release["complete"] else "to be made")
+        + ("complete" if release["complete"] else "to be mended" if release["drifted"] else "to be made")
         + f"; current is {plan['current'] or 'none'}"
     ]
     rows = [sizes[sha256] for sha256 in plan["missing"]]

@@ -107,6 +107,35 @@ def test_a_finished_release_needs_no_bytes() -> None:
     assert (plan["missing"], plan["bytes"], plan["current"]) == ([], 0, identity)
 
 
+def test_a_drifted_release_is_not_complete_and_the_first_files_are_named() -> None:
+    identity = judge().plan["release"]["id"]
+    missing = {"count": 7, "first": ["env/bin/a", "env/bin/b"]}
+    nothing = {"count": 0, "first": []}
+    held = {
+        "missing": [],
+        "stale": [],
+        "surplus": [],
+        "drift": {identity: {"missing": missing, "changed": nothing, "added": nothing}},
+    }
+    # The disk has no room for a second environment, and needs none: the first is removed.
+    verdict = judge(held=held, releases={"complete": [identity], "current": identity}, filesystems__root__free=10**9)
+    assert (verdict.plan["release"]["complete"], verdict.plan["release"]["drifted"]) == (False, True)
+    (finding,) = verdict.findings
+    assert (finding.level, finding.code) == ("WARN", "DRIFT")
+    assert "7 missing (env/bin/a, env/bin/b, …)" in finding.cause
+    assert "changed" not in finding.cause
+    assert "to be mended" in preflight.table(verdict.plan)[0]
+
+
+def test_the_release_that_a_host_gets_is_among_the_candidates() -> None:
+    assert preflight.candidates(MANIFEST, wanted()) == [judge().plan["release"]["id"]]
+    newer = [{"path": "/usr/bin/python3.13", "version": "3.13.5"}]
+    both = {judge().plan["release"]["id"], judge(WITH_PYTHON, pythons=newer).plan["release"]["id"]}
+    assert set(preflight.candidates(WITH_PYTHON, wanted())) == both
+    assert preflight.candidates(MANIFEST, wanted(voices=["af_hart"])) == []
+    assert preflight.candidates(MANIFEST, wanted(spacy_models=["en_core_web_tfr"])) == []
+
+
 def test_the_table_says_what_is_missing_stale_and_surplus() -> None:
     rows = {row.kind: row for row in MANIFEST.artifacts if row.name not in ("af_sky",)}
     held = {

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each fault is injected into the deployed host, seen by --check, which touches nothing, and mended by a deploy."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from deployed import UNIT, Speaker
+from testinfra.host import Host
+
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+CURRENT = "/opt/voicefleet/current"
+LOCK = "/run/voicefleet-deploy.json"
+
+
+def command(*options: str) -> list[str]:
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    return ["ansible-playbook", "voicefleet.kokoro.deploy", "--inventory", inventory, *options]
+
+
+def environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".cache/ws"),
+        "ANSIBLE_NOCOLOR": "1",
+        "MOLECULE_SCENARIO_NAME": "faults",
+    }
+
+
+def deploy(*options: str) -> tuple[int, str]:
+    """Run deploy.yml: its exit status, and what it said with line breaks folded."""
+    done = subprocess.run(
+        command(*options), env=environment(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def succeed(*options: str) -> str:
+    status, said = deploy(*options)
+    assert status == 0, said
+    return said
+
+
+def changed(said: str, host: Host) -> int:
+    """How many tasks changed the host, of the recap."""
+    recap = said[said.index("PLAY RECAP") :]
+    return int(recap[recap.index(host.backend.get_hostname()) :].split("changed=")[1].split()[0])
+
+
+def state(host: Host) -> str:
+    """All that a deploy may change on the host: files with owner, mode, size and time, and the service's process."""
+    places = "/opt/voicefleet /etc/voicefleet /etc/systemd/system /var/lib/voicefleet-evidence"
+    files = host.check_output(f"find {places} -printf '%%p %%u %%m %%s %%T@ %%l\\n' | sort | sha256sum")
+    return files + host.run("systemctl show --property=MainPID,ActiveState %s", UNIT).stdout
+
+
+def check_and_mend(host: Host, speaker: Speaker, *words: str) -> None:
+    """A check says these words and touches nothing; a deploy mends; the next one finds nothing to do."""
+    before = state(host)
+    said = succeed("--check")
+    for word in words:
+        assert word in said
+    # That something would change, or a warning that says what.
+    assert changed(said, host) or "DRIFT" in said
+    assert state(host) == before
+    assert changed(succeed(), host)
+    assert speaker.ask().status == 200
+    assert changed(succeed(), host) == 0
+
+
+def test_files_of_the_release_that_are_gone_altered_foreign_or_open_to_others(host: Host, speaker: Speaker) -> None:
+    site = host.check_output(f"echo {CURRENT}/env/lib/python3.*/site-packages")
+    gone, altered = f"{site}/xinference/__init__.py", f"{site}/kokoro/__init__.py"
+    opened, foreign = f"{CURRENT}/env/bin/xinference-local", f"{site}/surprise.pth"
+    host.check_output(f"rm {gone}; echo '# by hand' >> {altered}; chmod 777 {opened}; chown nobody {site}/torch; "
+                      f"touch {foreign}")  # fmt: skip
+    pid = host.check_output("systemctl show --property=MainPID --value %s", UNIT)
+    names = ("xinference/__init__.py", "kokoro/__init__.py", "env/bin/xinference-local", "surprise.pth", "torch")
+    check_and_mend(host, speaker, "DRIFT", "1 missing", "3 changed", "1 added", *names)
+    assert host.file(gone).exists
+    assert "by hand" not in host.file(altered).content_string
+    assert host.file(opened).mode == 0o755
+    assert host.file(f"{site}/torch").user == "root"
+    assert not host.file(foreign).exists
+    assert host.check_output("systemctl show --property=MainPID --value %s", UNIT) != pid
+
+
+def test_a_corrupt_byte_in_an_artifact_that_a_release_is_linked_to(host: Host, speaker: Speaker) -> None:
+    voice = host.check_output(f"readlink -f {CURRENT}/models/Kokoro-82M/voices/af_heart.pt")
+    digest = host.check_output("sha256sum %s", voice)
+    host.check_output(f"printf x | dd of={voice} bs=1 seek=100 conv=notrunc status=none")
+    assert host.check_output("sha256sum %s", voice) != digest
+    check_and_mend(host, speaker, "DRIFT", "voices/af_heart.pt")
+    assert host.check_output("sha256sum %s", voice) == digest
+
+
+def test_an_edited_unit_a_lost_environment_file_and_a_stopped_service(host: Host, speaker: Speaker) -> None:
+    unit = f"/etc/systemd/system/{UNIT}"
+    before = host.file(unit).content_string
+    host.check_output(
+        f"sed -i s/^LimitCORE=0/LimitCORE=1/ {unit}; rm /etc/voicefleet/xinference.env; systemctl stop {UNIT}"
+    )
+    check_and_mend(host, speaker, unit, "xinference.env")
+    assert host.file(unit).content_string == before
+    assert host.file("/etc/voicefleet/xinference.env").mode == 0o600
+
+
+def test_a_killed_model(host: Host, speaker: Speaker) -> None:
+    """Xinference starts a model's process again by itself; a deploy that comes meanwhile waits for it."""
+    model = host.check_output("pgrep --newest --uid voicefleet")
+    host.check_output("kill -KILL %s", model)
+    succeed()
+    assert host.run("kill -0 %s", model).rc != 0
+    assert speaker.ask().status == 200
+
+
+def holder(host: Host) -> dict[str, object]:
+    content = host.file(LOCK).content_string
+    return dict(json.loads(content)["owner"]) if content else {}
+
+
+def test_another_controllers_deploy_is_not_disturbed(host: Host) -> None:
+    owner = {"controller": "elsewhere", "user": "kim", "pid": 42, "started": "1"}
+    lock = json.dumps({"owner": owner, "time": time.time()})
+    host.run("printf %%s %s > %s", lock, LOCK)
+    before = state(host)
+    status, said = deploy()
+    assert status != 0
+    assert "is being deployed to by kim on elsewhere (process 42)" in said
+    assert "nothing was changed" in said
+    assert state(host) == before
+    assert holder(host) == owner
+    # One that was left behind is taken over, with a word, and given back.
+    said = succeed("--extra-vars", "preflight_lock_seconds=1")
+    assert "its lock is taken over" in said
+    assert holder(host) == {}
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds} s")
+        time.sleep(0.5)
+
+
+def test_a_controller_that_dies_half_way_leaves_a_host_that_serves_and_the_next_run_ends_it(
+    host: Host, speaker: Speaker
+) -> None:
+    former = host.check_output(f"readlink {CURRENT}")
+    # Fewer voices are another release.
+    options = ("--extra-vars", '{"kokoro_voices": ["af_heart"]}')
+    play = subprocess.Popen(
+        command(*options),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(lambda: host.run("ls -d /opt/voicefleet/releases/*/.build/wheels").rc == 0, 120)
+    os.killpg(play.pid, signal.SIGKILL)
+    play.wait()
+    assert host.check_output(f"readlink {CURRENT}") == former
+    assert speaker.ask().status == 200
+    assert holder(host)["pid"] == play.pid
+    # What the dead controller had begun on the host comes to its end before the next one starts.
+    wait_for(lambda: host.run("pgrep -f AnsiballZ").rc != 0, 240)
+    said = succeed(*options)
+    assert "its lock is taken over" in said
+    assert host.check_output(f"readlink {CURRENT}") != former
+    assert speaker.ask().status == 200
+    assert holder(host) == {}
