@@ -108,6 +108,14 @@ def test_a_proof_that_holds_does_not_hide_a_dead_model(server: Endpoint, run: An
     assert result["msg"] == "No speech: Nothing listens."
 
 
+def test_a_proof_of_a_release_that_was_mended_since_is_made_again(server: Endpoint, run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "release.json"
+    for made, live in ((1, False), (1, True), (2, False), (2, True)):
+        file.write_text(json.dumps({"id": "4.1.0-abc", "voices": ["af_heart"], "made": made}))
+        result, status = run(release_id=None, release_file=str(file))
+        assert (status, result["live"]) == (0, live)
+
+
 def test_noise_fails_with_every_finding_in_words_and_is_kept(server: Endpoint, run: Any) -> None:
     server.answer = NOISE
     result, status = run(synthetic=["kokoro/x.pth"], voices=["af_heart", "am_michael"])

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules that see a drifted release and reopen it, and those that take a host's lock and give it back."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock as lock
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import python_env as environments
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import release as releases
+from ansible_collections.voicefleet.kokoro.plugins.modules import deploy_lock, host_state, python_env, release
+
+LOCK = {"path": "locks/pylock.toml", "sha256": "a" * 64, "size": 1, "kind": "lock", "name": "p", "version": "1"}
+UV = {"path": "wheels/uv-1.whl", "sha256": "b" * 64, "size": 1, "kind": "wheel", "name": "uv", "version": "1"}
+OWNER = {"controller": "anna", "user": "kim", "pid": 1, "started": "b 1"}
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Any:
+    """Run a module; returns its result and exit status."""
+
+    def call(module: ModuleType, **arguments: Any) -> tuple[dict[str, Any], int]:
+        with patch_module_args(arguments), pytest.raises(SystemExit) as ended:
+            module.main()
+        return json.loads(capfd.readouterr().out), int(ended.value.code or 0)
+
+    return call
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    """A sealed release with an environment that was made and a model."""
+    folder = tmp_path / "releases" / "one"
+    for path in ("env/bin/xinference-local", "models/kokoro/config.json"):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_text("text")
+    stamp = environments.stamp_of(LOCK["sha256"], "/usr/bin/python3")
+    (folder / "env" / environments.STAMP).write_text(json.dumps(stamp))
+    releases.seal(str(folder), {"id": "one", "made": 1})
+    return folder
+
+
+def make(run: Any, sealed: Path, **more: Any) -> tuple[dict[str, Any], int]:
+    result: tuple[dict[str, Any], int] = run(
+        python_env, release=str(sealed), python="/usr/bin/python3", root=str(sealed.parents[1]), artifacts=[LOCK, UV],
+        **more,
+    )  # fmt: skip
+    return result
+
+
+def test_a_model_that_drifted_is_reopened_and_the_environment_kept(run: Any, sealed: Path) -> None:
+    (sealed / "models/kokoro/config.json").write_text("other text")
+    result, status = make(run, sealed, _ansible_check_mode=True)
+    assert (status, result["changed"]) == (0, True)
+    assert result["diff"]["before"] == "changed: models/kokoro/config.json\n"
+    assert releases.read(str(sealed)) is not None
+    result, status = make(run, sealed)
+    assert (status, result["changed"]) == (0, True)
+    assert releases.read(str(sealed)) is None
+    assert not (sealed / "models/kokoro/config.json").exists()
+    # From here on it is an unfinished release like any other.
+    assert make(run, sealed)[0]["changed"] is False
+
+
+def test_an_environment_that_drifted_is_made_anew(run: Any, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sealed / "env/bin/xinference-local").unlink()
+    result, _status = make(run, sealed, _ansible_check_mode=True)
+    assert result["changed"] is True
+    assert (sealed / "env" / environments.STAMP).exists()
+    made = []
+    monkeypatch.setattr(environments, "make", lambda *arguments: made.append(arguments))
+    assert make(run, sealed)[0]["changed"] is True
+    assert len(made) == 1
+    # A run that is cut off in the middle leaves neither seal nor stamp.
+    assert releases.read(str(sealed)) is None
+    assert not (sealed / "env" / environments.STAMP).exists()
+
+
+def test_a_release_as_it_was_sealed_is_left_alone(run: Any, sealed: Path) -> None:
+    assert make(run, sealed)[0]["changed"] is False
+    assert releases.read(str(sealed)) is not None
+
+
+def test_check_mode_says_that_a_drifted_release_will_be_sealed_again(run: Any, sealed: Path) -> None:
+    plan = {"release": {"id": "one", "path": str(sealed)}, "paths": {"root": str(sealed.parents[1])}}
+    arguments = {"plan": plan, "state": "sealed", "_ansible_check_mode": True}
+    assert run(release, **arguments)[0]["changed"] is False
+    (sealed / "models/kokoro/config.json").chmod(0o666)
+    assert run(release, **arguments)[0]["changed"] is True
+
+
+def look(run: Any, root: Path, **more: Any) -> dict[str, Any]:
+    result, status = run(host_state, root=str(root), home=str(root), artifacts=[], **more)
+    assert status == 0
+    return dict(result)
+
+
+def test_the_look_at_a_host_names_what_drifted(run: Any, sealed: Path) -> None:
+    root = sealed.parents[1]
+    assert look(run, root, releases=["one", "absent"])["drift"] == {}
+    (sealed / "env/bin/xinference-local").unlink()
+    drift = look(run, root, releases=["one"])["drift"]
+    assert drift["one"]["missing"] == {"count": 1, "first": ["env/bin/xinference-local"]}
+    assert look(run, root)["drift"] == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the lock is root's")
+def test_the_look_takes_the_lock_and_deploy_lock_gives_it_back(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(tmp_path / "lock.json")
+    for function in (lock.take, lock.release):
+        monkeypatch.setattr(function, "__defaults__", (*(function.__defaults__ or ())[:-1], file))
+    ask = {"owner": OWNER, "seconds": 60}
+    assert look(run, tmp_path, lock=ask, _ansible_check_mode=True)["lock"] == {}
+    assert not os.path.exists(file)
+    assert look(run, tmp_path, lock=ask)["lock"]["taken"] is True
+    refused = look(run, tmp_path, lock={**ask, "owner": {**OWNER, "pid": 2}})
+    assert (refused["lock"]["taken"], refused["lock"]["holder"]) == (False, OWNER)
+    assert "state" not in refused
+    assert run(deploy_lock, owner={**OWNER, "pid": 2})[0]["released"] is False
+    assert run(deploy_lock, owner={})[0]["released"] is False
+    assert run(deploy_lock, owner=OWNER, _ansible_check_mode=True)[0]["released"] is False
+    assert run(deploy_lock, owner=OWNER)[0] == {
+        "changed": False,
+        "released": True,
+        "invocation": {"module_args": {"owner": OWNER}},
+    }
