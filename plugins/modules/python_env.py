@@ -59,6 +59,8 @@ seconds:
   sample: 19.8
 """
 
+import fcntl
+import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -78,6 +80,23 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    if module.check_mode:
+        build(module)
+    try:
+        # A controller that died leaves its module at work here: wait for its end, and take over what it made.
+        os.makedirs(module.params["release"], exist_ok=True)
+        descriptor = os.open(module.params["release"], os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        module.fail_json(msg=f"{module.params['release']} can't be made: {error.strerror}.")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        build(module)
+    finally:
+        os.close(descriptor)
+
+
+def build(module: AnsibleModule) -> None:
+    """Make the environment where it is not there as it should be; ends the module."""
     params = module.params
     locks = of_kind(params["artifacts"], "lock")
     wheels = of_kind(params["artifacts"], "wheel")
@@ -99,7 +118,7 @@ def main() -> None:
         if drift and not module.check_mode:
             inventory.reopen(params["release"], drift, f"env/{python_env.STAMP}")
     except OSError as error:
-        module.fail_json(msg=f"{params['release']} can't be mended: {error.strerror}: {error.filename}.")
+        module.fail_json(msg=f"{params['release']} can't be worked on: {error.strerror}: {error.filename}.")
     anew = bool(drift and inventory.in_env(drift))
     if not anew and python_env.is_made(env, stamp) and (
         carried is None or python_env.has_python(carried, params["root"])

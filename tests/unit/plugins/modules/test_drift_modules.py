@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -80,6 +82,23 @@ def test_an_environment_that_drifted_is_made_anew(run: Any, sealed: Path, monkey
     # A run that is cut off in the middle leaves neither seal nor stamp.
     assert releases.read(str(sealed)) is None
     assert not (sealed / "env" / environments.STAMP).exists()
+
+
+def test_the_work_of_a_controller_that_died_is_waited_for(run: Any, sealed: Path) -> None:
+    """Another process holds the release, and takes its seal off before it lets go."""
+    code = (
+        "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); "
+        "print(flush=True); time.sleep(1); os.unlink(sys.argv[1] + '/env/bin/xinference-local'); "
+        "os.unlink(sys.argv[1] + '/release.json')"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(sealed)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        result, status = make(run, sealed)
+        # Had it looked before, it would have found drift, or a sealed release.
+        assert (status, result["changed"]) == (0, False)
+        assert not (sealed / "env/bin/xinference-local").exists()
+        assert other.wait() == 0
 
 
 def test_a_release_as_it_was_sealed_is_left_alone(run: Any, sealed: Path) -> None:
