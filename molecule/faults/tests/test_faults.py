@@ -107,7 +107,7 @@ def test_an_edited_unit_a_lost_environment_file_and_a_stopped_service(host: Host
     host.check_output(
         f"sed -i s/^LimitCORE=0/LimitCORE=1/ {unit}; rm /etc/voicefleet/xinference.env; systemctl stop {UNIT}"
     )
-    check_and_mend(host, speaker, unit, "xinference.env")
+    check_and_mend(host, speaker)
     assert host.file(unit).content_string == before
     assert host.file("/etc/voicefleet/xinference.env").mode == 0o600
 
