@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules that plan the way back, remove old releases, read the ledger and tear down: check mode, diff, refusals."""
+"""The modules that plan the way back, prune, read the ledger and tear down: check mode, diff, refusals."""
 
 from __future__ import annotations
 
