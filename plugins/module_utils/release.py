@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import inventory
+from . import inventory, ledger
 from .hashing import canonical_json, write_atomic
 from .layout import RELEASE_FILE, Paths
+
+_MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice")
 
 
 class ReleaseError(Exception):
@@ -39,6 +41,72 @@ def gaps(path: str, model: str, voices: list[str], spacy_models: list[str], pyth
     if not any(name.endswith(".pth") for name in (os.listdir(model) if os.path.isdir(model) else [])):
         absent.append(os.path.join(model, "*.pth"))
     return absent
+
+
+def damage(path: str, contents: Mapping[str, Any]) -> list[str]:
+    """What a finished release lacks of what its ``release.json`` names: files, and model files of the right size."""
+    model = os.path.join(path, "models", contents["model"]["name"])
+    spacy_models = [row["name"] for row in contents["artifacts"] if row["kind"] == "spacy-model"]
+    found = gaps(path, model, contents["voices"], spacy_models, contents["python"]["version"])
+    interpreter = os.path.join(path, "env", "bin", "python")
+    if not os.path.exists(interpreter):
+        found.append(interpreter)
+    for row in contents["artifacts"]:
+        if row["kind"] not in _MODEL_KINDS:
+            continue
+        file = os.path.join(model, *row["path"].split("/")[2:])
+        if os.path.exists(file) and os.stat(file).st_size != row["size"]:
+            found.append(f"{file} ({os.stat(file).st_size} bytes of {row['size']})")
+        elif not os.path.exists(file) and file not in found:
+            found.append(file)
+    return found
+
+
+def whole(paths: Paths) -> dict[str, dict[str, Any]]:
+    """The finished releases of a host that lack nothing: id -> contents of ``release.json``."""
+    try:
+        names = sorted(os.listdir(paths.releases))
+    except OSError:
+        return {}
+    sealed = {name: data for name in names if (data := read(paths.release(name))) is not None}
+    return {name: data for name, data in sealed.items() if not damage(paths.release(name), data)}
+
+
+def choose_former(paths: Paths, wanted: str, receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The contents of the release to go back to: the one named, or for "" the one that served before the current.
+
+    Raises ReleaseError, which says why it can't be and which ones can.
+    """
+    serving = current(paths)
+    name = wanted or ledger.previous(receipts, serving)
+    usable = whole(paths)
+    if name in usable:
+        return usable[name]
+    others = ", ".join(f"{item} (current)" if item == serving else item for item in usable) or "none"
+    choice = f"Releases that are whole: {others}. Name one in releases_rollback_to, or run deploy.yml"
+    if name is None:
+        raise ReleaseError(f"no release is known to have served before {serving or 'anything was current'}. {choice}")
+    # A name, never a path that leads elsewhere.
+    sealed = read(paths.release(name)) if os.path.basename(name) == name else None
+    if sealed is not None:
+        lacks = ", ".join(damage(paths.release(name), sealed))
+        raise ReleaseError(f"release {name} is damaged. It lacks: {lacks}. {choice}")
+    what = "was never finished" if os.path.isdir(paths.release(os.path.basename(name))) else "is not on this host"
+    raise ReleaseError(f"release {name} {what}. {choice}")
+
+
+def plan_of(paths: Paths, contents: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of a finished release, as ``preflight`` makes one; there is no store, and nothing is missing."""
+    path = paths.release(contents["id"])
+    return {
+        **{key: value for key, value in contents.items() if key not in ("id", "made")},
+        "store": None,
+        "release": {"id": contents["id"], "path": path, "complete": True},
+        "current": current(paths),
+        "paths": paths.as_dict(),
+        "missing": [],
+        "model": {**contents["model"], "path": os.path.join(path, "models", contents["model"]["name"])},
+    }
 
 
 def seal(path: str, contents: Mapping[str, Any]) -> None:

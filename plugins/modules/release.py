@@ -2,31 +2,44 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Seal a release, or make it the current one."""
+"""Seal a release, make it the current one, or plan the way back to a former one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release
-short_description: Seal a release, or make it the current one
+short_description: Seal a release, make it the current one, or plan the way back to a former one
 description:
   - O(state=sealed) makes everything in a release root's and unwritable for others, lists its files in C(files.txt), and
     writes C(release.json), the last file of a release. One that lacks anything is refused.
   - O(state=current) points C(current) to it in one rename and adds a receipt to the host's ledger. Only after a
     proof of speech.
+  - O(state=planned) makes the plan of a finished release of the host, to go back to it without a store. One that is
+    not there, unfinished or damaged is refused, and those that are whole are named. Changes nothing.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   plan:
-    description: The plan that M(voicefleet.kokoro.preflight) made for the host.
+    description:
+      - The plan that M(voicefleet.kokoro.preflight) made for the host. Required for O(state=sealed) and
+        O(state=current).
     type: dict
-    required: true
   state:
     description: What the release shall be.
     type: str
-    choices: [sealed, current]
+    choices: [sealed, current, planned]
     required: true
+  release:
+    description:
+      - The release to plan, by its id. Empty means the one that served before the current one, by the ledger.
+      - For O(state=planned) alone.
+    type: str
+    default: ""
+  root:
+    description: The folder that holds the releases. For O(state=planned) alone; a plan has its own.
+    type: path
+    default: /opt/voicefleet
   proof:
     description: The proof of speech on which the switch rests. Required for O(state=current).
     type: dict
@@ -52,6 +65,10 @@ EXAMPLES = r"""
   voicefleet.kokoro.release:
     plan: "{{ voicefleet_plan }}"
     state: sealed
+
+- name: Plan the way back to the release before
+  voicefleet.kokoro.release:
+    state: planned
 """
 
 RETURN = r"""
@@ -65,13 +82,18 @@ previous:
   returned: when state is current
   type: str
   sample: 4.1.0-77aa0c1e9f10
+ansible_facts:
+  description: The fact C(voicefleet_plan), as M(voicefleet.kokoro.preflight) sets it.
+  returned: when state is planned
+  type: dict
+  sample: {voicefleet_plan: {release: {id: 4.1.0-77aa0c1e9f10}}}
 """
 
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, ledger, release
 
 KEPT = ("manifest_sha256", "profile", "python", "model", "languages", "voices", "synthetic", "artifacts")
 
@@ -80,15 +102,19 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "plan": {"type": "dict", "required": True},
-            "state": {"type": "str", "choices": ["sealed", "current"], "required": True},
+            "plan": {"type": "dict"},
+            "state": {"type": "str", "choices": ["sealed", "current", "planned"], "required": True},
+            "release": {"type": "str", "default": ""},
+            "root": {"type": "path", "default": "/opt/voicefleet"},
             "proof": {"type": "dict"},
             "operator": {"type": "str", "default": ""},
             "receipts": {"type": "path", "default": layout.RECEIPTS},
         },
-        required_if=[("state", "current", ["proof"])],
+        required_if=[("state", "sealed", ["plan"]), ("state", "current", ["plan", "proof"])],
         supports_check_mode=True,
     )
+    if module.params["state"] == "planned":
+        plan_former(module)
     plan = module.params["plan"]
     identity, path = plan["release"]["id"], plan["release"]["path"]
     paths = layout.Paths(plan["paths"]["root"])
@@ -118,6 +144,19 @@ def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) 
     contents = {"id": identity, "made": int(time.time()), **{key: plan[key] for key in KEPT}}
     release.seal(path, contents)
     module.exit_json(changed=True, release=identity)
+
+
+def plan_former(module: AnsibleModule) -> None:
+    """Return the plan of the release to go back to."""
+    paths = layout.Paths(module.params["root"])
+    try:
+        contents = release.choose_former(paths, module.params["release"], ledger.read(module.params["receipts"]))
+    except (release.ReleaseError, OSError) as error:
+        module.fail_json(msg=f"Nothing was changed: {error}.")
+    plan = release.plan_of(paths, contents)
+    serves = "serves now" if plan["current"] == contents["id"] else f"to follow {plan['current'] or 'nothing'}"
+    said = f"release {contents['id']}, {serves}"
+    module.exit_json(changed=False, msg=said, release=contents["id"], ansible_facts={"voicefleet_plan": plan})
 
 
 def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, paths: layout.Paths) -> None:

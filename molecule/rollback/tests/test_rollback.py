@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way back, seen from outside, in the order in which an operator would try it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from typing import Any
+
+import pytest
+from deployed import UNIT, Speaker
+from testinfra.host import Host
+
+LEDGER = "/var/lib/voicefleet-evidence/receipts.jsonl"
+RELEASES = "/opt/voicefleet/releases"
+
+
+def play(name: str, *arguments: str) -> tuple[int, str]:
+    """Run a playbook of the collection against the scenario's hosts: exit status, and its output in one line."""
+    workspace = os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], ".cache", "ws")
+    done = subprocess.run(
+        ["ansible-playbook", f"voicefleet.kokoro.{name}", "-i", os.environ["MOLECULE_INVENTORY_FILE"], *arguments],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": workspace, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def changes(output: str) -> int:
+    return sum(map(int, re.findall(r" changed=(\d+)", output)))
+
+
+def receipts(host: Host) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in host.file(LEDGER).content_string.splitlines()]
+
+
+def current(host: Host) -> str:
+    return os.path.basename(host.file("/opt/voicefleet/current").linked_to)
+
+
+@pytest.fixture(scope="session")
+def two(host: Host) -> str:
+    """The release with two voices, which was deployed first."""
+    return str(receipts(host)[0]["release"])
+
+
+@pytest.fixture(scope="session")
+def one(host: Host) -> str:
+    """The release with one voice, which was left again."""
+    return str(receipts(host)[1]["release"])
+
+
+def test_the_former_release_serves(host: Host, speaker: Speaker, one: str, two: str) -> None:
+    assert one != two
+    assert current(host) == two
+    assert f"{RELEASES}/{two}/" in host.check_output("systemctl cat %s", UNIT)
+    # The voice that only the former release has.
+    assert speaker.ask("am_michael").status == 200
+
+
+def test_the_ledger_tells_the_way(host: Host, one: str, two: str) -> None:
+    assert [(line["release"], line["previous"]) for line in receipts(host)] == [(two, None), (one, two), (two, one)]
+    last = receipts(host)[-1]
+    assert last["proof_level"] == "format"
+    assert last["synthetic"]
+    assert last["artifacts"] == receipts(host)[0]["artifacts"]
+    assert last["manifest_sha256"] == receipts(host)[0]["manifest_sha256"]
+
+
+def test_going_back_to_what_serves_changes_nothing(host: Host, two: str) -> None:
+    status, output = play("rollback", "-e", f"releases_rollback_to={two}")
+    assert status == 0, output
+    assert changes(output) == 0, output
+    assert len(receipts(host)) == 3
+
+
+def test_the_summary_names_what_serves(host: Host, two: str) -> None:
+    status, output = play("receipts")
+    assert status == 0, output
+    assert two in output
+    assert "NOT SPEECH" in output
+    assert changes(output) == 0
+
+
+def test_a_dry_run_goes_nowhere(host: Host, two: str) -> None:
+    status, output = play("rollback", "--check", "--diff")
+    assert status == 0, output
+    assert changes(output) > 0
+    assert current(host) == two
+    assert f"{RELEASES}/{two}/" in host.check_output("systemctl cat %s", UNIT)
+
+
+def test_a_release_that_is_not_there_is_refused(host: Host, speaker: Speaker, one: str, two: str) -> None:
+    status, output = play("rollback", "-e", "releases_rollback_to=4.1.0-000000000000")
+    assert status != 0
+    assert "is not on this host" in output
+    assert one in output
+    assert f"{two} (current)" in output
+    assert changes(output) == 0
+    assert speaker.ask().status == 200
+
+
+def test_a_damaged_release_is_refused(host: Host, speaker: Speaker, one: str, two: str) -> None:
+    host.check_output("rm %s", f"{RELEASES}/{one}/models/Kokoro-82M/voices/af_heart.pt")
+    status, output = play("rollback")
+    assert status != 0
+    assert f"release {one} is damaged" in output
+    assert "af_heart.pt" in output
+    assert changes(output) == 0
+    assert current(host) == two
+    assert speaker.ask().status == 200
+
+
+def test_a_teardown_wants_to_be_meant(host: Host, speaker: Speaker) -> None:
+    status, output = play("teardown")
+    assert status != 0
+    assert "Nothing was removed" in output
+    for named in (f"unit {UNIT}", RELEASES, "/etc/voicefleet/secrets.json", "teardown_confirm=true"):
+        assert named in output
+    assert speaker.ask().status == 200
+
+
+def test_a_teardown_removes_what_was_installed(host: Host) -> None:
+    status, output = play("teardown", "-e", "teardown_confirm=true")
+    assert status == 0, output
+    for path in ("/opt/voicefleet", "/etc/voicefleet", f"/etc/systemd/system/{UNIT}"):
+        assert not host.file(path).exists
+    assert not host.service(UNIT).is_running
+    assert "voicefleet" not in host.check_output("systemctl list-unit-files --no-legend --no-pager")
+    # Data, and the user whose they are; evidence.
+    assert host.file("/var/lib/voicefleet").user == "voicefleet"
+    assert receipts(host)[-1]["event"] == "teardown"
+
+
+def test_a_second_teardown_changes_nothing(host: Host) -> None:
+    before = host.file(LEDGER).content_string
+    status, output = play("teardown", "-e", "teardown_confirm=true")
+    assert status == 0, output
+    assert changes(output) == 0, output
+    assert host.file(LEDGER).content_string == before
+
+
+def test_a_deploy_after_a_teardown_speaks(host: Host, speaker: Speaker, two: str) -> None:
+    status, output = play("deploy")
+    assert status == 0, output
+    assert current(host) == two
+    assert speaker.ask("am_michael").status == 200
+
+
+def test_a_full_teardown_leaves_nothing(host: Host) -> None:
+    told = ("teardown_confirm", "teardown_data", "teardown_evidence")
+    status, output = play("teardown", *(word for name in told for word in ("-e", f"{name}=true")))
+    assert status == 0, output
+    assert not any(host.file(path).exists for path in ("/opt/voicefleet", "/etc/voicefleet"))
+    assert not any(host.file(path).exists for path in ("/var/lib/voicefleet", "/var/lib/voicefleet-evidence"))
+    assert not host.user("voicefleet").exists

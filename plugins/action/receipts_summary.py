@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write one summary of the ledgers of all hosts, on the controller."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import fleet
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.receipts_summary``: see the module's documentation."""
+
+    SPEC = {
+        "report_dir": {"type": "path", "required": True},
+        "hosts": {"type": "list", "elements": "str", "required": True},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        hostvars = task_vars.get("hostvars") or {}
+        found = {name: fact(hostvars[name]) if name in hostvars else None for name in arguments["hosts"]}
+        summary = fleet.build(found, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+        file = Path(arguments["report_dir"]).absolute() / "receipts.json"
+        if not self.check_mode:
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(str(file), canonical_json(summary))
+            except OSError as error:
+                raise AnsibleActionFail(f"The summary can't be written: {error.strerror}: {error.filename}") from None
+        lines = [*fleet.table(summary), f"Summary: {file}"]
+        return {"changed": False, "json": str(file), "not_read": summary["not_read"], "lines": lines}
+
+
+def fact(variables: Any) -> dict[str, Any] | None:
+    """A host's ledger, whether or not facts are also variables there; None where the host was not read."""
+    value = variables.get("voicefleet_receipts") or (variables.get("ansible_facts") or {}).get("voicefleet_receipts")
+    return dict(value) if value else None

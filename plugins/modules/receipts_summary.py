@@ -1,0 +1,67 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of this name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: receipts_summary
+short_description: Write one summary of the ledgers of all hosts
+description:
+  - Gathers the fact C(voicefleet_receipts) that M(voicefleet.kokoro.receipts) set on each host, and writes
+    C(receipts.json), what serves where, since when, by whom, from which manifest, how proved, and every receipt.
+  - A host that could not be read is in it too, and said to be so.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  report_dir:
+    description: The folder on the controller. A relative one is taken from where C(ansible-playbook) was started.
+    type: path
+    required: true
+  hosts:
+    description: The hosts that the summary is about.
+    type: list
+    elements: str
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Writes nothing.
+  diff_mode:
+    support: none
+    description: A summary is no state of a host.
+notes:
+  - Runs on the controller alone. It never says changed, since it changes no host.
+seealso:
+  - module: voicefleet.kokoro.receipts
+"""
+
+EXAMPLES = r"""
+- name: Summarise the ledgers
+  voicefleet.kokoro.receipts_summary:
+    report_dir: voicefleet-report
+    hosts: "{{ groups['all'] }}"
+"""
+
+RETURN = r"""
+json:
+  description: The summary.
+  returned: success
+  type: str
+  sample: /home/me/voicefleet-report/receipts.json
+not_read:
+  description: Hosts that could not be read.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+lines:
+  description: A table for the terminal.
+  returned: success
+  type: list
+  elements: str
+  sample: ["host  current  since  by  manifest  proof  synthetic"]
+"""

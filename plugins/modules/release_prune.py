@@ -1,0 +1,115 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Remove old releases from a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_prune
+short_description: Remove old releases from a host
+description:
+  - Removes finished releases beyond O(keep), those that served longest ago first. The release that serves and the one
+    that served before it always stay.
+  - Removes what is left of releases that were never finished and are older than a day.
+  - With O(artifacts), removes artifacts that neither the plan nor a remaining release refers to. They stay while an
+    unfinished release younger than a day is there.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  plan:
+    description: The plan of the release that serves.
+    type: dict
+    required: true
+  keep:
+    description: How many releases stay beside the one that serves. The one before it is the first of them.
+    type: int
+    default: 2
+  artifacts:
+    description: Whether artifacts that nothing refers to go too. The next release then brings again what it needs.
+    type: bool
+    default: false
+  receipts:
+    description: The host's ledger, one JSON object a line.
+    type: path
+    default: /var/lib/voicefleet-evidence/receipts.jsonl
+attributes:
+  check_mode:
+    support: full
+    description: Says what would go once the plan's release serves.
+  diff_mode:
+    support: full
+    description: Shows what is there before and after.
+"""
+
+EXAMPLES = r"""
+- name: Keep one release beside the one that serves
+  voicefleet.kokoro.release_prune:
+    plan: "{{ voicefleet_plan }}"
+    keep: 1
+"""
+
+RETURN = r"""
+stay:
+  description: The releases that stay, the one that served last first.
+  returned: success
+  type: list
+  elements: str
+  sample: [4.1.0-3f9a1c2b7d5e, 4.1.0-77aa0c1e9f10]
+removed:
+  description: The releases and remnants of releases that went, or in check mode would go.
+  returned: success
+  type: list
+  elements: str
+  sample: [4.1.0-0123456789ab]
+artifacts:
+  description: Digests of the artifacts that went, or in check mode would go.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, ledger, retention
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "plan": {"type": "dict", "required": True},
+            "keep": {"type": "int", "default": 2},
+            "artifacts": {"type": "bool", "default": False},
+            "receipts": {"type": "path", "default": layout.RECEIPTS},
+        },
+        supports_check_mode=True,
+    )
+    params, plan = module.params, module.params["plan"]
+    if params["keep"] < 0:
+        module.fail_json(msg=f"keep is {params['keep']}, and can't be less than 0. Nothing was removed.")
+    paths = layout.Paths(plan["paths"]["root"])
+    wanted = {row["sha256"] for row in plan["artifacts"]} if params["artifacts"] else None
+    try:
+        receipts = ledger.read(params["receipts"])
+        choice = retention.choose(paths, plan["release"]["id"], receipts, params["keep"], wanted)
+        removed = [*choice.go, *choice.remnants]
+        changed = bool(removed or choice.artifacts)
+        if changed and not module.check_mode:
+            retention.remove(paths, choice)
+    except OSError as error:
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+    module.exit_json(
+        changed=changed,
+        msg=f"removed {', '.join(removed)}" if removed else "no old release to remove",
+        stay=choice.stay,
+        removed=removed,
+        artifacts=choice.artifacts,
+        diff={"before": choice.lines(after=False), "after": choice.lines(after=True)} if changed else {},
+    )
+
+
+if __name__ == "__main__":
+    main()

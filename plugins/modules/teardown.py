@@ -1,0 +1,158 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Remove from a host what this collection installed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: teardown
+short_description: Remove from a host what this collection installed
+description:
+  - Stops, disables and removes the units that this collection wrote, and removes artifacts, releases, tools, secrets
+    and the service's user. What else lies in those folders stays, and so do the folders then.
+  - Data and evidence stay unless told. While data stay, so does the user that owns them, as its number would else be
+    given to somebody else.
+  - Without O(confirmed) it fails and says what it would remove.
+  - A ledger that stays gets a receipt of the teardown.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  confirmed:
+    description: Whether it is meant.
+    type: bool
+    default: false
+  root:
+    description: The folder that holds artifacts and releases.
+    type: path
+    default: /opt/voicefleet
+  secrets_dir:
+    description: The folder of secrets.
+    type: path
+    default: /etc/voicefleet
+  home:
+    description: The service's home.
+    type: path
+    default: /var/lib/voicefleet
+  user:
+    description: The service's user.
+    type: str
+    default: voicefleet
+  evidence_dir:
+    description: The folder of evidence and receipts.
+    type: path
+    default: /var/lib/voicefleet-evidence
+  data:
+    description: Whether O(home) goes too. It must belong to O(user).
+    type: bool
+    default: false
+  evidence:
+    description: Whether O(evidence_dir) goes too.
+    type: bool
+    default: false
+  operator:
+    description: Who tears down, for the receipt.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be removed, confirmed or not.
+  diff_mode:
+    support: full
+    description: Shows what is there before and after.
+"""
+
+EXAMPLES = r"""
+- name: Remove all but data and evidence
+  voicefleet.kokoro.teardown:
+    confirmed: true
+"""
+
+RETURN = r"""
+removed:
+  description: What was removed, or in check mode would be.
+  returned: always
+  type: list
+  elements: str
+  sample: [unit voicefleet-xinference.service, /opt/voicefleet/releases]
+stay:
+  description: What is there and stays, with the reason.
+  returned: always
+  type: list
+  elements: str
+  sample: ["/var/lib/voicefleet: data (teardown_data)"]
+"""
+
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, release, removal, systemd_unit
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "confirmed": {"type": "bool", "default": False},
+            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "home": {"type": "path", "default": "/var/lib/voicefleet"},
+            "user": {"type": "str", "default": "voicefleet"},
+            "evidence_dir": {"type": "path", "default": "/var/lib/voicefleet-evidence"},
+            "data": {"type": "bool", "default": False},
+            "evidence": {"type": "bool", "default": False},
+            "operator": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    places = removal.Places(
+        root=params["root"],
+        secrets=params["secrets_dir"],
+        home=params["home"],
+        evidence=params["evidence_dir"],
+        user=params["user"],
+        remove_data=params["data"],
+        remove_evidence=params["evidence"],
+    )
+    receipt = {
+        "event": "teardown",
+        "operator": params["operator"],
+        "release": None,
+        "previous": release.current(layout.Paths(places.root)),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    try:
+        found = removal.survey(places)
+        lines = found.lines()
+        if not lines:
+            module.exit_json(changed=False, msg="nothing is installed", removed=[], stay=found.stay)
+        if not module.check_mode:
+            if not params["confirmed"]:
+                listed = "".join(f"\n  {line}" for line in lines)
+                stays = "".join(f"\n  {line}" for line in found.stay) or " nothing"
+                module.fail_json(
+                    msg="Nothing was removed: say that you mean it, with -e teardown_confirm=true. It would remove:"
+                    f"{listed}\nWhat stays:{stays}",
+                    removed=lines,
+                    stay=found.stay,
+                )
+            removal.remove(found, places)
+            ledger = os.path.join(places.evidence, os.path.basename(layout.RECEIPTS))
+            if os.path.exists(ledger):
+                release.append_receipt(ledger, receipt)
+    except (removal.RemovalError, systemd_unit.SystemdError) as error:
+        module.fail_json(msg=f"{error}. Run the teardown again when that is mended")
+    except OSError as error:
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. Run the teardown again when that is mended.")
+    diff = {"before": "".join(f"{line}\n" for line in lines), "after": ""}
+    said = f"{'would remove' if module.check_mode else 'removed'} {len(lines)} things"
+    module.exit_json(changed=True, msg=said, removed=lines, stay=found.stay, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledgers of all hosts as one summary: what serves where, since when, by whom, from which manifest, how proved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..module_utils import ledger
+
+COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "synthetic")
+
+
+def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One host. ``found`` is its fact ``voicefleet_receipts``, None where the host was not read."""
+    found = found or {}
+    current, receipts = found.get("current"), found.get("receipts") or []
+    receipt = ledger.since(receipts, current)
+    return {
+        "host": host,
+        "read": bool(found),
+        "current": current,
+        "previous": ledger.previous(receipts, current),
+        "whole": found.get("whole") or [],
+        "since": receipt.get("time"),
+        "operator": receipt.get("operator"),
+        "manifest_sha256": receipt.get("manifest_sha256"),
+        "proof_level": receipt.get("proof_level"),
+        "synthetic": receipt.get("synthetic") or [],
+        "receipts": receipts,
+    }
+
+
+def build(hosts: Mapping[str, Mapping[str, Any] | None], now: str) -> dict[str, Any]:
+    """The summary, JSON-ready. ``releases`` and ``manifests`` say how many hosts serve each."""
+    rows = [row(host, hosts[host]) for host in sorted(hosts)]
+    return {
+        "schema": 1,
+        "made_at": now,
+        "releases": _count(rows, "current"),
+        "manifests": _count(rows, "manifest_sha256"),
+        "not_read": [entry["host"] for entry in rows if not entry["read"]],
+        "hosts": rows,
+    }
+
+
+def _count(rows: list[dict[str, Any]], key: str) -> dict[str, int]:
+    values = [entry[key] for entry in rows if entry[key]]
+    return {value: values.count(value) for value in sorted(set(values))}
+
+
+def table(summary: Mapping[str, Any]) -> list[str]:
+    """The summary for a terminal, and below it what a reader must not miss."""
+    lines = [COLUMNS]
+    for entry in summary["hosts"]:
+        if not entry["read"]:
+            lines.append((entry["host"], "NOT READ", "", "", "", "", ""))
+            continue
+        proof = "" if entry["current"] is None else entry["proof_level"] or "UNVERIFIED"
+        lines.append(
+            (
+                entry["host"],
+                entry["current"] or "nothing",
+                entry["since"] or "",
+                entry["operator"] or "",
+                (entry["manifest_sha256"] or "")[:12],
+                proof,
+                "NOT SPEECH" if entry["synthetic"] else "",
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    if any(entry["synthetic"] for entry in summary["hosts"]):
+        text.append("NOT SPEECH: these releases rest on made-up models, made for tests.")
+    unknown = [entry["host"] for entry in summary["hosts"] if entry["current"] and not entry["since"]]
+    if unknown:
+        text.append(f"No receipt for what serves on: {', '.join(unknown)}. verify.yml proves it again.")
+    if len(summary["releases"]) > 1:
+        text.append(f"{len(summary['releases'])} releases serve at once.")
+    return text

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules that plan the way back, prune, read the ledger and tear down: check mode, diff, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import ledger, removal
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import release as releases
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.modules import receipts, release, release_prune, teardown
+
+Run = Callable[..., "tuple[dict[str, Any], int]"]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a module with some arguments; returns its result and exit status."""
+
+    def call(module: ModuleType, check: bool = False, **arguments: Any) -> tuple[dict[str, Any], int]:
+        with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit) as ended:
+            module.main()
+        result: dict[str, Any] = json.loads(capfd.readouterr().out)
+        return result, int(ended.value.code or 0)
+
+    return call
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """Three whole releases; `b` serves."""
+    found = Paths(str(tmp_path / "root"))
+    for name in "abc":
+        folder = Path(found.release(name))
+        for file in ("env/bin/xinference-local", "env/bin/python", "models/K/config.json", "models/K/w.pth"):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).touch()
+        contents = {
+            "id": name, "made": 0, "manifest_sha256": "m", "profile": "p", "languages": ["a"], "voices": [],
+            "synthetic": [], "artifacts": [], "python": {"version": "3.11"}, "model": {"name": "K"},
+        }  # fmt: skip
+        releases.seal(str(folder), contents)
+    releases.switch(found, "b")
+    return found
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A ledger in which b followed a."""
+    path = str(tmp_path / "evidence" / "receipts.jsonl")
+    releases.append_receipt(path, {"release": "a", "previous": None, "time": "2026-11-22T01:00:00Z"})
+    releases.append_receipt(path, {"release": "b", "previous": "a", "time": "2026-11-22T02:00:00Z"})
+    return path
+
+
+def test_the_plan_of_the_way_back_can_be_made_current(run: Run, paths: Paths, file: str) -> None:
+    result, status = run(release, state="planned", root=paths.root, receipts=file)
+    assert (status, result["changed"], result["release"]) == (0, False, "a")
+    plan = result["ansible_facts"]["voicefleet_plan"]
+    made = {"plan": plan, "state": "current", "proof": {"level": "format"}, "operator": "ann", "receipts": file}
+    result, _status = run(release, check=True, **made)
+    assert (result["changed"], releases.current(paths)) == (True, "b")
+    result, _status = run(release, **made)
+    assert (result["changed"], result["previous"], releases.current(paths)) == (True, "b", "a")
+    last = ledger.read(file)[-1]
+    assert (last["release"], last["previous"], last["operator"], last["proof_level"]) == ("a", "b", "ann", "format")
+
+
+def test_a_release_that_cannot_be_gone_back_to(run: Run, paths: Paths, file: str) -> None:
+    os.unlink(os.path.join(paths.release("a"), "models", "K", "config.json"))
+    result, status = run(release, state="planned", root=paths.root, receipts=file)
+    assert status == 1
+    assert "Nothing was changed: release a is damaged" in result["msg"]
+    assert "b (current), c" in result["msg"]
+
+
+def test_the_states_say_what_they_need(run: Run) -> None:
+    result, status = run(release, state="current")
+    assert status == 1
+    assert "plan" in result["msg"]
+
+
+def test_prune_says_what_goes_and_then_does_it(run: Run, paths: Paths, file: str) -> None:
+    plan = {"paths": paths.as_dict(), "release": {"id": "b"}, "artifacts": []}
+    wanted = {"plan": plan, "keep": 1, "receipts": file}
+    result, _status = run(release_prune, check=True, **wanted)
+    assert (result["changed"], result["removed"], result["stay"]) == (True, ["c"], ["b", "a"])
+    assert result["diff"] == {"before": "b\na\nc\n", "after": "b\na\n"}
+    assert sorted(os.listdir(paths.releases)) == ["a", "b", "c"]
+    result, _status = run(release_prune, **wanted)
+    assert (result["changed"], sorted(os.listdir(paths.releases))) == (True, ["a", "b"])
+    result, _status = run(release_prune, **wanted)
+    assert (result["changed"], result["diff"]) == (False, {})
+
+
+def test_prune_refuses_less_than_nothing(run: Run, paths: Paths) -> None:
+    result, status = run(release_prune, plan={}, keep=-1)
+    assert (status, "can't be less than 0" in result["msg"]) == (1, True)
+
+
+def test_the_ledger_is_a_fact(run: Run, paths: Paths, file: str) -> None:
+    result, _status = run(receipts, root=paths.root, receipts=file)
+    found = result["ansible_facts"]["voicefleet_receipts"]
+    assert (result["changed"], found["current"], found["whole"]) == (False, "b", ["a", "b", "c"])
+    assert [receipt["release"] for receipt in found["receipts"]] == ["a", "b"]
+    result, status = run(receipts, root=paths.root, receipts=paths.root)
+    assert (status, "can't be read" in result["msg"]) == (1, True)
+
+
+@pytest.fixture
+def torn(run: Run, paths: Paths, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Tear down that host, where no unit of ours is; returns the module's result and exit status."""
+    # Whatever units the machine of these tests has are none of their business.
+    monkeypatch.setattr(removal.glob, "glob", lambda _pattern: [])
+    places = {
+        "root": paths.root,
+        "secrets_dir": str(tmp_path / "secrets"),
+        "home": str(tmp_path / "home"),
+        "evidence_dir": os.path.dirname(file),
+        "user": "nobody-of-this-name",
+    }
+    return lambda check=False, **more: run(teardown, check, **{**places, **more})
+
+
+def test_a_teardown_wants_to_be_confirmed(torn: Run, paths: Paths, file: str) -> None:
+    before = ledger.read(file)
+    result, status = torn()
+    assert (status, "teardown_confirm=true" in result["msg"], paths.releases in result["msg"]) == (1, True, True)
+    result, status = torn(check=True)
+    assert (status, result["changed"], paths.releases in result["removed"]) == (0, True, True)
+    assert (releases.current(paths), ledger.read(file)) == ("b", before)
+
+
+def test_a_teardown_is_in_the_ledger_and_a_second_one_is_not(torn: Run, paths: Paths, file: str) -> None:
+    result, _status = torn(confirmed=True, operator="ann")
+    assert (result["changed"], os.path.exists(paths.root)) == (True, False)
+    last = ledger.read(file)[-1]
+    assert (last["event"], last["release"], last["previous"], last["operator"]) == ("teardown", None, "b", "ann")
+    result, _status = torn()
+    assert (result["changed"], result["removed"], ledger.read(file)[-1]) == (False, [], last)
+
+
+def test_a_home_that_is_not_the_services_stops_everything(torn: Run, paths: Paths, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    result, status = torn(confirmed=True, data=True)
+    assert (status, "does not belong to the user" in result["msg"]) == (1, True)
+    assert releases.current(paths) == "b"
