@@ -31,6 +31,8 @@ class ActionModule(ControllerAction):
         "minimum_memory_mb": {"type": "int", "default": 3500},
         "lock": {"type": "bool", "default": False},
         "lock_seconds": {"type": "int", "default": 7200},
+        "candidate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+        "candidate_port": {"type": "int", "default": 0},
     }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +51,8 @@ class ActionModule(ControllerAction):
             port=arguments["port"],
             accept_synthetic=arguments["accept_synthetic"],
             minimum_memory=arguments["minimum_memory_mb"] * 1_000_000,
+            candidate=arguments["candidate"],
+            candidate_port=arguments["candidate_port"],
         )
         mistakes = variables.misspelt(task_vars, variables.known_variables(self._loader.load_from_file))
         if mistakes:

@@ -149,6 +149,12 @@ def releases(root: str) -> dict[str, Any]:
     return {"complete": complete, "current": current}
 
 
+def candidate_left(home: str, unit_folder: str = "/etc/systemd/system") -> bool:
+    """Whether something of a candidate is there, as a run leaves it that was cut off in an upgrade."""
+    places = (os.path.join(unit_folder, layout.CANDIDATE_UNIT), layout.CANDIDATE_SECRETS, layout.candidate_home(home))
+    return any(os.path.lexists(place) for place in places)
+
+
 def gather(root: str, home: str) -> dict[str, Any]:
     """All facts of a host, JSON-ready. Sizes are bytes, ``time`` is seconds since the epoch."""
     return {
@@ -168,6 +174,7 @@ def gather(root: str, home: str) -> dict[str, Any]:
         "listeners": listeners([_read("/proc/net/tcp"), _read("/proc/net/tcp6")]),
         "systemd": systemd(),
         "releases": releases(root),
+        "candidate_left": candidate_left(home),
         "time": time.time(),
     }
 

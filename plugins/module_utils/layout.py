@@ -6,8 +6,16 @@ from __future__ import annotations
 import os
 
 UNIT = "voicefleet-xinference.service"
+# An upgrade tries the new release here first, beside the unit above.
+CANDIDATE_UNIT = "voicefleet-candidate.service"
+CANDIDATE_SECRETS = "/etc/voicefleet-candidate"
 RELEASE_FILE = "release.json"
 RECEIPTS = "/var/lib/voicefleet-evidence/receipts.jsonl"
+
+
+def candidate_home(home: str) -> str:
+    """The home of the candidate beside the service's: on the same file system, and never within it."""
+    return home.rstrip("/") + "-candidate"
 
 
 class Paths:

@@ -66,6 +66,17 @@ options:
     description: The age at which another controller's lock counts as left behind and is taken over.
     type: int
     default: 7200
+  candidate:
+    description:
+      - Whether an upgrade tries the new release beside the one that serves. V(auto) does where the host has the room,
+        and warns where it has not; V(always) fails there; V(never) does not.
+    type: str
+    choices: [auto, always, never]
+    default: auto
+  candidate_port:
+    description: The loopback port of the release that is tried. V(0) is the next free one after O(port).
+    type: int
+    default: 0
 attributes:
   check_mode:
     support: full

@@ -26,6 +26,22 @@ attributes:
     support: full
     description: Shows the unit file's difference. Environment files hold secrets and are never shown.
 options:
+  state:
+    description:
+      - V(absent) stops the unit and removes O(folders), its drop-ins and its file. The file goes last, so that a
+        removal that was cut off is seen and finished by the next.
+    type: str
+    choices: [started, absent]
+    default: started
+  enabled:
+    description: Whether the unit starts at boot. V(false) leaves that as it is.
+    type: bool
+    default: true
+  folders:
+    description: What O(state=absent) removes besides.
+    type: list
+    elements: path
+    default: []
   name:
     description: The unit's full name.
     type: str
@@ -33,8 +49,8 @@ options:
   content:
     description:
       - The unit file's text. It must hold the line C(# Managed by voicefleet.kokoro), by which it is known as ours.
+      - Required for O(state=started).
     type: str
-    required: true
   environment_files:
     description: Files whose content the process is started with. A change restarts the service.
     type: list
@@ -68,6 +84,12 @@ EXAMPLES = r"""
     content: "{{ lookup('ansible.builtin.template', 'voicefleet-xinference.service.j2') }}"
     environment_files:
       - /etc/voicefleet/xinference.env
+
+- name: Remove a candidate and all that was its own
+  voicefleet.kokoro.xinference_service:
+    name: voicefleet-candidate.service
+    state: absent
+    folders: [/var/lib/voicefleet-candidate, /etc/voicefleet-candidate]
 """
 
 RETURN = r"""
@@ -80,7 +102,7 @@ changes:
     - unit written
     - "restarted (the unit is not what it was started from)"
 action:
-  description: What was done to the process, V(none), V(started) or V(restarted).
+  description: What was done to the process, V(none), V(started), V(restarted) or V(stopped).
   returned: success
   type: str
   sample: restarted
@@ -89,6 +111,7 @@ action:
 import contextlib
 import json
 import os
+import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -145,7 +168,7 @@ class Service:
             self.changes.append("systemd reloaded (a file of the unit was changed)")
         if (written or state.get("NeedDaemonReload") == "yes") and not self.check:
             self.unit.ctl("daemon-reload")
-        if state.get("UnitFileState") != "enabled":
+        if self.params["enabled"] and state.get("UnitFileState") != "enabled":
             self.changes.append("enabled")
             if not self.check:
                 self.unit.ctl("enable")
@@ -165,6 +188,44 @@ class Service:
             "msg": "; ".join(self.changes) or f"{self.unit.name} runs what its files say",
             "action": action,
             "diff": systemd_unit.diff(self.unit.path, before, self.params["content"]) if written else {},
+        }
+
+    def remove(self) -> Json:
+        """Stop the unit, and remove its folders and then its files. A link is removed, not what it points to."""
+        if self.unit.foreign():
+            raise ServiceError(f"{self.unit.path} was not written by this collection and is left alone")
+        there = os.path.exists(self.unit.path)
+        state = self.unit.show()
+        action = "stopped" if state.get("ActiveState") not in (None, "inactive", "failed") else "none"
+        if action == "stopped":
+            self.changes.append("stopped")
+            if not self.check:
+                self.unit.ctl("stop", timeout=self.params["stop_timeout"])
+        if state.get("UnitFileState") == "enabled":
+            self.changes.append("disabled")
+            if not self.check:
+                self.unit.ctl("disable")
+        for path in [*self.params["folders"], self.unit.path + ".d", self.unit.path]:
+            if not os.path.lexists(path):
+                continue
+            self.changes.append(f"{path} removed")
+            if self.check:
+                continue
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        if there and not self.check:
+            self.unit.ctl("daemon-reload")
+            with contextlib.suppress(systemd_unit.SystemdError):
+                # Else a unit that failed is listed for ever. One that did not fail is not loaded any more.
+                self.unit.ctl("reset-failed")
+        return {
+            "changed": bool(self.changes),
+            "changes": self.changes,
+            "msg": "; ".join(self.changes) or f"{self.unit.name} is not there",
+            "action": action,
+            "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
         }
 
     def change_process(self, action: str, state: Json, reasons: list[str], wanted: dict[str, str]) -> None:
@@ -194,18 +255,22 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "default": "voicefleet-xinference.service"},
-            "content": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["started", "absent"], "default": "started"},
+            "enabled": {"type": "bool", "default": True},
+            "folders": {"type": "list", "elements": "path", "default": []},
+            "content": {"type": "str"},
             "environment_files": {"type": "list", "elements": "path", "default": []},
             "record": {"type": "path", "default": "/etc/voicefleet/started.json"},
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9997},
             "stop_timeout": {"type": "int", "default": 120},
         },
+        required_if=[("state", "started", ["content"])],
         supports_check_mode=True,
     )
     service = Service(module.params, module.check_mode, systemd_unit.Unit(module.params["name"]))
     try:
-        result = service.run()
+        result = service.run() if module.params["state"] == "started" else service.remove()
     except (ServiceError, systemd_unit.SystemdError, OSError) as error:
         module.fail_json(msg=str(error), changes=service.changes)
     module.exit_json(**result)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..module_utils.layout import Paths
+from ..module_utils.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
 from . import catalogue
 from .manifest import Artifact, Manifest, release_id
 from .profiles import HOST_GLIBC, Profile, parse_profile
@@ -18,6 +18,10 @@ UNPACKED = 4.2
 HOME_BYTES = 1_000_000_000
 # Xinference's two processes take 0.9 GB, Kokoro 1.4 GB at first and up to 3.3 GB after long texts.
 MEMORY_BYTES = 3_500_000_000
+# What a second instance takes for the minute in which it is proved: two processes, and Kokoro at its first sentences.
+CANDIDATE_BYTES = 2_500_000_000
+# Xinference's sockets lie in the home, and their paths have 108 bytes.
+HOME_PATH = 50
 SYSTEMD_VERSION = 245
 CLOCK_SECONDS = 300
 # espeak keeps the path of its data in 160 bytes and ends the process where it is longer.
@@ -49,6 +53,8 @@ class Wanted:
     accept_synthetic: bool = False
     spacy_models: Sequence[str] = ()
     minimum_memory: int = MEMORY_BYTES
+    candidate: str = "auto"  # or "always", "never"
+    candidate_port: int = 0  # 0: the next free one after ``port``
 
 
 @dataclass
@@ -292,6 +298,50 @@ def drift_finding(identity: str, drift: Mapping[str, Mapping[str, Any]]) -> Find
     )
 
 
+def choose_candidate(facts: Mapping[str, Any], wanted: Wanted, release: str) -> tuple[dict[str, Any], list[Finding]]:
+    """Whether an upgrade first tries the release beside the one that serves, and what stands in its way.
+
+    Returns ``{"wanted": bool, "left": bool, "unit": str, "home": str, "account_home": str, "secrets_dir": str,
+    "port": int}``; ``left`` says that a run that was cut off left something of a candidate behind, ``account_home`` is
+    that of the user whom both share, ``port`` is loopback's.
+    """
+    taken = {wanted.port, *facts["listeners"]}
+    port = wanted.candidate_port or next((p for p in range(wanted.port + 1, 65536) if p not in taken), 0)
+    candidate = {
+        "wanted": False,
+        "left": facts["candidate_left"],
+        "unit": CANDIDATE_UNIT,
+        "home": candidate_home(wanted.home),
+        "account_home": wanted.home,
+        "secrets_dir": CANDIDATE_SECRETS,
+        "port": port,
+    }
+    upgrade = facts["releases"]["current"] not in (None, release) and facts["systemd"]["service_active"]
+    if wanted.candidate == "never" or not upgrade:
+        return candidate, []
+    obstacles = []
+    available = facts["memory"]["available"]
+    if available < CANDIDATE_BYTES:
+        obstacles.append(f"{available / 1e9:.1f} GB of memory are free and it needs {CANDIDATE_BYTES / 1e9:.1f} GB")
+    if port == 0:
+        obstacles.append(f"there is no free port above {wanted.port} (xinference_candidate_port)")
+    elif port == wanted.port or (port in taken and not candidate["left"]):
+        obstacles.append(f"port {port} is taken (xinference_candidate_port)")
+    if len(candidate["home"]) > HOME_PATH:
+        obstacles.append(f"its home {candidate['home']} has more than {HOME_PATH} characters")
+    if not obstacles:
+        return {**candidate, "wanted": True}, []
+    cause = f"the new release can't be tried beside the one that serves: {'; '.join(obstacles)}."
+    if wanted.candidate == "always":
+        remedy = "Make room, or set xinference_candidate: auto, which then upgrades with a short gap."
+        return candidate, [Finding("FAIL", "CANDIDATE", cause, remedy)]
+    remedy = (
+        "The service is restarted with the new release at once: clients have a gap until it speaks, or until the "
+        "former one is back. Where that must not be, set xinference_candidate: always."
+    )
+    return candidate, [Finding("WARN", "CANDIDATE", cause, remedy)]
+
+
 def judge(
     manifest: Manifest,
     manifest_sha256: str,
@@ -336,6 +386,8 @@ def judge(
         0 if complete or drift else int(UNPACKED * sum(a.size for a in artifacts if a.kind in ("wheel", "python")))
     )
     verdict.findings += check_disk(facts, wanted, travelling, building)
+    candidate, obstacles = choose_candidate(facts, wanted, identity)
+    verdict.findings += obstacles
     data = f"{release}/env/lib/python{profile.python}/site-packages/espeakng_loader/espeak-ng-data"
     if len(data) > ESPEAK_PATH:
         verdict.findings.append(
@@ -352,6 +404,7 @@ def judge(
         "profile": profile.name,
         "release": {"id": identity, "path": release, "complete": complete, "drifted": bool(drift)},
         "current": facts["releases"]["current"],
+        "candidate": candidate,
         "paths": paths.as_dict(),
         "python": interpreter,
         "artifacts": [row_of(artifact) for artifact in artifacts],

@@ -94,3 +94,15 @@ def test_this_host_can_be_read_and_said_in_json(tmp_path: Path) -> None:
     assert facts["architecture"]
     assert facts["cpus"] > 0
     assert facts["architecture"] in host_facts.summary(facts)
+
+
+def test_what_is_left_of_a_candidate_is_found(tmp_path: Path) -> None:
+    home, units = tmp_path / "service", tmp_path / "units"
+    home.mkdir()
+    units.mkdir()
+    assert not host_facts.candidate_left(str(home), str(units))
+    (units / "voicefleet-candidate.service").write_text("[Unit]")
+    assert host_facts.candidate_left(str(home), str(units))
+    (units / "voicefleet-candidate.service").unlink()
+    (tmp_path / "service-candidate").mkdir()
+    assert host_facts.candidate_left(f"{home}/", str(units))

@@ -51,6 +51,10 @@ class Systemd:
             self.enabled = "enabled"
         elif verb == "restart":
             self.active, self.pid = "active", "42"
+        elif verb == "stop":
+            self.active, self.pid = "inactive", "0"
+        elif verb == "disable":
+            self.enabled = "disabled"
         return 0, ""
 
 
@@ -68,18 +72,27 @@ class Host:
     def unit(self) -> Path:
         return self.folder / "x.service"
 
-    def run(self, content: str = CONTENT, check: bool = False) -> dict[str, Any]:
+    def service(self, content: str = CONTENT, check: bool = False, **options: Any) -> xinference_service.Service:
         self.systemd.verbs.clear()
         params = {
+            "enabled": True,
+            "folders": [],
             "content": content,
             "environment_files": [str(self.env)],
             "record": str(self.folder / "started.json"),
             "host": "127.0.0.1",
             "port": self.port,
             "stop_timeout": 120,
+            **options,
         }
         unit = systemd_unit.Unit("x.service", str(self.folder), self.systemd)
-        return xinference_service.Service(params, check, unit).run()
+        return xinference_service.Service(params, check, unit)
+
+    def run(self, content: str = CONTENT, check: bool = False, **options: Any) -> dict[str, Any]:
+        return self.service(content, check, **options).run()
+
+    def remove(self, check: bool = False, **options: Any) -> dict[str, Any]:
+        return self.service(check=check, **options).remove()
 
 
 @pytest.fixture
@@ -214,3 +227,48 @@ def test_a_text_without_the_mark_is_refused(host: Host) -> None:
     with pytest.raises(xinference_service.ServiceError, match="lacks the line"):
         host.run("[Unit]\n")
     assert not host.unit.exists()
+
+
+def test_a_unit_that_shall_not_start_at_boot_is_not_enabled(host: Host) -> None:
+    host.run(enabled=False)
+    assert host.systemd.verbs == ["daemon-reload", "restart"]
+    assert host.run(enabled=False)["changed"] is False
+
+
+def test_a_unit_is_removed_with_its_folders_and_nothing_else(host: Host) -> None:
+    host.run()
+    home, beside = host.folder / "home", host.folder / "beside"
+    for folder in (home, beside, host.folder / "x.service.d"):
+        folder.mkdir()
+        (folder / "a.conf").write_text("a")
+    (home / "link").symlink_to(beside)
+    would = host.remove(check=True, folders=[str(home)])
+    assert (host.systemd.verbs, home.exists(), host.unit.exists()) == ([], True, True)
+    done = host.remove(folders=[str(home)])
+    assert done["changes"] == would["changes"]
+    assert host.systemd.verbs == ["stop", "disable", "daemon-reload", "reset-failed"]
+    assert sorted(path.name for path in host.folder.iterdir()) == ["beside", "started.json", "xinference.env"]
+    assert (beside / "a.conf").exists()
+    assert host.remove(folders=[str(home)])["changed"] is False
+    assert host.systemd.verbs == []
+
+
+def test_a_removal_that_was_cut_off_is_finished(host: Host) -> None:
+    """The unit's file goes last, so it is there as long as anything else is."""
+    host.run()
+    host.systemd.fail = "stop"
+    with pytest.raises(systemd_unit.SystemdError):
+        host.remove()
+    assert host.unit.exists()
+    host.remove()
+    assert (host.systemd.active, host.unit.exists()) == ("inactive", False)
+
+
+def test_a_foreign_unit_is_not_removed(host: Host) -> None:
+    host.unit.write_text("[Unit]\n")
+    home = host.folder / "home"
+    home.mkdir()
+    with pytest.raises(xinference_service.ServiceError, match="not written by this collection"):
+        host.remove(folders=[str(home)])
+    assert home.exists()
+    assert host.systemd.verbs == []

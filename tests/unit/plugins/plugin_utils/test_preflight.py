@@ -48,7 +48,14 @@ FACTS: dict[str, Any] = {
     "listeners": [22],
     "systemd": {"running": True, "version": 252, "service_active": False},
     "releases": {"complete": [], "current": None},
+    "candidate_left": False,
     "time": NOW,
+}
+# An upgrade: another release is current, and serves.
+UPGRADE = {
+    "releases": {"complete": [], "current": "4.1.0-000000000000"},
+    "systemd__service_active": True,
+    "listeners": [22, 9997],
 }
 
 
@@ -297,3 +304,63 @@ def test_a_spacy_model_that_was_named_is_installed_or_missed() -> None:
     assert [r["name"] for r in plan["artifacts"] if r["kind"] == "spacy-model"] == ["en_core_web_sm", *names]
     assert "en_core_web_trf" not in {row["name"] for row in judge(manifest).plan["artifacts"]}
     assert "spacy_models_extra may name" in str(judge(ask=wanted(spacy_models=["en_core_web_tfr"])).findings[0])
+
+
+def test_an_upgrade_tries_the_release_beside_the_one_that_serves() -> None:
+    verdict = judge(**UPGRADE)
+    assert verdict.findings == []
+    assert verdict.plan["candidate"] == {
+        "wanted": True,
+        "left": False,
+        "unit": "voicefleet-candidate.service",
+        "home": "/var/lib/voicefleet-candidate",
+        "account_home": "/var/lib/voicefleet",
+        "secrets_dir": "/etc/voicefleet-candidate",
+        "port": 9998,
+    }
+
+
+def test_its_port_is_the_next_free_one_or_the_one_that_was_named() -> None:
+    busy = {**UPGRADE, "listeners": [9997, 9998, 9999]}
+    assert judge(**busy).plan["candidate"]["port"] == 10000
+    assert judge(ask=wanted(candidate_port=12000), **busy).plan["candidate"]["port"] == 12000
+
+
+def test_nothing_is_tried_where_nothing_serves_or_nothing_is_new() -> None:
+    identity = judge().plan["release"]["id"]
+    same = {**UPGRADE, "releases": {"complete": [identity], "current": identity}}
+    for changes in ({}, same, {**UPGRADE, "systemd__service_active": False, "listeners": [22]}):
+        verdict = judge(ask=wanted(candidate="always"), memory__available=1, **changes)
+        assert (verdict.plan["candidate"]["wanted"], verdict.findings) == (False, [])
+
+
+def test_an_upgrade_is_not_tried_beside_where_the_operator_says_so() -> None:
+    verdict = judge(ask=wanted(candidate="never"), memory__available=1, **UPGRADE)
+    assert (verdict.plan["candidate"]["wanted"], verdict.findings) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "ask", "words"),
+    [
+        ({"memory__available": 2_400_000_000}, {}, "2.4 GB of memory are free and it needs 2.5 GB"),
+        ({"listeners": [9997, 12000]}, {"candidate_port": 12000}, "port 12000 is taken"),
+        ({}, {"candidate_port": 9997}, "port 9997 is taken"),
+        ({}, {"home": "/srv/" + "h" * 40}, "more than 50 characters"),
+    ],
+)
+def test_a_host_without_the_room_is_told_of_the_gap_or_refused(
+    changes: dict[str, Any], ask: dict[str, Any], words: str
+) -> None:
+    verdict = judge(ask=wanted(**ask), **{**UPGRADE, **changes})
+    assert not verdict.plan["candidate"]["wanted"]
+    assert [(finding.level, finding.code) for finding in verdict.findings] == [("WARN", "CANDIDATE")]
+    assert words in verdict.findings[0].cause
+    assert "clients have a gap" in verdict.findings[0].remedy
+    strict = judge(ask=wanted(candidate="always", **ask), **{**UPGRADE, **changes})
+    assert [finding.code for finding in strict.failures] == ["CANDIDATE"]
+
+
+def test_what_was_left_of_a_candidate_does_not_stand_in_the_way() -> None:
+    candidate = judge(ask=wanted(candidate_port=9998), **{**UPGRADE, "listeners": [9997, 9998], "candidate_left": True})
+    assert candidate.findings == []
+    assert (candidate.plan["candidate"]["left"], candidate.plan["candidate"]["wanted"]) == (True, True)
