@@ -33,7 +33,7 @@ def paths(tmp_path: Path) -> Paths:
 
 
 @pytest.mark.parametrize(
-    ("keep", "stay"), [(0, "zv"), (1, "zv"), (2, "zvy"), (3, "zvyx"), (9, "zvyxw")], ids=lambda value: str(value)
+    ("keep", "stay"), [(0, "zv"), (1, "zv"), (2, "zvy"), (3, "zvyx"), (9, "zvyxw")], ids=str
 )
 def test_the_last_ones_stay(paths: Paths, keep: int, stay: str) -> None:
     choice = retention.choose(paths, "z", RECEIPTS, keep, None)
