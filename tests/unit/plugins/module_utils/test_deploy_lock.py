@@ -71,6 +71,6 @@ def test_of_many_who_come_at_once_one_wins(file: str) -> None:
     processes = [context.Process(target=_try, args=(file, number, results)) for number in range(12)]
     for process in processes:
         process.start()
-    assert sum(results.get(timeout=30) for _ in processes) == 1
+    assert sum(results.get(timeout=30) for _row in processes) == 1
     for process in processes:
         process.join()

@@ -71,7 +71,7 @@ FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(
-    ("sort", "path", "fault"), FAULTS, ids=[f"{s} {p!r} {n}" for n, (s, p, _) in enumerate(FAULTS)]
+    ("sort", "path", "fault"), FAULTS, ids=[f"{s} {p!r} {n}" for n, (s, p, _row) in enumerate(FAULTS)]
 )
 def test_a_fault_is_named(sealed: Path, sort: str, path: str, fault: Callable[[Path], object]) -> None:
     fault(sealed / path)
