@@ -32,9 +32,7 @@ def paths(tmp_path: Path) -> Paths:
     return found
 
 
-@pytest.mark.parametrize(
-    ("keep", "stay"), [(0, "zv"), (1, "zv"), (2, "zvy"), (3, "zvyx"), (9, "zvyxw")], ids=str
-)
+@pytest.mark.parametrize(("keep", "stay"), [(0, "zv"), (1, "zv"), (2, "zvy"), (3, "zvyx"), (9, "zvyxw")], ids=str)
 def test_the_last_ones_stay(paths: Paths, keep: int, stay: str) -> None:
     choice = retention.choose(paths, "z", RECEIPTS, keep, None)
     assert choice.stay == list(stay)
