@@ -22,7 +22,7 @@ def play(name: str, *arguments: str) -> tuple[int, str]:
     workspace = os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], ".cache", "ws")
     done = subprocess.run(
         ["ansible-playbook", f"voicefleet.kokoro.{name}", "-i", os.environ["MOLECULE_INVENTORY_FILE"], *arguments],
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": workspace, "ANSIBLE_NOCOLOR": "1"},
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": workspace, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
         text=True,
         check=False,
