@@ -80,7 +80,7 @@ def host_with_new_python() -> Iterator[Host]:
 
 
 @pytest.fixture
-def store_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+def store_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
     """Makes copies of the store; files are hard links, so a test replaces them and never writes into them."""
 
     def copy() -> Path:
@@ -92,7 +92,9 @@ def store_copy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         return folder
 
     copies: list[Path] = []
-    return copy
+    yield copy
+    for folder in copies:
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
 def replace(path: Path, data: bytes) -> None:
