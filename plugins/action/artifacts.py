@@ -1,19 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send what a host lacks over the connection that Ansible has."""
+"""Bring what a host lacks: over the connection that Ansible has, by rsync over its SSH, or by HTTP."""
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+import shutil
+import socket
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import delivery
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import http_fetch
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import delivery, manifest, rsync, serve
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import Stopped, Tally
 
 # How often wrong or cut files are sent once more before the host is given up.
 ROUNDS = 2
-TELL_EVERY = 5.0
+# A fetching host comes back so often, and says how far it has got.
+SLICE_SECONDS = 5.0
+# How often in a row a fetch may end without a byte.
+TRIES = 3
+RESUME = "What arrived is kept: run the play again and it goes on there."
+
+Rows = list[dict[str, Any]]
 
 
 class ActionModule(ControllerAction):
@@ -22,113 +36,363 @@ class ActionModule(ControllerAction):
     _requires_connection = True
     SPEC = {
         "store": {"type": "path", "required": True},
+        "manifest_sha256": {"type": "str"},
         "root": {"type": "path", "default": "/opt/voicefleet"},
         "artifacts": {"type": "list", "elements": "dict", "required": True},
+        "transport": {"type": "str", "choices": ["push", "rsync", "connection", "http"], "default": "push"},
         "chunk_mb": {"type": "int", "default": 32},
+        "http": {
+            "type": "dict",
+            "default": {},
+            "options": {
+                "url": {"type": "str"},
+                "user": {"type": "str"},
+                "password": {"type": "str", "no_log": True},
+                "ca": {"type": "path"},
+                "serve": {"type": "bool", "default": False},
+                "bind": {"type": "str", "default": "0.0.0.0"},
+                "port": {"type": "int", "default": 0},
+                "address": {"type": "str"},
+            },
+        },
     }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        host = str(task_vars.get("inventory_hostname", "host"))
-        store = Path(arguments["store"])
+        self.host = str(task_vars.get("inventory_hostname", "host"))
+        self.task_vars = task_vars
+        self.root = arguments["root"]
+        self.store = Path(arguments["store"])
         rows = {artifact["sha256"]: artifact for artifact in arguments["artifacts"]}
-        common = {"root": arguments["root"], "artifacts": list(rows.values()), "chunk_mb": arguments["chunk_mb"]}
-        sent: list[str] = []
-        total = 0
-        started = time.monotonic()
-        wrong: dict[str, str] = {}
-        for _round in range(ROUNDS):
-            state = self.module("voicefleet.kokoro.artifacts", {**common, "step": "prepare"}, task_vars)
-            todo = [rows[sha256] for sha256 in state["missing"]]
-            if not todo or self.check_mode:
-                break
-            total += self._send(host, store, todo, state, arguments["chunk_mb"] << 20, task_vars)
-            done = self.module("voicefleet.kokoro.artifacts", {**common, "step": "commit"}, task_vars)
-            sent += [rows[sha256]["path"] for sha256 in done["kept"]]
-            wrong = done["wrong"]
-            if not wrong:
-                todo = []
-                break
-            for sha256, reason in wrong.items():
-                display.warning(f"{host}: {rows[sha256]['path']} {reason}")
-        if wrong:
-            lines = "\n".join(f"  {rows[sha256]['path']}: {reason}" for sha256, reason in sorted(wrong.items()))
-            raise AnsibleActionFail(
-                f"{host}: {len(wrong)} file(s) did not arrive whole, {ROUNDS} times over:\n{lines}\n"
-                "Something between the controller and the host changes bytes (a disk, a memory, an inspecting box). "
-                "The files that arrived are kept; nothing was installed."
-            )
-        pending = [row["path"] for row in todo]
-        paths = sent + pending
-        sizes = {row["path"]: row["size"] for row in rows.values()}
-        seconds = time.monotonic() - started
-        result = {
-            "changed": bool(paths),
+        source = self._source(arguments["transport"], arguments["http"])
+        state = self._step("prepare", list(rows.values()))
+        todo = [rows[sha256] for sha256 in state["missing"]]
+        transport, become = self._choose(arguments["transport"], state, bool(todo))
+        if todo and source is not None and source.url:
+            self._check_server(source, arguments["manifest_sha256"])
+        size = sum(row["size"] for row in todo)
+        paths = sorted(row["path"] for row in todo)
+        result: dict[str, Any] = {
+            "changed": bool(todo),
+            "transport": transport,
             "sent": paths,
-            "bytes": total if not pending else sum(row["size"] for row in todo),
-            "msg": f"{len(paths)} files to send" if pending else f"{len(paths)} files, {total / 1e6:.0f} MB",
+            "bytes": size,
+            "msg": f"{len(todo)} files, {size / 1e6:.1f} MB to send over {transport}" if todo else "nothing to send",
             "diff": {
                 "before": "",
-                "after": "".join(f"{sizes[path] / 1e6:9.1f} MB  {path}\n" for path in sorted(paths)),
+                "after": "".join(
+                    f"{row['size'] / 1e6:9.1f} MB  {row['path']}\n" for row in sorted(todo, key=lambda r: r["path"])
+                ),
             },
         }
-        if sent:
-            result["seconds"] = round(seconds, 1)
-        return result
+        if not todo or self.check_mode:
+            return result
+        started = time.monotonic()
+        tally = Tally()
+        with self._carrier(transport, become, arguments, source) as carry:
+            self._deliver(carry, todo, state, tally)
+        seconds = max(time.monotonic() - started, 0.001)
+        rate = tally.moved / seconds / 1e6
+        words = f"{len(todo)} files, {tally.moved / 1e6:.1f} MB over {transport} in {seconds:.1f} s, {rate:.0f} MB/s"
+        figures = {"bytes": tally.moved, "wire_bytes": tally.wire, "seconds": round(seconds, 1)}
+        return {**result, **figures, "mb_per_s": round(rate, 1), "msg": words}
 
-    def _send(
-        self,
-        host: str,
-        store: Path,
-        todo: list[dict[str, Any]],
-        state: dict[str, Any],
-        limit: int,
-        task_vars: dict[str, Any],
-    ) -> int:
-        """Send files, telling how far it has got. Returns the bytes sent."""
-        files = [
-            (row["sha256"], store / row["path"], row["size"]) for row in sorted(todo, key=lambda r: str(r["path"]))
-        ]
+    def _step(self, step: str, rows: Rows, **more: Any) -> dict[str, Any]:
+        """One step of the module on the host, for some artifacts."""
+        arguments = {"root": self.root, "artifacts": rows, "step": step, **more}
+        return self.module("voicefleet.kokoro.artifacts", arguments, self.task_vars)
+
+    def _fail(self, what: str) -> AnsibleActionFail:
+        return AnsibleActionFail(f"{self.host}: {what}")
+
+    # --- what is asked for, before a byte moves ---
+
+    def _source(self, transport: str, http: dict[str, Any]) -> http_fetch.Source | None:
+        """The server to fetch from, None where none is; its address is empty where we serve. Refuses what can't be."""
+        url, own = http.get("url") or "", http["serve"]
+        if transport != "http":
+            if url or own:
+                raise self._fail(
+                    f"artifacts_http_url and artifacts_http_serve need artifacts_transport: http, not {transport}. "
+                    "Nothing was sent."
+                )
+            return None
+        if bool(url) == own:
+            raise self._fail(
+                "artifacts_transport: http needs artifacts_http_url (your own server with the store's folder) or "
+                f"artifacts_http_serve: true (a temporary server on the controller){', not both' if own else ''}. "
+                "Nothing was sent."
+            )
+        ca = ""
+        try:
+            if http.get("ca"):
+                ca = Path(http["ca"]).read_text(encoding="ascii")
+            if url:
+                url = http_fetch.check_url(url)
+        except http_fetch.SourceError as error:
+            raise self._fail(f"artifacts_http_url: {error}. Nothing was sent.") from None
+        except (OSError, ValueError) as error:
+            raise self._fail(
+                f"artifacts_http_ca can't be read as PEM certificates: {error}. Nothing was sent."
+            ) from None
+        return http_fetch.Source(url, http.get("user") or "", http.get("password") or "", ca)
+
+    def _choose(self, wanted: str, state: dict[str, Any], needed: bool) -> tuple[str, str]:
+        """The way to take, and what rsync is to be started with on the host. Refuses rsync where it can't be."""
+        if wanted in ("connection", "http"):
+            return wanted, ""
+        obstacle, become = self._rsync(state)
+        if not obstacle:
+            return "rsync", become
+        if wanted == "rsync":
+            raise self._fail(
+                f"artifacts_transport: rsync can't be: {obstacle}. Nothing was sent. With push, the default, such a "
+                "host is served over the bare connection."
+            )
+        if needed and self._connection.transport == "ssh":
+            display.display(f"  {self.host}: sending over the bare connection, as {obstacle}")
+        return "connection", ""
+
+    def _rsync(self, state: dict[str, Any]) -> tuple[str, str]:
+        """What keeps rsync from being used, empty for nothing; and the words that make it root on the host."""
+        if self._connection.transport != "ssh":
+            return f"the connection is {self._connection.transport}, not ssh", ""
+        if shutil.which("rsync") is None:
+            return "rsync is not installed on the controller", ""
+        if not state["rsync"]:
+            return "rsync is not installed on the host", ""
+        if self._connection.get_option("password"):
+            return "SSH asks for a password, which rsync can't be given", ""
+        become = self._connection.become
+        if become is None or self.get_become_option("become_user") == self._get_remote_user():
+            return "", ""
+        if become.name != "sudo" or self.get_become_option("become_pass"):
+            return f"becoming {self.get_become_option('become_user')} takes more than a sudo without a password", ""
+        words = [self.get_become_option("become_exe") or "sudo", "-n"]
+        if user := self.get_become_option("become_user"):
+            words += ["-u", shlex.quote(user)]
+        return "", " ".join(words)
+
+    def _check_server(self, source: http_fetch.Source, expected: str | None) -> None:
+        """Compare the server's manifest with ours: asked from here, or from the host where that alone reaches it."""
+        if expected is None:
+            return
+        try:
+            try:
+                found = http_fetch.manifest_digest(source)
+            except http_fetch.Unreachable:
+                answer = self._step("manifest", [], http=_for_host(source))
+                if answer["error"]:
+                    raise http_fetch.SourceError(
+                        f"{answer['error']} (asked from the controller and from the host)"
+                    ) from None
+                found = answer["manifest_sha256"]
+        except http_fetch.SourceError as error:
+            raise self._fail(f"{error}. Nothing was sent.") from None
+        if found != expected:
+            raise self._fail(
+                f"{source.url} serves another store: its manifest has sha256 {found[:12]}, {self.store}'s has "
+                f"{expected[:12]}. Copy the store there once more, or deploy from the one that is served. "
+                "Nothing was sent."
+            )
+
+    def _check_room(self, left: int, free: int, so_far: str) -> None:
+        if left > free:
+            raise self._fail(
+                f"the disk that has {self.root} is full: {(left - free) / 1e6:.1f} MB are missing "
+                f"({left / 1e6:.1f} MB have still to come, {free / 1e6:.1f} MB are free). {so_far}"
+            )
+
+    # --- the delivery ---
+
+    def _deliver(self, carry: Callable[..., None], todo: Rows, state: dict[str, Any], tally: Tally) -> None:
+        """Carry files until the host has proved all of them, or some came wrong too often."""
+        by_digest = {row["sha256"]: row for row in todo}
+        wrong: dict[str, str] = {}
+        for _round in range(ROUNDS):
+            size, arrived = sum(row["size"] for row in todo), sum(state["offsets"].values())
+            self._check_room(size - arrived, state["free"], "Nothing was sent.")
+            progress = delivery.Progress(lambda line: display.display(f"  {self.host}: {line}"), size, arrived)
+            try:
+                carry(todo, state, progress, tally)
+            except Stopped as error:
+                raise self._explain(todo, str(error)) from None
+            wrong = self._step("commit", todo)["wrong"]
+            if not wrong:
+                return
+            for sha256, reason in sorted(wrong.items()):
+                display.warning(f"{self.host}: {by_digest[sha256]['path']} {reason}")
+            todo = [by_digest[sha256] for sha256 in wrong]
+            state = self._step("prepare", todo)
+        lines = "\n".join(f"  {by_digest[sha256]['path']}: {reason}" for sha256, reason in sorted(wrong.items()))
+        raise self._fail(
+            f"{len(wrong)} file(s) did not arrive whole, {ROUNDS} times over:\n{lines}\n"
+            "Something between the store and the host changes bytes (a disk, a memory, an inspecting box). "
+            "The files that arrived are kept; nothing was installed."
+        )
+
+    def _explain(self, todo: Rows, reason: str) -> AnsibleActionFail:
+        """The failure of a delivery that ended early: how far it got by the host's own count, and why."""
         size = sum(row["size"] for row in todo)
+        try:
+            state = self._step("prepare", todo)
+        except AnsibleError:
+            return self._fail(f"the delivery stopped: {reason}. The host does not answer now. {RESUME}")
         arrived = sum(state["offsets"].values())
+        got = f"{arrived / 1e6:.1f} of {size / 1e6:.1f} MB"
+        try:
+            self._check_room(size - arrived, state["free"], f"{got} arrived. {RESUME}")
+        except AnsibleActionFail as full:
+            return full
+        return self._fail(f"the delivery stopped after {got}: {reason}. {RESUME}")
 
-        def got() -> str:
-            return f"{(arrived + sent) / 1e6:.0f} of {size / 1e6:.0f} MB"
+    @contextlib.contextmanager
+    def _carrier(
+        self, transport: str, become: str, arguments: dict[str, Any], source: http_fetch.Source | None
+    ) -> Iterator[Callable[..., None]]:
+        """What carries files, of the signature ``(todo, state, progress, tally)``; it raises Stopped."""
+        limit = arguments["chunk_mb"] << 20
 
-        command = delivery.receive_command(self._python(task_vars), state["incoming"])
-        started = told = time.monotonic()
-        sent = 0
+        def push(*delivered: Any) -> None:
+            self._send(limit, *delivered)
+
+        def by_rsync(todo: Rows, state: dict[str, Any], progress: delivery.Progress, tally: Tally) -> None:
+            try:
+                self._send_by_rsync(become, todo, state, progress, tally)
+            except rsync.RsyncFailed as error:
+                # SSH itself failed, or rsync worked until then, or more of the same would not help.
+                if arguments["transport"] == "rsync" or error.status == 255 or error.moved or "No space" in str(error):
+                    raise
+                display.warning(f"{self.host}: rsync failed: {error}. Sending over the bare connection instead")
+                push(todo, self._step("prepare", todo), progress, tally)
+
+        if source is None:
+            yield by_rsync if transport == "rsync" else push
+        elif source.url:
+            yield lambda *delivered: self._fetch(source, *delivered)
+        else:
+            with self._served(arguments["http"]) as url:
+                yield lambda *delivered: self._fetch(http_fetch.Source(url), *delivered)
+
+    def _send(self, limit: int, todo: Rows, state: dict[str, Any], progress: delivery.Progress, tally: Tally) -> None:
+        """Send files in messages over the connection."""
+        files = [(row["sha256"], self.store / row["path"], row["size"]) for row in _in_order(todo)]
+        command = delivery.receive_command(self._python(), state["incoming"])
+        moved = 0
         for message in delivery.pieces(files, state["offsets"], limit):
             try:
                 data = delivery.encode(message)
             except (OSError, ValueError) as error:
-                raise AnsibleActionFail(f"the store changed under the delivery: {error}") from None
+                raise Stopped(f"the store changed under the delivery: {error}") from None
             try:
                 result = self._low_level_execute_command(command, sudoable=True, in_data=data)
             except AnsibleConnectionFailure as error:
-                raise AnsibleActionFail(
-                    f"{host}: the connection was cut after {got()}: {error}. "
-                    "What arrived is kept: run the play again and it goes on there."
-                ) from None
+                raise Stopped(f"the connection was cut: {error}") from None
+            tally.wire += len(command) + len(data)
             if result["rc"] != 0:
-                reason = (result.get("stderr") or result.get("stdout") or "").strip()[-500:]
-                advice = " The disk is full." if "No space left" in reason else ""
-                raise AnsibleActionFail(
-                    f"{host}: the delivery stopped after {got()}.{advice} {reason}\n"
-                    "What arrived is kept: run the play again and it goes on there."
-                )
-            sent += sum(piece.length for piece in message)
-            now = time.monotonic()
-            if now - told >= TELL_EVERY:
-                told = now
-                rate = sent / (now - started) / 1e6
-                display.display(f"  {host}: {got()}, {rate:.0f} MB/s")
-        return sent
+                words = (result.get("stderr") or result.get("stdout") or "").strip()[-500:]
+                raise Stopped(words or f"the receiving end was stopped with status {result['rc']}")
+            moved += sum(piece.length for piece in message)
+            tally.moved += sum(piece.length for piece in message)
+            progress(moved)
 
-    @staticmethod
-    def _python(task_vars: dict[str, Any]) -> str:
+    def _send_by_rsync(
+        self, become: str, todo: Rows, state: dict[str, Any], progress: delivery.Progress, tally: Tally
+    ) -> None:
+        """Send files by rsync, over the SSH that Ansible itself would call, its options and its open connection."""
+        # Ansible puts this command together from a dozen settings; no other way yields the same one.
+        command = self._connection._build_command(self._connection.get_option("ssh_executable"), "ssh")
+        ssh = [word.decode() if isinstance(word, bytes) else word for word in command]
+        files = [(row["sha256"], self.store / row["path"]) for row in todo]
+        target = rsync.destination(self._connection.host, state["incoming"])
+        try:
+            done = rsync.send(files, ssh, target, become, constants.DEFAULT_LOCAL_TMP, progress)
+        except OSError as error:
+            raise Stopped(f"rsync could not be started: {error}") from None
+        tally.moved += done.moved
+        tally.wire += done.wire
+
+    def _fetch(
+        self,
+        source: http_fetch.Source,
+        todo: Rows,
+        _state: dict[str, Any],
+        progress: delivery.Progress,
+        tally: Tally,
+    ) -> None:
+        """Let the host fetch files, a few seconds at a time."""
+        moved = failures = 0
+        refused: dict[str, str] = {}
+        left = _in_order(todo)
+        while left:
+            try:
+                answer = self._step("fetch", left, http=_for_host(source), seconds=SLICE_SECONDS)
+            except AnsibleConnectionFailure as error:
+                raise Stopped(f"the connection to the host was cut: {error}") from None
+            except AnsibleActionFail as error:
+                raise Stopped(str(error)) from None
+            moved += answer["arrived"]
+            tally.moved += answer["arrived"]
+            tally.wire += answer["wire"]
+            progress(moved)
+            refused.update(answer["refused"])
+            left = [row for row in left if row["sha256"] in answer["left"] and row["sha256"] not in refused]
+            failures = failures + 1 if answer["error"] and not answer["arrived"] else 0
+            if failures == TRIES:
+                raise Stopped(f"fetching from {source.url}: {answer['error']}")
+            time.sleep(failures)
+        if refused:
+            lines = "".join(f"\n  {row['path']}: {refused[row['sha256']]}" for row in todo if row["sha256"] in refused)
+            raise Stopped(f"{source.url} did not give {len(refused)} file(s):{lines}\n")
+
+    @contextlib.contextmanager
+    def _served(self, http: dict[str, Any]) -> Iterator[str]:
+        """The address of the controller's temporary server, as this host reaches it."""
+        address = http.get("address") or self._own_address()
+        try:
+            listed, _digest = manifest.read_manifest(self.store)
+            files = {artifact.path: artifact.size for artifact in listed.artifacts}
+            with contextlib.ExitStack() as stack:
+                try:
+                    port = stack.enter_context(
+                        serve.shared_server(self.store.absolute(), files, http["bind"], http["port"])
+                    )
+                except (OSError, serve.ServeError) as error:
+                    raise self._fail(
+                        f"the temporary server did not start on the controller: {error} (artifacts_http_bind, "
+                        "artifacts_http_port). Nothing was sent."
+                    ) from None
+                yield f"http://{f'[{address}]' if ':' in address else address}:{port}"
+        except manifest.ManifestError as error:
+            raise self._fail(f"{error}. Nothing was sent.") from None
+
+    def _own_address(self) -> str:
+        """The controller's address on the way to the host. Nothing is sent to find it."""
+        try:
+            family, kind, _protocol, _name, there = socket.getaddrinfo(
+                self._play_context.remote_addr, 9, type=socket.SOCK_DGRAM
+            )[0]
+            with socket.socket(family, kind) as probe:
+                probe.connect(there)
+                return str(probe.getsockname()[0])
+        except OSError as error:
+            raise self._fail(
+                f"which address of the controller this host reaches can't be told ({error}): say it with "
+                "artifacts_http_address. Nothing was sent."
+            ) from None
+
+    def _python(self) -> str:
         """The interpreter that Ansible uses on the host."""
-        found = task_vars.get("ansible_facts", {}).get("discovered_interpreter_python")
-        configured = task_vars.get("ansible_python_interpreter")
+        found = self.task_vars.get("ansible_facts", {}).get("discovered_interpreter_python")
+        configured = self.task_vars.get("ansible_python_interpreter")
         if isinstance(configured, str) and configured.startswith("/"):
             return configured
         return str(found or "/usr/bin/python3")
+
+
+def _in_order(rows: Rows) -> Rows:
+    return sorted(rows, key=lambda row: str(row["path"]))
+
+
+def _for_host(source: http_fetch.Source) -> dict[str, Any]:
+    """A source as an argument of the module."""
+    return {"url": source.url, "user": source.user, "password": source.password, "certificates": source.ca}

@@ -55,20 +55,30 @@ def missing(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Make room for a delivery and say how many bytes of each digest have arrived already."""
+    """Make room for a delivery and say how many bytes of each digest have arrived already.
+
+    Parts of other files, of a delivery that was cut and is not wanted any more, are removed.
+    """
     paths = Paths(root)
     for folder, mode in ((paths.root, 0o755), (paths.artifacts, 0o755), (paths.incoming, 0o700)):
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, mode)
-    offsets = {}
-    for artifact in artifacts:
-        part = os.path.join(paths.incoming, artifact["sha256"] + ".part")
-        try:
-            size = os.stat(part).st_size
-        except OSError:
-            size = 0
-        offsets[artifact["sha256"]] = size if size <= artifact["size"] else 0
+    sizes = {artifact["sha256"]: artifact["size"] for artifact in artifacts}
+    offsets = dict.fromkeys(sizes, 0)
+    for name in os.listdir(paths.incoming):
+        part, sha256 = os.path.join(paths.incoming, name), name[: -len(".part")]
+        size = os.stat(part).st_size
+        if size > sizes.get(sha256, -1):
+            os.unlink(part)
+        else:
+            offsets[sha256] = size
     return offsets
+
+
+def free_bytes(root: str) -> int:
+    """Room for files on the disk that the artifacts come to lie on. Raises OSError."""
+    status = os.statvfs(Paths(root).incoming)
+    return status.f_bavail * status.f_frsize
 
 
 def commit(root: str, artifacts: Iterable[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:

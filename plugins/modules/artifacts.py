@@ -10,8 +10,8 @@ DOCUMENTATION = r"""
 module: artifacts
 short_description: Deliver artifacts of the store to a host
 description:
-  - Brings what a host lacks over the connection that Ansible has, goes on where a cut delivery stopped,
-    and hashes each file on the host before it takes its place under C(artifacts/<sha256>/).
+  - Brings what a host lacks over the connection that Ansible has, by rsync over its SSH, or by HTTP, goes on where a
+    cut delivery stopped, and hashes each file on the host before it takes its place under C(artifacts/<sha256>/).
   - An action on the controller sends the bytes; this module is its other end on the host.
   - Nothing is written to Ansible's remote temporary folder.
 version_added: "0.1.0"
@@ -21,18 +21,69 @@ options:
   store:
     description: The store on the controller.
     type: path
+  manifest_sha256:
+    description: The digest of the store's manifest, which that of O(http.url) must have too. Left out, it may be any.
+    type: str
   root:
     description: The folder on the host that holds C(artifacts/).
     type: path
     default: /opt/voicefleet
+  transport:
+    description:
+      - V(push) sends by rsync where the connection is SSH, both ends have rsync, and no password is asked for, else
+        over the bare connection.
+      - V(rsync) and V(connection) are one of the two and nothing else.
+      - V(http) lets the host fetch from O(http.url), or from a temporary server with O(http.serve).
+    type: str
+    choices: [push, rsync, connection, http]
+    default: push
   chunk_mb:
     description: How much travels in one message. A larger one is faster and takes more memory on the controller.
     type: int
     default: 32
+  http:
+    description: From where a host fetches. No proxy is asked.
+    type: dict
+    default: {}
+    suboptions:
+      url:
+        description: The address of the folder that has C(manifest.json), without user and password.
+        type: str
+      user:
+        description: The user for basic authentication.
+        type: str
+      password:
+        description: The password for it.
+        type: str
+      ca:
+        description: A file on the controller with the certificates, as PEM, that an C(https) server is trusted by.
+        type: path
+      certificates:
+        description: Those certificates. Set by the action.
+        type: str
+      serve:
+        description: Serve the store from the controller while the task runs, one server for all hosts.
+        type: bool
+        default: false
+      bind:
+        description: The address that this server listens on.
+        type: str
+        default: 0.0.0.0
+      port:
+        description: The port that it listens on; V(0) is any free one.
+        type: int
+        default: 0
+      address:
+        description: The controller's name or address as the hosts reach it. Left out, the one on the way to the host.
+        type: str
+  seconds:
+    description: How long one step of a fetch takes. Set by the action.
+    type: float
+    default: 5
   step:
     description: Which end of the delivery the module plays. Set by the action.
     type: str
-    choices: [prepare, commit]
+    choices: [prepare, manifest, fetch, commit]
     default: prepare
 extends_documentation_fragment:
   - voicefleet.kokoro.artifacts
@@ -53,6 +104,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+transport:
+  description: The way that was taken.
+  returned: always
+  type: str
+  sample: rsync
 sent:
   description: Paths in the store of what was sent.
   returned: always
@@ -60,19 +116,34 @@ sent:
   elements: str
   sample: [wheels/torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl]
 bytes:
-  description: How many bytes were sent.
+  description: How many bytes of files were sent; in check mode, are to be sent.
   returned: always
   type: int
   sample: 191794682
+wire_bytes:
+  description:
+    - The same with what the transport put around them - messages and the command that takes them, rsync's protocol both
+      ways, HTTP's headers. SSH's own and Ansible's modules are not in it.
+  returned: when something was sent
+  type: int
+  sample: 191801231
 seconds:
-  description: How long the sending took.
+  description: How long the delivery took, with the hashing on the host.
   returned: when something was sent
   type: float
   sample: 4.2
+mb_per_s:
+  description: Megabytes per second, of 1,000,000 bytes.
+  returned: when something was sent
+  type: float
+  sample: 45.7
 """
+
+import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import artifacts as received
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import http_fetch
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -82,29 +153,60 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "store": {"type": "path"},
+            "manifest_sha256": {"type": "str"},
             "root": {"type": "path", "default": "/opt/voicefleet"},
             "artifacts": artifact_list(),
+            "transport": {"type": "str", "choices": ["push", "rsync", "connection", "http"], "default": "push"},
             "chunk_mb": {"type": "int", "default": 32},
-            "step": {"type": "str", "choices": ["prepare", "commit"], "default": "prepare"},
+            "http": {
+                "type": "dict",
+                "default": {},
+                "options": {
+                    "url": {"type": "str"},
+                    "user": {"type": "str"},
+                    "password": {"type": "str", "no_log": True},
+                    "ca": {"type": "path"},
+                    "certificates": {"type": "str"},
+                    "serve": {"type": "bool", "default": False},
+                    "bind": {"type": "str", "default": "0.0.0.0"},
+                    "port": {"type": "int", "default": 0},
+                    "address": {"type": "str"},
+                },
+            },
+            "seconds": {"type": "float", "default": 5.0},
+            "step": {"type": "str", "choices": ["prepare", "manifest", "fetch", "commit"], "default": "prepare"},
         },
         supports_check_mode=True,
     )
-    root, wanted = module.params["root"], module.params["artifacts"]
+    root, wanted, step, http = (module.params[name] for name in ("root", "artifacts", "step", "http"))
+    url, user, password, certificates = (http.get(name) or "" for name in ("url", "user", "password", "certificates"))
+    source = http_fetch.Source(url, user, password, certificates)
+    if step == "manifest":
+        try:
+            module.exit_json(changed=False, manifest_sha256=http_fetch.manifest_digest(source), error="")
+        except http_fetch.SourceError as error:
+            module.exit_json(changed=False, manifest_sha256="", error=str(error))
     absent = set(received.missing(root, wanted))
     lacking = [artifact for artifact in wanted if artifact["sha256"] in absent]
+    rsync = shutil.which("rsync") is not None
     if module.check_mode:
-        module.exit_json(changed=bool(lacking), missing=[artifact["sha256"] for artifact in lacking], offsets={})
+        missing = [artifact["sha256"] for artifact in lacking]
+        module.exit_json(changed=bool(lacking), missing=missing, offsets={}, rsync=rsync)
     try:
-        if module.params["step"] == "prepare":
+        if step == "prepare":
             there = set(received.reprove(root, lacking))
             lacking = [artifact for artifact in lacking if artifact["sha256"] not in there]
-            offsets = received.prepare(root, lacking) if lacking else {}
             module.exit_json(
                 changed=False,
                 missing=[artifact["sha256"] for artifact in lacking],
-                offsets=offsets,
+                offsets=received.prepare(root, lacking) if lacking else {},
+                free=received.free_bytes(root) if lacking else 0,
                 incoming=Paths(root).incoming,
+                rsync=rsync,
             )
+        if step == "fetch":
+            done = http_fetch.fetch(source, lacking, Paths(root).incoming, module.params["seconds"])
+            module.exit_json(changed=True, **vars(done))
         kept, wrong = received.commit(root, lacking)
     except OSError as error:
         module.fail_json(msg=f"{error.filename or root}: {error.strerror}. What had arrived is kept for the next run.")

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cut files into messages for a connection that can carry standard input, and nothing more.
+"""What all ways of delivery share, and the one that needs nothing but a connection that carries standard input.
 
-A message is a row of frames: a line ``<sha256> <offset> <length>`` and then that many bytes. The receiver on the host
-writes each frame into ``<sha256>.part`` at its offset, so a delivery that was cut goes on where it stopped.
+For that one, files are cut into messages. A message is a row of frames: a line ``<sha256> <offset> <length>`` and then
+that many bytes. The receiver on the host writes each frame into ``<sha256>.part`` at its offset, so a delivery that was
+cut goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,34 @@ while True:
         left -= len(block)
     os.close(descriptor)
 """.strip()
+
+
+class Stopped(Exception):
+    """A delivery that ended early, with the reason in words. What had arrived is kept."""
+
+
+@dataclass
+class Tally:
+    """What a delivery moved: bytes of files, and bytes in all, with the framing or protocol around them."""
+
+    moved: int = 0
+    wire: int = 0
+
+
+class Progress:
+    """Tells every few seconds how far a delivery has got. ``size`` and ``arrived``, at its start, are bytes."""
+
+    def __init__(self, say: Callable[[str], None], size: int, arrived: int, every: float = 5.0) -> None:
+        self.say, self.size, self.arrived, self.every = say, size, arrived, every
+        self.started = self.told = time.monotonic()
+
+    def __call__(self, moved: int) -> None:
+        """``moved`` bytes have come since the start."""
+        now = time.monotonic()
+        if now - self.told >= self.every:
+            self.told = now
+            rate = moved / (now - self.started) / 1e6
+            self.say(f"{(self.arrived + moved) / 1e6:.0f} of {self.size / 1e6:.0f} MB, {rate:.0f} MB/s")
 
 
 @dataclass(frozen=True)
