@@ -92,7 +92,7 @@ class ActionModule(ControllerAction):
             self._deliver(carry, todo, state, tally)
         seconds = max(time.monotonic() - started, 0.001)
         rate = tally.moved / seconds / 1e6
-        words = f"{len(todo)} files, {tally.moved / 1e6:.1f} MB over {transport} in {seconds:.1f} s, {rate:.0f} MB/s"
+        words = f"{len(todo)} files, {tally.moved / 1e6:.1f} MB over {transport} in {seconds:.1f} s, {rate:.1f} MB/s"
         figures = {"bytes": tally.moved, "wire_bytes": tally.wire, "seconds": round(seconds, 1)}
         return {**result, **figures, "mb_per_s": round(rate, 1), "msg": words}
 
@@ -338,7 +338,8 @@ class ActionModule(ControllerAction):
             left = [row for row in left if row["sha256"] in answer["left"] and row["sha256"] not in refused]
             failures = failures + 1 if answer["error"] and not answer["arrived"] else 0
             if failures == TRIES:
-                raise Stopped(f"fetching from {source.url}: {answer['error']}")
+                hint = "" if moved else " (does this host reach that address, and do firewalls let it through?)"
+                raise Stopped(f"fetching from {source.url}: {answer['error']}{hint}")
             time.sleep(failures)
         if refused:
             lines = "".join(f"\n  {row['path']}: {refused[row['sha256']]}" for row in todo if row["sha256"] in refused)

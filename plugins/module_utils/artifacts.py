@@ -7,6 +7,7 @@ only then renamed to ``artifacts/<sha256>/<file name>``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,15 +16,16 @@ from .hashing import Memo, digest_files
 from .layout import Paths
 
 
-def survey(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def survey(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What a host holds of some artifacts (``sha256``, ``path``, ``size``), by a look at names, sizes and stamps.
 
     ``missing`` and ``stale`` are digests; a stale file is there, but was touched since it was proved, or never was.
-    ``surplus`` are ``{"sha256", "name", "size"}`` of files that are none of these artifacts.
+    ``surplus`` are ``{"sha256", "name", "size"}`` of files that are none of these artifacts. ``arrived`` are the
+    bytes of a delivery that was cut, which the next one uses or removes.
     """
     paths = Paths(root)
     memo = Memo(paths.stamps)
-    found: dict[str, list[Any]] = {"missing": [], "stale": [], "surplus": []}
+    found: dict[str, Any] = {"missing": [], "stale": [], "surplus": [], "arrived": 0}
     wanted = set()
     for artifact in artifacts:
         wanted.add(artifact["sha256"])
@@ -45,13 +47,15 @@ def survey(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, list[
         for name in sorted(os.listdir(os.path.join(paths.artifacts, sha256))):
             size = os.stat(os.path.join(paths.artifacts, sha256, name)).st_size
             found["surplus"].append({"sha256": sha256, "name": name, "size": size})
+    with contextlib.suppress(OSError):
+        found["arrived"] = sum(part.stat().st_size for part in os.scandir(paths.incoming))
     return found
 
 
 def missing(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
     """Digests of artifacts that the host does not hold, whole and proved: missing and stale ones."""
     found = survey(root, artifacts)
-    return found["missing"] + found["stale"]
+    return [*found["missing"], *found["stale"]]
 
 
 def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -103,6 +103,11 @@ surplus:
   type: list
   elements: dict
   sample: []
+arrived:
+  description: Bytes of a delivery that was cut, which the next one uses or removes.
+  returned: always
+  type: int
+  sample: 0
 """
 
 import os

@@ -64,7 +64,7 @@ class Progress:
         if now - self.told >= self.every:
             self.told = now
             rate = moved / (now - self.started) / 1e6
-            self.say(f"{(self.arrived + moved) / 1e6:.0f} of {self.size / 1e6:.0f} MB, {rate:.0f} MB/s")
+            self.say(f"{(self.arrived + moved) / 1e6:.0f} of {self.size / 1e6:.0f} MB, {rate:.1f} MB/s")
 
 
 @dataclass(frozen=True)

@@ -353,7 +353,7 @@ def judge(
 ) -> Verdict:
     """The plan for one host and all that was found.
 
-    ``facts`` and ``held`` (``missing``, ``stale``, ``surplus``, ``drift``) are what ``host_state`` returned.
+    ``facts`` and ``held`` (``missing``, ``stale``, ``surplus``, ``arrived``, ``drift``) are what ``host_state`` gave.
     """
     voices, findings = check_store(manifest, wanted)
     findings += check_host(facts, wanted, manifest, controller_time)
@@ -385,7 +385,7 @@ def judge(
     building = (
         0 if complete or drift else int(UNPACKED * sum(a.size for a in artifacts if a.kind in ("wheel", "python")))
     )
-    verdict.findings += check_disk(facts, wanted, travelling, building)
+    verdict.findings += check_disk(facts, wanted, max(0, travelling - held["arrived"]), building)
     candidate, obstacles = choose_candidate(facts, wanted, identity)
     verdict.findings += obstacles
     data = f"{release}/env/lib/python{profile.python}/site-packages/espeakng_loader/espeak-ng-data"

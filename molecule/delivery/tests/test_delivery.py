@@ -10,6 +10,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from typing import Any
 
 import pytest
 import testinfra
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
 from relay import Fault, Relay, cut, flip
 from testinfra.host import Host
 
@@ -40,8 +40,9 @@ def make_store(folder: Path, seed: int) -> Path:
         path = f"wheels/part{number}-1+cpu-py3-none-any.whl"
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
-        rows.append(Artifact(path, hashlib.sha256(data).hexdigest(), size, "wheel", f"part{number}", "1"))
-    (folder / "manifest.json").write_bytes(Manifest(tuple(rows)).to_bytes())
+        row = {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": size, "synthetic": True}
+        rows.append({**row, "kind": "wheel", "name": f"part{number}", "version": "1"})
+    (folder / "manifest.json").write_text(json.dumps({"schema": 1, "profiles": [], "artifacts": rows}))
     return folder
 
 
@@ -216,7 +217,8 @@ def test_a_host_fetches_from_the_controller_and_the_server_ends(one: Target, gat
     assert one.whole()
     assert (result["transport"], result["bytes"]) == ("http", TOTAL)
     assert one.deliver("http", http_serve=True, http_address=gateway).went()["changed"] is False
-    ended = "for i in $(seq 40); do pgrep -f plugin_utils/serve.py >/dev/null || exit 0; sleep 0.5; done; exit 1"
+    server = f"{PROJECT}/.cache/ws/.*/[s]erve.py"
+    ended = f"for i in $(seq 40); do pgrep -f '{server}' >/dev/null || exit 0; sleep 0.5; done; exit 1"
     subprocess.run(["sh", "-c", ended], check=True)
 
 
@@ -315,7 +317,8 @@ def test_a_cut_connection_is_told_and_the_next_run_goes_on(two: Target, transpor
 
 
 def test_a_server_that_dies_is_told_and_the_next_run_goes_on(one: Target, gateway: str, store: Path) -> None:
-    from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.serve import shared_server
+    sys.path.insert(0, str(PROJECT / "plugins" / "plugin_utils"))
+    from serve import shared_server
 
     files = {path.relative_to(store).as_posix(): path.stat().st_size for path in store.rglob("*") if path.is_file()}
     with shared_server(store, files, "0.0.0.0", 0) as port:

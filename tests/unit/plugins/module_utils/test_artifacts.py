@@ -63,6 +63,14 @@ def test_a_cut_delivery_goes_on_where_it_stopped(root: str) -> None:
     assert artifacts.prepare(root, [ROW]) == {SHA: 0}
 
 
+def test_parts_that_nobody_wants_any_more_make_room(root: str) -> None:
+    part = arrive(root, DATA[:5])
+    assert artifacts.survey(root, [ROW])["arrived"] == 5
+    assert artifacts.prepare(root, [{**ROW, "sha256": "f" * 64}]) == {"f" * 64: 0}
+    assert not part.exists()
+    assert artifacts.survey(root, [ROW])["arrived"] == 0
+
+
 def test_an_altered_file_counts_as_missing_and_is_removed(root: str) -> None:
     arrive(root, DATA)
     artifacts.commit(root, [ROW])
@@ -86,8 +94,8 @@ def test_a_survey_tells_missing_stale_and_surplus_apart(root: str) -> None:
     arrive(root, DATA)
     artifacts.commit(root, [ROW])
     other = {"sha256": "f" * 64, "path": "wheels/b.whl", "size": 1}
-    assert artifacts.survey(root, [ROW, other]) == {"missing": ["f" * 64], "stale": [], "surplus": []}
+    assert artifacts.survey(root, [ROW, other]) == {"missing": ["f" * 64], "stale": [], "surplus": [], "arrived": 0}
     surplus = [{"sha256": SHA, "name": "a-1-py3-none-any.whl", "size": len(DATA)}]
-    assert artifacts.survey(root, [other]) == {"missing": ["f" * 64], "stale": [], "surplus": surplus}
+    assert artifacts.survey(root, [other]) == {"missing": ["f" * 64], "stale": [], "surplus": surplus, "arrived": 0}
     os.utime(final(root), (1, 1))
     assert artifacts.survey(root, [ROW])["stale"] == [SHA]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-import shutil
 import socket
 import ssl
 import subprocess
@@ -190,7 +189,6 @@ def test_a_login_is_given_and_no_redirect_takes_it_along(server: Server) -> None
     assert server.logins == [""]
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_a_certificate_counts_only_by_its_ca(server: Server, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key", tmp_path / "certificate"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=depot"]

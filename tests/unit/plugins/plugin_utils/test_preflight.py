@@ -84,7 +84,7 @@ def judge(
         for parent in parents:
             target = target[parent]
         target[last] = value
-    held = held or {"missing": [row.sha256 for row in manifest.artifacts], "stale": [], "surplus": []}
+    held = held or {"missing": [row.sha256 for row in manifest.artifacts], "stale": [], "surplus": [], "arrived": 0}
     return preflight.judge(manifest, "d" * 64, "/srv/store", facts, held, ask or wanted(), NOW)
 
 
@@ -122,6 +122,7 @@ def test_a_drifted_release_is_not_complete_and_the_first_files_are_named() -> No
         "missing": [],
         "stale": [],
         "surplus": [],
+        "arrived": 0,
         "drift": {identity: {"missing": missing, "changed": nothing, "added": nothing}},
     }
     # The disk has no room for a second environment, and needs none: the first is removed.
@@ -143,12 +144,22 @@ def test_the_release_that_a_host_gets_is_among_the_candidates() -> None:
     assert preflight.candidates(MANIFEST, wanted(spacy_models=["en_core_web_tfr"])) == []
 
 
+def test_what_arrived_before_a_cut_needs_no_room_again() -> None:
+    plan = judge().plan
+    held = {"missing": plan["missing"], "stale": [], "surplus": [], "arrived": plan["bytes"]}
+    wheels = sum(row["size"] for row in plan["artifacts"] if row["kind"] == "wheel")
+    free = int(preflight.UNPACKED * wheels) + preflight.HOME_BYTES
+    assert [finding.code for finding in judge(filesystems__root__free=free).failures] == ["DISK"]
+    assert judge(held=held, filesystems__root__free=free).failures == []
+
+
 def test_the_table_says_what_is_missing_stale_and_surplus() -> None:
     rows = {row.kind: row for row in MANIFEST.artifacts if row.name not in ("af_sky",)}
     held = {
         "missing": [rows["kokoro-weights"].sha256],
         "stale": [rows["wheel"].sha256],
         "surplus": [{"sha256": "e" * 64, "name": "old.whl", "size": 2_000_000}],
+        "arrived": 0,
     }
     plan = judge(held=held).plan
     assert plan["bytes"] == 301_000_000
