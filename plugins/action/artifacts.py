@@ -304,10 +304,17 @@ class ActionModule(ControllerAction):
         ssh = [word.decode() if isinstance(word, bytes) else word for word in command]
         files = [(row["sha256"], self.store / row["path"]) for row in todo]
         target = rsync.destination(self._connection.host, state["incoming"])
+        offsets = state["offsets"]
+        # rsync counts a file that it goes on with from its beginning, one that is whole not at all.
+        before = sum(offsets[row["sha256"]] for row in todo if offsets[row["sha256"]] < row["size"])
+
+        def tell(figure: int) -> None:
+            progress(max(0, figure - before))
+
         try:
-            done = rsync.send(files, ssh, target, become, constants.DEFAULT_LOCAL_TMP, progress)
+            done = rsync.send(files, ssh, target, become, constants.DEFAULT_LOCAL_TMP, tell)
         except OSError as error:
-            raise Stopped(f"rsync could not be started: {error}") from None
+            raise Stopped(f"rsync was not started: {error}") from None
         tally.moved += done.moved
         tally.wire += done.wire
 

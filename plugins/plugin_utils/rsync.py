@@ -21,6 +21,7 @@ _REASONS = {
     11: "a file could not be written",
     12: "the connection was cut",
     20: "rsync was stopped",
+    23: "some files could not be sent",
     30: f"nothing moved for {TIMEOUT} s",
     35: "the host did not answer in time",
     127: "the host has no rsync",
@@ -64,12 +65,13 @@ def send(
     """Send files ``(sha256, path)`` as ``<sha256>.part``. ``tell`` is called with the bytes moved so far.
 
     ``ssh`` is the command that connects, without the host; ``scratch`` a folder of the controller's for links to the
-    files. Raises RsyncFailed, and OSError where rsync can't be started.
+    files. Raises RsyncFailed, and OSError where a file is gone or rsync can't be started.
     """
     with tempfile.TemporaryDirectory(prefix="rsync-", dir=scratch) as name:
         links, shell = Path(name) / "files", Path(name) / "ssh"
         links.mkdir()
         for sha256, path in files:
+            path.stat()
             (links / f"{sha256}.part").symlink_to(path.absolute())
         # rsync has a quoting of its own for -e; a script needs none.
         shell.write_text(f'exec {shlex.join(ssh)} "$@"\n')

@@ -74,6 +74,9 @@ def test_a_failure_is_told_in_words(files: list[tuple[str, Path]], incoming: Pat
     assert (caught.value.status, caught.value.moved) == (12, 0)
     with pytest.raises(RsyncFailed, match="No such file or directory"):
         send(files, incoming / "missing" / "twice", tmp_path)
+    files[0][1].unlink()
+    with pytest.raises(FileNotFoundError, match="file 0"):
+        send(files, incoming, tmp_path)
 
 
 def test_an_ipv6_address_is_put_in_brackets() -> None:
