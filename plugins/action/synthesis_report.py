@@ -28,7 +28,7 @@ class ActionModule(ControllerAction):
             report.Host(name, plan, synthesis, report.load_clips(folder, name, synthesis), ends.get(name))
             for name, plan, synthesis in gather(hostvars, folder, ends)
         ]
-        data = report.build(hosts, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)), state.get("stop", ""))
+        data = report.build(hosts, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)), state)
         page, record, again = folder / "index.html", folder / "report.json", folder / "retry"
         unfinished = report.unfinished(data)
         lines = report.table(data)

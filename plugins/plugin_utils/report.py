@@ -122,8 +122,9 @@ def load_clips(folder: Path, host: str, synthesis: dict[str, Any]) -> dict[str, 
     return found
 
 
-def build(hosts: list[Host], time: str, stop: str = "") -> dict[str, Any]:
-    """The report as data. `time` is now, in UTC; `stop` says why the run did not go on to its next batch."""
+def build(hosts: list[Host], time: str, run: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The report as data. `time` is now, in UTC; `run` is the state that plugin_utils/rollout.py describes."""
+    run = run or {}
     rows = [host.row() for host in sorted(hosts, key=lambda host: host.name)]
     compare([row for row in rows if row["outcome"] in (None, *GOOD)])
     return {
@@ -131,7 +132,8 @@ def build(hosts: list[Host], time: str, stop: str = "") -> dict[str, Any]:
         "time": time,
         "level": min((row["level"] for row in rows), key=LEVELS.index, default=LEVELS[0]),
         "synthetic": sorted({path for row in rows for path in row["synthetic"]}),
-        "stopped": stop,
+        "batches": [batch["hosts"] for batch in run.get("batches", [])],
+        "stopped": run.get("stop", ""),
         "hosts": rows,
     }
 
