@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report, rollout
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, fact
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display, fact
 
 
 class ActionModule(ControllerAction):
@@ -60,6 +60,8 @@ class ActionModule(ControllerAction):
                     again.unlink(missing_ok=True)
             except OSError as error:
                 raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None
+        # As a table, which a task's result is not shown as.
+        display.display("\n".join(["", *result["lines"], ""]))
         return result
 
 

@@ -13,6 +13,7 @@ description:
   - Gathers the facts C(voicefleet_plan) and C(voicefleet_synthesis) of all hosts, and the WAV files that
     M(voicefleet.kokoro.synthesis_check) brought to the controller.
   - Writes C(index.html), one file to look at and listen to that needs no network, and C(report.json) beside it.
+  - Shows a short table in the terminal.
   - A host that was planned and not proved is in it too, with what is known.
   - In a run that M(voicefleet.kokoro.rollout) counted, every host is in it, with what became of it, why, and after how
     many seconds. C(retry) beside the report then names those that are left, for C(--limit @).

@@ -54,7 +54,7 @@ class Run:
 
     def table_names(self) -> set[str]:
         """The hosts that have a row in the table that the operator sees."""
-        return set(re.findall(r"^\s+- (?:- )?'?(vf-fleet-\d)\s+\S+\s+(?:none|format)\s", self.output, re.MULTILINE))
+        return set(re.findall(r"^(vf-fleet-\d)\s+\S+\s+(?:none|format)\s", self.output, re.MULTILINE))
 
 
 def deploy(folder: Path, *arguments: str, hosts: dict[str, dict[str, Any]] | None = None, **variables: Any) -> Run:
