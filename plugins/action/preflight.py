@@ -70,8 +70,8 @@ class ActionModule(ControllerAction):
         except AnsibleConnectionFailure as error:
             # A failure in words, as Ansible ends a whole run once no host of a batch can be reached.
             raise AnsibleActionFail(
-                f"{host} can't be reached: {str(error).strip()} Nothing was changed there; run the playbook for it "
-                "again once it answers.",
+                f"{host}: can't be reached: {str(error).strip().rstrip('.')}. Nothing was changed there; run the "
+                "playbook for it again once it answers.",
                 result={"not_reached": True},
             ) from None
         facts = state["state"]
