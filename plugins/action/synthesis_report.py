@@ -34,7 +34,7 @@ class ActionModule(ControllerAction):
         lines = report.table(data)
         if unfinished:
             where = f"@{again}" if not self.check_mode else ",".join(unfinished)
-            lines.append(f"{len(unfinished)} of {len(hosts)} hosts are left. Once mended: --limit '{where}'")
+            lines.append(f"Not done on {len(unfinished)} of {len(hosts)} hosts. Once mended: --limit '{where}'")
         result = {
             "html": str(page),
             "json": str(record),
