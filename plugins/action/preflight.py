@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import deploy_lock, preflight, variables
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
@@ -65,7 +65,15 @@ class ActionModule(ControllerAction):
             "releases": preflight.candidates(manifest, wanted),
         }
         lock = deploy_lock.owner(os.getppid()) if arguments["lock"] and not self.check_mode else {}
-        state = self._look(host, asked, lock, arguments["lock_seconds"], task_vars)
+        try:
+            state = self._look(host, asked, lock, arguments["lock_seconds"], task_vars)
+        except AnsibleConnectionFailure as error:
+            # A failure in words, as Ansible ends a whole run once no host of a batch can be reached.
+            raise AnsibleActionFail(
+                f"{host}: can't be reached: {str(error).strip().rstrip('.')}. Nothing was changed there; run the "
+                "playbook for it again once it answers.",
+                result={"not_reached": True},
+            ) from None
         facts = state["state"]
         verdict = preflight.judge(manifest, digest, str(store), facts, state, wanted, time.time())
         findings = [vars(finding) for finding in verdict.findings]

@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report, rollout
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display, fact
 
 
 class ActionModule(ControllerAction):
@@ -21,22 +21,31 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         folder = Path(arguments["report_dir"]).absolute()
+        hostvars = task_vars.get("hostvars") or {}
+        now = time.time()
+        state, ends = run_of(hostvars, now)
         hosts = [
-            report.Host(name, plan, synthesis, report.load_clips(folder, name, synthesis))
-            for name, plan, synthesis in gather(task_vars.get("hostvars") or {}, folder)
+            report.Host(name, plan, synthesis, report.load_clips(folder, name, synthesis), ends.get(name))
+            for name, plan, synthesis in gather(hostvars, folder, ends)
         ]
-        now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        data = report.build(hosts, now)
-        page, record = folder / "index.html", folder / "report.json"
+        data = report.build(hosts, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)), state)
+        page, record, again = folder / "index.html", folder / "report.json", folder / "retry"
+        unfinished = report.unfinished(data)
         lines = report.table(data)
+        if unfinished:
+            where = f"@{again}" if not self.check_mode else ",".join(unfinished)
+            lines.append(f"Not done on {len(unfinished)} of {len(hosts)} hosts. Once mended: --limit '{where}'")
         result = {
             "html": str(page),
             "json": str(record),
             "level": data["level"],
             "synthetic": data["synthetic"],
             "lines": [*lines, f"Report: {page}"],
+            "unfinished": unfinished,
             "changed": False,
         }
+        # The play that follows is for those on whom Ansible must count a failure; the others were never begun.
+        result["ansible_facts"] = {"voicefleet_to_count": counted(ends)}
         if not hosts:
             result["lines"] = ["No host was proved or planned in this run: no report was written."]
         elif not self.check_mode:
@@ -45,32 +54,49 @@ class ActionModule(ControllerAction):
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(str(record), canonical_json(data))
                 write_atomic(str(page), html.encode("utf-8"))
+                if unfinished:
+                    write_atomic(str(again), "".join(f"{host}\n" for host in unfinished).encode("utf-8"))
+                else:
+                    again.unlink(missing_ok=True)
             except OSError as error:
                 raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None
+        # As a table, which a task's result is not shown as.
+        display.display("\n".join(["", *result["lines"], ""]))
         return result
 
 
-def gather(hostvars: Any, folder: Path) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Name, plan and proof of every host that has either.
+def run_of(hostvars: Any, now: float) -> tuple[dict[str, Any], dict[str, rollout.End]]:
+    """The run that the playbook counted and what came of its hosts; both empty where none was counted."""
+    state = fact(hostvars["localhost"], "voicefleet_rollout") if "localhost" in hostvars else {}
+    if not state:
+        return {}, {}
+    return state, rollout.result(
+        state, {host: fact(hostvars[host], "voicefleet_outcome") for host in state["hosts"]}, now
+    )
+
+
+def counted(ends: dict[str, rollout.End]) -> list[str]:
+    """The hosts whose failure was noted; Ansible itself has counted those that it lost on the way."""
+    return [host for host, end in ends.items() if end.outcome in (rollout.FAILED, rollout.UNREACHABLE)]
+
+
+def gather(
+    hostvars: Any, folder: Path, ends: dict[str, rollout.End]
+) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Name, plan and proof of every host of the run, or where none was counted, of every host that has either.
 
     A proof that failed sets no fact: then what the host's check left beside the report counts, if it is of the plan's
     release.
     """
     found = []
-    for name in sorted(map(str, hostvars)):
+    for name in sorted(ends or map(str, hostvars)):
         plan = fact(hostvars[name], "voicefleet_plan")
         synthesis = fact(hostvars[name], "voicefleet_synthesis")
         if plan and not synthesis:
             synthesis = left_behind(folder / "hosts" / f"{report.folder_name(name)}.json", plan["release"]["id"])
-        if plan or synthesis:
+        if plan or synthesis or name in ends:
             found.append((name, plan, synthesis))
     return found
-
-
-def fact(variables: Any, name: str) -> dict[str, Any]:
-    """A fact of a host, whether or not facts are also variables there; empty where it was not set."""
-    value = variables.get(name) or (variables.get("ansible_facts") or {}).get(name) or {}
-    return dict(value)
 
 
 def left_behind(path: Path, release_id: str) -> dict[str, Any]:

@@ -13,7 +13,11 @@ description:
   - Gathers the facts C(voicefleet_plan) and C(voicefleet_synthesis) of all hosts, and the WAV files that
     M(voicefleet.kokoro.synthesis_check) brought to the controller.
   - Writes C(index.html), one file to look at and listen to that needs no network, and C(report.json) beside it.
+  - Shows a short table in the terminal.
   - A host that was planned and not proved is in it too, with what is known.
+  - In a run that M(voicefleet.kokoro.rollout) counted, every host is in it, with what became of it, why, and after how
+    many seconds. C(retry) beside the report then names those that are left, for C(--limit @).
+  - Sets the fact C(voicefleet_to_count), the hosts of which Ansible has yet to learn that they failed.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -63,10 +67,16 @@ synthetic:
   type: list
   elements: str
   sample: []
+unfinished:
+  description: The hosts on which the run did not do what it was to do. Those that were not tried are among them.
+  returned: success
+  type: list
+  elements: str
+  sample: [speech-07]
 lines:
   description: A short table for the terminal.
   returned: success
   type: list
   elements: str
-  sample: ["host   release             level     voices  latency  RTF"]
+  sample: ["host   serves              level     outcome  seconds  voices  latency  RTF"]
 """

@@ -28,6 +28,12 @@ def memo_path() -> str:
     return str(cache_folder() / "digests.json")
 
 
+def fact(variables: Any, name: str) -> dict[str, Any]:
+    """A fact of a host, whether or not facts are also variables there; empty where it was not set."""
+    value = variables.get(name) or (variables.get("ansible_facts") or {}).get(name) or {}
+    return dict(value)
+
+
 class ControllerAction(ActionBase):
     """An action that does its work in Python on the controller.
 

@@ -22,10 +22,15 @@ from typing import Any
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS, decibel, hann, power_pair
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.audio import AudioError, decode_wav
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import sha256_bytes
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.rollout import GOOD, SERVED, End
 
 # WAV bytes that one page holds; samples beyond it are linked, not embedded. About 200 samples of 3 s.
 MOST_EMBEDDED = 32 << 20
 COLUMNS, ROWS = 300, 96
+# Rows that a table in a terminal has at the most; of more hosts, those that serve are counted only.
+MOST_ROWS = 40
+# Characters of a reason below that table; all of it was printed where it happened, and is in report.json.
+MOST_REASON = 300
 TONES = 64  # colours of a spectrogram
 RANGE_DB = 70.0
 
@@ -52,12 +57,13 @@ class Clip:
 
 @dataclass
 class Host:
-    """What is known of one host: the facts that the roles set, and the WAV files that were brought."""
+    """What is known of one host: the facts that the roles set, the WAV files that were brought, how the run ended."""
 
     name: str
     plan: dict[str, Any] = field(default_factory=dict)
     synthesis: dict[str, Any] = field(default_factory=dict)
     clips: dict[str, Clip] = field(default_factory=dict)
+    end: End | None = None
 
     def row(self) -> dict[str, Any]:
         """The host as a row of the report. Times in seconds, medians over its samples."""
@@ -83,7 +89,17 @@ class Host:
             "synthetic": self.synthesis.get("synthetic") or self.plan.get("synthetic") or [],
             "samples": [{**s, "wav": self._wav_of(s)} for s in samples],
             "stands_out": [],
+            **self._ending(),
         }
+
+    def _ending(self) -> dict[str, Any]:
+        """How the run ended here, None where no run was counted, and the release that serves, None where unknown."""
+        tried = (self.plan.get("release") or {}).get("id") or self.synthesis.get("release_id")
+        if self.end is None:
+            return {"outcome": None, "why": "", "seconds": None, "serves": tried}
+        serves = tried if self.end.outcome == SERVED else self.plan.get("current")
+        seconds = None if self.end.seconds is None else round(self.end.seconds, 1)
+        return {"outcome": self.end.outcome, "why": self.end.why, "seconds": seconds, "serves": serves}
 
     def _wav_of(self, sample: dict[str, Any]) -> str | None:
         clip = self.clips.get(sample["voice"]) if sample["format"] == "wav" else None
@@ -106,17 +122,25 @@ def load_clips(folder: Path, host: str, synthesis: dict[str, Any]) -> dict[str, 
     return found
 
 
-def build(hosts: list[Host], time: str) -> dict[str, Any]:
-    """The report as data. `time` is now, in UTC."""
+def build(hosts: list[Host], time: str, run: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The report as data. `time` is now, in UTC; `run` is the state that plugin_utils/rollout.py describes."""
+    run = run or {}
     rows = [host.row() for host in sorted(hosts, key=lambda host: host.name)]
-    compare(rows)
+    compare([row for row in rows if row["outcome"] in (None, *GOOD)])
     return {
         "schema": 1,
         "time": time,
         "level": min((row["level"] for row in rows), key=LEVELS.index, default=LEVELS[0]),
         "synthetic": sorted({path for row in rows for path in row["synthetic"]}),
+        "batches": [batch["hosts"] for batch in run.get("batches", [])],
+        "stopped": run.get("stop", ""),
         "hosts": rows,
     }
+
+
+def unfinished(report: dict[str, Any]) -> list[str]:
+    """The hosts on which the run did not do what it was to do."""
+    return [row["host"] for row in report["hosts"] if row["outcome"] not in (None, *GOOD)]
 
 
 def compare(rows: list[dict[str, Any]]) -> None:
@@ -137,28 +161,45 @@ def compare(rows: list[dict[str, Any]]) -> None:
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """The report in a few lines for the terminal."""
-    head = ("host", "release", "level", "voices", "latency", "RTF")
-    body = [
-        (
+    """The report in a few lines for the terminal, and below it why a host did not get there."""
+    rows, folded = report["hosts"], 0
+    if len(rows) > MOST_ROWS:
+        rows = [row for row in rows if row["outcome"] not in GOOD][:MOST_ROWS]
+        folded = sum(row["outcome"] in GOOD for row in report["hosts"])
+    counted = any(row["outcome"] for row in report["hosts"])
+    head: tuple[str, ...] = ("host", "serves" if counted else "release", "level", "voices", "latency", "RTF")
+    if counted:
+        head = (*head[:3], "outcome", "seconds", *head[3:])
+    lines = [head]
+    for row in rows:
+        cells = [
             row["host"],
-            row["release"] or "-",
+            row["serves"] or "-",
             row["level"],
             str(len(row["voices"])),
             _number(row["latency_seconds"], " s"),
             _number(row["real_time_factor"]),
-        )
-        for row in report["hosts"]
-    ]
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [head, *body]
-    ]
-    lines += [f"{row['host']}: {note}" for row in report["hosts"] for note in row["stands_out"]]
+        ]
+        if counted:
+            cells[3:3] = [row["outcome"] or "-", "-" if row["seconds"] is None else f"{row['seconds']:.0f}"]
+        lines.append(tuple(cells))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    left = len(report["hosts"]) - folded - len(rows)
+    if folded:
+        text.append(f"{folded} hosts did well, and are not listed here.")
+    if folded and left:
+        text.append(f"{left} more are not listed here.")
+    for row in rows:
+        if row["why"]:
+            why = " ".join(row["why"].split())
+            text.append(f"{row['host']}: {why if len(why) <= MOST_REASON else why[:MOST_REASON] + ' …'}")
+        text += [f"{row['host']}: {note}" for note in row["stands_out"]]
     if report["synthetic"]:
-        lines.append(f"MADE-UP WEIGHTS: this audio is not speech ({', '.join(report['synthetic'])}).")
-    return lines
+        text.append(f"MADE-UP WEIGHTS: this audio is not speech ({', '.join(report['synthetic'])}).")
+    if report["stopped"]:
+        text.append(f"STOPPED before the next batch: {report['stopped']}.")
+    return text
 
 
 def _number(value: float | None, unit: str = "") -> str:
@@ -300,7 +341,7 @@ def render(report: dict[str, Any], clips: dict[str, dict[str, Clip]]) -> str:
         f"<h1>Proof of speech</h1>"
         f'<p class="sub">{count} {"host" if count == 1 else "hosts"}, {escape(report["time"])}. '
         f"Lowest level: {_badge(report['level'], bool(report['synthetic']))}</p>"
-        f"{_banner(report['synthetic'])}"
+        f"{_banner(report['synthetic'])}{_stopped(report['stopped'])}"
         '<div class="scroll"><table><thead><tr><th>Host</th><th>Release</th><th>Profile</th><th>Level</th>'
         '<th>Voices</th><th class="n">Latency</th><th class="n">Real-time factor</th><th>Manifest</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
@@ -322,6 +363,10 @@ def _banner(synthetic: list[str]) -> str:
     )
 
 
+def _stopped(why: str) -> str:
+    return f'<p class="odd">Stopped before the next batch: {escape(why)}.</p>' if why else ""
+
+
 def _badge(level: str, synthetic: bool) -> str:
     """A level in colour; what rests on stand-ins is never green."""
     colour = "format" if synthetic and level == "acoustic" else level
@@ -330,7 +375,8 @@ def _badge(level: str, synthetic: bool) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     level = "stand-in, not speech" if row["synthetic"] else IN_WORDS.get(row["level"], "")
-    odd = "".join(f'<div class="odd">{escape(note)}</div>' for note in row["stands_out"])
+    notes = row["stands_out"] if row["outcome"] in (None, *GOOD) else [f"{row['outcome']}. {row['why']}"]
+    odd = "".join(f'<div class="odd">{escape(note)}</div>' for note in notes)
     below = ""
     if row["required_level"] in LEVELS and LEVELS.index(row["level"]) < LEVELS.index(row["required_level"]):
         below = f'<div class="odd">{escape(row["required_level"])} was required</div>'

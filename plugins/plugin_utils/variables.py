@@ -8,12 +8,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+# What the playbooks take beside the roles' variables, and the facts that go from one role to the next.
+PLAYBOOKS = frozenset(
+    f"voicefleet_{name}"
+    for name in (
+        "hosts", "become", "canary", "serial", "max_fail_percentage",
+        "plan", "synthesis", "receipts", "rollout", "outcome", "to_count",
+    )
+)  # fmt: skip
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 def known_variables(load: Callable[[str], Any], roles: Path = ROLES) -> dict[str, set[str]]:
-    """The variables that each role's argument specs name. ``load`` reads a YAML file by its path."""
-    known: dict[str, set[str]] = {}
+    """The variables that each role's argument specs name, and those of the playbooks under ``voicefleet``.
+
+    ``load`` reads a YAML file by its path.
+    """
+    known: dict[str, set[str]] = {"voicefleet": set(PLAYBOOKS)}
     for path in sorted(roles.glob("*/meta/argument_specs.yml")):
         specs = load(str(path)).get("argument_specs", {})
         known[path.parts[-3]] = {str(name) for spec in specs.values() for name in spec.get("options", {})}

@@ -47,7 +47,7 @@ def test_a_failed_proof_is_found_beside_the_report(tmp_path: Path) -> None:
         ("[]", {}),
     ):
         record.write_text(content)
-        assert gather(hostvars, tmp_path) == [("speaker1", PLAN, found)]
+        assert gather(hostvars, tmp_path, {}) == [("speaker1", PLAN, found)]
 
 
 def test_check_mode_and_no_hosts_write_nothing(tmp_path: Path) -> None:
@@ -61,3 +61,29 @@ def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file")
     with pytest.raises(AnsibleActionFail, match="The report can't be written: .*report"):
         run(tmp_path / "report", {"speaker1": {"voicefleet_plan": PLAN}})
+
+
+def test_of_a_counted_run_every_host_is_in_it(tmp_path: Path) -> None:
+    state = {
+        "hosts": ["s1", "s2", "s3"],
+        "batches": [{"hosts": ["s1", "s2"], "began": 10}],
+        "stop": "the canary failed",
+    }
+    served = {"outcome": "served", "at": 20}
+    hostvars: dict[str, Any] = {
+        "s1": {"voicefleet_plan": PLAN, "voicefleet_synthesis": PROOF, "voicefleet_outcome": served},
+        "s2": {"voicefleet_outcome": {"outcome": "unreachable", "at": 15, "why": "no route"}},
+        "s3": {},
+        "elsewhere": {"voicefleet_plan": PLAN},
+        "localhost": {"voicefleet_rollout": state},
+    }
+    result = run(tmp_path, hostvars)
+    rows = {row["host"]: row["outcome"] for row in json.loads((tmp_path / "report.json").read_text())["hosts"]}
+    assert rows == {"s1": "served", "s2": "unreachable", "s3": "not tried"}
+    assert result["unfinished"] == ["s2", "s3"]
+    assert result["ansible_facts"]["voicefleet_to_count"] == ["s2"]
+    assert (tmp_path / "retry").read_text() == "s2\ns3\n"
+    assert f"--limit '@{tmp_path}/retry'" in " ".join(result["lines"])
+    state["hosts"] = ["s1"]
+    assert run(tmp_path, hostvars)["unfinished"] == []
+    assert not (tmp_path / "retry").exists()

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import sha256_bytes
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import Clip, Host
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.rollout import End
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import RATE, pcm, silence, sine, wav
 
 SOUND = wav(pcm(silence(0.5) + sine(0.5, 6000)))
@@ -230,3 +231,44 @@ def test_host_names_become_folders() -> None:
     assert report.folder_name("../../etc") == "_.._etc"
     assert report.folder_name("..") == "_"
     assert report.folder_name("fe80::1%eth0") == "fe80__1_eth0"
+
+
+def ended(name: str, outcome: str, why: str = "", **plan: Any) -> Host:
+    one = host(name)
+    one.plan = {"release": {"id": "4.1.0-abc"}, "current": "4.1.0-old", **plan}
+    one.end = End(outcome, why, None if outcome == "not tried" else 12.3)
+    return one
+
+
+def test_the_table_of_a_counted_run() -> None:
+    data = report.build(
+        [ended("s1", "served"), ended("s2", "failed", "It is\n  noise."), Host("s3", end=End("not tried"))],
+        "now",
+        {"batches": [{"hosts": ["s1", "s2"], "began": 1.0}], "stop": "the canary failed: s2"},
+    )
+    assert data["batches"] == [["s1", "s2"]]
+    lines = report.table(data)
+    assert lines[0].split() == ["host", "serves", "level", "outcome", "seconds", "voices", "latency", "RTF"]
+    assert lines[1].split()[:5] == ["s1", "4.1.0-abc", "acoustic", "served", "12"]
+    assert lines[2].split()[:5] == ["s2", "4.1.0-old", "acoustic", "failed", "12"]
+    assert lines[3].split()[:6] == ["s3", "-", "none", "not", "tried", "-"]
+    assert lines[4:] == ["s2: It is noise.", "STOPPED before the next batch: the canary failed: s2."]
+    assert report.unfinished(data) == ["s2", "s3"]
+    html = report.render(data, {})
+    assert "failed. It is" in html
+    assert "Stopped before the next batch: the canary failed: s2." in html
+
+
+def test_of_many_hosts_those_that_serve_are_counted_only() -> None:
+    hosts = [ended(f"s{number:03}", "served") for number in range(report.MOST_ROWS)]
+    data = report.build([*hosts, ended("t1", "failed", "x" * 400)], "now")
+    lines = report.table(data)
+    assert len(lines) == 4
+    assert lines[1].startswith("t1 ")
+    assert lines[2] == f"{report.MOST_ROWS} hosts did well, and are not listed here."
+    assert lines[3] == f"t1: {'x' * report.MOST_REASON} …"
+
+
+def test_a_host_that_did_not_get_there_is_no_measure_for_the_others() -> None:
+    data = report.build([ended("s1", "served"), Host("s2", end=End("unreachable")), Host("s3", end=End("lost"))], "now")
+    assert [row["stands_out"] for row in data["hosts"]] == [[], [], []]

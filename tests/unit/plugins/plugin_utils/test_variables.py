@@ -26,6 +26,8 @@ def test_the_collection_knows_its_own_variables() -> None:
     ("name", "meant"),
     [
         ("kokoro_voice", "kokoro_voices"),
+        ("voicefleet_cannary", "voicefleet_canary"),
+        ("voicefleet_max_fail_percent", "voicefleet_max_fail_percentage"),
         ("kokoro_langauges", "kokoro_languages"),
         ("preflight_accept_syntetic", "preflight_accept_synthetic"),
     ],

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Print what bench/noop measured, beside the targets, and write it to noop.json.  Arguments: folder, numbers of hosts.
+
+noop.json holds, by number of hosts: `seconds` of the quicker run and of `all_runs`, `tasks` (the most that a host
+executed), `changed` (of all hosts), `longest` ([[seconds, task], ...]); beside them `targets` ({name: {"got",
+"at_most", "met"}}) and `machine`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+# Of the project's design, on two cores.
+SECONDS = {1: 12.0, 8: 30.0}
+TASKS = 20
+
+
+def read(folder: Path, count: int) -> dict[str, Any]:
+    """One size of fleet. Raises OSError where it was not measured."""
+    runs = [json.loads((folder / f"noop-{count}.{run}.json").read_text()) for run in (1, 2)]
+    best = min(runs, key=lambda run: float(run["seconds"]))
+    hosts = best["hosts"].values()
+    return {
+        "seconds": best["seconds"],
+        "all_runs": [run["seconds"] for run in runs],
+        "tasks": max(host["ok"] for host in hosts),
+        "changed": max(sum(host["changed"] for host in run["hosts"].values()) for run in runs),
+        "hosts": len(hosts),
+        "longest": sorted(best["tasks"], reverse=True)[:5],
+    }
+
+
+def main() -> int:
+    folder, counts = Path(sys.argv[1]), [int(count) for count in sys.argv[2:]]
+    sizes = {count: read(folder, count) for count in counts}
+    targets = {}
+    for count, size in sizes.items():
+        for name, value, limit in (
+            ("seconds", size["seconds"], SECONDS[count]),
+            ("tasks per host", size["tasks"], TASKS),
+            ("tasks that changed something", size["changed"], 0),
+            ("hosts that were left out", count - size["hosts"], 0),
+        ):
+            hosts = "1 host" if count == 1 else f"{count} hosts"
+            targets[f"{hosts}, {name}"] = {"got": value, "at_most": limit, "met": value <= limit}
+    result = {
+        "unchanged": sizes,
+        "targets": targets,
+        "machine": {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 2)},
+    }
+    (folder / "noop.json").write_text(json.dumps(result, indent=2) + "\n")
+
+    print(f"\n{'unchanged run over SSH':<46}{'hosts':>7}{'s':>8}{'tasks':>8}")
+    for count, size in sizes.items():
+        print(f"  {'deploy.yml':<44}{count:>7}{size['seconds']:>8.1f}{size['tasks']:>8}")
+        for seconds, task in size["longest"]:
+            print(f"    {task[:60]:<60}{seconds:>5.1f}")
+    print(f"\n{'target':<46}{'got':>8}{'at most':>9}")
+    for name, target in targets.items():
+        print(f"  {name:<44}{target['got']:>8}{target['at_most']:>9}  {'met' if target['met'] else 'MISSED'}")
+    return 0 if all(target["met"] for target in targets.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Eight hosts that serve, and what happens to the others when one of them fails or is off.
+
+Read from top to bottom: each part starts from eight hosts that serve, and leaves them so. A proof is made to fail by
+asking of a host the level that the noise of a stand-in never reaches; nothing of the product is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from deployed import Speaker
+
+INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+REPORTS = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "build" / "molecule" / "fleet"
+HOSTS = [f"vf-fleet-{number}" for number in range(1, 9)]
+CANARY, OTHERS = HOSTS[0], HOSTS[1:]
+# What no stand-in's noise reaches, for the hosts that are to fail.
+FAIL = {"synthesis_required_level": "acoustic"}
+
+
+@dataclass
+class Run:
+    """What a run of a playbook said, its report, and Ansible's own count by host."""
+
+    status: int
+    output: str
+    report: dict[str, Any]
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.output.split())
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        return {row["host"]: row["outcome"] for row in self.report["hosts"]}
+
+    @property
+    def recap(self) -> dict[str, dict[str, int]]:
+        """Ansible's count by host, of those that it has any of."""
+        rows = re.findall(r"^(\S+)\s+: (ok=.*)$", self.output.rpartition("PLAY RECAP")[2], re.MULTILINE)
+        return {host: {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
+
+    def table_names(self) -> set[str]:
+        """The hosts that have a row in the table that the operator sees."""
+        return set(re.findall(r"^(vf-fleet-\d)\s+\S+\s+(?:none|format)\s", self.output, re.MULTILINE))
+
+
+def deploy(folder: Path, *arguments: str, hosts: dict[str, dict[str, Any]] | None = None, **variables: Any) -> Run:
+    """Run deploy.yml; `hosts` are variables of single hosts, which a second inventory adds."""
+    more = folder / "more.yml"
+    more.write_text(json.dumps({"all": {"hosts": hosts or {}}}), encoding="utf-8")
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "ansible-playbook"), "voicefleet.kokoro.deploy",
+            "-i", INVENTORY, "-i", str(more), "-e", json.dumps(variables), *arguments,
+        ],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        # The test of what a terminal shows must not depend on who runs it.
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"},
+    )  # fmt: skip
+    print(done.stdout + done.stderr)
+    return Run(done.returncode, done.stdout + done.stderr, json.loads((REPORTS / "report.json").read_text()))
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+@contextmanager
+def unreachable(name: str) -> Iterator[None]:
+    """The host serves on, and its SSH server is gone."""
+    docker("exec", name, "systemctl", "stop", "ssh.service")
+    subprocess.run(["docker", "exec", name, "pkill", "-x", "sshd"], check=False)
+    try:
+        yield
+    finally:
+        docker("exec", name, "systemctl", "start", "ssh.service")
+
+
+def visits(name: str) -> int:
+    """How often somebody became root on the host."""
+    return docker("exec", name, "journalctl", "--no-pager", "_COMM=sudo").count("session opened for user root")
+
+
+def speaks(name: str) -> bool:
+    return Speaker(testinfra.get_host(f"docker://{name}")).ask().status == 200
+
+
+# --- all is well ------------------------------------------------------------------------------------------------------
+
+
+def test_the_canary_went_first_alone() -> None:
+    """As the run before, of Molecule, reported it."""
+    report = json.loads((REPORTS / "report.json").read_text())
+    assert report["batches"] == [[CANARY], OTHERS[:4], OTHERS[4:]]
+    assert {row["outcome"] for row in report["hosts"]} == {"served"}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_it_speaks(name: str) -> None:
+    assert speaks(name)
+
+
+def test_an_unchanged_run(tmp_path: Path) -> None:
+    run = deploy(tmp_path)
+    assert run.status == 0
+    assert run.table_names() == set(HOSTS)
+    assert {host: counts["changed"] for host, counts in run.recap.items()} == dict.fromkeys(HOSTS, 0)
+    assert max(counts["ok"] for counts in run.recap.values()) <= 20
+
+
+# --- a proof fails ----------------------------------------------------------------------------------------------------
+
+
+def test_a_canary_that_fails_is_the_only_host_that_was_touched(tmp_path: Path) -> None:
+    before = {name: visits(name) for name in HOSTS}
+    # However much may fail of other batches.
+    run = deploy(tmp_path, hosts={CANARY: FAIL}, voicefleet_max_fail_percentage=100)
+    assert {name for name in HOSTS if visits(name) != before[name]} == {CANARY}
+    assert run.status != 0
+    assert run.outcomes == {CANARY: "failed", **dict.fromkeys(OTHERS, "not tried")}
+    assert {host for host, counts in run.recap.items() if counts["failed"]} == {CANARY}
+    assert run.table_names() == set(HOSTS)
+    assert f"STOPPED before the next batch: the canary failed: {CANARY}" in run.words
+    assert f"--limit '@{REPORTS}/retry'" in run.words
+    assert speaks(CANARY)
+
+
+def test_a_failure_lets_its_batch_end_and_no_further_one_begin(tmp_path: Path) -> None:
+    before = {name: visits(name) for name in HOSTS}
+    run = deploy(tmp_path, hosts={OTHERS[1]: FAIL})
+    assert {name for name in HOSTS if visits(name) != before[name]} == set(HOSTS[:5])
+    assert run.status != 0
+    expected = {**dict.fromkeys(HOSTS[:5], "served"), OTHERS[1]: "failed", **dict.fromkeys(OTHERS[4:], "not tried")}
+    assert run.outcomes == expected
+    assert {host for host, counts in run.recap.items() if counts["failed"]} == {OTHERS[1]}
+    assert "in batch 2, 1 of 4 hosts failed, more than the 0 %" in run.words
+    assert "did not reach the level acoustic" in run.report["hosts"][2]["why"]
+    assert run.table_names() == set(HOSTS)
+
+
+def test_as_much_may_fail_as_the_operator_says(tmp_path: Path) -> None:
+    run = deploy(tmp_path, hosts={OTHERS[1]: FAIL}, voicefleet_max_fail_percentage=25)
+    assert run.status != 0
+    assert run.outcomes == {**dict.fromkeys(HOSTS, "served"), OTHERS[1]: "failed"}
+    assert {host for host, counts in run.recap.items() if counts["failed"]} == {OTHERS[1]}
+    assert run.table_names() == set(HOSTS)
+
+
+# --- a host is off ----------------------------------------------------------------------------------------------------
+
+
+def test_a_canary_that_is_off_stops_with_a_clear_message(tmp_path: Path) -> None:
+    with unreachable(CANARY):
+        run = deploy(tmp_path)
+    assert run.status != 0
+    assert run.outcomes == {CANARY: "unreachable", **dict.fromkeys(OTHERS, "not tried")}
+    assert "the canary could not be reached, so the release is not proved anywhere" in run.words
+    assert run.table_names() == set(HOSTS)
+
+
+def test_a_host_that_is_off_spoils_nothing_and_the_next_run_finishes_it(tmp_path: Path) -> None:
+    """It has lost all that was installed, so that there is something to finish. Alone in its batch, it stops none."""
+    off = OTHERS[2]
+    playbook = str(Path(sys.executable).parent / "ansible-playbook")
+    subprocess.run(
+        [playbook, "voicefleet.kokoro.teardown", "-i", INVENTORY, "--limit", off, "-e", "teardown_confirm=true"],
+        check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    with unreachable(off):
+        run = deploy(tmp_path, voicefleet_serial=1)
+    assert run.status != 0
+    assert run.outcomes == {**dict.fromkeys(HOSTS, "served"), off: "unreachable"}
+    assert {host for host, counts in run.recap.items() if counts["unreachable"]} == {off}
+    assert {host for host, counts in run.recap.items() if counts["failed"] or counts["changed"]} == set()
+    assert run.table_names() == set(HOSTS)
+
+    again = deploy(tmp_path, "--limit", f"@{REPORTS}/retry")
+    assert again.status == 0
+    assert again.outcomes == {off: "served"}
+    assert "Check every file of the store against the manifest" in again.output
+    assert speaks(off)
+    assert not (REPORTS / "retry").exists()

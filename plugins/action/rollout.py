@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep count of a run over many hosts in batches: plan it, begin a batch or stop, note what came of a host."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import rollout
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, fact
+
+SETTINGS = ("voicefleet_canary", "voicefleet_serial", "voicefleet_max_fail_percentage")
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.rollout``: see the module's documentation."""
+
+    SPEC = {
+        "step": {"type": "str", "choices": ["plan", "begin", "note", "count"], "required": True},
+        "canary": {"type": "raw", "default": 0},
+        "serial": {"type": "raw", "default": "100%"},
+        "max_fail_percentage": {"type": "raw", "default": 0},
+        "whole": {"type": "bool", "default": False},
+        "task": {"type": "str", "default": ""},
+        "why": {"type": "str", "default": ""},
+        "not_reached": {"type": "bool", "default": False},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        hostvars = task_vars.get("hostvars") or {}
+        all_hosts = [str(host) for host in task_vars.get("ansible_play_hosts_all") or []]
+        if arguments["step"] == "plan":
+            return self._plan(arguments, hostvars, all_hosts)
+        if arguments["step"] == "begin":
+            state = (
+                rollout.new(0, "100%", 0) if arguments["whole"] else fact(hostvars["localhost"], "voicefleet_rollout")
+            )
+            return self._begin(
+                state, hostvars, all_hosts, [str(host) for host in task_vars.get("ansible_play_batch") or []]
+            )
+        if arguments["step"] == "note":
+            return self._note(arguments, str(task_vars.get("inventory_hostname", "")))
+        return self._count(fact(task_vars, "voicefleet_outcome"))
+
+    def _plan(self, arguments: dict[str, Any], hostvars: Any, hosts: list[str]) -> dict[str, Any]:
+        settings = {}
+        for host in hosts:
+            variables = hostvars[host]
+            settings[host] = {name: variables[name] for name in SETTINGS if name in variables}
+        mistakes = rollout.differing(settings)
+        try:
+            state = rollout.new(arguments["canary"], arguments["serial"], arguments["max_fail_percentage"])
+        except rollout.RolloutError as error:
+            mistakes.append(str(error))
+        if mistakes:
+            raise AnsibleActionFail(f"No batches can be made, nothing was changed: {'; '.join(mistakes)}.")
+        return {"changed": False, "ansible_facts": {"voicefleet_rollout": {**state, "hosts": hosts}}}
+
+    def _begin(self, state: dict[str, Any], hostvars: Any, hosts: list[str], batch: list[str]) -> dict[str, Any]:
+        # Those of the batch before alone: looking at all of many hosts each time would take its time.
+        last = state["batches"][-1]["hosts"] if state["batches"] else []
+        ends = {host: fact(hostvars[host], "voicefleet_outcome") for host in last}
+        state = rollout.begin(state, hosts, batch, ends, time.time())
+        said = f"batch {len(state['batches'])}: {rollout.names(batch)}"
+        if state["stop"]:
+            said = f"Stopped before the next batch: {state['stop']}."
+        return {"changed": False, "msg": said, "ansible_facts": {"voicefleet_rollout": state}}
+
+    def _note(self, arguments: dict[str, Any], host: str) -> dict[str, Any]:
+        outcome, why = (rollout.CHECKED if self.check_mode else rollout.SERVED), ""
+        if arguments["task"]:
+            outcome = rollout.UNREACHABLE if arguments["not_reached"] else rollout.FAILED
+            # What begins with the host's name is a sentence of ours, and says itself what was done.
+            said = arguments["why"].removeprefix(f"{host}: ")
+            why = said if arguments["why"].startswith(host) else f"{arguments['task']}: {said}"
+        end = {"outcome": outcome, "why": why, "at": time.time()}
+        return {"changed": False, "ansible_facts": {"voicefleet_outcome": end}}
+
+    def _count(self, end: dict[str, Any]) -> dict[str, Any]:
+        """Tell Ansible, which took the failure for mended, what became of the host."""
+        said = f"{end.get('outcome', rollout.LOST)}; why is in the summary above"
+        if end.get("outcome") == rollout.UNREACHABLE:
+            return {"changed": False, "unreachable": True, "msg": said}
+        return {"changed": False, "failed": True, "msg": said}

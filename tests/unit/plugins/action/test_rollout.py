@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action around plugin_utils/rollout.py: where its facts come from and go to."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.action.rollout import ActionModule
+
+DEFAULTS = {name: option.get("default") for name, option in ActionModule.SPEC.items()}
+
+
+def run(task_vars: dict[str, Any], check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
+    task = SimpleNamespace(args={}, check_mode=check_mode, async_val=0, delegate_to=None, action="x")
+    action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    result: dict[str, Any] = action.act({**DEFAULTS, **arguments}, task_vars)
+    return result
+
+
+def fleet(rollout: dict[str, Any] | None = None, **hosts: dict[str, Any]) -> dict[str, Any]:
+    facts = {"voicefleet_rollout": rollout} if rollout else {}
+    return {
+        "hostvars": {**hosts, "localhost": {"ansible_facts": facts}},
+        "ansible_play_hosts_all": list(hosts),
+        "ansible_play_batch": list(hosts)[:1],
+    }
+
+
+def test_a_run_is_planned_and_begun_and_stopped() -> None:
+    planned = run(fleet(a={}, b={}), step="plan", canary=1)["ansible_facts"]["voicefleet_rollout"]
+    assert (planned["serial"], planned["hosts"]) == ([1, "100%"], ["a", "b"])
+    first = run(fleet(planned, a={}, b={}), step="begin")
+    assert first["msg"] == "batch 1: a"
+    note = run({"inventory_hostname": "a"}, step="note", task="Speak", why="Silence.")["ansible_facts"]
+    second = run(fleet(first["ansible_facts"]["voicefleet_rollout"], a=note, b={}), step="begin")
+    assert second["msg"] == "Stopped before the next batch: the canary failed: a."
+    assert second["ansible_facts"]["voicefleet_rollout"]["stop"]
+
+
+def test_settings_that_cannot_be_are_refused_together() -> None:
+    with pytest.raises(AnsibleActionFail, match=r"voicefleet_canary holds for .*voicefleet_serial is 'some'"):
+        run(fleet(a={"voicefleet_canary": 2}, b={}), step="plan", canary=2, serial="some")
+
+
+def test_a_run_in_one_batch_forgets_the_one_before() -> None:
+    old = {"serial": [1], "canary": True, "limit": 0, "hosts": ["x"], "batches": [{"hosts": ["a"], "began": 1}]}
+    state = run(fleet(old, a={}), step="begin", whole=True)["ansible_facts"]["voicefleet_rollout"]
+    assert (len(state["batches"]), state["hosts"], state["stop"]) == (1, ["a"], "")
+
+
+@pytest.mark.parametrize(
+    ("check_mode", "arguments", "outcome", "why"),
+    [
+        (False, {}, "served", ""),
+        (True, {}, "checked", ""),
+        (False, {"task": "Speak", "why": "Silence."}, "failed", "Speak: Silence."),
+        (False, {"task": "Speak", "why": "a: Silence."}, "failed", "Silence."),
+        (
+            False,
+            {"task": "Look", "why": "a can't be reached", "not_reached": True},
+            "unreachable",
+            "a can't be reached",
+        ),
+    ],
+)
+def test_how_a_host_ended_is_noted(check_mode: bool, arguments: dict[str, Any], outcome: str, why: str) -> None:
+    end = run({"inventory_hostname": "a"}, check_mode, step="note", **arguments)["ansible_facts"]["voicefleet_outcome"]
+    assert (end["outcome"], end["why"]) == (outcome, why)
+
+
+def test_ansible_is_told_in_the_end() -> None:
+    failed = run({"voicefleet_outcome": {"outcome": "failed"}}, step="count")
+    assert (failed.get("failed"), failed.get("unreachable")) == (True, None)
+    silent = run({"voicefleet_outcome": {"outcome": "unreachable"}}, step="count")
+    assert (silent.get("failed"), silent.get("unreachable")) == (None, True)
