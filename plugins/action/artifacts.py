@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import disk
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import delivery
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
 
@@ -111,9 +113,9 @@ class ActionModule(ControllerAction):
                 ) from None
             if result["rc"] != 0:
                 reason = (result.get("stderr") or result.get("stdout") or "").strip()[-500:]
-                advice = " The disk is full." if "No space left" in reason else ""
+                full = self._full(reason, state["incoming"], todo, task_vars)
                 raise AnsibleActionFail(
-                    f"{host}: the delivery stopped after {got()}.{advice} {reason}\n"
+                    f"{host}: the delivery stopped after {got()}.{full} {reason}\n"
                     "What arrived is kept: run the play again and it goes on there."
                 )
             sent += sum(piece.length for piece in message)
@@ -123,6 +125,15 @@ class ActionModule(ControllerAction):
                 rate = sent / (now - started) / 1e6
                 display.display(f"  {host}: {got()}, {rate:.0f} MB/s")
         return sent
+
+    def _full(self, reason: str, folder: str, todo: list[dict[str, Any]], task_vars: dict[str, Any]) -> str:
+        """A sentence where the host's disk is full: how much of what is to come it can't hold."""
+        if not disk.is_full(reason):
+            return ""
+        common = {"root": os.path.dirname(os.path.dirname(folder)), "artifacts": todo}
+        now = self.module("voicefleet.kokoro.artifacts", {**common, "step": "prepare"}, task_vars)
+        needed = sum(row["size"] for row in todo) - sum(now["offsets"].values())
+        return f" {disk.sentence(folder, now['free'], needed)}"
 
     @staticmethod
     def _python(task_vars: dict[str, Any]) -> str:

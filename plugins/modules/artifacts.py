@@ -73,6 +73,7 @@ seconds:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import artifacts as received
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, disk
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -90,6 +91,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     root, wanted = module.params["root"], module.params["artifacts"]
+    if not module.check_mode:
+        deploy_lock.mark("artifacts")
     absent = set(received.missing(root, wanted))
     lacking = [artifact for artifact in wanted if artifact["sha256"] in absent]
     if module.check_mode:
@@ -104,10 +107,14 @@ def main() -> None:
                 missing=[artifact["sha256"] for artifact in lacking],
                 offsets=offsets,
                 incoming=Paths(root).incoming,
+                free=disk.free(Paths(root).incoming),
             )
         kept, wrong = received.commit(root, lacking)
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or root}: {error.strerror}. What had arrived is kept for the next run.")
+        full = disk.advice(str(error), root, sum(artifact["size"] for artifact in lacking))
+        module.fail_json(
+            msg=f"{error.filename or root}: {error.strerror}. {full} What had arrived is kept for the next run."
+        )
     module.exit_json(changed=bool(kept), kept=kept, wrong=wrong)
 
 
