@@ -194,14 +194,18 @@ def switch(paths: Paths, release_id: str) -> bool:
     return True
 
 
+def is_placed(source: str, target: str) -> bool:
+    """Whether an artifact is in a release, as a hard link."""
+    try:
+        return os.path.samestat(os.stat(target), os.stat(source))
+    except FileNotFoundError:
+        return False
+
+
 def link_or_copy(source: str, target: str) -> bool:
     """Put an artifact into a release, as a hard link where the file system allows; False where it is there already."""
-    try:
-        there, here = os.stat(target), os.stat(source)
-        if there.st_ino == here.st_ino and there.st_dev == here.st_dev:
-            return False
-    except FileNotFoundError:
-        pass
+    if is_placed(source, target):
+        return False
     os.makedirs(os.path.dirname(target), exist_ok=True)
     temporary = f"{target}.new"
     if os.path.lexists(temporary):

@@ -96,6 +96,8 @@ def main() -> None:
     absent = set(received.missing(root, wanted))
     lacking = [artifact for artifact in wanted if artifact["sha256"] in absent]
     if module.check_mode:
+        there = set(received.reprove(root, lacking, check=True))
+        lacking = [artifact for artifact in lacking if artifact["sha256"] not in there]
         module.exit_json(changed=bool(lacking), missing=[artifact["sha256"] for artifact in lacking], offsets={})
     try:
         if module.params["step"] == "prepare":

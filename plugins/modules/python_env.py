@@ -65,6 +65,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    artifacts,
     deploy_lock,
     disk,
     inventory,
@@ -148,6 +149,8 @@ def build(module: AnsibleModule) -> None:
         # Half an environment is of no use to the next run, and the disk may be full of it.
         python_env.discard(params["release"])
         said = str(error) if isinstance(error, python_env.EnvError) else f"{error.strerror}: {error.filename}."
+        # uv hashes each wheel, and leaves alone what it refuses.
+        said = f"{said} {artifacts.weeded(artifacts.weed(params['root'], [*locks, *wheels]))}".strip()
         full = disk.advice(str(error), params["release"], disk.UNPACKED * sum(row["size"] for row in installed))
         module.fail_json(
             msg=f"The environment {env} was not made; the release that serves was not touched. "

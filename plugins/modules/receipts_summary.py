@@ -63,5 +63,5 @@ lines:
   returned: success
   type: list
   elements: str
-  sample: ["host  current  since  by  manifest  proof  synthetic"]
+  sample: ["host  current  since  by  manifest  proof  took  synthetic"]
 """

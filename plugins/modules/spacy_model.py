@@ -72,6 +72,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    artifacts,
     deploy_lock,
     disk,
     python_env,
@@ -120,6 +121,9 @@ def main() -> None:
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         os.mkdir(scratch, 0o700)
         wheels = []
+        wrong = artifacts.weeded(artifacts.weed(params["root"], todo))
+        if wrong:
+            raise spacy_sdist.SpacyModelError(wrong.rstrip("."))
         for row in todo:
             tarball = paths.artifact(row["sha256"], row["path"])
             model = spacy_sdist.read_model(tarball)

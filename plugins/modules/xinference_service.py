@@ -210,7 +210,7 @@ class Service:
             if not self.check:
                 self.unit.ctl("disable")
         files = [*self.params["folders"], self.unit.path + ".d", self.unit.path]
-        for path in files if self.params["state"] == "absent" else []:
+        for path in [] if self.params["state"] == "stopped" else files:
             if not os.path.lexists(path):
                 continue
             self.changes.append(f"{path} removed")
