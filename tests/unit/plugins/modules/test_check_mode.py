@@ -68,7 +68,7 @@ def tarball() -> bytes:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Everything below a folder: mode, owner, content, and inode and time, as a file that is written anew is another."""
+    """Everything below a folder: mode, owner, content, and inode and time: a file that is written anew is another."""
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
