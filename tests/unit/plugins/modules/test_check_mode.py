@@ -21,6 +21,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.voicefleet.kokoro.plugins.doc_fragments.artifacts import (
+    ModuleDocFragment as artifacts_fragment,
+)
+from ansible_collections.voicefleet.kokoro.plugins.doc_fragments.report import ModuleDocFragment as report_fragment
+from ansible_collections.voicefleet.kokoro.plugins.doc_fragments.store import ModuleDocFragment as store_fragment
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, ledger, removal
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import release as releases
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
@@ -34,6 +39,7 @@ from ansible_collections.voicefleet.kokoro.plugins.modules import (
     teardown,
 )
 
+FRAGMENTS = {"artifacts": artifacts_fragment, "report": report_fragment, "store": store_fragment}
 MODULES = Path(release.__file__).parent
 # A stand-in for uv that makes what uv would.
 UV = """#!/bin/sh
@@ -156,7 +162,10 @@ def test_every_module_has_a_check_mode_and_says_so(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     documentation = re.search(r'^DOCUMENTATION = r"""$(.*?)^"""$', text, re.MULTILINE | re.DOTALL)
     assert documentation is not None
-    attributes = yaml.safe_load(documentation[1])["attributes"]
+    described = yaml.safe_load(documentation[1])
+    for fragment in described.get("extends_documentation_fragment", []):
+        described = {**yaml.safe_load(FRAGMENTS[fragment.split(".")[2]].DOCUMENTATION), **described}
+    attributes = described["attributes"]
     # What a fetch would download is known only by asking for it.
     assert attributes["check_mode"]["support"] == ("partial" if path.stem == "store_fetch" else "full")
     assert attributes["diff_mode"]["support"] in ("full", "none")
