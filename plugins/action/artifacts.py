@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import http_fetch
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import disk, http_fetch
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import delivery, manifest, rsync, serve
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import Stopped, Tally
@@ -197,10 +197,7 @@ class ActionModule(ControllerAction):
 
     def _check_room(self, left: int, free: int, so_far: str) -> None:
         if left > free:
-            raise self._fail(
-                f"the disk that has {self.root} is full: {(left - free) / 1e6:.1f} MB are missing "
-                f"({left / 1e6:.1f} MB have still to come, {free / 1e6:.1f} MB are free). {so_far}"
-            )
+            raise self._fail(f"{disk.sentence(self.root, free, left)} {so_far}")
 
     # --- the delivery ---
 

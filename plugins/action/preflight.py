@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import deploy_lock, preflight, variables
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import deploy_lock, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
 
@@ -54,9 +54,6 @@ class ActionModule(ControllerAction):
             candidate=arguments["candidate"],
             candidate_port=arguments["candidate_port"],
         )
-        mistakes = variables.misspelt(task_vars, variables.known_variables(self._loader.load_from_file))
-        if mistakes:
-            raise AnsibleActionFail(f"{host} can't be deployed, nothing was changed: {'; '.join(mistakes)}")
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         asked = {
             "root": arguments["root"],
@@ -110,23 +107,10 @@ class ActionModule(ControllerAction):
         self, host: str, asked: dict[str, Any], lock: dict[str, Any], seconds: int, task_vars: dict[str, Any]
     ) -> dict[str, Any]:
         """The host's state, read once its lock is ours. Raises AnsibleActionFail where another deploy holds it."""
+
+        def look(more: dict[str, Any]) -> dict[str, Any]:
+            return self.module("voicefleet.kokoro.host_state", {**asked, **more}, task_vars)
+
         if not lock:
-            return self.module("voicefleet.kokoro.host_state", asked, task_vars)
-        asked = {**asked, "lock": {"owner": lock, "seconds": seconds}}
-        state = self.module("voicefleet.kokoro.host_state", asked, task_vars)
-        held = state["lock"]
-        if held and not held["taken"] and deploy_lock.is_dead(held["holder"]):
-            asked["lock"]["dead"] = held["holder"]
-            state = self.module("voicefleet.kokoro.host_state", asked, task_vars)
-            held = state["lock"]
-        if not held or held["holder"] is None:
-            return state
-        holder = deploy_lock.in_words(held["holder"], held["age"])
-        if not held["taken"]:
-            raise AnsibleActionFail(
-                f"{host} is being deployed to by {holder}: nothing was changed. Two deploys at once would each undo "
-                "what the other does. Wait until that one ends, then start again. Should it have died without a word, "
-                f"its lock ends {seconds / 60:.0f} minutes after it was taken (preflight_lock_seconds)."
-            )
-        display.warning(f"{host}: a deploy by {holder} did not end in order; its lock is taken over")
-        return state
+            return look({})
+        return self.locked(lambda wanted: look({"lock": wanted}), host, lock, seconds)

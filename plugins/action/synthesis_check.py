@@ -17,6 +17,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import (
     write_atomic,
 )
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import SAFE_NAME
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import refuse_misspelt
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import folder_name
 
 # What belongs to one run of the module and not to the proof.
@@ -32,6 +33,7 @@ class ActionModule(ActionBase):
         """Also after a failed proof the WAV files are brought: one wants to hear what was wrong."""
         task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
+        refuse_misspelt(self._loader, task_vars)
         answer: dict[str, Any] = self._execute_module(
             module_name="voicefleet.kokoro.synthesis_check", module_args=dict(self._task.args), task_vars=task_vars
         )

@@ -79,12 +79,6 @@ def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]
     return offsets
 
 
-def free_bytes(root: str) -> int:
-    """Room for files on the disk that the artifacts come to lie on. Raises OSError."""
-    status = os.statvfs(Paths(root).incoming)
-    return status.f_bavail * status.f_frsize
-
-
 def commit(root: str, artifacts: Iterable[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:
     """Hash what arrived and move it to its place: digests kept, and digest -> what is wrong for the others.
 
@@ -117,10 +111,10 @@ def commit(root: str, artifacts: Iterable[Mapping[str, Any]]) -> tuple[list[str]
     return kept, wrong
 
 
-def reprove(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
+def reprove(root: str, artifacts: Iterable[Mapping[str, Any]], check: bool = False) -> list[str]:
     """Hash files that are in their place without a stamp; keep those that are right, remove the others.
 
-    Returns the digests that turned out to be there after all.
+    With ``check`` nothing is removed and nothing remembered. Returns the digests that turned out to be there after all.
     """
     paths = Paths(root)
     memo = Memo(paths.stamps)
@@ -129,8 +123,39 @@ def reprove(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
     for file, digest in digest_files([file for file in files if os.path.isfile(file)], memo).items():
         if digest == files[file]:
             there.append(files[file])
-        else:
+        elif not check:
             memo.forget(file)
             os.unlink(file)
-    memo.save()
+    if not check:
+        memo.save()
     return there
+
+
+def weed(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Hash files that are about to be installed, whatever their stamps say, and remove those that are wrong.
+
+    Returns the paths in the store of what was removed; the next delivery brings it anew. Raises OSError.
+    """
+    paths = Paths(root)
+    memo = Memo(paths.stamps)
+    files = {paths.artifact(row["sha256"], row["path"]): row for row in artifacts}
+    wrong = []
+    for file, digest in digest_files(files).items():
+        if digest != files[file]["sha256"]:
+            memo.forget(file)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
+            wrong.append(str(files[file]["path"]))
+    memo.save()
+    return sorted(wrong)
+
+
+def weeded(wrong: Iterable[str]) -> str:
+    """A sentence about what :func:`weed` removed, "" where that was nothing."""
+    named = ", ".join(wrong)
+    return (
+        f"Between arrival and install these changed on the host: {named}. They were removed; run the play again, and it"
+        " brings them anew. Look at the disk and the memory, should it happen twice."
+        if named
+        else ""
+    )

@@ -2,12 +2,17 @@
 """One deploy at a time on a host: who deploys is written in a file below /run, which a reboot empties.
 
 The file is never removed, only emptied, and read and written under flock(2), so that two who come at once see each
-other. It holds ``{"owner": {...}, "time": seconds since the epoch}``; an owner is whatever tells two controllers'
-plays apart and lets a person find them (``controller``, ``user``, ``pid``, ``started``).
+other. It holds ``{"owner": {...}, "time": t, "phases": [[name, t], ...]}``, times in seconds since the epoch; an owner
+is whatever tells two controllers' plays apart and lets a person find them (``controller``, ``user``, ``pid``,
+``started``).
+
+The file's own time is the owner's last sign of life: whatever works under the lock marks its phase here, and so a long
+deploy keeps its lock, and a receipt can tell how long each phase took.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -17,14 +22,16 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 LOCK_FILE = "/run/voicefleet-deploy.json"
+# From the lock to the first thing that is done.
+FIRST_PHASE = "preflight"
 
 Json = dict[str, Any]
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[IO[str]]:
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as handle:
+def _opened(file: str, make: bool = True) -> Iterator[IO[str]]:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if make else 0)
+    with os.fdopen(os.open(file, flags, 0o600), "r+", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield handle
 
@@ -48,19 +55,55 @@ def _write(handle: IO[str], data: Json | None) -> None:
 def take(
     owner: Mapping[str, Any], seconds: float, dead: Mapping[str, Any] | None = None, file: str = LOCK_FILE
 ) -> Json:
-    """Take the lock for ``owner``: ``{"taken": bool, "holder": owner or None, "age": seconds}``.
+    """Take the lock: ``{"taken": bool, "holder": owner or None, "age": seconds, "phase": name or ""}``.
 
-    ``holder`` is who has it, or had it until now where it was taken over: one whose lock is older than ``seconds``, or
-    who is ``dead``, as the caller knows. Raises OSError.
+    ``holder`` is who has it, or had it until now where it was taken over: one that gave no sign of life for
+    ``seconds``, or who is ``dead``, as the caller knows. ``age`` is how long ago it took the lock, ``phase`` what it is
+    or was at. Raises OSError.
     """
     with _opened(file) as handle:
         held, now = _read(handle), time.time()
+        silent = now - os.fstat(handle.fileno()).st_mtime
         age = max(0.0, now - held["time"]) if held else 0.0
-        if held and held["owner"] != dict(owner) and age < seconds and held["owner"] != dead:
-            return {"taken": False, "holder": held["owner"], "age": age}
-        _write(handle, {"owner": dict(owner), "time": now})
+        phase = str(([["", 0], *held.get("phases", [])])[-1][0]) if held else ""
+        if held and held["owner"] != dict(owner) and silent < seconds and held["owner"] != dead:
+            return {"taken": False, "holder": held["owner"], "age": age, "phase": phase}
+        _write(handle, {"owner": dict(owner), "time": now, "phases": [[FIRST_PHASE, now]]})
         former = held["owner"] if held and held["owner"] != dict(owner) else None
-        return {"taken": True, "holder": former, "age": age}
+        return {"taken": True, "holder": former, "age": age, "phase": phase}
+
+
+def mark(phase: str, file: str = LOCK_FILE) -> None:
+    """Note that a phase goes on now, which is also a sign of life. Nothing where nobody holds the lock; no error."""
+    with contextlib.suppress(OSError), _opened(file, make=False) as handle:
+        held = _read(handle)
+        if held is not None:
+            phases = held.setdefault("phases", [])
+            if not phases or phases[-1][0] != phase:
+                phases.append([phase, time.time()])
+            _write(handle, held)
+
+
+def progress(file: str = LOCK_FILE) -> Json:
+    """How far the lock's holder is: ``{"phase": the last one, "seconds": {phase: seconds, ..., "total": seconds}}``.
+
+    Without a holder there is nothing to tell, ``{"phase": "", "seconds": {}}``.
+    """
+    try:
+        with _opened(file, make=False) as handle:
+            held = _read(handle)
+    except OSError:
+        held = None
+    if held is None:
+        return {"phase": "", "seconds": {}}
+    phases, now = held.get("phases", []), time.time()
+    seconds: dict[str, float] = {}
+    for (name, begin), end in zip(phases, [*(begin for _name, begin in phases[1:]), now]):
+        seconds[name] = round(seconds.get(name, 0.0) + max(0.0, end - begin), 1)
+    return {
+        "phase": phases[-1][0] if phases else "",
+        "seconds": {**seconds, "total": round(max(0.0, now - held["time"]), 1)},
+    }
 
 
 def release(owner: Mapping[str, Any], file: str = LOCK_FILE) -> bool:

@@ -8,6 +8,7 @@ fits, the file is taken as unchanged: whoever can alter a root-owned file and pu
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -123,7 +124,7 @@ def digest_files(
 
 
 def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Write a file so that a reader sees the old or the new contents, never a part. Raises OSError."""
+    """Write a file so that a reader sees the old or the new contents, never a part, whatever is cut. Raises OSError."""
     directory = os.path.dirname(path) or "."
     descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=directory)
     try:
@@ -137,6 +138,19 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    sync_folder(directory)
+
+
+def sync_folder(path: str) -> None:
+    """Have a folder's names on disk, so that a rename in it outlives a power loss. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def canonical_json(data: Mapping[str, Any] | list[Any]) -> bytes:

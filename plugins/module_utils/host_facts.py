@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import layout
+from . import layout, release
 
 # Where interpreters are looked for: PATH of a root shell without profile, and where builds from source go.
 PYTHON_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/python/bin")
@@ -128,7 +128,7 @@ def systemd(run: Any = subprocess.run) -> dict[str, Any]:
 
 
 def releases(root: str) -> dict[str, Any]:
-    """Releases under the root that were finished, and the one that ``current`` points to (None without one)."""
+    """Releases under the root that were finished, the one that ``current`` points to, and what a plan says of it."""
     paths = layout.Paths(root)
     complete = []
     try:
@@ -146,7 +146,7 @@ def releases(root: str) -> dict[str, Any]:
         current = os.path.basename(os.readlink(paths.current))
     except OSError:
         current = None
-    return {"complete": complete, "current": current}
+    return {"complete": complete, "current": current, "former": release.former(paths)}
 
 
 def candidate_left(home: str, unit_folder: str = "/etc/systemd/system") -> bool:

@@ -9,16 +9,21 @@ SHA-256. Contents are not read again: whoever can alter a root-owned file and pu
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from .hashing import sha256_bytes, write_atomic
 from .layout import RELEASE_FILE
 
 INVENTORY_FILE = "files.txt"
+# Beside a Python of the store: from which archive it is, and the digest of its inventory.
+TOOL_STAMP = "voicefleet-python.json"
+# Python compiles its own library as root runs it.
+COMPILED = "__pycache__"
 # How many paths of each sort are named to people.
 NAMED = 5
 
@@ -45,10 +50,10 @@ class Drift(NamedTuple):
         }
 
 
-def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+def walk(folder: str, skip: Collection[str] = ()) -> Iterator[tuple[str, os.stat_result]]:
     """Every file, folder and link below a release by its relative path, ``.`` for itself, less the two seals.
 
-    Raises OSError.
+    Whatever bears a name of ``skip`` is left out. Raises OSError.
     """
     yield ".", os.stat(folder)
     pending = [""]
@@ -60,7 +65,7 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
             with os.scandir(descriptor) as entries:
                 for entry in entries:
                     path = f"{parent}/{entry.name}" if parent else entry.name
-                    if path in (RELEASE_FILE, INVENTORY_FILE):
+                    if path in (RELEASE_FILE, INVENTORY_FILE) or entry.name in skip:
                         continue
                     yield path, entry.stat(follow_symlinks=False)
                     if entry.is_dir(follow_symlinks=False):
@@ -79,9 +84,9 @@ def _text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
 
-def write(folder: str) -> str:
+def write(folder: str, skip: Collection[str] = ()) -> str:
     """Write the inventory of a release and return its SHA-256. Raises OSError."""
-    lines = sorted(f"{_entry(status)} {_text(path)}\n" for path, status in walk(folder))
+    lines = sorted(f"{_entry(status)} {_text(path)}\n" for path, status in walk(folder, skip))
     data = "".join(lines).encode()
     write_atomic(os.path.join(folder, INVENTORY_FILE), data, 0o444)
     return sha256_bytes(data)
@@ -103,7 +108,7 @@ def close(folder: str) -> None:
             os.chmod(file, wanted)
 
 
-def compare(folder: str, sha256: str | None) -> Drift:
+def compare(folder: str, sha256: str | None, skip: Collection[str] = ()) -> Drift:
     """What is not as it was sealed; ``sha256`` is the inventory's digest from ``release.json``.
 
     An inventory that is missing or not the sealed one vouches for nothing: it is named as missing or changed.
@@ -120,22 +125,58 @@ def compare(folder: str, sha256: str | None) -> Drift:
         *entry, path = line.split(" ", 5)
         sealed[path] = " ".join(entry)
     changed, added = [], []
-    for path, status in walk(folder):
+    for path, status in walk(folder, skip):
         before = sealed.pop(_text(path), None)
         if before is None:
             added.append(path)
         elif before != _entry(status):
             changed.append(path)
     for name in (RELEASE_FILE, INVENTORY_FILE):
-        status = os.stat(os.path.join(folder, name))
+        try:
+            status = os.stat(os.path.join(folder, name))
+        except FileNotFoundError:
+            continue  # a tool has no release.json
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             changed.append(name)
     return Drift(sorted(sealed), sorted(changed), sorted(added))
 
 
+def write_tool(folder: str, archive: str) -> None:
+    """Write the inventory and then the stamp of a Python that was unpacked from an archive of this digest."""
+    stamp = {"archive": archive, "inventory": write(folder, (COMPILED, TOOL_STAMP))}
+    write_atomic(os.path.join(folder, TOOL_STAMP), json.dumps(stamp).encode())
+
+
+def tool_stamp(folder: str) -> dict[str, str]:
+    """What :func:`write_tool` wrote, empty where it is missing or damaged."""
+    try:
+        with open(os.path.join(folder, TOOL_STAMP), encoding="utf-8") as handle:
+            stamp = json.load(handle)
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def compare_tool(folder: str) -> Drift:
+    """What is not as it was when a Python was unpacked. One without its stamp is missing as a whole. Raises OSError."""
+    stamp = tool_stamp(folder)
+    if not stamp:
+        return Drift(["."], [], [])
+    return compare(folder, stamp.get("inventory"), (COMPILED, TOOL_STAMP))
+
+
+def joined(drift: Drift, folder: str, other: Drift) -> Drift:
+    """A release's drift and that of something outside it, whose paths become absolute ones."""
+    both = (
+        [*own, *(os.path.normpath(os.path.join(folder, path)) for path in outside)]
+        for own, outside in zip(drift, other)
+    )
+    return Drift(*both)
+
+
 def in_env(drift: Drift) -> bool:
-    """Whether anything is wrong with a release's environment, or may be, for want of an inventory."""
-    return any(path in ("env", INVENTORY_FILE) or path.startswith("env/") for path in drift.paths)
+    """Whether anything is wrong with a release's environment or its Python, or may be, for want of an inventory."""
+    return any(path in ("env", INVENTORY_FILE) or path.startswith(("env/", "/")) for path in drift.paths)
 
 
 def reopen(folder: str, drift: Drift, env_stamp: str) -> None:
@@ -148,7 +189,7 @@ def reopen(folder: str, drift: Drift, env_stamp: str) -> None:
         _remove(os.path.join(folder, env_stamp))
     for path in [*drift.added, *drift.changed]:
         file = os.path.join(folder, path)
-        if path not in (".", RELEASE_FILE) and not path.startswith("env/"):
+        if path not in (".", RELEASE_FILE) and not path.startswith(("env/", "/")):
             # A folder that was there before keeps its place: sealing puts its mode right.
             if path in drift.added and os.path.isdir(file) and not os.path.islink(file):
                 shutil.rmtree(file)

@@ -8,6 +8,8 @@ import os
 import stat
 import tempfile
 
+from .hashing import sync_folder
+
 
 def read_text(path: str) -> str | None:
     """A file's text, None where it does not exist. Raises OSError otherwise."""
@@ -34,11 +36,7 @@ def write_text(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) -> N
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder_descriptor)
-    finally:
-        os.close(folder_descriptor)
+    sync_folder(folder)
 
 
 def wrong(path: str, mode: int, uid: int = 0, gid: int | None = 0, folder: bool = False) -> str | None:

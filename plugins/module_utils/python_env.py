@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 import zipfile
@@ -13,11 +15,11 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .hashing import sha256_file, write_atomic
+from . import inventory
+from .hashing import sha256_bytes, sha256_file, write_atomic
 from .layout import Paths
 
 STAMP = "voicefleet-env.json"
-PYTHON_STAMP = "voicefleet-python.json"
 SECONDS = 1800
 
 
@@ -26,10 +28,11 @@ class EnvError(Exception):
 
 
 def unpack_uv(wheel: str, version: str, paths: Paths) -> str:
-    """uv's program out of its wheel, at ``tools/uv-<version>/uv``. Raises EnvError, OSError."""
+    """uv's program out of its wheel, at ``tools/uv-<version>/uv``. Raises EnvError, OSError.
+
+    Root runs it, so one that lies there is compared with the wheel, which was proved, before each use.
+    """
     target = os.path.join(paths.tools, f"uv-{version}", "uv")
-    if os.access(target, os.X_OK):
-        return target
     try:
         with zipfile.ZipFile(wheel) as archive:
             member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
@@ -37,8 +40,23 @@ def unpack_uv(wheel: str, version: str, paths: Paths) -> str:
     except (zipfile.BadZipFile, StopIteration) as error:
         raise EnvError(f"{wheel} holds no uv: {error}") from error
     os.makedirs(os.path.dirname(target), exist_ok=True)
+    for folder in (paths.tools, os.path.dirname(target)):
+        os.chmod(folder, 0o755)
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(target)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o755
+        if ours and status.st_size == len(data) and sha256_file(target) == sha256_bytes(data):
+            return target
     write_atomic(target, data, 0o755)
     return target
+
+
+def uv_of(artifacts: Iterable[Mapping[str, Any]], version: str, paths: Paths) -> str:
+    """uv's program, proved, out of its wheel among the artifacts of a release. Raises EnvError, OSError."""
+    row = next((row for row in artifacts if os.path.basename(row["path"]).startswith("uv-")), None)
+    if row is None:
+        raise EnvError("the release has no wheel of uv, which installs all others")
+    return unpack_uv(paths.artifact(row["sha256"], row["path"]), version, paths)
 
 
 def _checked(archive: tarfile.TarFile, source: str) -> list[tarfile.TarInfo]:
@@ -65,15 +83,11 @@ def _checked(archive: tarfile.TarFile, source: str) -> list[tarfile.TarInfo]:
 
 
 def has_python(row: Mapping[str, Any], root: str) -> bool:
-    """Whether the Python of an artifact was unpacked, whole, and from this very archive."""
-    interpreter = Paths(root).python(row["version"])
-    folder = os.path.dirname(os.path.dirname(interpreter))
-    try:
-        with open(os.path.join(folder, PYTHON_STAMP), encoding="utf-8") as handle:
-            stamp = json.load(handle)
-    except (OSError, ValueError):
+    """Whether the Python of an artifact was unpacked, from this very archive, and is as it was then."""
+    folder = os.path.dirname(os.path.dirname(Paths(root).python(row["version"])))
+    if inventory.tool_stamp(folder).get("archive") != row["sha256"]:
         return False
-    return bool(stamp == {"archive": row["sha256"]}) and os.access(interpreter, os.X_OK)
+    return not inventory.compare_tool(folder)
 
 
 def _unpack(archive_path: str, folder: str) -> None:
@@ -120,7 +134,7 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
     probe = os.path.join(unpacked, os.path.relpath(interpreter, folder))
     try:
         done = subprocess.run(
-            [probe, "-I", "-c", "import platform, ssl, venv; print(platform.python_version())"],
+            [probe, "-I", "-B", "-c", "import platform, ssl, venv; print(platform.python_version())"],
             capture_output=True, text=True, timeout=60, check=False, env={"LC_ALL": "C.UTF-8"},
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -128,7 +142,7 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
     if not done.stdout.startswith(feature + "."):
         reason = done.stderr.strip()[-500:] or f"it calls itself {done.stdout.strip()!r}"
         raise EnvError(f"the Python in {archive} does not run as {feature}: {reason}")
-    write_atomic(os.path.join(unpacked, PYTHON_STAMP), json.dumps({"archive": row["sha256"]}).encode())
+    inventory.write_tool(unpacked, row["sha256"])
     # What lies there without a fitting stamp was cut short or altered: the same files come in its place.
     if os.path.isdir(folder):
         os.rename(folder, former)
@@ -158,9 +172,11 @@ def run_uv(uv: str, arguments: Iterable[str], scratch: str) -> str:
     """Run uv and return what it said. Raises EnvError with uv's own words."""
     command = [uv, *arguments]
     try:
+        # A lock that the caller made inheritable is held until uv itself ends, should the caller be killed.
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment(scratch), cwd=scratch
-        )
+            command, capture_output=True, text=True, timeout=SECONDS, check=False,
+            env=environment(scratch), cwd=scratch, close_fds=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise EnvError(f"uv did not end within {SECONDS} s: {' '.join(command)}") from error
     if done.returncode != 0:
@@ -183,6 +199,12 @@ def is_made(env: str, stamp: Mapping[str, str]) -> bool:
         return False
 
 
+def discard(release: str) -> None:
+    """Remove a release's environment and what its making left, as far as that can be."""
+    for leftover in ("env", ".build"):
+        shutil.rmtree(os.path.join(release, leftover), ignore_errors=True)
+
+
 def make(
     release: str,
     python: str,
@@ -199,13 +221,9 @@ def make(
     env = os.path.join(release, "env")
     scratch = os.path.join(release, ".build")
     rows = list(wheels)
-    uv_row = next((row for row in rows if os.path.basename(row["path"]).startswith("uv-")), None)
-    if uv_row is None:
-        raise EnvError("the release has no wheel of uv, which installs all others")
-    uv = unpack_uv(paths.artifact(uv_row["sha256"], uv_row["path"]), uv_version, paths)
+    uv = uv_of(rows, uv_version, paths)
     # An environment without its stamp was cut short: its files can't be trusted.
-    for leftover in (env, scratch):
-        shutil.rmtree(leftover, ignore_errors=True)
+    discard(release)
     for folder in ("wheels", "locks"):
         os.makedirs(os.path.join(scratch, folder))
     for row in rows:

@@ -7,11 +7,12 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import inventory, ledger
-from .hashing import canonical_json, write_atomic
+from .hashing import canonical_json, sync_folder, write_atomic
 from .layout import RELEASE_FILE, Paths
 
 _MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice")
@@ -103,23 +104,63 @@ def plan_of(paths: Paths, contents: Mapping[str, Any]) -> dict[str, Any]:
         "store": None,
         "release": {"id": contents["id"], "path": path, "complete": True},
         "current": current(paths),
+        "former": former(paths),
         "paths": paths.as_dict(),
         "missing": [],
         "model": {**contents["model"], "path": os.path.join(path, "models", contents["model"]["name"])},
     }
 
 
+def former(paths: Paths) -> dict[str, Any] | None:
+    """What a plan for the current release would say of it, to bring it back as it was; None where there is none."""
+    name = current(paths)
+    contents = read(paths.release(name)) if name else None
+    if name is None or contents is None or not {"model", "languages"} <= set(contents):
+        return None
+    path = paths.release(name)
+    model = {**contents["model"], "path": os.path.join(path, "models", contents["model"]["name"])}
+    return {"release": {"id": name, "path": path, "complete": True}, "model": model, "languages": contents["languages"]}
+
+
 def seal(path: str, contents: Mapping[str, Any]) -> None:
-    """Close a release, list its files, and write ``release.json``, the last of them. Raises OSError."""
+    """Close a release, list its files, and write ``release.json``, the last of them. Raises OSError.
+
+    All else is on disk by then: what a power loss takes must not be vouched for.
+    """
+    for name in os.listdir(path):
+        # Scratch of a step that was killed.
+        if name.startswith("."):
+            scratch = os.path.join(path, name)
+            shutil.rmtree(scratch) if os.path.isdir(scratch) and not os.path.islink(scratch) else os.unlink(scratch)
     inventory.close(path)
     sealed = {**contents, "inventory": inventory.write(path)}
+    sync_file_system(path)
     write_atomic(os.path.join(path, RELEASE_FILE), canonical_json(sealed), 0o444)
 
 
+def sync_file_system(path: str) -> None:
+    """Have all that was written on a path's file system on disk: the many files of a release at once."""
+    try:
+        # syncfs(2), which Python does not have.
+        subprocess.run(["sync", "--file-system", path], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        os.sync()
+
+
 def drift(path: str) -> inventory.Drift | None:
-    """What is not as it was sealed, empty where all is; None for an unfinished release. Raises OSError."""
+    """What is not as it was sealed, empty where all is; None for an unfinished release. Raises OSError.
+
+    Files of the store's Python, which lies beside the releases in ``tools/``, are named by their whole paths.
+    """
     contents = read(path)
-    return None if contents is None else inventory.compare(path, contents.get("inventory"))
+    if contents is None:
+        return None
+    found = inventory.compare(path, contents.get("inventory"))
+    python = contents.get("python") or {}
+    if not python.get("artifact"):
+        return found
+    folder = os.path.dirname(os.path.dirname(python["path"]))
+    return inventory.joined(found, folder, inventory.compare_tool(folder))
 
 
 def current(paths: Paths) -> str | None:
@@ -149,17 +190,22 @@ def switch(paths: Paths, release_id: str) -> bool:
         os.unlink(temporary)
     os.symlink(wanted, temporary)
     os.rename(temporary, paths.current)
+    sync_folder(paths.root)
     return True
+
+
+def is_placed(source: str, target: str) -> bool:
+    """Whether an artifact is in a release, as a hard link."""
+    try:
+        return os.path.samestat(os.stat(target), os.stat(source))
+    except FileNotFoundError:
+        return False
 
 
 def link_or_copy(source: str, target: str) -> bool:
     """Put an artifact into a release, as a hard link where the file system allows; False where it is there already."""
-    try:
-        there, here = os.stat(target), os.stat(source)
-        if there.st_ino == here.st_ino and there.st_dev == here.st_dev:
-            return False
-    except FileNotFoundError:
-        pass
+    if is_placed(source, target):
+        return False
     os.makedirs(os.path.dirname(target), exist_ok=True)
     temporary = f"{target}.new"
     if os.path.lexists(temporary):
@@ -171,13 +217,3 @@ def link_or_copy(source: str, target: str) -> bool:
         os.chmod(temporary, 0o444)
     os.rename(temporary, target)
     return True
-
-
-def append_receipt(file: str, receipt: Mapping[str, Any]) -> None:
-    """Add one line to the host's ledger, which only root can read. Raises OSError."""
-    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "ab") as handle:
-        handle.write(json.dumps(dict(receipt), sort_keys=True).encode() + b"\n")
-        handle.flush()
-        os.fsync(handle.fileno())

@@ -143,7 +143,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import artifacts as received
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import http_fetch
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, disk, http_fetch
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -186,12 +186,15 @@ def main() -> None:
             module.exit_json(changed=False, manifest_sha256=http_fetch.manifest_digest(source), error="")
         except http_fetch.SourceError as error:
             module.exit_json(changed=False, manifest_sha256="", error=str(error))
+    if not module.check_mode:
+        deploy_lock.mark("artifacts")
     absent = set(received.missing(root, wanted))
     lacking = [artifact for artifact in wanted if artifact["sha256"] in absent]
     rsync = shutil.which("rsync") is not None
     if module.check_mode:
-        missing = [artifact["sha256"] for artifact in lacking]
-        module.exit_json(changed=bool(lacking), missing=missing, offsets={}, rsync=rsync)
+        there = set(received.reprove(root, lacking, check=True))
+        missing = [artifact["sha256"] for artifact in lacking if artifact["sha256"] not in there]
+        module.exit_json(changed=bool(missing), missing=missing, offsets={}, rsync=rsync)
     try:
         if step == "prepare":
             there = set(received.reprove(root, lacking))
@@ -200,7 +203,7 @@ def main() -> None:
                 changed=False,
                 missing=[artifact["sha256"] for artifact in lacking],
                 offsets=received.prepare(root, lacking) if lacking else {},
-                free=received.free_bytes(root) if lacking else 0,
+                free=disk.free(Paths(root).incoming),
                 incoming=Paths(root).incoming,
                 rsync=rsync,
             )
@@ -209,7 +212,10 @@ def main() -> None:
             module.exit_json(changed=True, **vars(done))
         kept, wrong = received.commit(root, lacking)
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or root}: {error.strerror}. What had arrived is kept for the next run.")
+        full = disk.advice(str(error), root, sum(artifact["size"] for artifact in lacking))
+        module.fail_json(
+            msg=f"{error.filename or root}: {error.strerror}. {full} What had arrived is kept for the next run."
+        )
     module.exit_json(changed=bool(kept), kept=kept, wrong=wrong)
 
 

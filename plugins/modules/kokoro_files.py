@@ -54,7 +54,12 @@ files:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    artifacts,
+    deploy_lock,
+    disk,
+    release,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -74,15 +79,20 @@ def main() -> None:
     # kokoro/<model name>/<file>: what stands after the model's name is its place in the model's folder.
     wanted = {row["path"].split("/", 2)[2]: paths.artifact(row["sha256"], row["path"]) for row in rows}
     if module.check_mode:
-        absent = sorted(file for file in wanted if not os.path.exists(os.path.join(model, file)))
+        absent = [file for file in sorted(wanted) if not release.is_placed(wanted[file], os.path.join(model, file))]
         diff = {"before": "", "after": "".join(f"{file}\n" for file in absent)}
         module.exit_json(changed=bool(absent), files=absent, diff=diff)
+    deploy_lock.mark("kokoro")
     try:
+        wrong = artifacts.weeded(artifacts.weed(module.params["root"], rows))
+        if wrong:
+            module.fail_json(msg=f"{wrong} The release that serves was not touched.")
         placed = [
             file for file, source in sorted(wanted.items()) if release.link_or_copy(source, os.path.join(model, file))
         ]
     except OSError as error:
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+        full = disk.advice(str(error), model, sum(row["size"] for row in rows))
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. {full} The release that serves was not touched.")
     diff = {"before": "", "after": "".join(f"{file}\n" for file in placed)}
     module.exit_json(changed=bool(placed), files=placed, msg=f"{len(placed)} files", diff=diff)
 

@@ -64,7 +64,14 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import inventory, python_env, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    artifacts,
+    deploy_lock,
+    disk,
+    inventory,
+    python_env,
+    release,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -82,6 +89,7 @@ def main() -> None:
     )
     if module.check_mode:
         build(module)
+    deploy_lock.mark("python_env")
     try:
         # A controller that died leaves its module at work here: wait for its end, and take over what it made.
         os.makedirs(module.params["release"], exist_ok=True)
@@ -90,6 +98,8 @@ def main() -> None:
         module.fail_json(msg=f"{module.params['release']} can't be made: {error.strerror}.")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # uv holds it too, so that one that outlives this module is waited for as well.
+        os.set_inheritable(descriptor, True)
         build(module)
     finally:
         os.close(descriptor)
@@ -135,12 +145,16 @@ def build(module: AnsibleModule) -> None:
         if carried is not None:
             python_env.install_python(carried, params["root"])
         python_env.make(params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"])
-    except python_env.EnvError as error:
-        module.fail_json(msg=f"The environment {env} was not made; the release that serves was not touched. {error}")
-    except OSError as error:
+    except (python_env.EnvError, OSError) as error:
+        # Half an environment is of no use to the next run, and the disk may be full of it.
+        python_env.discard(params["release"])
+        said = str(error) if isinstance(error, python_env.EnvError) else f"{error.strerror}: {error.filename}."
+        # uv hashes each wheel, and leaves alone what it refuses.
+        said = f"{said} {artifacts.weeded(artifacts.weed(params['root'], [*locks, *wheels]))}".strip()
+        full = disk.advice(str(error), params["release"], disk.UNPACKED * sum(row["size"] for row in installed))
         module.fail_json(
             msg=f"The environment {env} was not made; the release that serves was not touched. "
-            f"{error.strerror}: {error.filename}. Run the play again once that is mended."
+            + (f"{full} {said}" if full else said)
         )
     seconds = round(time.monotonic() - started, 1)
     module.exit_json(changed=True, msg=f"{len(wheels)} packages in {seconds} s", seconds=seconds, diff=diff)

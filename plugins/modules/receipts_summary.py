@@ -17,24 +17,13 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  report_dir:
-    description: The folder on the controller. A relative one is taken from where C(ansible-playbook) was started.
-    type: path
-    required: true
   hosts:
     description: The hosts that the summary is about.
     type: list
     elements: str
     required: true
-attributes:
-  check_mode:
-    support: full
-    description: Writes nothing.
-  diff_mode:
-    support: none
-    description: A summary is no state of a host.
-notes:
-  - Runs on the controller alone. It never says changed, since it changes no host.
+extends_documentation_fragment:
+  - voicefleet.kokoro.report
 seealso:
   - module: voicefleet.kokoro.receipts
 """
@@ -63,5 +52,5 @@ lines:
   returned: success
   type: list
   elements: str
-  sample: ["host  current  since  by  manifest  proof  synthetic"]
+  sample: ["host  current  since  by  manifest  proof  took  synthetic"]
 """

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release
-short_description: Seal a release, make it the current one, or plan the way back to a former one
+short_description: Seal a release, make it the current one, note that it failed, or plan the way back to a former one
 description:
   - O(state=sealed) makes everything in a release root's and unwritable for others, lists its files in C(files.txt), and
     writes C(release.json), the last file of a release. One that lacks anything is refused.
   - O(state=current) points C(current) to it in one rename and adds a receipt to the host's ledger. Only after a
-    proof of speech.
+    proof of speech. Where a run was cut off between the two, the next one adds the receipt.
+  - O(state=failed) adds a line to the ledger that says what failed and in which phase. It moves nothing, and never
+    fails, as the failure that it is about must be told.
   - O(state=planned) makes the plan of a finished release of the host, to go back to it without a store. One that is
     not there, unfinished or damaged is refused, and those that are whole are named. Changes nothing.
 version_added: "0.1.0"
@@ -22,13 +24,13 @@ author:
 options:
   plan:
     description:
-      - The plan that M(voicefleet.kokoro.preflight) made for the host. Required for O(state=sealed) and
-        O(state=current).
+      - The plan that M(voicefleet.kokoro.preflight) made for the host. Required for O(state=sealed),
+        O(state=current) and O(state=failed).
     type: dict
   state:
     description: What the release shall be.
     type: str
-    choices: [sealed, current, planned]
+    choices: [sealed, current, failed, planned]
     required: true
   release:
     description:
@@ -40,11 +42,27 @@ options:
     description: The folder that holds the releases. For O(state=planned) alone; a plan has its own.
     type: path
     default: /opt/voicefleet
+  lock:
+    description: Who took the host's lock, for the plan. For O(state=planned) alone.
+    type: dict
+    default: {}
   proof:
     description: The proof of speech on which the switch rests. Required for O(state=current).
     type: dict
+  failure:
+    description: What failed. Required for O(state=failed).
+    type: dict
+    suboptions:
+      task:
+        description: The task's name.
+        type: str
+        required: true
+      message:
+        description: What it said.
+        type: str
+        required: true
   operator:
-    description: Who deploys, for the receipt.
+    description: Who deploys, for the receipt. Empty means the user who took the host's lock.
     type: str
     default: ""
   receipts:
@@ -82,6 +100,16 @@ previous:
   returned: when state is current
   type: str
   sample: 4.1.0-77aa0c1e9f10
+failure:
+  description: What failed, in one paragraph.
+  returned: when state is failed
+  type: str
+  sample: "Wait until the model is ready: Model kokoro is not ready: ..."
+phase:
+  description: The phase in which it failed, as the host's lock has it.
+  returned: when state is failed
+  type: str
+  sample: python_env
 ansible_facts:
   description: The fact C(voicefleet_plan), as M(voicefleet.kokoro.preflight) sets it.
   returned: when state is planned
@@ -93,8 +121,10 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, ledger, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, disk, layout, ledger, release
 
+# How much of a message the ledger keeps: a journal's last lines belong to it, a whole log does not.
+MESSAGE = 4000
 KEPT = ("manifest_sha256", "profile", "python", "model", "languages", "voices", "synthetic", "artifacts")
 
 
@@ -103,14 +133,26 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "plan": {"type": "dict"},
-            "state": {"type": "str", "choices": ["sealed", "current", "planned"], "required": True},
+            "state": {"type": "str", "choices": ["sealed", "current", "failed", "planned"], "required": True},
             "release": {"type": "str", "default": ""},
             "root": {"type": "path", "default": "/opt/voicefleet"},
+            "lock": {"type": "dict", "default": {}},
             "proof": {"type": "dict"},
+            "failure": {
+                "type": "dict",
+                "options": {
+                    "task": {"type": "str", "required": True},
+                    "message": {"type": "str", "required": True},
+                },
+            },
             "operator": {"type": "str", "default": ""},
             "receipts": {"type": "path", "default": layout.RECEIPTS},
         },
-        required_if=[("state", "sealed", ["plan"]), ("state", "current", ["plan", "proof"])],
+        required_if=[
+            ("state", "sealed", ["plan"]),
+            ("state", "current", ["plan", "proof"]),
+            ("state", "failed", ["plan", "failure"]),
+        ],
         supports_check_mode=True,
     )
     if module.params["state"] == "planned":
@@ -121,12 +163,15 @@ def main() -> None:
     try:
         if module.params["state"] == "sealed":
             seal(module, plan, identity, path)
+        elif module.params["state"] == "failed":
+            note_failure(module, plan, identity, paths)
         else:
             make_current(module, plan, identity, paths)
     except release.ReleaseError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+        full = disk.advice(str(error), paths.root, 1e6)
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. {full} The release that serves was not touched.")
 
 
 def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) -> None:
@@ -141,6 +186,7 @@ def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) 
     gaps = release.gaps(path, plan["model"]["path"], plan["voices"], models, plan["python"]["version"])
     if gaps:
         module.fail_json(msg=f"The release {identity} is not whole and was not sealed. It lacks: {', '.join(gaps)}")
+    deploy_lock.mark("seal")
     contents = {"id": identity, "made": int(time.time()), **{key: plan[key] for key in KEPT}}
     release.seal(path, contents)
     module.exit_json(changed=True, release=identity)
@@ -153,7 +199,7 @@ def plan_former(module: AnsibleModule) -> None:
         contents = release.choose_former(paths, module.params["release"], ledger.read(module.params["receipts"]))
     except (release.ReleaseError, OSError) as error:
         module.fail_json(msg=f"Nothing was changed: {error}.")
-    plan = release.plan_of(paths, contents)
+    plan = {**release.plan_of(paths, contents), "lock": module.params["lock"]}
     serves = "serves now" if plan["current"] == contents["id"] else f"to follow {plan['current'] or 'nothing'}"
     said = f"release {contents['id']}, {serves}"
     module.exit_json(changed=False, msg=said, release=contents["id"], ansible_facts={"voicefleet_plan": plan})
@@ -164,25 +210,65 @@ def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, pat
     before = release.current(paths)
     diff = {"before": f"current -> {before or 'nothing'}\n", "after": f"current -> {identity}\n"}
     if before == identity:
-        module.exit_json(changed=False, release=identity, previous=before)
+        receipts = ledger.switches(ledger.read(module.params["receipts"]))
+        if receipts and receipts[-1].get("release") == identity:
+            module.exit_json(changed=False, release=identity, previous=before)
+        # Cut off between the switch and its receipt, or the ledger was lost.
+        before = ledger.previous(receipts, identity)
+        diff = {"before": "", "after": f"a receipt of {identity}\n"}
     if module.check_mode:
         module.exit_json(changed=True, release=identity, previous=before, diff=diff)
     release.switch(paths, identity)
-    proof = module.params["proof"]
     receipt = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "operator": module.params["operator"],
+        **common(module, plan),
         "release": identity,
         "previous": before,
-        "manifest_sha256": plan["manifest_sha256"],
-        "profile": plan["profile"],
-        "proof_level": proof.get("level"),
+        "proof_level": module.params["proof"].get("level"),
         "synthetic": plan["synthetic"],
         "note": "made-up models: the audio is not speech" if plan["synthetic"] else "",
+        "seconds": deploy_lock.progress()["seconds"],
         "artifacts": {row["path"]: row["sha256"] for row in plan["artifacts"]},
     }
-    release.append_receipt(module.params["receipts"], receipt)
+    ledger.append(module.params["receipts"], receipt)
     module.exit_json(changed=True, release=identity, previous=before, diff=diff)
+
+
+def common(module: AnsibleModule, plan: dict[str, Any]) -> dict[str, Any]:
+    """What every line of the ledger has: who, when, from what."""
+    lock = plan.get("lock") or {}
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "operator": module.params["operator"] or lock.get("user", ""),
+        "controller": lock.get("controller", ""),
+        "manifest_sha256": plan["manifest_sha256"],
+        "profile": plan["profile"],
+    }
+
+
+def note_failure(module: AnsibleModule, plan: dict[str, Any], identity: str, paths: layout.Paths) -> None:
+    """Write what failed into the ledger."""
+    failure, progress = module.params["failure"], deploy_lock.progress()
+    said = f"{failure['task']}: {failure['message'].strip()}"
+    result = {"release": identity, "failure": said, "phase": progress["phase"]}
+    if module.check_mode:
+        module.exit_json(changed=False, **result)
+    line = {
+        **common(module, plan),
+        "event": ledger.FAILED,
+        "attempted": identity,
+        "current": release.current(paths),
+        "phase": progress["phase"],
+        "task": failure["task"],
+        "message": failure["message"].strip()[:MESSAGE],
+        "seconds": progress["seconds"],
+    }
+    try:
+        ledger.append(module.params["receipts"], line)
+    except OSError as error:
+        lost = f"The failure could not be written into the ledger {module.params['receipts']}: {error.strerror}."
+        module.warn(lost)
+        module.exit_json(changed=False, msg=lost, **result)
+    module.exit_json(changed=True, **result)
 
 
 if __name__ == "__main__":

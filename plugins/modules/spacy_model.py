@@ -69,10 +69,15 @@ installed:
 
 import os
 import shutil
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import python_env, spacy_sdist
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    artifacts,
+    deploy_lock,
+    disk,
+    python_env,
+    spacy_sdist,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -110,9 +115,15 @@ def main() -> None:
     diff = {"before": "", "after": "".join(f"{name}\n" for name in names)}
     if not todo or module.check_mode:
         module.exit_json(changed=bool(todo), installed=names, diff=diff)
-    scratch = tempfile.mkdtemp(prefix=".spacy-", dir=params["release"])
+    deploy_lock.mark("spacy_models")
+    scratch = os.path.join(params["release"], ".spacy")
     try:
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        os.mkdir(scratch, 0o700)
         wheels = []
+        wrong = artifacts.weeded(artifacts.weed(params["root"], todo))
+        if wrong:
+            raise spacy_sdist.SpacyModelError(wrong.rstrip("."))
         for row in todo:
             tarball = paths.artifact(row["sha256"], row["path"])
             model = spacy_sdist.read_model(tarball)
@@ -128,15 +139,20 @@ def main() -> None:
             wheel = os.path.join(scratch, model.wheel_name)
             spacy_sdist.write_wheel(tarball, wheel)
             wheels.append(wheel)
-        uv = os.path.join(paths.tools, f"uv-{params['uv_version']}", "uv")
+        uv = python_env.uv_of(params["artifacts"], params["uv_version"], paths)
         command = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--compile-bytecode", "--link-mode", "copy"]
         python_env.run_uv(uv, [*command, "--python", os.path.join(env, "bin", "python"), *wheels], scratch)
     except (spacy_sdist.SpacyModelError, python_env.EnvError) as error:
-        module.fail_json(msg=f"{error}. The release that serves was not touched.")
+        failed = f"{error}."
     except OSError as error:
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+        failed = f"{error.strerror}: {error.filename}."
+    else:
+        failed = ""
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if failed:
+        full = disk.advice(failed, params["release"], disk.UNPACKED * sum(row["size"] for row in todo))
+        module.fail_json(msg=f"{full} {failed} The release that serves was not touched.".strip())
     module.exit_json(changed=True, installed=names, msg=", ".join(names), diff=diff)
 
 

@@ -16,13 +16,11 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  path:
-    description: The store's directory.
-    type: path
-    required: true
   folder:
     description: Where to write C(contents.md) and C(contents.json). Without it nothing is written.
     type: path
+extends_documentation_fragment:
+  - voicefleet.kokoro.store
 attributes:
   check_mode:
     support: full

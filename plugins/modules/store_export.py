@@ -18,10 +18,6 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  path:
-    description: The store's directory.
-    type: path
-    required: true
   folder:
     description: Where the export goes. An earlier export in it is not overwritten.
     type: path
@@ -37,6 +33,8 @@ options:
       - The default fits into the 4 GiB that FAT32 allows a file.
     type: int
     default: 4000
+extends_documentation_fragment:
+  - voicefleet.kokoro.store
 attributes:
   check_mode:
     support: full

@@ -17,10 +17,6 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  path:
-    description: The store's directory.
-    type: path
-    required: true
   locks:
     description: Folder of the C(pylock.*.toml) files.
     type: path
@@ -83,6 +79,8 @@ options:
   uv:
     description: The uv that builds wheels. Empty means the one on PATH, else the store's own.
     type: path
+extends_documentation_fragment:
+  - voicefleet.kokoro.store
 attributes:
   check_mode:
     support: partial

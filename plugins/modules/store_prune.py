@@ -17,10 +17,6 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  path:
-    description: The store's directory.
-    type: path
-    required: true
   cache:
     description: The folder of downloads. Empty means C(voicefleet/downloads) in the user's cache.
     type: path
@@ -35,6 +31,8 @@ options:
   list:
     description: The list to apply.
     type: path
+extends_documentation_fragment:
+  - voicefleet.kokoro.store
 attributes:
   check_mode:
     support: full

@@ -16,23 +16,9 @@ description:
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
-options:
-  path:
-    description: The store's directory.
-    type: path
-    required: true
-  signature_policy:
-    description:
-      - V(strict) refuses a store that is not signed by a key of O(allowed_signers).
-      - V(if-signed) checks a signature where there is one, and takes O(allowed_signers) for an
-        unsigned store as an error.
-      - V(off) checks none.
-    type: str
-    choices: [strict, if-signed, "off"]
-    default: if-signed
-  allowed_signers:
-    description: File of keys whose signatures count, as C(ssh-keygen) reads it.
-    type: path
+extends_documentation_fragment:
+  - voicefleet.kokoro.store
+  - voicefleet.kokoro.store.signature
 attributes:
   check_mode:
     support: full

@@ -215,7 +215,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import proof
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, layout, proof
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import SpeechClient, SpeechError, read_key
 
@@ -312,6 +312,8 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         report = kept or proof.as_report(wanted, [], params["synthetic"] or [], {})
         todo = f"{evidence.proof} holds; one short request would be made" if kept else f"would synthesise {what}"
         module.exit_json(changed=kept is None, msg=f"{wanted.release_id}: {todo}.", **result_of(report, evidence))
+    if os.path.dirname(params["api_key_file"] or "") != layout.CANDIDATE_SECRETS:
+        deploy_lock.mark("proof")
     client = SpeechClient(params["endpoint"], read_key(params["api_key_file"]), params["timeout"], PATIENCE)
     if kept is not None:
         seconds = round(proof.still_alive(client, wanted), 3)

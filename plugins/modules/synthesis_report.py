@@ -21,20 +21,8 @@ description:
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
-options:
-  report_dir:
-    description: The folder on the controller. A relative one is taken from where C(ansible-playbook) was started.
-    type: path
-    required: true
-attributes:
-  check_mode:
-    support: full
-    description: Writes nothing.
-  diff_mode:
-    support: none
-    description: A report is no state of a host.
-notes:
-  - Runs on the controller alone. It never says changed, since it changes no host.
+extends_documentation_fragment:
+  - voicefleet.kokoro.report
 seealso:
   - module: voicefleet.kokoro.synthesis_check
 """

@@ -90,7 +90,13 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, release, removal, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    layout,
+    ledger,
+    release,
+    removal,
+    systemd_unit,
+)
 
 
 def main() -> None:
@@ -142,9 +148,9 @@ def main() -> None:
                     stay=found.stay,
                 )
             removal.remove(found, places)
-            ledger = os.path.join(places.evidence, os.path.basename(layout.RECEIPTS))
-            if os.path.exists(ledger):
-                release.append_receipt(ledger, receipt)
+            receipts = os.path.join(places.evidence, os.path.basename(layout.RECEIPTS))
+            if os.path.exists(receipts):
+                ledger.append(receipts, receipt)
     except (removal.RemovalError, systemd_unit.SystemdError) as error:
         module.fail_json(msg=f"{error}. Run the teardown again when that is mended")
     except OSError as error:

@@ -28,17 +28,18 @@ attributes:
 options:
   state:
     description:
+      - V(stopped) stops the unit and takes it out of the boot, and leaves its files.
       - V(absent) stops the unit and removes O(folders), its drop-ins and its file. The file goes last, so that a
         removal that was cut off is seen and finished by the next.
     type: str
-    choices: [started, absent]
+    choices: [started, stopped, absent]
     default: started
   enabled:
     description: Whether the unit starts at boot. V(false) leaves that as it is.
     type: bool
     default: true
   folders:
-    description: What O(state=absent) removes besides.
+    description: What O(state=absent) removes besides. The other states leave it alone.
     type: list
     elements: path
     default: []
@@ -191,7 +192,10 @@ class Service:
         }
 
     def remove(self) -> Json:
-        """Stop the unit, and remove its folders and then its files. A link is removed, not what it points to."""
+        """Stop the unit, and unless its files shall stay, remove its folders and then its files.
+
+        A link is removed, not what it points to.
+        """
         if self.unit.foreign():
             raise ServiceError(f"{self.unit.path} was not written by this collection and is left alone")
         there = os.path.exists(self.unit.path)
@@ -205,7 +209,8 @@ class Service:
             self.changes.append("disabled")
             if not self.check:
                 self.unit.ctl("disable")
-        for path in [*self.params["folders"], self.unit.path + ".d", self.unit.path]:
+        files = [*self.params["folders"], self.unit.path + ".d", self.unit.path]
+        for path in [] if self.params["state"] == "stopped" else files:
             if not os.path.lexists(path):
                 continue
             self.changes.append(f"{path} removed")
@@ -255,7 +260,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "default": "voicefleet-xinference.service"},
-            "state": {"type": "str", "choices": ["started", "absent"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
             "enabled": {"type": "bool", "default": True},
             "folders": {"type": "list", "elements": "path", "default": []},
             "content": {"type": "str"},

@@ -158,6 +158,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    deploy_lock,
+    layout,
     private_files,
     xinference_accounts,
     xinference_config,
@@ -389,6 +391,9 @@ def main() -> None:
     )
     os.umask(0o077)
     setup = Setup(module.params, module.check_mode)
+    if not module.check_mode:
+        candidate = module.params["secrets_dir"] == layout.CANDIDATE_SECRETS
+        deploy_lock.mark("candidate" if candidate else "start")
     try:
         result = setup.run()
     except (SetupError, xinference_config.ConfigError, OSError) as error:

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
+from . import deploy_lock, variables
 
 display = Display()
 
@@ -34,6 +37,14 @@ def fact(variables: Any, name: str) -> dict[str, Any]:
     return dict(value)
 
 
+def refuse_misspelt(loader: Any, task_vars: Mapping[str, Any]) -> None:
+    """Raise AnsibleActionFail where a variable looks like one of our roles' and is none: it would have no effect."""
+    mistakes = variables.misspelt(task_vars, variables.known_variables(loader.load_from_file))
+    if mistakes:
+        host = task_vars.get("inventory_hostname", "localhost")
+        raise AnsibleActionFail(f"{host}: nothing was changed: {'; '.join(mistakes)}")
+
+
 class ControllerAction(ActionBase):
     """An action that does its work in Python on the controller.
 
@@ -46,6 +57,7 @@ class ControllerAction(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        refuse_misspelt(self._loader, task_vars or {})
         _validated, arguments = self.validate_argument_spec(argument_spec=self.SPEC)
         result.update(self.act(arguments, task_vars or {}))
         return result
@@ -57,6 +69,18 @@ class ControllerAction(ActionBase):
     @property
     def check_mode(self) -> bool:
         return bool(self._task.check_mode)
+
+    def locked(
+        self, look: Callable[[dict[str, Any]], dict[str, Any]], host: str, mine: Mapping[str, Any], seconds: int
+    ) -> dict[str, Any]:
+        """What ``look`` answers once the host's lock is ours. Raises AnsibleActionFail where another play holds it."""
+        try:
+            answer, taken_over = deploy_lock.acquire(look, host, mine, seconds)
+        except deploy_lock.HeldError as error:
+            raise AnsibleActionFail(str(error)) from None
+        if taken_over:
+            display.warning(taken_over)
+        return answer
 
     def module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module on the host. Raises AnsibleActionFail with the module's own result where it failed."""

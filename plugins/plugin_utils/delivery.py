@@ -14,10 +14,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..module_utils.deploy_lock import LOCK_FILE
+
 # Runs on the host with whatever Python Ansible found there.
 RECEIVER = """
 import os, sys
 stream, folder = sys.stdin.buffer, sys.argv[1]
+try:
+    # A sign of life: a long delivery must not lose the host's lock.
+    os.utime("%s")
+except OSError:
+    pass
 while True:
     head = stream.readline()
     if not head:
@@ -36,7 +43,7 @@ while True:
             view = view[os.write(descriptor, view):]
         left -= len(block)
     os.close(descriptor)
-""".strip()
+""".strip().replace("%s", LOCK_FILE)
 
 
 class Stopped(Exception):

@@ -6,8 +6,12 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+
+class HeldError(Exception):
+    """Another play holds the lock; the message says who."""
 
 
 def _started(pid: int) -> str:
@@ -45,7 +49,33 @@ def is_dead(holder: Mapping[str, Any]) -> bool:
     return _started(holder["pid"]) != holder.get("started")
 
 
-def in_words(holder: Mapping[str, Any], age: float) -> str:
-    """A holder and how long it has had the lock, for people."""
+def in_words(held: Mapping[str, Any]) -> str:
+    """Who holds or held a lock, how long and at what, for people. ``held`` is what ``deploy_lock.take`` returned."""
+    holder, phase = held["holder"], held.get("phase")
     who = f"{holder.get('user', '?')} on {holder.get('controller', '?')} (process {holder.get('pid', '?')})"
-    return f"{who}, {age / 60:.0f} minutes ago"
+    return f"{who}, {held['age'] / 60:.0f} minutes ago{f', last at {phase}' if phase else ''}"
+
+
+def acquire(
+    look: Callable[[dict[str, Any]], dict[str, Any]], host: str, mine: Mapping[str, Any], seconds: int
+) -> tuple[dict[str, Any], str | None]:
+    """Take a host's lock: the answer of ``look``, and in words whose lock was taken over, if any.
+
+    ``look`` asks the host with ``{"owner", "seconds", "dead"}`` and returns an answer that has ``lock``, as
+    ``deploy_lock.take`` does. Raises HeldError.
+    """
+    asked = {"owner": dict(mine), "seconds": seconds}
+    answer = look(asked)
+    held = answer["lock"]
+    if held and not held["taken"] and is_dead(held["holder"]):
+        answer = look({**asked, "dead": held["holder"]})
+        held = answer["lock"]
+    if not held or held["holder"] is None:
+        return answer, None
+    if not held["taken"]:
+        raise HeldError(
+            f"{host} is being deployed to by {in_words(held)}: nothing was changed. Two at once would each undo what "
+            "the other does. Wait until that one ends, then start again. Should it have died without a word, its lock "
+            f"ends {seconds / 60:.0f} minutes after its last sign of life (preflight_lock_seconds)."
+        )
+    return answer, f"{host}: a deploy by {in_words(held)} did not end in order; its lock is taken over"

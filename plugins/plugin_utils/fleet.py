@@ -8,7 +8,9 @@ from typing import Any
 
 from ..module_utils import ledger
 
-COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "synthetic")
+# How much of a failure's message the table shows; the summary has all that the ledger has.
+MESSAGE = 200
+COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "synthetic")
 
 
 def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -26,7 +28,9 @@ def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
         "operator": receipt.get("operator"),
         "manifest_sha256": receipt.get("manifest_sha256"),
         "proof_level": receipt.get("proof_level"),
+        "seconds": receipt.get("seconds") or {},
         "synthetic": receipt.get("synthetic") or [],
+        "failure": dict(ledger.failure(receipts)),
         "receipts": receipts,
     }
 
@@ -54,7 +58,7 @@ def table(summary: Mapping[str, Any]) -> list[str]:
     lines = [COLUMNS]
     for entry in summary["hosts"]:
         if not entry["read"]:
-            lines.append((entry["host"], "NOT READ", "", "", "", "", ""))
+            lines.append((entry["host"], "NOT READ", *[""] * (len(COLUMNS) - 2)))
             continue
         proof = "" if entry["current"] is None else entry["proof_level"] or "UNVERIFIED"
         lines.append(
@@ -65,6 +69,7 @@ def table(summary: Mapping[str, Any]) -> list[str]:
                 entry["operator"] or "",
                 (entry["manifest_sha256"] or "")[:12],
                 proof,
+                f"{entry['seconds']['total']:.0f} s" if entry["seconds"] else "",
                 "NOT SPEECH" if entry["synthetic"] else "",
             )
         )
@@ -72,9 +77,19 @@ def table(summary: Mapping[str, Any]) -> list[str]:
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     if any(entry["synthetic"] for entry in summary["hosts"]):
         text.append("NOT SPEECH: these releases rest on made-up models, made for tests.")
+    text += [failed(entry["host"], entry["failure"]) for entry in summary["hosts"] if entry["failure"]]
     unknown = [entry["host"] for entry in summary["hosts"] if entry["current"] and not entry["since"]]
     if unknown:
         text.append(f"No receipt for what serves on: {', '.join(unknown)}. verify.yml proves it again.")
     if len(summary["releases"]) > 1:
         text.append(f"{len(summary['releases'])} releases serve at once.")
     return text
+
+
+def failed(host: str, failure: Mapping[str, Any]) -> str:
+    """One line about a failure that no later run made good."""
+    said = " ".join(str(failure.get("message", "")).split())
+    shown = said[:MESSAGE] + ("…" if len(said) > MESSAGE else "")
+    who, phase = failure.get("operator") or "?", failure.get("phase") or "?"
+    when, task = failure.get("time"), failure.get("task")
+    return f"{host}: the last run failed, {when}, by {who}, in phase {phase}: {task}: {shown}"

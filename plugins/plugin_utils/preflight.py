@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..module_utils.disk import UNPACKED
 from ..module_utils.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
 from . import catalogue
 from .manifest import Artifact, Manifest, release_id
 from .profiles import HOST_GLIBC, Profile, parse_profile
 
-# An installed wheel takes about this many times its own size: unpacked and byte-compiled.
-UNPACKED = 4.2
 # Room for logs, receipts and what the service writes at home.
 HOME_BYTES = 1_000_000_000
 # Xinference's two processes take 0.9 GB, Kokoro 1.4 GB at first and up to 3.3 GB after long texts.
@@ -404,6 +403,7 @@ def judge(
         "profile": profile.name,
         "release": {"id": identity, "path": release, "complete": complete, "drifted": bool(drift)},
         "current": facts["releases"]["current"],
+        "former": facts["releases"].get("former"),
         "candidate": candidate,
         "paths": paths.as_dict(),
         "python": interpreter,

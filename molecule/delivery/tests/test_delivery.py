@@ -336,7 +336,7 @@ def test_a_small_disk_is_told_before_anything_is_sent(one: Target, transport: st
     one.host.check_output(f"mkdir -p {one.root} && mount -t tmpfs -o size=20m tmpfs {one.root}")
     more = {"http_serve": True, "http_address": gateway} if transport == "http" else {}
     delivery = one.deliver(transport, **more)
-    delivery.failed_with(f"the disk that has {one.root} is full", "MB are missing", "Nothing was sent")
+    delivery.failed_with(f"The disk is full: the file system of {one.root} ", "MB are missing", "Nothing was sent")
     assert one.arrived() == 0
     one.host.check_output(f"mount -o remount,size=80m {one.root}")
     assert one.deliver(transport, **more).went()["bytes"] == TOTAL
@@ -357,6 +357,6 @@ def test_a_disk_that_fills_up_on_the_way_is_told_and_the_next_run_goes_on(one: T
     with one.relay(fill) as relay:
         delivery = one.through(relay, transport)
     assert filled
-    delivery.failed_with(f"the disk that has {one.root} is full", "MB are missing", "it goes on there")
+    delivery.failed_with(f"The disk is full: the file system of {one.root} ", "MB are missing", "it goes on there")
     one.host.check_output(f"rm {one.root}/other")
     goes_on(one, transport)

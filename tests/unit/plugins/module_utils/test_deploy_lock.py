@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,14 @@ def file(tmp_path: Path) -> str:
     return str(tmp_path / "lock.json")
 
 
+def leave_behind(file: str) -> None:
+    """A lock whose owner gave no sign of life for hours."""
+    Path(file).write_text(json.dumps({"owner": ANNA, "time": 1000}))
+    os.utime(file, (1000, 1000))
+
+
 def test_one_wins_and_the_other_is_told_who(file: str) -> None:
-    assert deploy_lock.take(ANNA, 60, file=file) == {"taken": True, "holder": None, "age": 0.0}
+    assert deploy_lock.take(ANNA, 60, file=file) == {"taken": True, "holder": None, "age": 0.0, "phase": ""}
     refused = deploy_lock.take(BERT, 60, file=file)
     assert (refused["taken"], refused["holder"]) == (False, ANNA)
     assert not deploy_lock.release(BERT, file)
@@ -35,7 +43,7 @@ def test_the_same_play_may_take_it_twice(file: str) -> None:
 
 
 def test_an_old_lock_is_taken_over_and_its_holder_named(file: str) -> None:
-    Path(file).write_text(json.dumps({"owner": ANNA, "time": 1000}))
+    leave_behind(file)
     taken = deploy_lock.take(BERT, 60, file=file)
     assert (taken["taken"], taken["holder"]) == (True, ANNA)
     # The former holder, should it wake, does not give back what is not its own.
@@ -65,7 +73,7 @@ def _try(file: str, number: int, results: multiprocessing.Queue[bool]) -> None:
 
 def test_of_many_who_come_at_once_one_wins(file: str) -> None:
     # An old lock lies there, so that all of them may take it over.
-    Path(file).write_text(json.dumps({"owner": ANNA, "time": 1000}))
+    leave_behind(file)
     context = multiprocessing.get_context("fork")
     results: multiprocessing.Queue[bool] = context.Queue()
     processes = [context.Process(target=_try, args=(file, number, results)) for number in range(12)]
@@ -74,3 +82,35 @@ def test_of_many_who_come_at_once_one_wins(file: str) -> None:
     assert sum(results.get(timeout=30) for _row in processes) == 1
     for process in processes:
         process.join()
+
+
+def test_whoever_works_keeps_the_lock(file: str) -> None:
+    leave_behind(file)
+    deploy_lock.mark("artifacts", file)
+    refused = deploy_lock.take(BERT, 60, file=file)
+    assert (refused["taken"], refused["holder"], refused["phase"]) == (False, ANNA, "artifacts")
+    assert refused["age"] > 60, "long held, and alive"
+
+
+def test_phases_have_their_times(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    deploy_lock.take(ANNA, 60, file=file)
+    for phase, seconds in (("artifacts", 2), ("artifacts", 3), ("start", 10), ("proof", 4), ("start", 1)):
+        now[0] += seconds
+        deploy_lock.mark(phase, file)
+    now[0] += 5
+    assert deploy_lock.progress(file) == {
+        "phase": "start",
+        "seconds": {"preflight": 2, "artifacts": 13, "start": 9, "proof": 1, "total": 25},
+    }
+
+
+def test_without_a_holder_nothing_is_marked(file: str) -> None:
+    deploy_lock.mark("artifacts", file)
+    assert not Path(file).exists()
+    assert deploy_lock.progress(file) == {"phase": "", "seconds": {}}
+    deploy_lock.take(ANNA, 60, file=file)
+    deploy_lock.release(ANNA, file)
+    deploy_lock.mark("artifacts", file)
+    assert Path(file).read_text() == ""

@@ -80,8 +80,18 @@ def test_releases_without_a_seal_are_not_complete(tmp_path: Path) -> None:
         (tmp_path / "releases" / name / "release.json").write_text(text)
     (tmp_path / "releases" / "half").mkdir()
     (tmp_path / "current").symlink_to("releases/good")
-    assert host_facts.releases(str(tmp_path)) == {"complete": ["good"], "current": "good"}
-    assert host_facts.releases(str(tmp_path / "absent")) == {"complete": [], "current": None}
+    assert host_facts.releases(str(tmp_path)) == {"complete": ["good"], "current": "good", "former": None}
+    assert host_facts.releases(str(tmp_path / "absent")) == {"complete": [], "current": None, "former": None}
+
+
+def test_what_serves_is_known_well_enough_to_be_brought_back(tmp_path: Path) -> None:
+    folder = tmp_path / "releases" / "good"
+    folder.mkdir(parents=True)
+    (folder / "release.json").write_text('{"id": "good", "languages": ["b"], "model": {"name": "K"}}')
+    (tmp_path / "current").symlink_to("releases/good")
+    former = host_facts.releases(str(tmp_path))["former"]
+    assert former["release"]["path"] == str(folder)
+    assert (former["languages"], former["model"]) == (["b"], {"name": "K", "path": f"{folder}/models/K"})
 
 
 def test_a_path_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,37 @@ def test_since_is_the_last_switch() -> None:
     assert ledger.since(receipts, "a")["time"] == "3"
     assert ledger.since(receipts, "c") == {}
     assert ledger.since([{"release": None, "time": "1"}], None) == {}
+
+
+FAILURE = {"event": "failed", "attempted": "c", "phase": "python_env", "time": "4"}
+
+
+def test_a_failure_moves_nothing() -> None:
+    receipts = [*A_THEN_B, FAILURE]
+    assert ledger.previous(receipts, "b") == "a"
+    assert ledger.since(receipts, "b")["time"] == "2"
+    assert ledger.failure(receipts) == FAILURE
+    assert ledger.failure([*receipts, {"release": "c", "previous": "b"}]) == {}
+
+
+def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "evidence" / "receipts.jsonl"
+    ledger.append(str(file), {"release": "a"})
+    with file.open("a") as handle:
+        handle.write('{"release": "b", "prev')
+    ledger.append(str(file), {"release": "c"})
+    assert [receipt["release"] for receipt in ledger.read(str(file))] == ["a", "c"]
+
+
+def test_what_was_added_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line and name: a power loss right after takes neither."""
+    file, synced = tmp_path / "evidence" / "receipts.jsonl", []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), file.read_text()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    ledger.append(str(file), {"release": "a"})
+    assert synced == [(str(file), '{"release": "a"}\n'), (str(file.parent), '{"release": "a"}\n')]

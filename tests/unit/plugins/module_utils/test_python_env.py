@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import python_env
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import inventory, python_env, release
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
 FAKE_UV = """#!/bin/sh
@@ -188,3 +193,69 @@ def test_an_archive_that_changed_or_was_cut_is_refused(root: Path) -> None:
     cut.write_bytes(data[: len(data) // 2])
     with pytest.raises(python_env.EnvError, match="no whole archive"):
         python_env.install_python(row, str(root))
+
+
+def test_a_python_that_was_touched_is_drift_of_its_releases_and_unpacked_anew(root: Path) -> None:
+    row = python_row(root, ("python/lib/os.py", ""))
+    interpreter = python_env.install_python(row, str(root))
+    folder = root / "releases/one"
+    folder.mkdir(parents=True)
+    python = {"version": "3.11", "path": interpreter, "artifact": row["sha256"]}
+    release.seal(str(folder), {"id": "one", "python": python})
+    library = Path(interpreter).parents[1] / "lib"
+    # What Python compiles for itself is no drift.
+    (library / "__pycache__").mkdir()
+    assert release.drift(str(folder)) == ([], [], [])
+    (library / "os.py").chmod(0o666)
+    (library / "site.py").touch()
+    assert release.drift(str(folder)) == ([], [f"{library}/os.py"], [f"{library}/site.py"])
+    found = release.drift(str(folder))
+    assert found is not None
+    assert inventory.in_env(found)
+    inventory.reopen(str(folder), found, "env/stamp")
+    assert (library / "site.py").exists(), "the Python is replaced as a whole, not picked at"
+    python_env.install_python(row, str(root))
+    assert not (library / "site.py").exists()
+    assert (library / "os.py").stat().st_mode & 0o777 == 0o644
+    shutil.rmtree(library.parent)
+    release.seal(str(folder), {"id": "one", "python": python})
+    assert release.drift(str(folder)) == ([str(library.parent)], [], [])
+
+
+@pytest.mark.parametrize(
+    "harm", ["echo evil > {0}", "chmod 777 {0}", "rm {0}; ln -s /bin/true {0}", "chmod 777 {0}/.."]
+)
+def test_a_uv_that_was_touched_is_not_run(root: Path, harm: str) -> None:
+    uv = Path(make(root))
+    good = uv.read_bytes()
+    subprocess.run(harm.format(uv), shell=True, check=False)
+    assert make(root) == str(uv)
+    assert uv.read_bytes() == good
+    assert not uv.is_symlink()
+    assert (uv.stat().st_mode & 0o777, uv.parent.stat().st_mode & 0o777) == (0o755, 0o755)
+
+
+def test_uv_holds_the_lock_of_whoever_called_it_and_was_killed(root: Path) -> None:
+    """The lock of the release ends with uv, not with the module: the next run must not meet a uv at work."""
+    use_uv(root, "while [ ! -e go ]; do sleep 0.05; done")
+    folder = root / "releases/r"
+    folder.mkdir(parents=True)
+    code = (
+        "import fcntl, os, sys; sys.path.insert(0, sys.argv[2]);"
+        "from ansible_collections.voicefleet.kokoro.plugins.module_utils import python_env;"
+        "fd = os.open(sys.argv[1], os.O_RDONLY); fcntl.flock(fd, fcntl.LOCK_EX); os.set_inheritable(fd, True);"
+        f"python_env.make(sys.argv[1], '/usr/bin/python3.11', {LOCK!r}, {[UV, OTHER]!r}, '0.13.9', {str(root)!r})"
+    )
+    collections = str(Path(python_env.__file__).parents[5])
+    module = subprocess.Popen([sys.executable, "-c", code, str(folder), collections])
+    while not (folder / ".build/wheels").exists() or "pip sync" not in (root / "uv.log").read_text():
+        assert module.poll() is None
+        time.sleep(0.05)
+    module.kill()
+    module.wait()
+    descriptor = os.open(folder, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (folder / ".build/go").touch()
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.close(descriptor)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import ledger, release
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
 
@@ -80,8 +80,38 @@ def test_files_are_linked_once_and_replaced_when_they_differ(tmp_path: Path) -> 
 
 def test_receipts_are_added_and_root_only(tmp_path: Path) -> None:
     file = tmp_path / "evidence" / "receipts.jsonl"
-    release.append_receipt(str(file), {"release": "one"})
-    release.append_receipt(str(file), {"release": "two"})
+    ledger.append(str(file), {"release": "one"})
+    ledger.append(str(file), {"release": "two"})
     assert [json.loads(line)["release"] for line in file.read_text().splitlines()] == ["one", "two"]
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_seal_is_written_when_all_else_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "releases" / "one"
+    (folder / ".spacy").mkdir(parents=True)
+    (folder / "file").touch()
+    steps = []
+    monkeypatch.setattr(release, "sync_file_system", lambda path: steps.append(sorted(os.listdir(path))))
+    release.seal(str(folder), {"id": "one"})
+    assert steps == [["file", "files.txt"]], "with its inventory, and without what a killed step left"
+    assert release.read(str(folder)) is not None
+
+
+def test_a_switch_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "one")
+    paths, synced = Paths(str(tmp_path)), []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    release.switch(paths, "one")
+    assert synced == [str(tmp_path)]
+    assert release.current(paths) == "one"
+
+
+def test_a_file_system_is_synced_where_there_is_no_program_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(os, "sync", lambda: called.append("sync"))
+    release.sync_file_system("/")
+    assert called == []
+    monkeypatch.setenv("PATH", "/nowhere")
+    release.sync_file_system("/")
+    assert called == ["sync"]

@@ -146,8 +146,10 @@ def test_the_look_takes_the_lock_and_deploy_lock_gives_it_back(
     assert run(deploy_lock, owner={**OWNER, "pid": 2})[0]["released"] is False
     assert run(deploy_lock, owner={})[0]["released"] is False
     assert run(deploy_lock, owner=OWNER, _ansible_check_mode=True)[0]["released"] is False
-    assert run(deploy_lock, owner=OWNER)[0] == {
-        "changed": False,
-        "released": True,
-        "invocation": {"module_args": {"owner": OWNER}},
-    }
+    given_back = run(deploy_lock, owner=OWNER)[0]
+    assert (given_back["changed"], given_back["released"]) == (False, True)
+    for check in (True, False):
+        taken = run(deploy_lock, state="taken", owner=OWNER, _ansible_check_mode=check)[0]
+        assert taken["changed"] is False
+        assert bool(Path(file).read_text()) is not check
+    assert taken["lock"]["taken"] is True

@@ -55,8 +55,8 @@ def paths(tmp_path: Path) -> Paths:
 def file(tmp_path: Path) -> str:
     """A ledger in which b followed a."""
     path = str(tmp_path / "evidence" / "receipts.jsonl")
-    releases.append_receipt(path, {"release": "a", "previous": None, "time": "2026-11-22T01:00:00Z"})
-    releases.append_receipt(path, {"release": "b", "previous": "a", "time": "2026-11-22T02:00:00Z"})
+    ledger.append(path, {"release": "a", "previous": None, "time": "2026-11-22T01:00:00Z"})
+    ledger.append(path, {"release": "b", "previous": "a", "time": "2026-11-22T02:00:00Z"})
     return path
 
 
@@ -71,6 +71,66 @@ def test_the_plan_of_the_way_back_can_be_made_current(run: Run, paths: Paths, fi
     assert (result["changed"], result["previous"], releases.current(paths)) == (True, "b", "a")
     last = ledger.read(file)[-1]
     assert (last["release"], last["previous"], last["operator"], last["proof_level"]) == ("a", "b", "ann", "format")
+
+
+def current(paths: Paths, name: str) -> dict[str, Any]:
+    plan = releases.plan_of(paths, releases.read(paths.release(name)) or {})
+    return {"plan": {**plan, "lock": {"controller": "anna", "user": "kim"}}, "state": "current"}
+
+
+def test_a_receipt_says_who_when_from_what_how_proved_and_how_long(
+    run: Run, paths: Paths, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"preflight": 1.0, "proof": 2.0, "total": 3.0}
+    monkeypatch.setattr(release.deploy_lock, "progress", lambda: {"phase": "proof", "seconds": seconds})
+    result, _status = run(release, **current(paths, "c"), proof={"level": "acoustic"}, receipts=file)
+    assert result["changed"] is True
+    last = ledger.read(file)[-1]
+    assert last.pop("time") > "2026"
+    assert last == {
+        "operator": "kim", "controller": "anna", "release": "c", "previous": "b", "manifest_sha256": "m",
+        "profile": "p", "proof_level": "acoustic", "synthetic": [], "note": "", "artifacts": {}, "seconds": seconds,
+    }  # fmt: skip
+
+
+def test_a_receipt_that_a_power_loss_took_is_written_by_the_next_run(run: Run, paths: Paths, file: str) -> None:
+    releases.switch(paths, "c")
+    wanted = {**current(paths, "c"), "proof": {"level": "format"}, "receipts": file}
+    result, _status = run(release, check=True, **wanted)
+    assert (result["changed"], len(ledger.read(file))) == (True, 2)
+    result, _status = run(release, **wanted)
+    assert (result["changed"], result["previous"]) == (True, "b")
+    assert [(line["release"], line["previous"]) for line in ledger.read(file)[1:]] == [("b", "a"), ("c", "b")]
+    result, _status = run(release, **wanted)
+    assert (result["changed"], len(ledger.read(file))) == (False, 3)
+
+
+def test_a_failure_is_in_the_ledger_and_moves_nothing(
+    run: Run, paths: Paths, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release.deploy_lock, "progress", lambda: {"phase": "python_env", "seconds": {"total": 3.0}})
+    failed = {
+        **current(paths, "c"), "state": "failed", "receipts": file,
+        "failure": {"task": "Install", "message": "no\n" + "x" * 9000},
+    }  # fmt: skip
+    result, _status = run(release, check=True, **failed)
+    assert (result["changed"], len(ledger.read(file))) == (False, 2)
+    result, _status = run(release, **failed)
+    assert (result["phase"], result["failure"][:13]) == ("python_env", "Install: no\nx")
+    last = ledger.read(file)[-1]
+    assert (last["event"], last["attempted"], last["current"], last["phase"]) == ("failed", "c", "b", "python_env")
+    assert (last["operator"], last["task"], last["seconds"]) == ("kim", "Install", {"total": 3.0})
+    assert len(last["message"]) == release.MESSAGE
+    # What serves is as it was, and so is the way back.
+    result, _status = run(release, state="planned", root=paths.root, receipts=file)
+    assert (releases.current(paths), result["release"]) == ("b", "a")
+
+
+def test_a_failure_is_told_where_the_ledger_cannot_be_written(run: Run, paths: Paths, file: str) -> None:
+    failed = {**current(paths, "c"), "state": "failed", "failure": {"task": "Install", "message": "no"}}
+    result, status = run(release, **failed, receipts=paths.root)
+    assert (status, result["changed"], result["failure"]) == (0, False, "Install: no")
+    assert "could not be written into the ledger" in result["msg"]
 
 
 def test_a_release_that_cannot_be_gone_back_to(run: Run, paths: Paths, file: str) -> None:

@@ -75,6 +75,7 @@ class Host:
     def service(self, content: str = CONTENT, check: bool = False, **options: Any) -> xinference_service.Service:
         self.systemd.verbs.clear()
         params = {
+            "state": "started",
             "enabled": True,
             "folders": [],
             "content": content,
@@ -92,7 +93,7 @@ class Host:
         return self.service(content, check, **options).run()
 
     def remove(self, check: bool = False, **options: Any) -> dict[str, Any]:
-        return self.service(check=check, **options).remove()
+        return self.service(check=check, **{"state": "absent", **options}).remove()
 
 
 @pytest.fixture
@@ -272,3 +273,15 @@ def test_a_foreign_unit_is_not_removed(host: Host) -> None:
         host.remove(folders=[str(home)])
     assert home.exists()
     assert host.systemd.verbs == []
+
+
+def test_a_unit_that_is_stopped_keeps_its_files_and_starts_again(host: Host) -> None:
+    host.run()
+    would = host.remove(check=True, state="stopped")
+    assert host.systemd.verbs == []
+    done = host.remove(state="stopped")
+    assert done["changes"] == would["changes"] == ["stopped", "disabled"]
+    assert host.systemd.verbs[:2] == ["stop", "disable"]
+    assert host.unit.exists()
+    assert host.remove(state="stopped")["changed"] is False
+    assert host.run()["action"] == "started"

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import Any
 
+import pytest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import deploy_lock
 
 
@@ -29,5 +31,36 @@ def test_of_another_controllers_play_nothing_is_known() -> None:
 
 
 def test_a_person_can_find_the_holder() -> None:
-    words = deploy_lock.in_words({"controller": "anna", "user": "kim", "pid": 42}, 600)
-    assert words == "kim on anna (process 42), 10 minutes ago"
+    held = {"holder": {"controller": "anna", "user": "kim", "pid": 42}, "age": 600, "phase": "artifacts"}
+    assert deploy_lock.in_words(held) == "kim on anna (process 42), 10 minutes ago, last at artifacts"
+
+
+@pytest.fixture
+def mine() -> dict[str, Any]:
+    return deploy_lock.owner(os.getpid())
+
+
+def test_a_free_lock_is_taken_without_a_word(mine: dict[str, Any]) -> None:
+    asked = []
+
+    def look(wanted: dict[str, Any]) -> dict[str, Any]:
+        asked.append(wanted)
+        return {"lock": {"taken": True, "holder": None, "age": 0.0}}
+
+    assert deploy_lock.acquire(look, "h", mine, 60)[1] is None
+    assert asked == [{"owner": mine, "seconds": 60}]
+
+
+def test_a_lock_of_the_living_is_refused(mine: dict[str, Any]) -> None:
+    held = {"lock": {"taken": False, "holder": {"controller": "anna", "user": "kim", "pid": 42}, "age": 60}}
+    with pytest.raises(deploy_lock.HeldError, match="h is being deployed to by kim on anna .* nothing was changed"):
+        deploy_lock.acquire(lambda _wanted: held, "h", mine, 60)
+
+
+def test_a_lock_of_the_dead_is_asked_for_once_more(mine: dict[str, Any]) -> None:
+    dead = {**mine, "started": "another boot 1"}
+
+    def look(wanted: dict[str, Any]) -> dict[str, Any]:
+        return {"lock": {"taken": wanted.get("dead") == dead, "holder": dead, "age": 60}}
+
+    assert "its lock is taken over" in str(deploy_lock.acquire(look, "h", mine, 60)[1])

@@ -15,6 +15,7 @@ RECEIPT: dict[str, Any] = {
     "manifest_sha256": "5b1c" * 16,
     "proof_level": "acoustic",
     "synthetic": [],
+    "seconds": {"proof": 12.5, "total": 62.9},
 }
 GOOD = {"current": "4.1.0-aaa", "whole": ["4.1.0-aaa"], "receipts": [RECEIPT]}
 
@@ -31,8 +32,17 @@ def test_a_host_says_what_serves_since_when_by_whom_from_what() -> None:
     )  # fmt: skip
     assert row["receipts"] == [RECEIPT]
     header, line = fleet.table(summary)
-    assert header.split() == ["host", "current", "since", "by", "manifest", "proof", "synthetic"]
-    assert line.split() == ["speech-01", "4.1.0-aaa", "2026-11-22T10:00:00Z", "ann", "5b1c5b1c5b1c", "acoustic"]
+    assert header.split() == ["host", "current", "since", "by", "manifest", "proof", "took", "synthetic"]
+    assert line.split() == [
+        "speech-01",
+        "4.1.0-aaa",
+        "2026-11-22T10:00:00Z",
+        "ann",
+        "5b1c5b1c5b1c",
+        "acoustic",
+        "63",
+        "s",
+    ]
 
 
 def test_stand_ins_are_told() -> None:
@@ -63,3 +73,17 @@ def test_more_than_one_release_is_said() -> None:
     assert summary["releases"] == {"4.1.0-aaa": 2, "4.1.0-ddd": 1}
     assert summary["manifests"] == {"5b1c" * 16: 3}
     assert fleet.table(summary)[-1] == "2 releases serve at once."
+
+
+def test_a_failure_after_the_last_switch_is_told() -> None:
+    failure = {
+        "event": "failed", "attempted": "4.1.0-bbb", "time": "2026-11-23T02:00:00Z", "operator": "kim",
+        "phase": "python_env", "task": "Install", "message": "no\n" + "x" * 300,
+    }  # fmt: skip
+    summary = fleet.build({"a": {**GOOD, "receipts": [RECEIPT, failure]}}, "now")
+    row = summary["hosts"][0]
+    assert (row["since"], row["previous"], row["failure"]) == (RECEIPT["time"], "4.1.0-bbb", failure)
+    last = fleet.table(summary)[-1]
+    assert last.startswith("a: the last run failed, 2026-11-23T02:00:00Z, by kim, in phase python_env: Install: no x")
+    assert last.endswith("x…")
+    assert "the last run failed" not in "".join(lines(a={**GOOD, "receipts": [failure, RECEIPT]}))

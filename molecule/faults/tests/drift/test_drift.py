@@ -9,49 +9,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from deployed import UNIT, Speaker
+from deploys import changed, command, deploy, environment, succeed
 from testinfra.host import Host
 
-PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 CURRENT = "/opt/voicefleet/current"
 LOCK = "/run/voicefleet-deploy.json"
-
-
-def command(*options: str) -> list[str]:
-    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
-    return ["ansible-playbook", "voicefleet.kokoro.deploy", "--inventory", inventory, *options]
-
-
-def environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".cache/ws"),
-        "ANSIBLE_NOCOLOR": "1",
-        "MOLECULE_SCENARIO_NAME": "faults",
-    }
-
-
-def deploy(*options: str) -> tuple[int, str]:
-    """Run deploy.yml: its exit status, and what it said with line breaks folded."""
-    done = subprocess.run(
-        command(*options), env=environment(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
-
-
-def succeed(*options: str) -> str:
-    status, said = deploy(*options)
-    assert status == 0, said
-    return said
-
-
-def changed(said: str, host: Host) -> int:
-    """How many tasks changed the host, of the recap."""
-    recap = said[said.index("PLAY RECAP") :]
-    return int(recap[recap.index(host.backend.get_hostname()) :].split("changed=")[1].split()[0])
 
 
 def state(host: Host) -> str:

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copy a store and put weights into it that are none, with a manifest that vouches for them: break_store.py FROM TO."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+
+def link(source: str, target: str) -> None:
+    """A hard link where both lie on one file system: nothing is written into the files of a store."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def main() -> None:
+    """Make it, its manifest last."""
+    source, target = map(Path, sys.argv[1:])
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, copy_function=link, ignore=shutil.ignore_patterns("manifest.json*"))
+    manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
+    row = next(row for row in manifest["artifacts"] if row["kind"] == "kokoro-weights")
+    file, data = target / row["path"], b"no weights\n"
+    file.unlink()
+    file.write_bytes(data)
+    row.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    (target / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+main()

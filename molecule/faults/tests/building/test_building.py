@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults that hit the making of a release, one after the other; the run after the last one ends it."""
+
+from __future__ import annotations
+
+import pytest
+from deployed import Speaker
+from deploys import changed, current, ledger, struck, succeed
+from testinfra.host import Host
+
+NEW = ("--extra-vars", '{"kokoro_voices": ["am_michael"]}')
+FAULTS = {
+    "full_disk_at_artifacts": ("full", "MB are missing"),
+    "full_disk_at_install": ("The disk is full: the file system of /opt/voicefleet/releases/", "MB are missing"),
+    "killed_module": ("What failed: Install the locked packages",),
+    "cut_connection": ("What failed: Install the locked packages",),
+    "corrupt_byte": ("Between arrival and install these changed on the host: kokoro/Kokoro-82M/voices/am_michael.pt",),
+}
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "power_loss_at_install"])
+def test_the_former_release_serves(host: Host, fault: str) -> None:
+    met = struck(fault)
+    assert met.status != 0, met.said
+    assert (met.current, met.answer) == (current(host), "200"), met.said
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_failed_is_told_with_the_host_and_what_was_left(host: Host, fault: str) -> None:
+    said = struck(fault).said
+    for words in (*FAULTS[fault], f"The former release {current(host)} goes on serving without a gap", "is kept"):
+        assert words in said
+    assert "vf-faults: release 4.1.0-" in said
+
+
+def test_a_host_that_is_gone_is_told() -> None:
+    said = struck("power_loss_at_install").said
+    assert "vf-faults" in said
+    assert "UNREACHABLE!" in said or "What failed: Install the locked packages" in said
+
+
+def test_the_ledger_has_each_failure_with_its_phase(host: Host) -> None:
+    failures = [line for line in ledger(host) if line.get("event") == "failed"][-len(FAULTS) :]
+    assert [line["phase"] for line in failures] == ["artifacts", "python_env", "python_env", "python_env", "kokoro"]
+    assert len({line["attempted"] for line in failures}) == 1
+    for line in failures:
+        assert line["current"] == current(host)
+        assert line["seconds"]["total"] >= line["seconds"][line["phase"]] >= 0
+        assert line["operator"]
+        assert line["message"]
+
+
+def test_the_next_run_ends_what_all_of_them_kept_from_being_made(host: Host, speaker: Speaker) -> None:
+    former = current(host)
+    said = succeed(*NEW)
+    assert current(host) != former
+    assert speaker.ask("am_michael").status == 200
+    receipt = ledger(host)[-1]
+    assert (receipt["release"], receipt["previous"], receipt["proof_level"]) == (current(host), former, "format")
+    phases = {"preflight", "artifacts", "python_env", "spacy_models", "kokoro", "seal", "candidate", "start", "proof"}
+    assert phases | {"total"} == set(receipt["seconds"])
+    assert all(len(digest) == 64 for digest in receipt["artifacts"].values())
+    assert "/opt/voicefleet/releases/.../.spacy" not in host.check_output("find /opt/voicefleet/releases -name '.*'")
+    assert changed(said, host)
+    assert changed(succeed(*NEW), host) == 0
+
+
+def test_the_fleets_table_says_who_when_and_how_long(host: Host) -> None:
+    said = succeed(play="receipts")
+    receipt = ledger(host)[-1]
+    for words in (receipt["release"], receipt["time"], receipt["operator"], receipt["manifest_sha256"][:12], "format"):
+        assert words in said
+    assert f" {receipt['seconds']['total']:.0f} s" in said

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults that hit the service as it gets another release, and two controllers that come at once."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from deployed import UNIT, Speaker
+from deploys import changed, command, current, environment, folded, ledger, struck, succeed
+from testinfra.host import Host
+
+OTHER = ("--extra-vars", '{"kokoro_voices": ["af_heart"]}')
+FAULTS = {
+    "unit_that_does_not_start": ("serves again", "What failed: Keep the service's unit and run what it says"),
+    "synthesis_that_fails": ("serves again", "did not reach the level acoustic"),
+    "model_that_does_not_launch": ("goes on serving without a gap", "What failed: Wait until the model is ready"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_former_release_serves(host: Host, fault: str) -> None:
+    """The one that the group before this left: the receipt before the one that the power took."""
+    met = struck(fault)
+    assert met.status != 0, met.said
+    former = [line["release"] for line in ledger(host) if "release" in line][-1]
+    assert (met.current, met.answer) == (former, "200"), met.said
+    for words in ("vf-faults: release 4.1.0-", f"The former release {former} {FAULTS[fault][0]}", FAULTS[fault][1]):
+        assert words in met.said
+
+
+def test_the_ledger_has_each_failure_with_its_phase(host: Host) -> None:
+    failures = [line for line in ledger(host) if line.get("event") == "failed"][-len(FAULTS) :]
+    assert [line["phase"] for line in failures] == ["start", "proof", "candidate"]
+
+
+def test_after_a_power_loss_at_the_switch_the_new_release_serves_and_the_next_run_writes_its_receipt(
+    host: Host, speaker: Speaker
+) -> None:
+    met = struck("power_loss_at_switch")
+    assert (met.status != 0, met.answer) == (True, "200"), met.said
+    assert current(host) == met.current
+    before = ledger(host)
+    former = [line["release"] for line in before if "release" in line][-1]
+    assert former != met.current
+    succeed(*OTHER)
+    assert current(host) == met.current
+    assert speaker.ask().status == 200
+    assert ledger(host)[:-1] == before
+    receipt = ledger(host)[-1]
+    assert (receipt["release"], receipt["previous"]) == (met.current, former)
+    assert changed(succeed(*OTHER), host) == 0
+
+
+def test_of_two_controllers_that_come_at_once_one_wins_and_the_other_says_so(host: Host, speaker: Speaker) -> None:
+    pid = host.check_output("systemctl show --property=MainPID --value %s", UNIT)
+    both = [
+        subprocess.Popen(
+            command(*OTHER),
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _controller in range(2)
+    ]
+    said = [folded(play.communicate(timeout=900)[0]) for play in both]
+    assert sorted(play.returncode == 0 for play in both) == [False, True], said
+    winner, loser = sorted(both, key=lambda play: play.returncode)
+    refused = said[both.index(loser)]
+    assert f"vf-faults is being deployed to by root on {host_name()} (process {winner.pid})" in refused
+    assert "nothing was changed" in refused
+    assert host.check_output("systemctl show --property=MainPID --value %s", UNIT) == pid
+    assert speaker.ask().status == 200
+
+
+def host_name() -> str:
+    """The controller's, which is the machine of the tests."""
+    return subprocess.run(["hostname"], capture_output=True, text=True, check=True).stdout.strip()

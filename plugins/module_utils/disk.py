@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to tell where a disk became full in the middle of the work: which, and how much is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from .host_facts import existing_parent
+
+# An installed wheel takes about this many times its own size: unpacked and byte-compiled.
+UNPACKED = 4.2
+# errno 28 and 122, in the words of Python, uv and the shell.
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|os error (28|122)\b|\[Errno (28|122)\]")
+
+
+def free(path: str) -> int:
+    """Bytes that may still be written on the file system of a path, or of the folder above it that exists."""
+    status = os.statvfs(existing_parent(path))
+    return status.f_bavail * status.f_frsize
+
+
+def megabytes(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def advice(said: str, path: str, needed: float) -> str:
+    """A sentence for an error in ``said`` that comes of a full disk, with what is missing of ``needed`` bytes; else "".
+
+    Call it when what was half made is gone again: ``needed`` is what the whole step writes.
+    """
+    return sentence(path, free(path), needed) if is_full(said) else ""
+
+
+def is_full(said: str) -> bool:
+    """Whether an error's text says that a disk, or a quota, is full."""
+    return bool(_FULL.search(said))
+
+
+def sentence(path: str, there: float, needed: float) -> str:
+    """What to tell of a full disk: ``there`` bytes are free for ``path``, ``needed`` are still to be written."""
+    missing = needed - there
+    lacks = f"about {megabytes(missing)} are missing" if missing > 0 else "which may not suffice"
+    return (
+        f"The disk is full: the file system of {path} has {megabytes(there)} free and {megabytes(needed)} are to be"
+        f" written, {lacks}. Free some, then run the play again."
+    )
