@@ -95,7 +95,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, ledger, release
 
-KEPT = ("manifest_sha256", "profile", "python", "model", "languages", "voices", "synthetic", "artifacts")
+KEPT = ("manifest_sha256", "profile", "python", "model", "languages", "voices", "synthetic", "patches", "artifacts")
 
 
 def main() -> None:

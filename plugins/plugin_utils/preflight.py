@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..module_utils.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
+from ..module_utils.patches import Patch
 from . import catalogue
 from .manifest import Artifact, Manifest, release_id
 from .profiles import HOST_GLIBC, Profile, parse_profile
@@ -55,6 +56,7 @@ class Wanted:
     minimum_memory: int = MEMORY_BYTES
     candidate: str = "auto"  # or "always", "never"
     candidate_port: int = 0  # 0: the next free one after ``port``
+    patches: Sequence[Patch] = ()  # repairs of upstream's files, which are part of the release
 
 
 @dataclass
@@ -279,7 +281,7 @@ def candidates(manifest: Manifest, wanted: Wanted) -> list[str]:
         carried = [row.sha256 for row in manifest.of_kind("python") if profile in row.profiles]
         for python in (None, *carried):
             artifacts = manifest.for_release(profile, models, voices, python)
-            found.add(release_id(artifacts, version_of(artifacts, "xinference")))
+            found.add(release_id(artifacts, version_of(artifacts, "xinference"), wanted.patches))
     return sorted(found)
 
 
@@ -371,7 +373,7 @@ def judge(
         "artifact": carried,
     }
     artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried)
-    identity = release_id(artifacts, version_of(artifacts, "xinference"))
+    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.patches)
     release = paths.release(identity)
     drift = held.get("drift", {}).get(identity)
     complete = identity in facts["releases"]["complete"] and not drift
@@ -416,6 +418,7 @@ def judge(
         "languages": list(wanted.languages),
         "voices": voices,
         "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
+        "patches": [patch.as_dict() for patch in wanted.patches],
     }
     return verdict
 
