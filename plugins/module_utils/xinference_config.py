@@ -19,10 +19,11 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .languages import uid_of
 from .xinference_accounts import digest, grants
 
 Json = dict[str, Any]
@@ -177,6 +178,16 @@ def autostart_entry(launch: Mapping[str, Any], max_retries: int, retry_interval:
         "retry_interval_seconds": retry_interval,
         "launch": payload,
     }
+
+
+def launches(launch: Mapping[str, Any], languages: Sequence[str]) -> list[Json]:
+    """One payload for each language, or the payload itself where none is named."""
+    if not languages:
+        return [dict(launch)]
+    return [
+        {**launch, "lang_code": language, "model_uid": uid_of(str(launch.get("model_uid")), language, languages)}
+        for language in dict.fromkeys(languages)
+    ]
 
 
 def wanted_state(

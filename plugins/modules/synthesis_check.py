@@ -36,6 +36,13 @@ options:
     description: The model's name at the endpoint.
     type: str
     default: kokoro
+  languages:
+    description:
+      - The languages that are launched, the first one as O(model), every other one as that and its letter, as
+        C(kokoro-b). A voice is asked of the model of its language. Empty means those that O(release_file) names.
+    type: list
+    elements: str
+    default: []
   voices:
     description: Voices to try, by name. Empty means those that O(release_file) names.
     type: list
@@ -230,6 +237,7 @@ def main() -> None:
             "endpoint": {"type": "str", "default": "http://127.0.0.1:9997"},
             "api_key_file": {"type": "path", "no_log": False},
             "model": {"type": "str", "default": "kokoro"},
+            "languages": {"type": "list", "elements": "str", "default": []},
             "voices": {"type": "list", "elements": "str", "default": []},
             "text": {"type": "str", "default": proof.TEXT},
             "formats": {
@@ -267,6 +275,7 @@ def main() -> None:
         formats=list(dict.fromkeys(params["formats"])),
         text=params["text"],
         required_level=params["required_level"],
+        languages=params["languages"],
     )
     faults = wanted.faults()
     if faults:
@@ -291,11 +300,13 @@ def complete_from_release(params: dict[str, Any]) -> None:
             "synthetic": release.get("synthetic"),
             "manifest_sha256": release.get("manifest_sha256"),
             "profile": release.get("profile"),
+            "languages": release.get("languages"),
             "made": release.get("made"),
             "python": proof.interpreter_beside(params["release_file"]),
         }
         params.update({name: value for name, value in found.items() if not params.get(name)})
         params["voices"] = params["voices"] or []
+        params["languages"] = params["languages"] or []
     if not params["release_id"]:
         raise ValueError("Neither release_id nor release_file says which release is to be proved.")
 

@@ -41,6 +41,13 @@ options:
     type: list
     elements: dict
     required: true
+  languages:
+    description:
+      - Kokoro's languages by their letters. Each of O(models) is then started once for each of them, with C(lang_code);
+        the first language has the model's own uid, every other one that and its letter, as C(kokoro-b).
+    type: list
+    elements: str
+    default: []
   user:
     description: The service's system user; it owns O(home). It must exist, except in check mode.
     type: str
@@ -145,6 +152,12 @@ header_file:
   returned: always
   type: str
   sample: /etc/voicefleet/client.header
+model_uids:
+  description: The names by which clients ask for the models that start with the service.
+  returned: always
+  type: list
+  elements: str
+  sample: [kokoro, kokoro-b]
 """
 
 import json
@@ -172,6 +185,11 @@ class Setup:
         self.home: str = params["home"]
         self.secrets_dir: str = params["secrets_dir"]
         self.names = xinference_config.Names(params["admin_user"], params["deploy_user"], params["client_key_name"])
+        self.models = [
+            launch
+            for model in params["models"]
+            for launch in xinference_config.launches(model, params.get("languages") or [])
+        ]
         self.changes: list[str] = []
         self.secrets: dict[str, str] = {}
         self.uid = os.geteuid()
@@ -255,7 +273,7 @@ class Setup:
     def keep_databases(self, owner: tuple[int, int] | None) -> None:
         entries = [
             xinference_config.autostart_entry(model, self.params["max_retries"], self.params["retry_interval"])
-            for model in self.params["models"]
+            for model in self.models
         ]
         applied_path = self.path(xinference_config.APPLIED_FILE)
         applied = xinference_config.load_applied(
@@ -292,6 +310,7 @@ class Setup:
             "cores": len(os.sched_getaffinity(0)),
             "environment_file": self.path(xinference_config.ENVIRONMENT_FILE),
             "header_file": self.path(xinference_config.HEADER_FILE),
+            "model_uids": [model["model_uid"] for model in self.models],
             "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
         }
 
@@ -302,6 +321,7 @@ def main() -> None:
         argument_spec={
             "release_path": {"type": "path", "required": True},
             "models": {"type": "list", "elements": "dict", "required": True},
+            "languages": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": "voicefleet"},
             "home": {"type": "path", "default": "/var/lib/voicefleet"},
             "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
