@@ -6,6 +6,7 @@ Everything root-only lies in one folder (``/etc/voicefleet``, 0700):
 - ``secrets.json``: the six secrets, given by the operator or made here once;
 - ``xinference.env``: the three that the service itself needs, for ``EnvironmentFile=``;
 - ``client.key`` and ``client.header``: the API key alone, and as one header line for ``curl -H @file``;
+- ``keys/``: the API keys of further clients;
 - ``applied.json``: digests of what was last brought into Xinference's databases. Passwords are stored there as bcrypt
   hashes, which take 0.25 s each to check; the digests tell in no time whether one was changed on either side.
 
@@ -33,6 +34,7 @@ ENVIRONMENT_FILE = "xinference.env"
 KEY_FILE = "client.key"
 HEADER_FILE = "client.header"
 APPLIED_FILE = "applied.json"
+KEYS_FOLDER = "keys"
 
 # What the service reads from its environment (xinference 4.1.0, constants.py; xoscar 0.12.2).
 ENVIRONMENT = {

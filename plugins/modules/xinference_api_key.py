@@ -156,7 +156,7 @@ class ApiKey:
         self.name = xinference_config.check_key_name(params["name"])
         self.former = f"{self.name} (former)"
         self.home: str = params["home"]
-        self.folder = os.path.join(params["secrets_dir"], "keys")
+        self.folder = os.path.join(params["secrets_dir"], xinference_config.KEYS_FOLDER)
         self.changes: list[str] = []
         self.secrets: list[str] = []
 

@@ -21,6 +21,8 @@ HOME_BYTES = 1_000_000_000
 MEMORY_BYTES = 3_500_000_000
 # What a second instance takes for the minute in which it is proved: two processes, and Kokoro at its first sentences.
 CANDIDATE_BYTES = 2_500_000_000
+# Each language after the first is a model of its own.
+LANGUAGE_BYTES = 1_500_000_000
 # Xinference's sockets lie in the home, and their paths have 108 bytes.
 HOME_PATH = 50
 SYSTEMD_VERSION = 245
@@ -323,8 +325,9 @@ def choose_candidate(facts: Mapping[str, Any], wanted: Wanted, release: str) -> 
         return candidate, []
     obstacles = []
     available = facts["memory"]["available"]
-    if available < CANDIDATE_BYTES:
-        obstacles.append(f"{available / 1e9:.1f} GB of memory are free and it needs {CANDIDATE_BYTES / 1e9:.1f} GB")
+    needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1)
+    if available < needed:
+        obstacles.append(f"{available / 1e9:.1f} GB of memory are free and it needs {needed / 1e9:.1f} GB")
     if port == 0:
         obstacles.append(f"there is no free port above {wanted.port} (xinference_candidate_port)")
     elif port == wanted.port or (port in taken and not candidate["left"]):

@@ -34,7 +34,10 @@ assert (instance.uid, instance.name, instance.status) == ("kokoro", "Kokoro-82M"
 assert instance.replicas == 1
 assert len(instance.workers) == 1
 assert client.instances("nobody") == []
-assert [model["id"] for model in client.models()] == ["kokoro"]
+assert sorted(model["id"] for model in client.models()) == ["kokoro", "kokoro-b"]
+assert sorted(found.uid for found in client.instances()) == ["kokoro", "kokoro-b"]
+assert client.progress("kokoro") == 1.0
+assert client.progress("nobody") == 0.0
 # And no more than that.
 refused(api.Forbidden, client.autostart)
 refused(api.Forbidden, client.terminate, "kokoro")
@@ -42,9 +45,9 @@ refused(api.Forbidden, client.launch, {"model_name": "Kokoro-82M", "model_type":
 
 # With a user's token one may launch.
 client.login("voicefleet-deploy", SECRETS["deploy_password"])
-(entry,) = client.autostart()
-launch = entry["launch"]
-assert launch["model_uid"] == "kokoro"
+launches = {entry["launch"]["model_uid"]: entry["launch"] for entry in client.autostart()}
+assert {uid: launch["lang_code"] for uid, launch in launches.items()} == {"kokoro": "a", "kokoro-b": "b"}
+launch = launches["kokoro"]
 assert refused(api.AlreadyRunning, client.launch, launch, 60).status == 400
 refused(api.BadRequest, client.terminate, "nobody")
 lost = {**launch, "model_uid": "lost", "model_path": "/nowhere"}

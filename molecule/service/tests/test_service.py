@@ -22,20 +22,20 @@ PROGRAMS = "/root/programs"
 TIMES = PROJECT / "build/molecule/service/recovery.json"
 
 
-def play(name: str, *options: str) -> str:
-    """Run a playbook, and return all that it said, at its most talkative."""
+def play(name: str, *options: str, status: int = 0) -> str:
+    """Run a playbook that ends with a status, and return all that it said, at its most talkative."""
     done = subprocess.run(
         ["ansible-playbook", name, "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "--diff", "-vvv", *options],
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".cache/ws"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def ask(host: Host, client: str, header: str = "") -> int:
+def ask(host: Host, client: str, header: str = "", model: str = "kokoro") -> int:
     """The status that a client gets for a sentence."""
-    body = {"model": "kokoro", "input": SENTENCE, "voice": "af_heart", "response_format": "wav"}
+    body = {"model": model, "input": SENTENCE, "voice": "af_heart", "response_format": "wav"}
     return int(
         host.check_output(
             f"curl --silent --max-time 120 --output /dev/null --write-out '%%{{http_code}}' -H %s "
@@ -86,7 +86,8 @@ def test_the_unit_stops_gently_and_leaves_nobody_behind(host: Host) -> None:
     assert show(host, "TimeoutStopUSec") == "1min 30s"
     assert show(host, "KillMode") == "control-group"
     assert (show(host, "Restart"), show(host, "Type"), show(host, "UMask")) == ("always", "exec", "0077")
-    assert int(show(host, "MemoryMax")) == 6 << 30
+    # Two models of 3 GB at most, and half as much again.
+    assert int(show(host, "MemoryMax")) == 10 << 30
 
 
 def test_the_process_has_the_environment_that_keeps_it_at_home(host: Host) -> None:
@@ -222,12 +223,95 @@ def test_accounts_and_keys_that_were_altered_by_hand_are_put_right(host: Host, s
         body = json.dumps({"username": name, "password": secrets[password]})
         host.check_output(f"umask 077; cat > /root/login <<'EOF'\n{body}\nEOF")
         status = host.check_output(
-            "curl --silent --output /dev/null --write-out '%%{http_code}' -H 'Content-Type: application/json' "
+            "curl --silent --output /dev/null --write-out '%{http_code}' -H 'Content-Type: application/json' "
             f"--data @/root/login {ENDPOINT}/token; rm /root/login"
         )
         assert status == "200", name
     # Nothing of this needs a restart.
     assert (host.check_output("cat %s/secrets.json | sha256sum", SECRETS), show(host, "MainPID")) == before
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_language_is_a_model(host: Host) -> None:
+    assert ask(host, "shop", model="kokoro-b") == 200
+
+
+def model(host: Host, *options: str, status: int = 0) -> str:
+    """Run the playbook that keeps a model of its own."""
+    path = host.check_output(f"readlink -f {CURRENT}/models/Kokoro-82M")
+    return play(str(PROJECT / "molecule/service/model.yml"), "-e", f"path={path}", *options, status=status)
+
+
+def test_a_second_replica_comes_without_a_gap_and_goes(host: Host) -> None:
+    body = json.dumps({"model": "kokoro", "input": "Yes.", "voice": "af_heart", "response_format": "wav"})
+    script = f"""while [ ! -e /tmp/enough ]; do
+        curl --silent --max-time 120 --output /dev/null --write-out '%{{http_code}}\\n' -H @{SECRETS}/client.header \\
+            -H 'Content-Type: application/json' --data '{body}' {ENDPOINT}/v1/audio/speech
+        sleep 0.3
+    done > /tmp/statuses"""
+    host.check_output(f"cat > /root/ask.sh <<'EOF'\n{script}\nEOF")
+    host.check_output("rm -f /tmp/enough; systemd-run --quiet --collect --unit ask-all-the-time sh /root/ask.sh")
+    try:
+        assert "1 replicas run, 2 are wanted" in model(host, "-e", "replicas=2", "--check")
+        said = model(host, "-e", "replicas=2")
+    finally:
+        host.check_output("touch /tmp/enough")
+    assert "changed=1" in said
+    assert "changed=0" in model(host, "-e", "replicas=2")
+    assert host.check_output("pgrep --count --full '^Model: kokoro-rep'") == "2"
+    statuses = host.file("/tmp/statuses").content_string.split()
+    assert len(statuses) > 5
+    assert set(statuses) == {"200"}
+    assert "changed=1" in model(host)
+    assert host.check_output("pgrep --count --full '^Model: kokoro-rep'") == "1"
+    assert ask(host, "shop") == 200
+
+
+def test_a_launch_that_fails_says_why_in_words(host: Host, speaker: Speaker) -> None:
+    said = model(host, "-e", "uid=lost path=/nowhere", status=2)
+    assert "model_path: /nowhere does not exist" in said
+    assert "The model's folder is incomplete or missing" in said
+    assert "pid=" not in said[said.index("does not exist") - 200 : said.index("does not exist")]
+    assert speaker.ask().status == 200
+
+
+def test_a_model_that_was_ended_comes_back_with_the_next_deploy(host: Host, speaker: Speaker) -> None:
+    assert "changed=1" in model(host, "-e", "state=absent")
+    assert "changed=0" in model(host, "-e", "state=absent")
+    assert speaker.ask().status == 404
+    said = play("voicefleet.kokoro.deploy")
+    assert "kokoro: launched (autostart had not)" in said
+    assert speaker.ask().status == 200
+    assert ask(host, "shop", model="kokoro-b") == 200
+
+
+# --- what is watched --------------------------------------------------------------------------------------------------
+
+
+def test_every_metric_of_the_dashboard_is_one_that_the_service_has(host: Host) -> None:
+    assert ask(host, "shop") == 200
+    dashboard = json.loads((PROJECT / "roles/monitoring/files/dashboard.json").read_text())
+    expressions = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    wanted = set(re.findall(r"xinference:\w+|status_codes_counter|voicefleet_\w+", expressions))
+    assert len(wanted) > 12
+    told = host.check_output(
+        f"curl --silent {ENDPOINT}/metrics http://127.0.0.1:31001/metrics; cat /srv/voicefleet.prom"
+    )
+    # HELP names a metric that has no value yet, as that of failures.
+    known = set(re.findall(r"^(?:# HELP )?([a-zA-Z_:]+)", told, re.MULTILINE))
+    assert wanted - known == set()
+    assert "voicefleet_check_success" in told
+
+
+def test_the_last_proof_is_told_to_node_exporter(host: Host) -> None:
+    text = host.file("/srv/voicefleet.prom").content_string
+    release = json.loads(host.file(f"{CURRENT}/release.json").content_string)["id"]
+    assert f'voicefleet_check_success{{release="{release}"}} 1' in text
+    assert f'voicefleet_proof_level{{release="{release}"}} 1' in text
+    assert f'voicefleet_proof_synthetic{{release="{release}"}} 1' in text
+    assert host.file("/srv/voicefleet.prom").mode == 0o644
 
 
 # --- the repair of the model ------------------------------------------------------------------------------------------
@@ -293,3 +377,9 @@ def test_it_speaks_again(host: Host, speaker: Speaker, fall: Callable[[Host], No
     assert host.check_output("pgrep --count --full '^Model: kokoro-rep'") == "1"
     assert host.check_output("pgrep --count --full 'bin/xinference-local'") == "1"
     assert ask(host, "shop") == 200
+    # The other language follows, as autostart launches one model after the other.
+    for _ in range(60):
+        if ask(host, "shop", model="kokoro-b") == 200:
+            break
+        time.sleep(5)
+    assert ask(host, "shop", model="kokoro-b") == 200
