@@ -314,6 +314,17 @@ def test_the_last_proof_is_told_to_node_exporter(host: Host) -> None:
     assert host.file("/srv/voicefleet.prom").mode == 0o644
 
 
+def test_scrape_targets_are_those_that_can_be_read(host: Host, tmp_path: Path) -> None:
+    name = host.backend.get_hostname()
+    said = play("voicefleet.kokoro.monitoring", "-e", f"monitoring_dir={tmp_path}")
+    assert json.loads((tmp_path / "targets.json").read_text()) == []
+    assert f"listens on loopback alone: {name}" in " ".join(said.split())
+    assert json.loads((tmp_path / "dashboard.json").read_text())["panels"]
+    play("voicefleet.kokoro.monitoring", "-e", f"monitoring_dir={tmp_path} xinference_host=0.0.0.0")
+    (row,) = json.loads((tmp_path / "targets.json").read_text())
+    assert row == {"labels": {"host": name, "service": "voicefleet"}, "targets": [f"{name}:9997", f"{name}:31001"]}
+
+
 # --- the repair of the model ------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import xinference_config, xinference_program
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    xinference_accounts,
+    xinference_config,
+    xinference_program,
+)
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_setup
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils import xinference_stand_in
 
@@ -397,3 +401,21 @@ def test_a_bad_secret_fails_without_being_shown(host: Host, capsys: pytest.Captu
     result = outcome(capsys)
     assert "client_key must be 16 to 512 characters" in result["msg"]
     assert "short one" not in json.dumps(result)
+
+
+def test_each_language_has_an_entry_and_the_key_is_good_for_all(host: Host) -> None:
+    result = host.run(languages=["a", "b"])
+    assert result["model_uids"] == ["kokoro", "kokoro-b"]
+    assert "autostart of model kokoro-b created" in result["changes"]
+    observed = xinference_accounts.observe(str(host.home))
+    assert {uid: entry["launch"]["lang_code"] for uid, entry in observed["autostart"].items()} == {
+        "kokoro": "a",
+        "kokoro-b": "b",
+    }
+    assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"], ["model_id", "kokoro-b"]]
+    assert host.run(languages=["a", "b"])["changed"] is False
+    # A language that is no longer wanted is not started again, and the key does not reach it.
+    assert "autostart of model kokoro-b removed" in host.run(languages=["a"])["changes"]
+    observed = xinference_accounts.observe(str(host.home))
+    assert list(observed["autostart"]) == ["kokoro"]
+    assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"]]
