@@ -212,12 +212,17 @@ class Keeper:
             self.client.remove_replica(self.uid, number)
         outcome.changes += changes
 
+    @staticmethod
+    def runs(instance: api.Instance | None) -> bool:
+        """Whether there is anything to end: Xinference tells of a launch that failed until the next one."""
+        return instance is not None and instance.status not in ("TERMINATED", api.ERROR)
+
     def end(self, timeout: float) -> Outcome:
         """End the model and wait until it is gone. Raises :class:`ModelError`, XinferenceError."""
         begin = self._clock()
         outcome = Outcome()
         self.client.wait_ready(timeout, watch=self.watch, clock=self._clock, sleep=self._sleep)
-        while self.look() is not None:
+        while self.runs(self.look()):
             if not outcome.changes:
                 self.login()
                 outcome.changes.append("ended")

@@ -171,7 +171,7 @@ def others(keepers: list[xinference_launch.Keeper], params: Json) -> list[str]:
     wanted = {keeper.uid for keeper in keepers}
     if not params["languages"]:
         return []
-    running = [instance.uid for instance in keepers[0].client.instances()]
+    running = [instance.uid for instance in keepers[0].client.instances() if keepers[0].runs(instance)]
     return sorted(uid for uid in running if pattern.match(uid) and uid not in wanted)
 
 
@@ -186,7 +186,7 @@ def look(keepers: list[xinference_launch.Keeper], params: Json) -> Json:
             instance = keeper.look()
             status = instance.status if instance is not None else "absent"
             if not present:
-                found = [f"model {keeper.uid} is {status}; it would be ended"] if instance is not None else []
+                found = [f"model {keeper.uid} is {status}; it would be ended"] if keeper.runs(instance) else []
             elif instance is None or status != xinference_api.READY:
                 found = [f"model {keeper.uid} is {status}; it would be waited for or launched"]
             else:

@@ -321,8 +321,9 @@ def test_a_model_is_ended_and_waited_for(tmp_path: Path) -> None:
     client = FakeClient([instance("READY"), instance("TERMINATING"), None])
     assert keeper(client, tmp_path).end(60).changes == ["ended"]
     assert client.calls == ["login", "terminate kokoro"]
-    absent = FakeClient([None])
-    assert keeper(absent, tmp_path).end(60).changes == []
-    assert absent.calls == []
+    for gone in (None, instance("ERROR", "a launch that failed")):
+        absent = FakeClient([gone])
+        assert keeper(absent, tmp_path).end(60).changes == []
+        assert absent.calls == []
     with pytest.raises(xinference_launch.ModelError, match="still there 60 s"):
         keeper(FakeClient([instance("TERMINATING")]), tmp_path).end(60)
