@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import deploy_lock, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
@@ -33,6 +34,7 @@ class ActionModule(ControllerAction):
         "lock_seconds": {"type": "int", "default": 7200},
         "candidate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
         "candidate_port": {"type": "int", "default": 0},
+        "patches": {"type": "list", "elements": "str", "choices": list(patches.CATALOGUE), "default": []},
     }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class ActionModule(ControllerAction):
             minimum_memory=arguments["minimum_memory_mb"] * 1_000_000,
             candidate=arguments["candidate"],
             candidate_port=arguments["candidate_port"],
+            patches=patches.choose(arguments["patches"]),
         )
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         asked = {

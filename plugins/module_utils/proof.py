@@ -23,6 +23,7 @@ from . import acoustics, audio, speech
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
 from .hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
+from .languages import uid_of
 from .speech import SpeechClient, SpeechError
 
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -62,6 +63,11 @@ class Wanted:
     formats: list[str]
     text: str = TEXT
     required_level: str = "acoustic"
+    languages: list[str] = field(default_factory=list)  # those that are launched; each is a model of its own
+
+    def model_of(self, voice: str) -> str:
+        """The model that speaks with a voice."""
+        return uid_of(self.model, voice[0], self.languages) if self.languages else self.model
 
     def faults(self) -> list[str]:
         """What is wrong with it, in sentences."""
@@ -238,7 +244,7 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
             sample.findings = [Finding("answer", "format", None, None, "200", f"Not tried, because: {hopeless}")]
             continue
         try:
-            reply = client.speak(wanted.model, wanted.text, sample.voice, sample.format)
+            reply = client.speak(wanted.model_of(sample.voice), wanted.text, sample.voice, sample.format)
         except SpeechError as error:
             sample.findings = [Finding("answer", "format", False, error.status, "200", str(error))]
             hopeless = error if error.kind in _HOPELESS else None
@@ -269,8 +275,13 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
 
 
 def still_alive(client: SpeechClient, wanted: Wanted) -> float:
-    """One short request with the first voice: seconds until the answer. Raises SpeechError where no sound came."""
-    reply = client.speak(wanted.model, LIVE_TEXT, wanted.voices[0], "wav")
+    """One short request to each model: seconds of the slowest answer. Raises SpeechError where no sound came."""
+    voices = {wanted.model_of(voice): voice for voice in reversed(wanted.voices)}
+    return max(_alive(client, model, voices[model]) for model in sorted(voices))
+
+
+def _alive(client: SpeechClient, model: str, voice: str) -> float:
+    reply = client.speak(model, LIVE_TEXT, voice, "wav")
     stream, findings = check_format(reply.data, "wav", None)
     bad = [finding.sentence for finding in findings if not finding.ok]
     if stream is None or bad:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -12,10 +13,10 @@ import subprocess
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import inventory
+from . import inventory, patches
 from .hashing import sha256_bytes, sha256_file, write_atomic
 from .layout import Paths
 
@@ -185,13 +186,16 @@ def run_uv(uv: str, arguments: Iterable[str], scratch: str) -> str:
     return done.stderr + done.stdout
 
 
-def stamp_of(lock_sha256: str, python: str) -> dict[str, str]:
+def stamp_of(lock_sha256: str, python: str, repairs: Sequence[patches.Patch] = ()) -> dict[str, Any]:
     """What an environment was made from."""
-    return {"lock": lock_sha256, "python": python}
+    stamp: dict[str, Any] = {"lock": lock_sha256, "python": python}
+    if repairs:
+        stamp["patches"] = {patch.name: patch.after for patch in repairs}
+    return stamp
 
 
-def is_made(env: str, stamp: Mapping[str, str]) -> bool:
-    """Whether an environment was finished from exactly this lock and interpreter."""
+def is_made(env: str, stamp: Mapping[str, Any]) -> bool:
+    """Whether an environment was finished from exactly this lock, interpreter and repairs."""
     try:
         with open(os.path.join(env, STAMP), encoding="utf-8") as handle:
             return bool(json.load(handle) == dict(stamp))
@@ -205,6 +209,14 @@ def discard(release: str) -> None:
         shutil.rmtree(os.path.join(release, leftover), ignore_errors=True)
 
 
+def site_packages(env: str) -> str:
+    """The folder of an environment's packages. Raises EnvError."""
+    found = glob.glob(os.path.join(glob.escape(env), "lib", "python3.*", "site-packages"))
+    if len(found) != 1:
+        raise EnvError(f"{env} has {len(found)} folders of packages, which should be one")
+    return found[0]
+
+
 def make(
     release: str,
     python: str,
@@ -212,8 +224,9 @@ def make(
     wheels: Iterable[Mapping[str, Any]],
     uv_version: str,
     root: str,
+    repairs: Sequence[patches.Patch] = (),
 ) -> str:
-    """Make the environment at ``<release>/env`` and return the path of uv.
+    """Make the environment at ``<release>/env``, with ``repairs`` of its files, and return the path of uv.
 
     ``lock`` and ``wheels`` are artifacts (``sha256``, ``path``) which the host holds. Raises EnvError, OSError.
     """
@@ -240,6 +253,11 @@ def make(
          "--python", os.path.join(env, "bin", "python"), placed],
         scratch,
     )  # fmt: skip
-    write_atomic(os.path.join(env, STAMP), json.dumps(stamp_of(lock["sha256"], python)).encode())
+    for patch in repairs:
+        try:
+            patches.apply(patch, env, site_packages(env))
+        except patches.PatchError as error:
+            raise EnvError(str(error)) from error
+    write_atomic(os.path.join(env, STAMP), json.dumps(stamp_of(lock["sha256"], python, repairs)).encode())
     shutil.rmtree(scratch, ignore_errors=True)
     return uv

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from . import layout, systemd_unit
-from .xinference_config import APPLIED_FILE, ENVIRONMENT_FILE, KEY_FILE, SECRETS_FILE
+from .xinference_config import APPLIED_FILE, ENVIRONMENT_FILE, KEY_FILE, KEYS_FOLDER, SECRETS_FILE
 
-SECRETS = (SECRETS_FILE, ENVIRONMENT_FILE, KEY_FILE, "client.header", APPLIED_FILE, "started.json")
+SECRETS = (SECRETS_FILE, ENVIRONMENT_FILE, KEY_FILE, "client.header", APPLIED_FILE, KEYS_FOLDER, "started.json")
 
 
 class RemovalError(Exception):

@@ -10,6 +10,7 @@ output::
 
     {"action": "observe", "home": "/var/lib/voicefleet"}                   -> {"observed": {...}}
     {"action": "converge", "home": "/var/lib/voicefleet", "wanted": {...}} -> {"done": ["..."], "observed": {...}}
+    {"action": "keys", "home": "/var/lib/voicefleet", "wanted": {...}}     -> {"done": ["..."], "observed": {...}}
     (a fault)                                                              -> {"error": "..."}
 
 ``observed``::
@@ -27,6 +28,12 @@ output::
      "encryption_key": "...",
      "autostart": [{"priority": 100, "max_retries": 1000, "retry_interval_seconds": 10, "launch": {...}}],
      "autostart_owner": "...", "autostart_remove": ["old-uid"]}
+
+and of the action ``keys``, where ``models`` may be None for all models, and a key whose value changes goes on under the
+name of ``former`` until it expires (times as Xinference keeps them: ISO, UTC, without a zone)::
+
+    {"keys":   [{"name": "shop", ..., "expires_at": null, "former": {"name": "shop (former)", "expires_at": "..."}}],
+     "remove": ["old-name"], "encryption_key": "..."}
 
 Observing needs the standard library alone (50 ms); converging imports Xinference's own classes (a second or two), so
 that hashing, encryption and the tables' layout are Xinference's affair. Source of the calls: xinference 4.1.0,
@@ -156,16 +163,38 @@ def _converge_account(database: Any, crypto: Any, wanted: Json) -> list[str]:
     return done
 
 
+def grants(models: list[str] | None) -> list[list[str | None]]:
+    """What a key may use, as :func:`observe` tells it: models by their uid, or all of them for None."""
+    return [["all", None]] if models is None else [["model_id", uid] for uid in sorted(models)]
+
+
+def _retire(database: Any, key: Json, former: Json) -> str:
+    """Let a key go on for a while under another name; returns until when. One that was retired before goes."""
+    for older in _named(database, former["name"]):
+        database.delete_api_key(older["id"])
+    end = min(filter(None, (former["expires_at"], key["expires_at"])))
+    database.update_api_key(key["id"], name=former["name"], expires_at=end)
+    return str(end)
+
+
+def _named(database: Any, name: str) -> list[Json]:
+    return [key for key in database.list_api_keys() if key["name"].lower() == name.lower()]
+
+
 def _converge_key(database: Any, crypto: Any, wanted: Json, encryption_key: str) -> list[str]:
     """Create or correct one API key, found by its name; returns what was done."""
     name = wanted["name"]
     owner = database.get_user_by_username(wanted["owner"])["id"]
-    models = [{"permission_type": "model_id", "permission_value": uid} for uid in wanted["models"]]
+    granted = grants(wanted["models"])
+    models = [{"permission_type": kind, "permission_value": value} for kind, value in granted]
     key_hash = crypto.sha256_hex(wanted["value"])
-    named = [key for key in database.list_api_keys() if key["name"].lower() == name.lower()]
+    expires = wanted.get("expires_at")
     done = []
-    for key in named:
-        if key["key_hash"] != key_hash or key["user_id"] != owner or wanted["recreate"]:
+    for key in _named(database, name):
+        if key["key_hash"] != key_hash and wanted.get("former"):
+            end = _retire(database, key, wanted["former"])
+            done.append(f"API key {name} replaced; the former one is good until {end} UTC")
+        elif key["key_hash"] != key_hash or key["user_id"] != owner or wanted["recreate"]:
             database.delete_api_key(key["id"])
             done.append(f"API key {name} replaced")
     kept = database.get_api_key_by_hash(key_hash)
@@ -178,6 +207,7 @@ def _converge_key(database: Any, crypto: Any, wanted: Json, encryption_key: str)
             wanted["value"][:7],
             name,
             description="Managed by voicefleet.kokoro",
+            expires_at=expires,
         )
         # Apart, as this clears what a row deleted by hand may have left behind for its number.
         database.set_api_key_model_permissions(created, models)
@@ -185,13 +215,27 @@ def _converge_key(database: Any, crypto: Any, wanted: Json, encryption_key: str)
     if kept["name"] != name:
         database.update_api_key(kept["id"], name=name)
         done.append("API key {} renamed from {}".format(name, kept["name"]))
-    if not kept["enabled"] or kept["expires_at"]:
-        database.update_api_key(kept["id"], enabled=1, expires_at=None)
-        done.append(f"API key {name}: enabled, with no end")
-    held = sorted((item["permission_type"], item["permission_value"] or "") for item in kept["model_permissions"])
-    if held != sorted(("model_id", uid) for uid in wanted["models"]):
+    if not kept["enabled"] or kept["expires_at"] != expires:
+        database.update_api_key(kept["id"], enabled=1, expires_at=expires)
+        done.append(f"API key {name}: enabled, " + (f"until {expires} UTC" if expires else "with no end"))
+    held = sorted([item["permission_type"], item["permission_value"] or ""] for item in kept["model_permissions"])
+    if held != [[kind, value or ""] for kind, value in granted]:
         database.set_api_key_model_permissions(kept["id"], models)
         done.append(f"API key {name}: model permissions corrected")
+    return done
+
+
+def converge_keys(home: str, wanted: Json) -> list[str]:
+    """Bring single API keys to the wanted state and remove others by name; returns what was done."""
+    crypto = importlib.import_module("xinference.api.oauth2.advanced.crypto")
+    database = importlib.import_module("xinference.api.oauth2.advanced.database").Database(os.path.join(home, AUTH_DB))
+    done: list[str] = []
+    for name in wanted["remove"]:
+        for key in _named(database, name):
+            database.delete_api_key(key["id"])
+            done.append("API key {} removed".format(key["name"]))
+    for key in wanted["keys"]:
+        done += _converge_key(database, crypto, key, wanted["encryption_key"])
     return done
 
 
@@ -242,6 +286,8 @@ def answer(request: Json) -> Json:
         result: Json = {}
         if request["action"] == "converge":
             result["done"] = converge(request["home"], request["wanted"])
+        elif request["action"] == "keys":
+            result["done"] = converge_keys(request["home"], request["wanted"])
         result["observed"] = observe(request["home"])
         return result
     except Exception as error:  # the boundary of this process

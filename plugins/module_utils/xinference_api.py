@@ -25,6 +25,7 @@ Json = dict[str, Any]
 
 READY = "READY"
 ERROR = "ERROR"
+ENDED = ("TERMINATED", "TERMINATING", ERROR)
 
 _ADDRESS = re.compile(r"\[address=[^\]]*?, pid=\d+\]\s*")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -95,7 +96,8 @@ class Instance:
     """A model as Xinference tells it: its state, and per replica where it runs and why it failed.
 
     ``status`` is one of CREATING, LOADING, UPDATING, READY, TERMINATING, ERROR. ``errors`` holds the cleaned
-    messages of replicas that failed; ``workers`` the addresses ``host:port`` of those that run.
+    messages of replicas that failed; ``workers`` the addresses ``host:port`` of those that run, ``replica_ids`` the
+    numbers of those that run or are being started.
     """
 
     uid: str
@@ -104,6 +106,7 @@ class Instance:
     replicas: int
     workers: tuple[str, ...]
     errors: tuple[str, ...]
+    replica_ids: tuple[int, ...] = (0,)
 
     @classmethod
     def parse(cls, data: Json) -> Instance:
@@ -116,6 +119,7 @@ class Instance:
             replicas=int(data.get("replica") or 0),
             workers=tuple(item["worker_address"] for item in replicas if item.get("worker_address")),
             errors=tuple(clean(item["error_message"]) for item in replicas if item.get("error_message")),
+            replica_ids=tuple(int(item["replica_id"]) for item in replicas if item.get("status") not in ENDED),
         )
 
 
@@ -236,10 +240,10 @@ class XinferenceClient:
 
     # -- models
 
-    def instances(self, uid: str) -> list[Instance]:
-        """The instances of a model; empty where it is unknown or ended. An API key suffices."""
-        query = urllib.parse.urlencode({"model_uid": uid})
-        answer = self._json("GET", f"/v1/models/instances?{query}")
+    def instances(self, uid: str | None = None) -> list[Instance]:
+        """The instances of a model, or of all; empty where it is unknown or ended. An API key suffices."""
+        query = "" if uid is None else "?" + urllib.parse.urlencode({"model_uid": uid})
+        answer = self._json("GET", f"/v1/models/instances{query}")
         try:
             return [Instance.parse(item) for item in answer]
         except (TypeError, KeyError):
@@ -270,6 +274,23 @@ class XinferenceClient:
     def terminate(self, uid: str) -> None:
         """End a model; requests in flight die. Needs a user's token. Raises :class:`BadRequest` where it is unknown."""
         self._send("DELETE", f"/v1/models/{urllib.parse.quote(uid, safe='')}")
+
+    def progress(self, uid: str) -> float:
+        """How far a model is loaded, 0 to 1; 0 for one that is unknown, too. An API key suffices."""
+        answer = self._json("GET", f"/v1/models/{urllib.parse.quote(uid, safe='')}/progress")
+        try:
+            return float(answer["progress"])
+        except (TypeError, KeyError, ValueError):
+            raise ProtocolError(f"{self.base_url}/v1/models/{uid}/progress is not Xinference's") from None
+
+    def add_replicas(self, uid: str, count: int, timeout: float) -> None:
+        """Add replicas of a running model with its own parameters, and wait until they serve. Needs a user's token."""
+        path = f"/v1/models/{urllib.parse.quote(uid, safe='')}/replicas"
+        self._json("POST", path, {"replica": count}, timeout=timeout)
+
+    def remove_replica(self, uid: str, number: int) -> None:
+        """End one replica; a request that it is at dies. Needs a user's token."""
+        self._send("DELETE", f"/v1/models/{urllib.parse.quote(uid, safe='')}/replicas/{number}")
 
     def autostart(self) -> list[Json]:
         """The autostart entries with their ``state`` (status, attempts, last_error). Needs a user's token."""

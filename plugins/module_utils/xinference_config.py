@@ -6,6 +6,7 @@ Everything root-only lies in one folder (``/etc/voicefleet``, 0700):
 - ``secrets.json``: the six secrets, given by the operator or made here once;
 - ``xinference.env``: the three that the service itself needs, for ``EnvironmentFile=``;
 - ``client.key`` and ``client.header``: the API key alone, and as one header line for ``curl -H @file``;
+- ``keys/``: the API keys of further clients;
 - ``applied.json``: digests of what was last brought into Xinference's databases. Passwords are stored there as bcrypt
   hashes, which take 0.25 s each to check; the digests tell in no time whether one was changed on either side.
 
@@ -14,15 +15,17 @@ Nothing in here starts a process or knows Xinference's classes; :mod:`xinference
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .xinference_accounts import digest
+from .languages import uid_of
+from .xinference_accounts import digest, grants
 
 Json = dict[str, Any]
 
@@ -31,6 +34,7 @@ ENVIRONMENT_FILE = "xinference.env"
 KEY_FILE = "client.key"
 HEADER_FILE = "client.header"
 APPLIED_FILE = "applied.json"
+KEYS_FOLDER = "keys"
 
 # What the service reads from its environment (xinference 4.1.0, constants.py; xoscar 0.12.2).
 ENVIRONMENT = {
@@ -79,6 +83,8 @@ NOTHING: Json = {"accounts": {}, "keys": {}, "autostart": {}}
 PASSWORD_MIN_LENGTH = 8  # XINFERENCE_PASSWORD_MIN_LENGTH's default
 # One token that is safe in an EnvironmentFile, in a header and in JSON, with no quoting anywhere.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:@%^-]{16,512}\Z")
+
+_KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 class ConfigError(ValueError):
@@ -176,6 +182,16 @@ def autostart_entry(launch: Mapping[str, Any], max_retries: int, retry_interval:
     }
 
 
+def launches(launch: Mapping[str, Any], languages: Sequence[str]) -> list[Json]:
+    """One payload for each language, or the payload itself where none is named."""
+    if not languages:
+        return [dict(launch)]
+    return [
+        {**launch, "lang_code": language, "model_uid": uid_of(str(launch.get("model_uid")), language, languages)}
+        for language in dict.fromkeys(languages)
+    ]
+
+
 def wanted_state(
     all_secrets: Mapping[str, str], names: Names, entries: list[Json], observed: Json, applied: Json
 ) -> Json:
@@ -219,21 +235,7 @@ def differences(observed: Json, wanted: Json, applied: Json) -> list[str]:
         if not held["enabled"]:
             found.append(f"account {name}: disabled")
 
-    key = wanted["key"]
-    held = observed["keys"].get(key["name"])
-    if held is None:
-        found.append(f"API key {key['name']}: missing")
-    else:
-        for differs, why in (
-            (held["hash"] != digest(key["value"]), "another value"),
-            (key["recreate"], "encrypted with another encryption key"),
-            (held["owner"] != key["owner"], "another owner"),
-            (not held["enabled"], "disabled"),
-            (held["expires_at"], "it expires"),
-            (held["models"] != [["model_id", uid] for uid in key["models"]], "other model permissions"),
-        ):
-            if differs:
-                found.append(f"API key {key['name']}: {why}")
+    found += key_differences(observed["keys"].get(wanted["key"]["name"]), wanted["key"])
 
     for entry in wanted["autostart"]:
         uid = entry["launch"]["model_uid"]
@@ -246,6 +248,44 @@ def differences(observed: Json, wanted: Json, applied: Json) -> list[str]:
             found.append(f"autostart of model {uid}: other {', '.join(fields) or 'retries or owner'}")
     found += [f"autostart of model {uid}: no longer wanted" for uid in wanted["autostart_remove"]]
     return found
+
+
+def key_differences(held: Json | None, key: Json) -> list[str]:
+    """Why one API key must be corrected, without a secret; ``held`` is what was observed of it, ``key`` is wanted."""
+    if held is None:
+        return [f"API key {key['name']}: missing"]
+    return [
+        f"API key {key['name']}: {why}"
+        for differs, why in (
+            (held["hash"] != digest(key["value"]), "another value"),
+            (key["recreate"], "encrypted with another encryption key"),
+            (held["owner"] != key["owner"], "another owner"),
+            (not held["enabled"], "disabled"),
+            (held["expires_at"] != key.get("expires_at"), "it expires" if held["expires_at"] else "it does not expire"),
+            (held["models"] != grants(key["models"]), "other model permissions"),
+        )
+        if differs
+    ]
+
+
+def check_key_name(name: str) -> str:
+    """A client's name, which is that of files too, unchanged. Raises :class:`ConfigError` for an unfit one."""
+    if not _KEY_NAME.match(name):
+        raise ConfigError(f"a client's name has 1 to 64 letters, digits and ._-, and begins with no sign: {name!r}")
+    return name
+
+
+def check_time(text: str) -> str | None:
+    """A time as Xinference keeps it (ISO, UTC, to the second), None for none. Raises :class:`ConfigError`."""
+    if not text:
+        return None
+    try:
+        time = datetime.datetime.fromisoformat(text[:-1] if text.endswith("Z") else text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no time such as 2027-01-31 or 2027-01-31T12:00:00") from None
+    if time.tzinfo is not None:
+        time = time.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    return time.isoformat(timespec="seconds")
 
 
 def applied_state(observed: Json, wanted: Json) -> Json:

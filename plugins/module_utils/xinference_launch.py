@@ -7,6 +7,7 @@ launches anew where a running model was launched with other parameters.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -41,6 +42,7 @@ class Outcome:
     changes: list[str] = field(default_factory=list)
     workers: tuple[str, ...] = ()
     waited: float = 0.0
+    course: list[str] = field(default_factory=list)  # the states on the way, as "12 s: CREATING, 40 %"
 
 
 def launched_with(home: str, uid: str, workers: tuple[str, ...]) -> Json | None:
@@ -107,6 +109,7 @@ class Keeper:
         self.unit = unit
         self.uid: str = payload["model_uid"]
         self.payload = payload
+        self.replicas = int(payload.get("replica") or 1)
         self.home = home
         self._clock = clock
         self._sleep = sleep
@@ -150,13 +153,14 @@ class Keeper:
         self.client.wait_ready(timeout, watch=self.watch, clock=self._clock, sleep=self._sleep)
         answered = self._clock()
         launching = False  # a launch was seen under way, so an ERROR after it is final
-        status = "absent"
         while True:
             instance = self.look()
             status = instance.status if instance is not None else "absent"
+            self._note(outcome, self._clock() - begin, status)
             if instance is not None and status == api.READY:
                 names = self.differing(instance)
                 if not names or outcome.changes:
+                    self._scale(instance, outcome, end)
                     outcome.workers = instance.workers
                     outcome.waited = self._clock() - begin
                     return outcome
@@ -174,9 +178,62 @@ class Keeper:
             else:
                 launching = True
             if self._clock() >= end:
-                raise ModelError(f"it is still {status} after {timeout:g} s; last error: {self._autostart_error()}")
+                raise ModelError(
+                    f"it is still {status} after {timeout:g} s ({', '.join(outcome.course)});"
+                    f" last error: {self._autostart_error()}"
+                )
             self.watch()
             self._sleep(0.5)
+
+    def _note(self, outcome: Outcome, seconds: float, status: str) -> None:
+        """Keep the course of the wait: a line for each other state, and for each fifth of a model that is loaded."""
+        part = ""
+        if status not in ("absent", api.READY, api.ERROR):
+            with contextlib.suppress(api.XinferenceError):
+                part = f", {int(self.client.progress(self.uid) * 5) * 20} %"
+        if not outcome.course or not outcome.course[-1].endswith(f": {status}{part}"):
+            outcome.course.append(f"{seconds:.0f} s: {status}{part}")
+
+    def unscaled(self, instance: api.Instance) -> list[str]:
+        """In words, by how many replicas a model has too few or too many; empty where it is neither."""
+        wanted, running = self.replicas, len(instance.replica_ids)
+        return [f"{running} replicas run, {wanted} are wanted"] if running != wanted else []
+
+    def _scale(self, instance: api.Instance, outcome: Outcome, end: float) -> None:
+        """Bring a model that serves to the wanted number of replicas. The others go on serving meanwhile."""
+        changes = self.unscaled(instance)
+        if not changes:
+            return
+        self.login()
+        missing = self.replicas - len(instance.replica_ids)
+        if missing > 0:
+            self.client.add_replicas(self.uid, missing, timeout=max(1.0, end - self._clock()))
+        for number in sorted(instance.replica_ids)[self.replicas :]:
+            self.client.remove_replica(self.uid, number)
+        outcome.changes += changes
+
+    @staticmethod
+    def runs(instance: api.Instance | None) -> bool:
+        """Whether there is anything to end: Xinference tells of a launch that failed until the next one."""
+        return instance is not None and instance.status not in ("TERMINATED", api.ERROR)
+
+    def end(self, timeout: float) -> Outcome:
+        """End the model and wait until it is gone. Raises :class:`ModelError`, XinferenceError."""
+        begin = self._clock()
+        outcome = Outcome()
+        self.client.wait_ready(timeout, watch=self.watch, clock=self._clock, sleep=self._sleep)
+        while self.runs(self.look()):
+            if not outcome.changes:
+                self.login()
+                outcome.changes.append("ended")
+                with contextlib.suppress(api.BadRequest):  # it ended by itself meanwhile
+                    self.client.terminate(self.uid)
+            elif self._clock() - begin >= timeout:
+                raise ModelError(f"it is still there {timeout:g} s after it was told to end")
+            else:
+                self._sleep(0.5)
+        outcome.waited = self._clock() - begin
+        return outcome
 
     def _launch(self, why: str, outcome: Outcome, end: float, running: bool = False) -> None:
         """Launch by REST and wait for it; once only, as a second failure would be the same."""

@@ -77,6 +77,14 @@ options:
     description: The loopback port of the release that is tried. V(0) is the next free one after O(port).
     type: int
     default: 0
+  patches:
+    description:
+      - Names of repairs of upstream's files that the release gets; they are part of its id.
+      - V(kokoro-eval) takes Kokoro out of training mode, in which Xinference 4.1.0 leaves it.
+    type: list
+    elements: str
+    choices: [kokoro-eval]
+    default: []
 attributes:
   check_mode:
     support: full

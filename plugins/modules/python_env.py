@@ -32,6 +32,13 @@ options:
     description: The folder that holds C(artifacts/) and C(tools/).
     type: path
     default: /opt/voicefleet
+  patches:
+    description:
+      - Names of repairs of upstream's files to make in the environment. Each is made for one published file, known by
+        its digest; where the lock brings another, the module stops with a message.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - voicefleet.kokoro.artifacts
 attributes:
@@ -69,6 +76,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     deploy_lock,
     disk,
     inventory,
+    patches,
     python_env,
     release,
 )
@@ -83,6 +91,7 @@ def main() -> None:
             "release": {"type": "path", "required": True},
             "python": {"type": "path", "required": True},
             "root": {"type": "path", "default": "/opt/voicefleet"},
+            "patches": {"type": "list", "elements": "str", "default": []},
             "artifacts": artifact_list(),
         },
         supports_check_mode=True,
@@ -121,7 +130,11 @@ def build(module: AnsibleModule) -> None:
          if Paths(params["root"]).python(row["version"]) == params["python"]),
         None,
     )  # fmt: skip
-    stamp = python_env.stamp_of(locks[0]["sha256"], params["python"])
+    try:
+        repairs = patches.choose(params["patches"])
+    except patches.PatchError as error:
+        module.fail_json(msg=f"Nothing was changed: {error}.")
+    stamp = python_env.stamp_of(locks[0]["sha256"], params["python"], repairs)
     env = f"{params['release']}/env"
     try:
         drift = release.drift(params["release"])
@@ -137,6 +150,7 @@ def build(module: AnsibleModule) -> None:
         module.exit_json(changed=bool(drift), msg=said, diff=drift_diff(drift) if drift else {})
     installed = wheels if carried is None else [*wheels, carried]
     packages = "".join(f"{row['name']} {row['version']}\n" for row in installed)
+    packages += "".join(f"{patch.file} repaired ({patch.name})\n" for patch in repairs)
     diff = drift_diff(drift) if drift else {"before": "", "after": packages}
     if module.check_mode:
         module.exit_json(changed=True, msg=f"{env} would be made, {len(wheels)} packages", diff=diff)
@@ -144,7 +158,9 @@ def build(module: AnsibleModule) -> None:
     try:
         if carried is not None:
             python_env.install_python(carried, params["root"])
-        python_env.make(params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"])
+        python_env.make(
+            params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"], repairs
+        )
     except (python_env.EnvError, OSError) as error:
         # Half an environment is of no use to the next run, and the disk may be full of it.
         python_env.discard(params["release"])

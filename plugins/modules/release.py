@@ -125,7 +125,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lo
 
 # How much of a message the ledger keeps: a journal's last lines belong to it, a whole log does not.
 MESSAGE = 4000
-KEPT = ("manifest_sha256", "profile", "python", "model", "languages", "voices", "synthetic", "artifacts")
+KEPT = ("manifest_sha256", "profile", "python", "model", "languages", "voices", "synthetic", "patches", "artifacts")
 
 
 def main() -> None:

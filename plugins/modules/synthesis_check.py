@@ -36,6 +36,13 @@ options:
     description: The model's name at the endpoint.
     type: str
     default: kokoro
+  languages:
+    description:
+      - The languages that are launched, the first one as O(model), every other one as that and its letter, as
+        C(kokoro-b). A voice is asked of the model of its language. Empty means those that O(release_file) names.
+    type: list
+    elements: str
+    default: []
   voices:
     description: Voices to try, by name. Empty means those that O(release_file) names.
     type: list
@@ -89,6 +96,11 @@ options:
     description: Whether to prove all again, whatever evidence is kept.
     type: bool
     default: false
+  textfile_dir:
+    description:
+      - The folder of node_exporter's textfile collector, where C(voicefleet.prom) tells the last proof and whether the
+        host spoke just now. It is no change of the host. Without it nothing is written.
+    type: path
   report_dir:
     description:
       - A folder on the controller for the WAV files, C(audio/<host>/<voice>.wav), and the result, C(hosts/<host>.json).
@@ -212,10 +224,11 @@ ansible_facts:
 """
 
 import os
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, layout, proof
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, layout, proof, textfile
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import SpeechClient, SpeechError, read_key
 
@@ -230,6 +243,7 @@ def main() -> None:
             "endpoint": {"type": "str", "default": "http://127.0.0.1:9997"},
             "api_key_file": {"type": "path", "no_log": False},
             "model": {"type": "str", "default": "kokoro"},
+            "languages": {"type": "list", "elements": "str", "default": []},
             "voices": {"type": "list", "elements": "str", "default": []},
             "text": {"type": "str", "default": proof.TEXT},
             "formats": {
@@ -248,6 +262,7 @@ def main() -> None:
             "profile": {"type": "str"},
             "timeout": {"type": "int", "default": 120},
             "refresh": {"type": "bool", "default": False},
+            "textfile_dir": {"type": "path"},
             "report_dir": {"type": "path"},
         },
         required_one_of=[["release_id", "release_file"]],
@@ -267,6 +282,7 @@ def main() -> None:
         formats=list(dict.fromkeys(params["formats"])),
         text=params["text"],
         required_level=params["required_level"],
+        languages=params["languages"],
     )
     faults = wanted.faults()
     if faults:
@@ -276,6 +292,7 @@ def main() -> None:
         check(module, wanted, evidence)
     except SpeechError as error:
         report = proof.as_report(wanted, [], params["synthetic"] or [], {})
+        tell_exporter(module, evidence.read() or report, None)
         module.fail_json(msg=f"No speech: {error}", **result_of(report, evidence))
     except OSError as error:
         module.fail_json(msg=f"The evidence can't be kept: {error.strerror}: {error.filename}.")
@@ -291,11 +308,13 @@ def complete_from_release(params: dict[str, Any]) -> None:
             "synthetic": release.get("synthetic"),
             "manifest_sha256": release.get("manifest_sha256"),
             "profile": release.get("profile"),
+            "languages": release.get("languages"),
             "made": release.get("made"),
             "python": proof.interpreter_beside(params["release_file"]),
         }
         params.update({name: value for name, value in found.items() if not params.get(name)})
         params["voices"] = params["voices"] or []
+        params["languages"] = params["languages"] or []
     if not params["release_id"]:
         raise ValueError("Neither release_id nor release_file says which release is to be proved.")
 
@@ -317,6 +336,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     client = SpeechClient(params["endpoint"], read_key(params["api_key_file"]), params["timeout"], PATIENCE)
     if kept is not None:
         seconds = round(proof.still_alive(client, wanted), 3)
+        tell_exporter(module, kept, seconds)
         said = f"{wanted.release_id} speaks; the proof of {kept['time']} holds, level {kept['level']}."
         module.exit_json(
             changed=False, msg=said, **{**result_of(kept, evidence), "live": True, "live_seconds": seconds}
@@ -333,6 +353,8 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         "after": "\n".join([*result["lines"], ""]),
     }
     below = [sample for sample in samples if LEVELS.index(sample.level) < LEVELS.index(wanted.required_level)]
+    latencies = [sample.latency_seconds for sample in samples if sample.latency_seconds is not None]
+    tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
         hint = (
             "\nFor tests with stand-ins, require the level format (synthesis_required_level)."
@@ -350,6 +372,20 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     if report["synthetic"]:
         said = f"{said} {proof.stand_in(report['synthetic'])}"
     module.exit_json(changed=True, msg=said, **result)
+
+
+def tell_exporter(module: AnsibleModule, report: dict[str, Any], seconds: float | None) -> None:
+    """Leave the proof for node_exporter; what stands in the way is a warning, as the proof does not rest on it."""
+    folder = module.params["textfile_dir"]
+    if not folder:
+        return
+    try:
+        textfile.write(folder, textfile.render(report, seconds, time.time()))
+    except OSError as error:
+        module.warn(
+            f"The proof was not written for node_exporter: {error.strerror}: {folder}. Its textfile collector reads the"
+            " folder of --collector.textfile.directory; name that one in synthesis_textfile_dir."
+        )
 
 
 def result_of(report: dict[str, Any], evidence: proof.Evidence) -> dict[str, Any]:

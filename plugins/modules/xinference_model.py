@@ -2,19 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Wait until a model of the local Xinference is READY; launch it where it is not."""
+"""Wait until a model of the local Xinference is READY, launch it where it is not, or end it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xinference_model
-short_description: Bring a model of the local Xinference to READY
+short_description: Bring a model of the local Xinference to READY, or end it
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
   - Waits until the service answers and the model's instance is READY. Autostart launches the model with the service;
-    where it did not, or the model is in state ERROR, or it runs with other parameters, it is launched by REST.
+    where it did not, or the model is in state ERROR, it is launched by REST.
+  - A model that runs with other parameters is launched anew, which is a gap of some 20 s for its clients. Replicas are
+    added and ended without one; Xinference gives a second replica the parameters of the first, so that no other change
+    can be made that way.
   - On failure the message holds Xinference's own error without its addresses, what to do about it in plain words, and
     the last lines of the journal and of Xinference's log.
   - Runs on the host itself, as root, and takes the credentials from O(secrets_dir). No proxy is used, each request has
@@ -22,16 +25,33 @@ description:
 attributes:
   check_mode:
     support: full
-    description: One look; changed where the model would be waited for or launched.
+    description: One look; changed where the model would be waited for, launched or ended.
   diff_mode:
     support: none
     description: A running model has no text to compare; the reasons are in RV(changes).
 options:
   launch:
     description:
-      - The payload of C(POST /v1/models), at least C(model_name), C(model_type) and C(model_uid).
+      - The payload of C(POST /v1/models), at least C(model_name), C(model_type) and C(model_uid). C(replica),
+        C(device), C(n_gpu), C(gpu_idx), C(worker_ip) and C(request_limits) are fields of it.
     type: dict
     required: true
+  state:
+    description:
+      - Whether the model shall serve. V(absent) ends it and waits until it is gone; requests that it is at die. An
+        entry of autostart brings it back at the next start of the service, see
+        M(voicefleet.kokoro.xinference_setup).
+    type: str
+    choices: [present, absent]
+    default: present
+  languages:
+    description:
+      - Kokoro's languages by their letters. The model is brought up once for each, with C(lang_code), the first one
+        under its own uid, every other one under that and its letter, as C(kokoro-b).
+      - Where any is named, models of such names in other languages are ended.
+    type: list
+    elements: str
+    default: []
   host:
     description: The address on which the service listens.
     type: str
@@ -88,8 +108,15 @@ changes:
   type: list
   elements: str
   sample: ["launched (it was in state ERROR)"]
+course:
+  description: The states that each model went through, and when. On a failure it is in the message.
+  returned: success
+  type: dict
+  sample: {"kokoro": ["0 s: absent", "3 s: CREATING, 0 %", "14 s: CREATING, 80 %", "16 s: READY"]}
 status:
-  description: V(READY); in check mode the state that was found, V(absent), V(unauthorized) or V(unreachable).
+  description:
+    - V(READY) or V(absent). In check mode the state that was found, of several models the first that is not as wanted;
+      also V(unauthorized) or V(unreachable).
   returned: success
   type: str
   sample: READY
@@ -101,6 +128,8 @@ waited:
 """
 
 import os
+import re
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -115,38 +144,92 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
 Json = dict[str, Any]
 
 
-def make_keeper(params: Json, secrets: dict[str, str]) -> xinference_launch.Keeper:
-    """The keeper of the wanted model; the API key serves to look, the deploy user's token to launch."""
+def make_keepers(params: Json, secrets: dict[str, str]) -> list[xinference_launch.Keeper]:
+    """A keeper for each wanted model; the API key serves to look, the deploy user's token to launch.
+
+    All share one client, so that one login does and a rejected credential is not tried again.
+    """
     client = xinference_api.XinferenceClient(
         xinference_api.base_url(params["host"], params["port"]), token=secrets.get("client_key")
     )
     unit = systemd_unit.Unit(params["unit"])
-    payload = xinference_config.autostart_entry(params["launch"], 1, 1)["launch"]
 
     def login() -> None:
         client.login(params["deploy_user"], secrets.get("deploy_password", ""))
 
-    return xinference_launch.Keeper(client, login, unit, payload, params["home"])
+    return [
+        xinference_launch.Keeper(
+            client, login, unit, xinference_config.autostart_entry(launch, 1, 1)["launch"], params["home"]
+        )
+        for launch in xinference_config.launches(params["launch"], params["languages"])
+    ]
 
 
-def look(keeper: xinference_launch.Keeper) -> Json:
+def others(keepers: list[xinference_launch.Keeper], params: Json) -> list[str]:
+    """The uids of running models in languages that are no longer wanted; none where no language is named."""
+    pattern = re.compile(re.escape(str(params["launch"].get("model_uid"))) + r"-[a-z]\Z")
+    wanted = {keeper.uid for keeper in keepers}
+    if not params["languages"]:
+        return []
+    running = [instance.uid for instance in keepers[0].client.instances() if keepers[0].runs(instance)]
+    return sorted(uid for uid in running if pattern.match(uid) and uid not in wanted)
+
+
+def look(keepers: list[xinference_launch.Keeper], params: Json) -> Json:
     """What check mode finds, changing nothing."""
+    present = params["state"] == "present"
+    changes: list[str] = []
+    statuses = []
     try:
-        keeper.client.status()
-        instance = keeper.look()
+        keepers[0].client.status()
+        for keeper in keepers:
+            instance = keeper.look()
+            status = instance.status if instance is not None else "absent"
+            if not present:
+                found = [f"model {keeper.uid} is {status}; it would be ended"] if keeper.runs(instance) else []
+            elif instance is None or status != xinference_api.READY:
+                found = [f"model {keeper.uid} is {status}; it would be waited for or launched"]
+            else:
+                names = keeper.differing(instance)
+                found = [f"model {keeper.uid} would be launched anew with other {', '.join(names)}"] if names else []
+                found += keeper.unscaled(instance)
+            changes += found
+            statuses.append((not found, status))
+        if present:
+            changes += [
+                f"model {uid} would be ended, its language is no longer wanted" for uid in others(keepers, params)
+            ]
     except xinference_api.Unreachable:
         why = "the service does not answer; the model would be waited for"
-        return {"changed": True, "changes": [why], "status": "unreachable"}
+        return {"changed": present, "changes": [why] if present else [], "status": "unreachable"}
     except xinference_api.Unauthorized as error:
         why = f"the stored credentials are refused until xinference_setup has put accounts and key right: {error}"
         return {"changed": True, "changes": [why], "status": "unauthorized"}
-    status = instance.status if instance is not None else "absent"
-    changes = []
-    if instance is None or status != xinference_api.READY:
-        changes.append(f"the model is {status}; it would be waited for or launched")
-    else:
-        changes += [f"the model would be launched anew with other {name}" for name in keeper.differing(instance)]
-    return {"changed": bool(changes), "changes": changes, "status": status}
+    return {"changed": bool(changes), "changes": changes, "status": min(statuses)[1]}
+
+
+def keep(keepers: list[xinference_launch.Keeper], params: Json, module: AnsibleModule) -> Json:
+    """Bring each model to the wanted state within one time limit for all; ends the module on a failure."""
+    end = time.monotonic() + params["timeout"]
+    changes: list[str] = []
+    course: dict[str, list[str]] = {}
+    waited = 0.0
+    present = params["state"] == "present"
+    keeper = keepers[0]
+    try:
+        for keeper in keepers:
+            left = max(1.0, end - time.monotonic())
+            outcome = keeper.ensure(left) if present else keeper.end(left)
+            changes += [change if len(keepers) == 1 else f"{keeper.uid}: {change}" for change in outcome.changes]
+            course[keeper.uid] = outcome.course
+            waited += outcome.waited
+        for uid in others(keepers, params) if present else []:
+            keeper.login()
+            keeper.client.terminate(uid)
+            changes.append(f"{uid}: ended, its language is no longer wanted")
+    except (xinference_launch.ModelError, xinference_api.XinferenceError) as error:
+        module.fail_json(msg=keeper.explain(error), changes=changes)
+    return {"changes": changes, "course": course, "waited": round(waited, 1)}
 
 
 def main() -> None:
@@ -154,6 +237,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "launch": {"type": "dict", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "languages": {"type": "list", "elements": "str", "default": []},
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9997},
             "timeout": {"type": "int", "default": 180},
@@ -170,23 +255,21 @@ def main() -> None:
         secrets = xinference_config.load_secrets(private_files.read_text(path))
         if not secrets and not module.check_mode:
             module.fail_json(msg=f"{path} is missing: run xinference_setup first")
-        keeper = make_keeper(params, secrets)
+        keepers = make_keepers(params, secrets)
     except (xinference_config.ConfigError, OSError) as error:
         module.fail_json(msg=str(error))
     # Nothing that a server may echo can bring a secret into the result.
     module.no_log_values.update(secrets.values())
-    try:
-        if module.check_mode:
-            module.exit_json(waited=0.0, **look(keeper))
-        outcome = keeper.ensure(params["timeout"])
-    except (xinference_launch.ModelError, xinference_api.XinferenceError) as error:
-        module.fail_json(msg=keeper.explain(error))
+    if module.check_mode:
+        module.exit_json(waited=0.0, course={}, **look(keepers, params))
+    result = keep(keepers, params, module)
+    names = ", ".join(keeper.uid for keeper in keepers)
+    status = xinference_api.READY if params["state"] == "present" else "absent"
     module.exit_json(
-        changed=bool(outcome.changes),
-        changes=outcome.changes,
-        msg="; ".join(outcome.changes) or f"model {keeper.uid} is READY",
-        status=xinference_api.READY,
-        waited=round(outcome.waited, 1),
+        changed=bool(result["changes"]),
+        msg="; ".join(result["changes"]) or f"model {names} is {status}",
+        status=status,
+        **result,
     )
 
 

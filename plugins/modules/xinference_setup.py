@@ -41,6 +41,13 @@ options:
     type: list
     elements: dict
     required: true
+  languages:
+    description:
+      - Kokoro's languages by their letters. Each of O(models) is then started once for each of them, with C(lang_code);
+        the first language has the model's own uid, every other one that and its letter, as C(kokoro-b).
+    type: list
+    elements: str
+    default: []
   user:
     description: The service's system user; it owns O(home). It must exist, except in check mode.
     type: str
@@ -145,14 +152,16 @@ header_file:
   returned: always
   type: str
   sample: /etc/voicefleet/client.header
+model_uids:
+  description: The names by which clients ask for the models that start with the service.
+  returned: always
+  type: list
+  elements: str
+  sample: [kokoro, kokoro-b]
 """
 
-import importlib.util
 import json
 import os
-import pwd
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -161,40 +170,16 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     deploy_lock,
     layout,
     private_files,
-    xinference_accounts,
     xinference_config,
+    xinference_program,
 )
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference_program import SetupError, redact
 
 Json = dict[str, Any]
-
-PROGRAM_TIMEOUT = 120  # seconds; the import takes one or two, five on a cold disk
-
-
-class SetupError(Exception):
-    """A fault to tell the operator, without a secret."""
-
-
-def program_source() -> str:
-    """The source of :mod:`xinference_accounts`, wherever this module was unpacked or zipped to."""
-    spec = importlib.util.find_spec(xinference_accounts.__name__)
-    source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
-    if not source:
-        raise SetupError("the accounts program is not where it should be; the collection is incomplete")
-    # Ansible's own importer, under which tests run, gives bytes; a zip on a host gives text.
-    return source.decode("utf-8") if isinstance(source, bytes) else str(source)
-
-
-def redact(text: str, all_secrets: Mapping[str, str]) -> str:
-    """A text with every secret blotted out."""
-    for value in sorted(all_secrets.values(), key=len, reverse=True):
-        text = text.replace(value, "********")
-    return text
 
 
 class Setup:
     """One run of the module. ``params`` are its options; nothing is changed in ``check`` mode."""
-
-    VERBS = {"observe": "read", "converge": "corrected"}
 
     def __init__(self, params: Mapping[str, Any], check: bool) -> None:
         self.params = params
@@ -202,6 +187,11 @@ class Setup:
         self.home: str = params["home"]
         self.secrets_dir: str = params["secrets_dir"]
         self.names = xinference_config.Names(params["admin_user"], params["deploy_user"], params["client_key_name"])
+        self.models = [
+            launch
+            for model in params["models"]
+            for launch in xinference_config.launches(model, params.get("languages") or [])
+        ]
         self.changes: list[str] = []
         self.secrets: dict[str, str] = {}
         self.uid = os.geteuid()
@@ -212,13 +202,7 @@ class Setup:
 
     def account(self) -> tuple[int, int] | None:
         """The service user's uid and gid; None in check mode where the user is still to be made."""
-        try:
-            entry = pwd.getpwnam(self.params["user"])
-        except KeyError:
-            if self.check:
-                return None
-            raise SetupError(f"there is no user {self.params['user']}; create it first") from None
-        return entry.pw_uid, entry.pw_gid
+        return xinference_program.account(self.params["user"], self.check)
 
     # -- secrets and their files
 
@@ -274,50 +258,16 @@ class Setup:
 
     def program(self, request: Json, owner: tuple[int, int]) -> Json:
         """Run the accounts program as the service's user, with the release's interpreter; secrets go by stdin."""
-        python = os.path.join(self.params["release_path"], "env", "bin", "python")
-        if not os.path.exists(python):
-            if request["action"] != "observe":
-                raise SetupError(f"{python} is missing: the release has no environment. Build it first")
-            python = sys.executable  # to look, any Python will do
-        as_user: Json = {}
-        if (self.uid, self.gid) != owner:
-            as_user = {"user": owner[0], "group": owner[1], "extra_groups": []}
-        try:
-            done = subprocess.run(
-                # -I: neither the folder, the environment nor a user's packages can put other code in its way.
-                [python, "-I", "-B", "-c", program_source()],
-                input=json.dumps(request).encode("utf-8"),
-                capture_output=True,
-                cwd=self.home,
-                umask=0o077,
-                timeout=PROGRAM_TIMEOUT,
-                check=False,
-                env={"HOME": self.home, "XINFERENCE_HOME": self.home, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
-                **as_user,
-            )
-        except subprocess.TimeoutExpired:
-            raise SetupError(
-                f"{python} did not finish within {PROGRAM_TIMEOUT} s; is the disk or the host overloaded?"
-            ) from None
-        except OSError as error:
-            raise SetupError(f"{python} can't be run as {self.params['user']}: {error}") from None
-        try:
-            reply: Json = json.loads(done.stdout)
-        except ValueError:
-            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
-            reply = {"error": f"{python} ended with status {done.returncode}: " + " / ".join(lines)}
-        if "error" in reply:
-            raise SetupError(
-                f"Xinference's databases in {self.home} can't be {self.VERBS[request['action']]}: "
-                + redact(str(reply["error"]), self.secrets)
-                + ". If a database is damaged, stop the service and restore auth/ and launch_history.db from a backup,"
-                " or move them away: accounts, key and autostart are then made anew"
-            )
-        return reply
+        return xinference_program.run(
+            request,
+            release_path=self.params["release_path"],
+            user=self.params["user"],
+            owner=owner,
+            secrets=self.secrets.values(),
+        )
 
     def observe(self, owner: tuple[int, int] | None) -> Json:
-        databases = (xinference_accounts.AUTH_DB, xinference_accounts.LAUNCH_DB)
-        if owner is None or not any(os.path.exists(os.path.join(self.home, name)) for name in databases):
+        if owner is None or not xinference_program.has_databases(self.home):
             return xinference_config.NOTHING
         observed: Json = self.program({"action": "observe", "home": self.home}, owner)["observed"]
         return observed
@@ -325,7 +275,7 @@ class Setup:
     def keep_databases(self, owner: tuple[int, int] | None) -> None:
         entries = [
             xinference_config.autostart_entry(model, self.params["max_retries"], self.params["retry_interval"])
-            for model in self.params["models"]
+            for model in self.models
         ]
         applied_path = self.path(xinference_config.APPLIED_FILE)
         applied = xinference_config.load_applied(
@@ -362,6 +312,7 @@ class Setup:
             "cores": len(os.sched_getaffinity(0)),
             "environment_file": self.path(xinference_config.ENVIRONMENT_FILE),
             "header_file": self.path(xinference_config.HEADER_FILE),
+            "model_uids": [model["model_uid"] for model in self.models],
             "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
         }
 
@@ -372,6 +323,7 @@ def main() -> None:
         argument_spec={
             "release_path": {"type": "path", "required": True},
             "models": {"type": "list", "elements": "dict", "required": True},
+            "languages": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": "voicefleet"},
             "home": {"type": "path", "default": "/var/lib/voicefleet"},
             "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
@@ -397,7 +349,7 @@ def main() -> None:
     try:
         result = setup.run()
     except (SetupError, xinference_config.ConfigError, OSError) as error:
-        module.fail_json(msg=redact(str(error), setup.secrets), changes=setup.changes)
+        module.fail_json(msg=redact(str(error), setup.secrets.values()), changes=setup.changes)
     module.exit_json(**result)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..module_utils.hashing import canonical_json
+from ..module_utils.patches import Patch
 
 SCHEMA = 1
 FILENAME = "manifest.json"
@@ -162,7 +163,12 @@ def read_manifest(store: Path) -> tuple[Manifest, str]:
     return parse_manifest(data, str(path)), hashlib.sha256(data).hexdigest()
 
 
-def release_id(artifacts: Iterable[Artifact], xinference_version: str) -> str:
-    """The name of a release: same contents, same name."""
-    rows = sorted(f"{artifact.sha256}  {artifact.path}" for artifact in artifacts)
+def release_id(artifacts: Iterable[Artifact], xinference_version: str, patches: Iterable[Patch] = ()) -> str:
+    """The name of a release: same contents, same name. ``patches`` are repairs of its files."""
+    rows = sorted(
+        [
+            *(f"{artifact.sha256}  {artifact.path}" for artifact in artifacts),
+            *(f"{patch.after}  {patch.file}" for patch in patches),
+        ]
+    )
     return f"{xinference_version}-{hashlib.sha256(chr(10).join(rows).encode()).hexdigest()[:12]}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..module_utils.disk import UNPACKED
 from ..module_utils.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
+from ..module_utils.patches import Patch
 from . import catalogue
 from .manifest import Artifact, Manifest, release_id
 from .profiles import HOST_GLIBC, Profile, parse_profile
@@ -19,6 +20,8 @@ HOME_BYTES = 1_000_000_000
 MEMORY_BYTES = 3_500_000_000
 # What a second instance takes for the minute in which it is proved: two processes, and Kokoro at its first sentences.
 CANDIDATE_BYTES = 2_500_000_000
+# Each language after the first is a model of its own.
+LANGUAGE_BYTES = 1_500_000_000
 # Xinference's sockets lie in the home, and their paths have 108 bytes.
 HOME_PATH = 50
 SYSTEMD_VERSION = 245
@@ -54,6 +57,7 @@ class Wanted:
     minimum_memory: int = MEMORY_BYTES
     candidate: str = "auto"  # or "always", "never"
     candidate_port: int = 0  # 0: the next free one after ``port``
+    patches: Sequence[Patch] = ()  # repairs of upstream's files, which are part of the release
 
 
 @dataclass
@@ -278,7 +282,7 @@ def candidates(manifest: Manifest, wanted: Wanted) -> list[str]:
         carried = [row.sha256 for row in manifest.of_kind("python") if profile in row.profiles]
         for python in (None, *carried):
             artifacts = manifest.for_release(profile, models, voices, python)
-            found.add(release_id(artifacts, version_of(artifacts, "xinference")))
+            found.add(release_id(artifacts, version_of(artifacts, "xinference"), wanted.patches))
     return sorted(found)
 
 
@@ -320,8 +324,9 @@ def choose_candidate(facts: Mapping[str, Any], wanted: Wanted, release: str) -> 
         return candidate, []
     obstacles = []
     available = facts["memory"]["available"]
-    if available < CANDIDATE_BYTES:
-        obstacles.append(f"{available / 1e9:.1f} GB of memory are free and it needs {CANDIDATE_BYTES / 1e9:.1f} GB")
+    needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1)
+    if available < needed:
+        obstacles.append(f"{available / 1e9:.1f} GB of memory are free and it needs {needed / 1e9:.1f} GB")
     if port == 0:
         obstacles.append(f"there is no free port above {wanted.port} (xinference_candidate_port)")
     elif port == wanted.port or (port in taken and not candidate["left"]):
@@ -370,7 +375,7 @@ def judge(
         "artifact": carried,
     }
     artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried)
-    identity = release_id(artifacts, version_of(artifacts, "xinference"))
+    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.patches)
     release = paths.release(identity)
     drift = held.get("drift", {}).get(identity)
     complete = identity in facts["releases"]["complete"] and not drift
@@ -416,6 +421,7 @@ def judge(
         "languages": list(wanted.languages),
         "voices": voices,
         "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
+        "patches": [patch.as_dict() for patch in wanted.patches],
     }
     return verdict
 

@@ -204,6 +204,27 @@ def test_what_cannot_be_proved_is_refused(change: dict[str, Any]) -> None:
     assert wanted().faults() == []
 
 
+def test_a_voice_is_asked_of_the_model_of_its_language() -> None:
+    want = wanted(voices=["af_heart", "am_michael", "bf_emma"], languages=["a", "b"])
+    assert [want.model_of(voice) for voice in want.voices] == ["kokoro", "kokoro", "kokoro-b"]
+    assert wanted().model_of("bf_emma") == "kokoro"
+    models: list[str] = []
+
+    class Listening(Endpoint):
+        def speak(self, model: str, text: str, voice: str, audio_format: str, speed: float = 1.0) -> Reply:
+            models.append(model)
+            return super().speak(model, text, voice, audio_format, speed)
+
+    voices = {"af_heart": SPEECH["af_heart"], "am_michael": SPEECH["am_michael"], "bf_emma": NOISE}
+    endpoint = Listening({(voice, "wav"): data for voice, data in voices.items()})
+    proof.prove(endpoint, want)
+    assert models == ["kokoro", "kokoro", "kokoro-b"]
+    models.clear()
+    # A short sign of life from each of them, not from each voice.
+    proof.still_alive(endpoint, want)
+    assert models == ["kokoro", "kokoro-b"]
+
+
 def test_alive_or_not() -> None:
     endpoint = both(NOISE, NOISE)
     assert proof.still_alive(endpoint, wanted()) == 0.65

@@ -80,6 +80,34 @@ def test_uv_is_called_offline_with_hashes_and_from_wheels_alone(root: Path, monk
     assert not (root / "releases/r/.build").exists()
 
 
+def test_repairs_are_made_in_the_environment_and_are_part_of_its_stamp(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_uv(root, 'mkdir -p "$(dirname "$(dirname "$last")")/../env/lib/python3.11/site-packages"')
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(python_env.patches, "apply", lambda patch, env, site: asked.append((patch.name, site)))
+    repairs = python_env.patches.choose(["kokoro-eval"])
+    env = str(root / "releases/r/env")
+    python_env.make(
+        str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "0.13.9", str(root), repairs
+    )  # fmt: skip
+    assert asked == [("kokoro-eval", env + "/lib/python3.11/site-packages")]
+    assert python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", repairs))
+    assert not python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11"))
+
+
+def test_a_repair_that_fails_leaves_no_finished_environment(root: Path) -> None:
+    use_uv(root, 'mkdir -p "$(dirname "$(dirname "$last")")/../env/lib/python3.11/site-packages"')
+    repairs = python_env.patches.choose(["kokoro-eval"])
+    with pytest.raises(python_env.EnvError, match=r"xinference/model/audio/kokoro\.py of xinference is not there"):
+        python_env.make(
+            str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "0.13.9", str(root), repairs
+        )  # fmt: skip
+    assert not python_env.is_made(
+        str(root / "releases/r/env"), python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", repairs)
+    )
+
+
 def test_a_finished_environment_is_known_by_lock_and_interpreter(root: Path) -> None:
     make(root)
     env = str(root / "releases/r/env")

@@ -55,6 +55,23 @@ FAILED = dict(
 )
 
 
+# After a second replica was added and the first one ended.
+SCALED = dict(
+    CREATING,
+    status="READY",
+    replica_statuses=[
+        dict(
+            CREATING["replica_statuses"][0],  # type: ignore[index]
+            replica_id=1,
+            replica_model_uid="kokoro-rep1",
+            status="READY",
+            model_state="ready",
+            replica_uid="kokoro-1",
+        )
+    ],
+)
+
+
 class Server:
     """A small server that gives prepared answers and remembers what it was asked."""
 
@@ -140,6 +157,33 @@ def test_instances_of_a_model_that_is_being_created(server: Server) -> None:
     assert instance.errors == ()
     assert server.asked[0][1] == "/v1/models/instances?model_uid=kokoro"
     assert server.asked[0][2]["Authorization"] == "Bearer " + KEY
+
+
+def test_replicas_are_known_by_their_numbers(server: Server) -> None:
+    path = "/v1/models/kokoro/replicas"
+    server.answers["GET /v1/models/instances"] = [(200, [SCALED, CREATING, FAILED])]
+    server.answers[f"POST {path}"] = [(200, {"replica_id": 1, "replica_model_uid": "kokoro-rep1"})]
+    server.answers[f"DELETE {path}/0"] = [(200, {"remaining_replicas": 1})]
+    one = client(server)
+    one.add_replicas("kokoro", 1, timeout=60)
+    one.remove_replica("kokoro", 0)
+    # One that is being started counts, one that failed does not.
+    assert [instance.replica_ids for instance in one.instances()] == [(1,), (0,), ()]
+    assert [(method, asked, body) for method, asked, _headers, body in server.asked] == [
+        ("POST", path, {"replica": 1}),
+        ("DELETE", f"{path}/0", None),
+        ("GET", "/v1/models/instances", None),
+    ]
+
+
+def test_progress_of_a_model(server: Server) -> None:
+    server.answers["GET /v1/models/kokoro/progress"] = [
+        (200, {"progress": 0.82, "stage": "loading"}),
+        (200, {"detail": "something else"}),
+    ]
+    assert client(server).progress("kokoro") == 0.82
+    with pytest.raises(api.ProtocolError):
+        client(server).progress("kokoro")
 
 
 def test_instances_tell_the_error_without_its_address(server: Server) -> None:

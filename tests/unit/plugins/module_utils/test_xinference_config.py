@@ -247,3 +247,12 @@ def test_wanted_state_does_not_change_what_it_was_given() -> None:
     before = copy.deepcopy((observed, applied))
     found(observed, applied, model_uid="tts")
     assert (observed, applied) == before
+
+
+def test_a_language_is_a_launch_of_its_own() -> None:
+    launch = {"model_name": "Kokoro-82M", "model_uid": "kokoro"}
+    assert config.launches(launch, []) == [launch]
+    assert config.launches(launch, ["b", "a", "b"]) == [
+        {**launch, "lang_code": "b"},
+        {**launch, "lang_code": "a", "model_uid": "kokoro-a"},
+    ]

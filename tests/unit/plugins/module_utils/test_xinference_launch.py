@@ -53,6 +53,15 @@ class FakeClient:
     def terminate(self, uid: str) -> None:
         self.calls.append("terminate " + uid)
 
+    def progress(self, uid: str) -> float:
+        return 0.45
+
+    def add_replicas(self, uid: str, count: int, timeout: float) -> None:
+        self.calls.append(f"add {count}")
+
+    def remove_replica(self, uid: str, number: int) -> None:
+        self.calls.append(f"remove {number}")
+
     def autostart(self) -> list[dict[str, Any]]:
         self.calls.append("autostart")
         return [{"launch": {"model_uid": "kokoro"}, "state": {"last_error": "[address=x:1, pid=2] it broke"}}]
@@ -193,7 +202,7 @@ def test_a_linked_record_is_not_followed(tmp_path: Path) -> None:
 def test_the_time_limit_holds_and_says_where_it_stood(tmp_path: Path) -> None:
     client = FakeClient([instance("CREATING")])
     one = keeper(client, tmp_path)
-    with pytest.raises(xinference_launch.ModelError, match=r"still CREATING after 20 s; last error: it broke"):
+    with pytest.raises(xinference_launch.ModelError, match=r"still CREATING after 20 s .*; last error: it broke"):
         one.ensure(20)
 
 
@@ -278,3 +287,43 @@ def test_units_are_asked_seldom(tmp_path: Path) -> None:
 
 def test_the_real_unit_fits_the_keeper() -> None:
     assert {"name", "show", "journal"} <= set(dir(systemd_unit.Unit("x.service")))
+
+
+def test_the_course_of_a_wait_is_told(tmp_path: Path) -> None:
+    client = FakeClient([None, None, *[instance("CREATING")] * 4, instance("READY")])
+    outcome = keeper(client, tmp_path).ensure(180)
+    assert outcome.course == ["0 s: absent", "1 s: CREATING, 40 %", "3 s: READY"]
+    with pytest.raises(xinference_launch.ModelError, match=r"still CREATING after 5 s \(0 s: CREATING, 40 %\)"):
+        keeper(FakeClient([instance("CREATING")]), tmp_path).ensure(5)
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "calls", "said"),
+    [
+        ((0,), 3, ["login", "add 2"], ["1 replicas run, 3 are wanted"]),
+        ((0, 2, 5), 1, ["login", "remove 2", "remove 5"], ["3 replicas run, 1 are wanted"]),
+        ((4,), 1, [], []),
+    ],
+)
+def test_replicas_come_and_go_while_the_others_serve(
+    tmp_path: Path, running: tuple[int, ...], wanted: int, calls: list[str], said: list[str]
+) -> None:
+    now = api.Instance("kokoro", "Kokoro-82M", "READY", 1, (WORKER,), (), running)
+    client = FakeClient([now])
+    one = keeper(client, tmp_path)
+    one.replicas = wanted
+    assert one.unscaled(now) == said
+    outcome = one.ensure(180)
+    assert (outcome.changes, client.calls) == (said, calls)
+
+
+def test_a_model_is_ended_and_waited_for(tmp_path: Path) -> None:
+    client = FakeClient([instance("READY"), instance("TERMINATING"), None])
+    assert keeper(client, tmp_path).end(60).changes == ["ended"]
+    assert client.calls == ["login", "terminate kokoro"]
+    for gone in (None, instance("ERROR", "a launch that failed")):
+        absent = FakeClient([gone])
+        assert keeper(absent, tmp_path).end(60).changes == []
+        assert absent.calls == []
+    with pytest.raises(xinference_launch.ModelError, match="still there 60 s"):
+        keeper(FakeClient([instance("TERMINATING")]), tmp_path).end(60)

@@ -105,10 +105,11 @@ class Database:
         self._do(query, (password_hash, user_id))
 
     def create_api_key(self, user_id, key_hash, key_encrypted, key_prefix, name, description=None,
-                       model_permissions=None):
+                       expires_at=None):
         key = self._do(
-            "INSERT INTO api_keys (user_id, key_hash, key_encrypted, key_prefix, name, description)"
-            " VALUES (?, ?, ?, ?, ?, ?)", (user_id, key_hash, key_encrypted, key_prefix, name, description))
+            "INSERT INTO api_keys (user_id, key_hash, key_encrypted, key_prefix, name, description, expires_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (user_id, key_hash, key_encrypted, key_prefix, name, description, expires_at))
         return key
 
     def list_api_keys(self):

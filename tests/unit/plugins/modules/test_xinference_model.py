@@ -35,7 +35,7 @@ def run(etc: Path, capsys: pytest.CaptureFixture[str], **given: Any) -> tuple[in
 def play(monkeypatch: pytest.MonkeyPatch, found: Any, seen: list[Any] | None = None) -> None:
     """A service that answers; ``found`` is its instances or the error of asking for them."""
 
-    def instances(self: api.XinferenceClient, uid: str) -> list[api.Instance]:
+    def instances(self: api.XinferenceClient, uid: str | None = None) -> list[api.Instance]:
         if seen is not None:
             seen.append((self.base_url, self._token, uid))
         if isinstance(found, Exception):
@@ -118,13 +118,49 @@ def test_a_failure_is_explained_and_censored(
 
 def test_a_launch_is_a_change(etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     done = xinference_launch.Outcome(changes=["launched (it was in state ERROR)"], waited=12.34)
-    limits: list[int] = []
+    limits: list[float] = []
 
-    def ensure(_self: Any, timeout: int) -> xinference_launch.Outcome:
+    def ensure(_self: Any, timeout: float) -> xinference_launch.Outcome:
         limits.append(timeout)
         return done
 
     monkeypatch.setattr(xinference_launch.Keeper, "ensure", ensure)
     code, result = run(etc, capsys, timeout=33)
-    assert (code, result["changed"], result["waited"], limits) == (0, True, 12.3, [33])
+    assert (code, result["changed"], result["waited"], [round(limit) for limit in limits]) == (0, True, 12.3, [33])
     assert result["msg"] == "launched (it was in state ERROR)"
+
+
+def test_each_language_is_a_model_of_its_own_and_others_are_ended(
+    etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = {
+        uid: api.Instance(uid, "Kokoro-82M", "READY", 1, ("127.0.0.1:1",), ())
+        for uid in ("kokoro", "kokoro-b", "kokoro-e", "kokoro-big", "bark-b")
+    }
+    ended: list[str] = []
+
+    def instances(_self: Any, uid: str | None = None) -> list[api.Instance]:
+        return list(running.values()) if uid is None else [running[uid]]
+
+    monkeypatch.setattr(api.XinferenceClient, "status", lambda *_a, **_k: {"workers": {"w": {}}})
+    monkeypatch.setattr(api.XinferenceClient, "instances", instances)
+    monkeypatch.setattr(api.XinferenceClient, "login", lambda *_a: None)
+    monkeypatch.setattr(api.XinferenceClient, "terminate", lambda _self, uid: ended.append(uid))
+    code, result = run(etc, capsys, languages=["a", "b"], _ansible_check_mode=True)
+    assert (code, result["changes"]) == (0, ["model kokoro-e would be ended, its language is no longer wanted"])
+    assert ended == []
+    code, result = run(etc, capsys, languages=["a", "b"])
+    assert (code, result["changes"]) == (0, ["kokoro-e: ended, its language is no longer wanted"])
+    assert result["course"] == {"kokoro": ["0 s: READY"], "kokoro-b": ["0 s: READY"]}
+    assert ended == ["kokoro-e"]
+
+
+def test_an_absent_model_is_a_state_too(
+    etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(monkeypatch, [])
+    code, result = run(etc, capsys, state="absent")
+    assert (code, result["changed"], result["status"]) == (0, False, "absent")
+    play(monkeypatch, [instance("READY")])
+    code, result = run(etc, capsys, state="absent", _ansible_check_mode=True)
+    assert (code, result["changes"]) == (0, ["model kokoro is READY; it would be ended"])

@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import xinference_config
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    xinference_accounts,
+    xinference_config,
+    xinference_program,
+)
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_setup
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils import xinference_stand_in
 
@@ -36,7 +40,7 @@ class Host:
         # The user's own group, whichever it is, and no need of root.
         entry = pwd.getpwuid(os.getuid())
         monkeypatch.setattr(
-            xinference_setup.pwd, "getpwnam", lambda _name: entry.__class__((*entry[:3], os.getgid(), *entry[4:]))
+            xinference_program.pwd, "getpwnam", lambda _name: entry.__class__((*entry[:3], os.getgid(), *entry[4:]))
         )
 
     def params(self, **given: Any) -> dict[str, Any]:
@@ -113,13 +117,13 @@ def test_all_is_closed_to_others(host: Host) -> None:
 
 def test_no_secret_in_results_arguments_or_environment(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    run = xinference_setup.subprocess.run
+    run = xinference_program.subprocess.run
 
     def watched(command: list[str], **kwargs: Any) -> Any:
         seen.append((command, kwargs["env"]))
         return run(command, check=kwargs.pop("check"), **kwargs)
 
-    monkeypatch.setattr(xinference_setup.subprocess, "run", watched)
+    monkeypatch.setattr(xinference_program.subprocess, "run", watched)
     given = {"admin_password": "operators own pass", "client_key": "sk-operators-own-key-1"}
     results = [host.run(), host.run(), host.run(**given), host.run(check=True, jwt_secret="yet-another-secret-1")]
     told = json.dumps([results, seen])
@@ -130,13 +134,13 @@ def test_no_secret_in_results_arguments_or_environment(host: Host, monkeypatch: 
 
 def test_the_program_runs_isolated_and_private(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    run = xinference_setup.subprocess.run
+    run = xinference_program.subprocess.run
 
     def watched(command: list[str], **kwargs: Any) -> Any:
         seen.append((command, kwargs))
         return run(command, check=kwargs.pop("check"), **kwargs)
 
-    monkeypatch.setattr(xinference_setup.subprocess, "run", watched)
+    monkeypatch.setattr(xinference_program.subprocess, "run", watched)
     host.run()
     command, kwargs = seen[0]
     assert command[:4] == [str(host.release / "env/bin/python"), "-I", "-B", "-c"]
@@ -152,7 +156,7 @@ def test_another_users_rights_are_taken_for_the_program(host: Host, monkeypatch:
         seen.update(kwargs)
         raise PermissionError("not in a test")
 
-    monkeypatch.setattr(xinference_setup.subprocess, "run", refuse)
+    monkeypatch.setattr(xinference_program.subprocess, "run", refuse)
     setup = xinference_setup.Setup(host.params(), False)
     with pytest.raises(xinference_setup.SetupError, match="can't be run as"):
         setup.program({"action": "observe", "home": str(host.home)}, (4242, 4343))
@@ -342,7 +346,7 @@ def test_a_damaged_database_stops_the_run_and_is_kept(host: Host) -> None:
 
 def test_a_program_that_dies_is_told_without_secrets(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        xinference_setup,
+        xinference_program,
         "program_source",
         lambda: "import sys; text = sys.stdin.read(); sys.exit('died with ' + text)",
     )
@@ -356,7 +360,7 @@ def test_a_missing_user_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
     def none(_name: str) -> Any:
         raise KeyError
 
-    monkeypatch.setattr(xinference_setup.pwd, "getpwnam", none)
+    monkeypatch.setattr(xinference_program.pwd, "getpwnam", none)
     with pytest.raises(xinference_setup.SetupError, match="there is no user"):
         host.run()
     assert host.run(check=True)["changed"]
@@ -397,3 +401,21 @@ def test_a_bad_secret_fails_without_being_shown(host: Host, capsys: pytest.Captu
     result = outcome(capsys)
     assert "client_key must be 16 to 512 characters" in result["msg"]
     assert "short one" not in json.dumps(result)
+
+
+def test_each_language_has_an_entry_and_the_key_is_good_for_all(host: Host) -> None:
+    result = host.run(languages=["a", "b"])
+    assert result["model_uids"] == ["kokoro", "kokoro-b"]
+    assert "autostart of model kokoro-b created" in result["changes"]
+    observed = xinference_accounts.observe(str(host.home))
+    assert {uid: entry["launch"]["lang_code"] for uid, entry in observed["autostart"].items()} == {
+        "kokoro": "a",
+        "kokoro-b": "b",
+    }
+    assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"], ["model_id", "kokoro-b"]]
+    assert host.run(languages=["a", "b"])["changed"] is False
+    # A language that is no longer wanted is not started again, and the key does not reach it.
+    assert "autostart of model kokoro-b removed" in host.run(languages=["a"])["changes"]
+    observed = xinference_accounts.observe(str(host.home))
+    assert list(observed["autostart"]) == ["kokoro"]
+    assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"]]

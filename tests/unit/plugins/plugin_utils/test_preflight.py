@@ -7,6 +7,7 @@ import copy
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
 
@@ -375,3 +376,12 @@ def test_what_was_left_of_a_candidate_does_not_stand_in_the_way() -> None:
     candidate = judge(ask=wanted(candidate_port=9998), **{**UPGRADE, "listeners": [9997, 9998], "candidate_left": True})
     assert candidate.findings == []
     assert (candidate.plan["candidate"]["left"], candidate.plan["candidate"]["wanted"]) == (True, True)
+
+
+def test_repairs_of_files_are_part_of_the_release() -> None:
+    repairs = patches.choose(["kokoro-eval"])
+    bare, repaired = judge(ask=wanted()).plan, judge(ask=wanted(patches=repairs)).plan
+    assert bare["patches"] == []
+    assert repaired["patches"] == [repairs[0].as_dict()]
+    assert bare["release"]["id"] != repaired["release"]["id"]
+    assert preflight.candidates(MANIFEST, wanted(patches=repairs)) == [repaired["release"]["id"]]

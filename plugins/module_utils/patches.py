@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small repairs of upstream's files, carried until upstream has them, each for exactly the file that it was made for.
+
+A repair names the file's SHA-256 before and after. A file with another digest is never touched: what is wrong there, if
+anything, is not known. The wheel's ``RECORD`` gets the new digest and size, so that whoever audits the environment with
+pip or uv finds a consistent one, and the byte code is made anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from .hashing import sha256_bytes, write_atomic
+
+
+class PatchError(Exception):
+    """A repair that can't be made, with the reason in words."""
+
+
+class Patch(NamedTuple):
+    """One repair: ``old`` becomes ``new``, once, in a file of an installed package."""
+
+    name: str
+    package: str
+    file: str  # relative to site-packages
+    before: str  # SHA-256 of the file as it is published
+    after: str  # and as it is repaired
+    old: str
+    new: str
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        """What ``release.json`` keeps of it."""
+        return {"name": self.name, "file": self.file, "before": self.before, "after": self.after}
+
+
+# Xinference 4.1.0 builds Kokoro and never calls .eval(), so PyTorch's dropout, which is for training, stays active: it
+# sets a fifth of the values between layers to zero at random, anew for each sentence.
+KOKORO_EVAL = Patch(
+    name="kokoro-eval",
+    package="xinference",
+    file="xinference/model/audio/kokoro.py",
+    before="55e842de893166388b1be5079d86feef4bc3bde146a37ed8772cc728a025b449",
+    after="40941068abb8d67e6a4fdc5e67e76f7b69b79df68a8bb446029e94f035b2c39e",
+    old="model=KModel(config=config_path, model=model_path).to(self._device),",
+    new="model=KModel(config=config_path, model=model_path).to(self._device).eval(),",
+    reason="Xinference runs Kokoro in training mode: with dropout, by which every sentence loses a fifth of its values",
+)
+CATALOGUE: Mapping[str, Patch] = {patch.name: patch for patch in (KOKORO_EVAL,)}
+
+
+def choose(names: Iterable[str]) -> list[Patch]:
+    """The repairs of these names, in the catalogue's order. Raises PatchError for an unknown one."""
+    wanted = set(names)
+    unknown = sorted(wanted - set(CATALOGUE))
+    if unknown:
+        raise PatchError(f"there is no repair {', '.join(unknown)}; there are: {', '.join(CATALOGUE)}")
+    return [patch for patch in CATALOGUE.values() if patch.name in wanted]
+
+
+def apply(patch: Patch, env: str, site: str) -> None:
+    """Repair a file of the environment ``env`` whose packages lie in ``site``. Raises PatchError, OSError.
+
+    A cut between its steps leaves an environment without its stamp, which is made anew as a whole.
+    """
+    path = os.path.join(site, *patch.file.split("/"))
+    try:
+        with open(path, "rb") as handle:
+            data = handle.read()
+    except FileNotFoundError:
+        raise PatchError(_refusal(patch, "is not there")) from None
+    found = sha256_bytes(data)
+    if found == patch.after:
+        repaired = data
+    elif found == patch.before:
+        repaired = data.replace(patch.old.encode(), patch.new.encode(), 1)
+    else:
+        raise PatchError(_refusal(patch, f"has the sha256 {found}, known is {patch.before}"))
+    if sha256_bytes(repaired) != patch.after:
+        raise PatchError(_refusal(patch, "does not become what the repair was tried with"))
+    # A new file in its place: the old one may be a link that others share.
+    write_atomic(path, repaired, 0o644)
+    _record(patch, site, repaired)
+    _compile(patch, env, path)
+
+
+def _refusal(patch: Patch, what: str) -> str:
+    return (
+        f"the repair {patch.name} was not made: {patch.file} of {patch.package} {what}. It is made for one published"
+        f" file alone, and never blindly. Reason of the repair: {patch.reason}. See whether this {patch.package} has it"
+        " mended; if so, take the repair out of preflight_patches, else use the version of the committed lock"
+    )
+
+
+def _record(patch: Patch, site: str, data: bytes) -> None:
+    """Give the file's new digest and size to its wheel's RECORD. Raises PatchError, OSError."""
+    prefix = patch.package.replace("-", "_") + "-"
+    folders = [name for name in os.listdir(site) if name.startswith(prefix) and name.endswith(".dist-info")]
+    if len(folders) != 1:
+        raise PatchError(_refusal(patch, f"belongs to {len(folders)} installed wheels, which should be one"))
+    record = os.path.join(site, folders[0], "RECORD")
+    with open(record, encoding="utf-8", newline="") as handle:
+        rows = list(csv.reader(handle))
+    digest = base64.urlsafe_b64encode(bytes.fromhex(sha256_bytes(data))).rstrip(b"=").decode()
+    entry = [patch.file, f"sha256={digest}", str(len(data))]
+    at = [number for number, row in enumerate(rows) if row and row[0] == patch.file]
+    if len(at) != 1:
+        raise PatchError(_refusal(patch, f"stands {len(at)} times in {folders[0]}/RECORD, which should be once"))
+    rows[at[0]] = entry
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomic(record, text.getvalue().encode(), 0o644)
+
+
+def _compile(patch: Patch, env: str, path: str) -> None:
+    """Make the byte code anew; the service may not write it. Raises PatchError."""
+    python = os.path.join(env, "bin", "python")
+    done = subprocess.run(
+        [python, "-I", "-m", "py_compile", path],
+        capture_output=True, text=True, timeout=60, check=False, env={"LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise PatchError(f"{patch.file} was repaired and can't be compiled: {done.stderr.strip()[-500:]}")

@@ -1,0 +1,346 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One API key of a client: there, with its models, rotated with an overlap, or gone."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: xinference_api_key
+short_description: Keep one client's API key of the local Xinference
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+description:
+  - Makes an API key for one client, good for the models that it names, or takes the operator's; corrects its value,
+    models, owner and end where they were changed; rotates it so that the former one stays good for a while; removes it.
+  - The key lies on the host in files that only root can read. It is never an argument of a process, nor in the result,
+    the difference or a log.
+  - Works on Xinference's databases with Xinference's own classes, beside the running service, which sees the change at
+    its next request. No HTTP request is made, so no attempt with a bad token is ever spent.
+attributes:
+  check_mode:
+    support: full
+    description: The databases are read and nothing is changed.
+  diff_mode:
+    support: full
+    description: Shows what is wrong and that it is put right, without any secret.
+options:
+  name:
+    description: The client, which is the key's name in Xinference and that of its files.
+    type: str
+    required: true
+  state:
+    description: Whether the client has a key. V(absent) ends a rotated one that is still good, too.
+    type: str
+    choices: [present, absent]
+    default: present
+  models:
+    description: The models that the key is good for, by their uid. Empty means all.
+    type: list
+    elements: str
+    default: []
+  key:
+    description: The key's value, 16 characters or more. Made on the host once where it is not given.
+    type: str
+  rotation:
+    description:
+      - Any word, as the month. Where it is another than at the last time, a new key is made. So a rotation is asked for
+        once, whichever run carries it out, and a second run changes nothing.
+    type: str
+    default: ""
+  overlap:
+    description:
+      - Seconds for which the former key stays good after its value changed, by O(rotation) or another O(key). V(0) ends
+        it at once. Another change within that time ends the one before it.
+    type: int
+    default: 3600
+  expires_at:
+    description: When the key ends, in UTC, as C(2027-01-31) or C(2027-01-31T12:00:00). Empty means never.
+    type: str
+    default: ""
+  release_path:
+    description: The release whose C(env/bin/python) and Xinference classes are used.
+    type: path
+    default: /opt/voicefleet/current
+  user:
+    description: The service's system user, who owns O(home).
+    type: str
+    default: voicefleet
+  home:
+    description: C(XINFERENCE_HOME) of the service.
+    type: path
+    default: /var/lib/voicefleet
+  secrets_dir:
+    description:
+      - The folder of M(voicefleet.kokoro.xinference_setup). The key goes to C(keys/) in it, as C(NAME.key), as
+        C(NAME.header) (one line for C(curl -H @file)) and, for this module, as C(NAME.json).
+    type: path
+    default: /etc/voicefleet
+  deploy_user:
+    description: The account that owns the key.
+    type: str
+    default: voicefleet-deploy
+requirements:
+  - xinference 4.1 in the release
+  - root
+seealso:
+  - module: voicefleet.kokoro.xinference_setup
+"""
+
+EXAMPLES = r"""
+- name: Give the shop a key for one model
+  voicefleet.kokoro.xinference_api_key:
+    name: shop
+    models: [kokoro]
+
+- name: Give it another in December, the former one being good for a day
+  voicefleet.kokoro.xinference_api_key:
+    name: shop
+    models: [kokoro]
+    rotation: "2026-12"
+    overlap: 86400
+
+- name: Take it away
+  voicefleet.kokoro.xinference_api_key:
+    name: shop
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed and why, or in check mode what would be, without a secret.
+  returned: always
+  type: list
+  elements: str
+  sample: [API key shop replaced; the former one is good until 2026-12-02T08:00:00 UTC]
+key_file:
+  description: The file with the key.
+  returned: when state is present
+  type: str
+  sample: /etc/voicefleet/keys/shop.key
+header_file:
+  description: The file with the header line, for C(curl -H @file).
+  returned: when state is present
+  type: str
+  sample: /etc/voicefleet/keys/shop.header
+"""
+
+import datetime
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    private_files,
+    xinference_accounts,
+    xinference_config,
+    xinference_program,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference_program import SetupError, redact
+
+Json = dict[str, Any]
+
+SUFFIXES = (".json", ".key", ".header")
+
+
+class ApiKey:
+    """One run of the module. ``params`` are its options; nothing is changed in ``check`` mode."""
+
+    def __init__(self, params: Mapping[str, Any], check: bool) -> None:
+        self.params = params
+        self.check = check
+        self.name = xinference_config.check_key_name(params["name"])
+        self.former = f"{self.name} (former)"
+        self.home: str = params["home"]
+        self.folder = os.path.join(params["secrets_dir"], xinference_config.KEYS_FOLDER)
+        self.changes: list[str] = []
+        self.secrets: list[str] = []
+
+    def path(self, suffix: str) -> str:
+        return os.path.join(self.folder, self.name + suffix)
+
+    # -- files
+
+    def keep_file(self, suffix: str, text: str) -> None:
+        path = self.path(suffix)
+        why = private_files.wrong(path, 0o600, os.geteuid(), None)
+        if why is None and private_files.read_text(path) != text:
+            why = "other content"
+        if why is None:
+            return
+        self.changes.append(f"{path} written ({why})")
+        if not self.check:
+            private_files.write_text(path, text, 0o600, os.geteuid(), os.getegid())
+
+    def keep_folder(self) -> None:
+        why = private_files.wrong(self.folder, 0o700, os.geteuid(), None, folder=True)
+        if why is not None:
+            self.changes.append(f"{self.folder} made root-only ({why})")
+            if not self.check:
+                private_files.make_folder(self.folder, 0o700, os.geteuid(), os.getegid())
+
+    def stored(self) -> Json:
+        """What this module keeps of the key: ``{"key": str, "rotation": str, "encryption_key": "<sha256>"}``."""
+        text = private_files.read_text(self.path(".json")) if os.path.isdir(self.folder) else None
+        try:
+            stored = json.loads(text or "{}")
+            return {name: str(stored[name]) for name in ("key", "rotation", "encryption_key") if name in stored}
+        except (ValueError, TypeError):
+            raise SetupError(
+                f"{self.path('.json')} is damaged. Restore it from a backup, or delete it: the client then gets a new"
+                " key, and the former one stays good for the overlap"
+            ) from None
+
+    # -- the run
+
+    def program(self, request: Json, owner: tuple[int, int]) -> Json:
+        return xinference_program.run(
+            request,
+            release_path=self.params["release_path"],
+            user=self.params["user"],
+            owner=owner,
+            secrets=self.secrets,
+        )
+
+    def present(self, owner: tuple[int, int], observed: Json, all_secrets: Mapping[str, str]) -> None:
+        """Settle the key's value, then bring record, database and files to it, in this order."""
+        self.keep_folder()
+        stored = self.stored()
+        rotation = self.params["rotation"] or stored.get("rotation", "")
+        value = self.params["key"] or (stored.get("key") if rotation == stored.get("rotation", "") else None)
+        if value is None:
+            value = xinference_config.make_secret("client_key")
+        self.secrets += [value, stored.get("key", value)]
+        xinference_config.check_secret("key", value)
+        self.refuse_anothers(observed["keys"], value, all_secrets.get("client_key", ""))
+        encryption = xinference_accounts.digest(all_secrets["encryption_key"])
+        wanted: Json = {
+            "name": self.name,
+            "value": value,
+            "owner": self.params["deploy_user"],
+            "models": sorted(set(self.params["models"])) or None,
+            # Xinference can show a key again only if it was encrypted with the key that the service has now.
+            "recreate": stored.get("encryption_key", encryption) != encryption,
+            "expires_at": xinference_config.check_time(self.params["expires_at"]),
+        }
+        if self.params["overlap"] > 0:
+            end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=self.params["overlap"])
+            wanted["former"] = {"name": self.former, "expires_at": end.strftime("%Y-%m-%dT%H:%M:%S")}
+        # The record first: a run that is cut off after the database would not know the key that it made there, would
+        # make another, and end the one that the client has.
+        record = {"key": value, "rotation": rotation, "encryption_key": encryption}
+        if stored != record and not self.check:
+            text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+            private_files.write_text(self.path(".json"), text, 0o600, os.geteuid(), os.getegid())
+        found = xinference_config.key_differences(observed["keys"].get(self.name), wanted)
+        if found and self.check:
+            self.changes += found
+        elif found:
+            request = {"keys": [wanted], "remove": [], "encryption_key": all_secrets["encryption_key"]}
+            reply = self.program({"action": "keys", "home": self.home, "wanted": request}, owner)
+            self.changes += reply["done"]
+            left = xinference_config.key_differences(
+                reply["observed"]["keys"].get(self.name), {**wanted, "recreate": 0}
+            )
+            if left:
+                raise SetupError("Xinference's databases were corrected and still differ: " + "; ".join(left))
+        self.keep_file(".key", value + "\n")
+        self.keep_file(".header", f"Authorization: Bearer {value}\n")
+
+    def refuse_anothers(self, keys: Json, value: str, client_key: str) -> None:
+        """Leave alone what is not this client's: the role's own key, and a value that another client has."""
+        held = keys.get(self.name, {}).get("hash")
+        if client_key and held == xinference_accounts.digest(client_key):
+            raise SetupError(
+                f"{self.name} is the key that the role xinference keeps for the host itself (xinference_client_key)."
+                " Choose another name"
+            )
+        others = [
+            name
+            for name, key in keys.items()
+            if key["hash"] == xinference_accounts.digest(value) and name not in (self.name, self.former)
+        ]
+        if others:
+            raise SetupError(f"the key given for {self.name} is that of {others[0]}. Each client needs one of its own")
+
+    def absent(self, owner: tuple[int, int], observed: Json) -> None:
+        names = [name for name in (self.name, self.former) if name in observed["keys"]]
+        if names and self.check:
+            self.changes += [f"API key {name}: no longer wanted" for name in names]
+        elif names:
+            request = {"keys": [], "remove": names, "encryption_key": ""}
+            self.changes += self.program({"action": "keys", "home": self.home, "wanted": request}, owner)["done"]
+        for path in filter(os.path.lexists, map(self.path, SUFFIXES)):
+            self.changes.append(f"{path} removed")
+            if not self.check:
+                os.unlink(path)
+
+    def run(self) -> Json:
+        """The module's result. Raises SetupError, ConfigError, OSError."""
+        secrets_file = os.path.join(self.params["secrets_dir"], xinference_config.SECRETS_FILE)
+        all_secrets = xinference_config.load_secrets(private_files.read_text(secrets_file))
+        self.secrets += all_secrets.values()
+        owner = xinference_program.account(self.params["user"], self.check)
+        there = owner is not None and bool(all_secrets) and xinference_program.has_databases(self.home)
+        result: Json = {}
+        if self.params["state"] == "present":
+            result = {"key_file": self.path(".key"), "header_file": self.path(".header")}
+        if not there or owner is None:
+            if not self.check:
+                raise SetupError(f"Xinference in {self.home} has no accounts yet: run xinference_setup first")
+            if self.params["state"] == "present":
+                self.changes.append(f"API key {self.name}: missing")
+        else:
+            request = {"action": "observe", "home": self.home}
+            observed = self.program(request, owner)["observed"]
+            if self.params["state"] == "absent":
+                self.absent(owner, observed)
+            elif self.params["deploy_user"] not in observed["accounts"]:
+                raise SetupError(f"there is no account {self.params['deploy_user']}: run xinference_setup first")
+            else:
+                self.present(owner, observed, all_secrets)
+        return {
+            **result,
+            "changed": bool(self.changes),
+            "changes": self.changes,
+            "msg": "; ".join(self.changes) or f"the key of {self.name} is as wanted",
+            "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
+        }
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "models": {"type": "list", "elements": "str", "default": []},
+            "key": {"type": "str", "no_log": True},
+            "rotation": {"type": "str", "default": ""},
+            "overlap": {"type": "int", "default": 3600},
+            "expires_at": {"type": "str", "default": ""},
+            "release_path": {"type": "path", "default": "/opt/voicefleet/current"},
+            "user": {"type": "str", "default": "voicefleet"},
+            "home": {"type": "path", "default": "/var/lib/voicefleet"},
+            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o077)
+    secrets: list[str] = []
+    try:
+        key = ApiKey(module.params, module.check_mode)
+        secrets = key.secrets
+        result = key.run()
+    except (SetupError, xinference_config.ConfigError, OSError) as error:
+        module.fail_json(msg=redact(str(error), secrets))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
