@@ -128,19 +128,20 @@ def tls_failure(host: str, error: ssl.SSLError) -> Finding:
 
 def reason_of(error: BaseException, host: str, proxy: str, username: str = "") -> Finding | None:
     """What a failed request of urllib's means; None where no proxy and no certificate has part in it."""
-    wrapped = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
-    cause = error.reason if wrapped else error  # type: ignore[attr-defined]
     place = proxy.partition("://")[2].rpartition("@")[2].rstrip("/")
+    if isinstance(error, urllib.error.HTTPError):
+        if error.code == 407:
+            return refused_login(place, username, _methods(error.headers))
+        return login_page(host) if error.code == 511 else None
+    # What urllib met while it asked, not while it read.
+    asked = isinstance(error, urllib.error.URLError)
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ssl.SSLError):
         return tls_failure(host, cause)
-    if isinstance(cause, urllib.error.HTTPError) and cause.code in (407, 511):
-        return refused_login(place, username, _methods(cause.headers)) if cause.code == 407 else login_page(host)
     tunnel = re.search(r"Tunnel connection failed: (\d{3})\s*(.*)", str(cause))
     if tunnel:
         return _tunnel_answer(int(tunnel[1]), tunnel[2], place, host, username, "", "")
-    if place and isinstance(cause, (ConnectionError, socket.timeout, TimeoutError, socket.gaierror, OSError)):
-        return not_answering(place, cause)
-    return None
+    return not_answering(place, cause) if place and asked else None
 
 
 def _tunnel_answer(

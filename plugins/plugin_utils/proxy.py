@@ -8,7 +8,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +136,36 @@ def bundle(certificates: Sequence[str], folder: Path) -> Path:
     return target
 
 
+Asked = Callable[[Sequence[str]], None]
+
+
 @contextlib.contextmanager
-def environment(settings: proxy.Settings, folder: Path, own: Iterable[str] = ()) -> Iterator[None]:
-    """The settings in this process's environment, which urllib and uv read, and as before afterwards."""
+def way_out(arguments: dict[str, Any] | None, folder: Path) -> Iterator[Asked]:
+    """The controller's own way out, in the environment that urllib and uv read, which is as before afterwards.
+
+    Yields what asks the proxy for the addresses that are needed. That, and the settings, raise ProxyError with
+    everything that stands in the way. Where nothing is set, the environment stays as the caller made it.
+    """
+    settings = settings_of(arguments) if arguments else proxy.Settings()
+    wrong = unfit_for_fetch(settings)
+    if wrong:
+        raise ProxyError("\n".join(wrong))
+    direct = proxy.no_proxy(settings, ())
+
+    def asked(addresses: Sequence[str]) -> None:
+        if not (arguments and arguments["probe"] and (settings.proxies or settings.certificates)):
+            return
+        targets = [arguments["probe_url"]] if arguments["probe_url"] else [a for a in addresses if a.startswith("http")]
+        findings = [f for target in targets or [""] for f in proxy_probe.probe(settings, direct.entries, target)]
+        if findings:
+            raise ProxyError("\n".join(map(str, dict.fromkeys(findings))))
+
     trusted = str(bundle(settings.certificates, folder)) if settings.certificates else ""
-    variables = proxy.environment(settings, proxy.no_proxy(settings, own), trusted, secret=True)
+    variables = proxy.environment(settings, direct, trusted, secret=True)
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
-        yield
+        yield asked
     finally:
         for name, value in before.items():
             if value is None:
