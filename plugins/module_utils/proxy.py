@@ -265,7 +265,9 @@ def secrets_of(settings: Settings) -> list[str]:
     """All spellings of the password, so that it can be kept out of what is shown."""
     if not settings.password:
         return []
-    return sorted({settings.password, urllib.parse.quote(settings.password, safe="")}, key=len, reverse=True)
+    raw = settings.password
+    spellings = {raw, raw.replace("%", "%25"), urllib.parse.quote(raw, safe="")}
+    return sorted(spellings, key=len, reverse=True)
 
 
 def applies(settings: Settings, url: str, direct: Sequence[str]) -> str:

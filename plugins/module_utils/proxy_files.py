@@ -150,8 +150,9 @@ def _dnf(settings: Settings) -> str:
     url = settings.https or settings.http or settings.all
     lines = f"proxy={url}\n"
     if settings.username:
-        # dnf takes a percent sign as it is; a dollar sign begins a variable.
-        lines += f"proxy_username={settings.username}\nproxy_password={settings.password}\n"
+        # dnf hands these to curl, which decodes percent signs; every other sign comes through as it is.
+        user, password = (text.replace("%", "%25") for text in (settings.username, settings.password))
+        lines += f"proxy_username={user}\nproxy_password={password}\n"
     return lines
 
 
