@@ -53,7 +53,7 @@ class ActionModule(ControllerAction):
             result = self.module("voicefleet.kokoro.proxy_settings", passed, task_vars)
         except AnsibleActionFail as error:
             raise AnsibleActionFail(f"{host}: {error}", result=error.result) from None
-        for line in result["left_alone"]:
+        for line in result["cautions"]:
             display.warning(f"{host}: {line}")
         for line in result["notes"]:
             display.vv(f"{host}: {line}")

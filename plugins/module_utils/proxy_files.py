@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from . import private_files
-from .proxy import NoProxy, Settings, environment, masked
+from .proxy import NoProxy, Settings, cautions, environment, masked
 from .systemd_unit import MARKER, run
 
 FOLDER = "/etc/voicefleet-proxy"
@@ -78,6 +78,7 @@ class Wanted:
     files: list[File] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Applied:
     """What was changed, or in check mode would be; ``diff`` without secrets."""
 
     changes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -150,16 +151,14 @@ def _dnf(settings: Settings) -> str:
     url = settings.https or settings.http or settings.all
     lines = f"proxy={url}\n"
     if settings.username:
-        # dnf hands these to curl, which decodes percent signs; every other sign comes through as it is.
-        user, password = (text.replace("%", "%25") for text in (settings.username, settings.password))
-        lines += f"proxy_username={user}\nproxy_password={password}\n"
+        lines += f"proxy_username={settings.username}\nproxy_password={settings.password}\n"
     return lines
 
 
 def wanted(settings: Settings, direct: NoProxy, clients: Iterable[str], units: Iterable[str], root: str = "") -> Wanted:
     """The files of one host, for the clients that it has. ``root`` is put before every path that is looked at."""
     chosen = set(clients)
-    result = Wanted(notes=list(direct.notes))
+    result = Wanted(notes=list(direct.notes), cautions=list(cautions(settings)))
     trust = trust_of(root) if settings.certificates else None
     bundle = ""
     if trust is not None:
@@ -301,6 +300,7 @@ class Host:
 
     def keep(self, target: Wanted) -> None:
         """Bring the host to what is wanted; what was written before and is not wanted any more is removed."""
+        self.done.cautions += target.cautions
         files = [file for file in target.files if not self._foreign(file)]
         blocks = [block for block in target.blocks if not self._clashes(block)]
         changed = [(file, why) for file in files for why in [self._why(file)] if why]
@@ -332,7 +332,7 @@ class Host:
         text = private_files.read_text(path)
         if text is None or file.path in self.ledger.files or text == file.text or MARKER[2:] in text:
             return False
-        self.done.warnings.append(
+        self.done.cautions.append(
             f"{file.path} is not from here and was left alone: its client has what the environment says, no more."
             " Merge by hand, or remove that file and run again"
         )
@@ -343,7 +343,7 @@ class Host:
         match = re.search(block.clash, _BLOCK.sub("", text), re.MULTILINE)
         if match:
             said = match.group().strip().split("=")[0].strip()
-            self.done.warnings.append(
+            self.done.cautions.append(
                 f"{block.path} already sets {said} by somebody else's line and was left alone. Remove that line to"
                 " have it kept from here"
             )
@@ -430,7 +430,7 @@ class Host:
         if text is None:
             return
         if _digest(text) not in known:
-            self.done.warnings.append(
+            self.done.cautions.append(
                 f"{path} was altered since it was written here, so it was left: remove it yourself"
             )
             return
@@ -557,6 +557,6 @@ def as_result(done: Applied, notes: Iterable[str]) -> dict[str, Any]:
         "changed": bool(done.changes),
         "changes": done.changes,
         "notes": list(notes),
-        "left_alone": done.warnings,
+        "cautions": done.cautions,
         "diff": done.diff,
     }

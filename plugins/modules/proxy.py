@@ -117,8 +117,10 @@ notes:
   type: list
   elements: str
   sample: ["*.example.com was written as .example.com: most clients know no asterisk"]
-left_alone:
-  description: Files of others that say something of the kind, or of ours that were altered, which stay as they are.
+cautions:
+  description:
+    - What the operator should look at. Files of others that say something of the kind, or of ours that were altered,
+      stay as they are.
   returned: success
   type: list
   elements: str

@@ -150,3 +150,10 @@ def test_the_proxy_of_a_target() -> None:
 def test_credentials_are_masked_in_what_is_shown() -> None:
     text = 'Acquire::http::Proxy "http://kim:a%40b@proxy.corp:3128";'
     assert proxy.masked(text) == 'Acquire::http::Proxy "http://***@proxy.corp:3128";'
+
+
+@pytest.mark.parametrize(("password", "count"), [("a%40b", 1), ("a%zzb", 0), ("a%4", 0)])
+def test_a_password_that_looks_encoded_is_worth_a_word(password: str, count: int) -> None:
+    sentences = proxy.cautions(proxy.Settings(http=HTTP, username="kim", password=password))
+    assert len(sentences) == count
+    assert password not in str(sentences)
