@@ -96,9 +96,7 @@ def _url_problem(name: str, url: str) -> str | None:
     if scheme == "socks":
         return f"{name}: no client here knows the scheme socks://; write socks5h:// (the proxy resolves names) or socks5://"
     if scheme.startswith("socks") and name != "proxy_all":
-        return (
-            f"{name}: a SOCKS proxy goes into proxy_all; apt, dnf and urllib (Ansible's uri and get_url) can't use it"
-        )
+        return f"{name}: a SOCKS proxy goes into proxy_all; urllib (Ansible's uri and get_url, fetch.yml) can't use it"
     if scheme not in ("http", "https") and not (name == "proxy_all" and scheme in ("socks5", "socks5h")):
         return f"{name}: {scheme}:// is no kind of proxy that the clients know; {example}"
     host_port = rest[:-1] if rest.endswith("/") else rest
@@ -232,7 +230,11 @@ def no_proxy(settings: Settings, own: Iterable[str]) -> NoProxy:
         else:
             notes.append(f"{network} was left out: httpx ends at an IPv6 network; name the addresses one by one")
     entries += settings.peers
-    return NoProxy(tuple(dict.fromkeys(entries)), tuple(notes))
+    every = tuple(dict.fromkeys(entries))
+    kept = NoProxy(every).at_most(LONGEST).entries
+    if kept != every:
+        notes.append(f"NO_PROXY has the first {len(kept)} of {len(every)} entries: the kernel takes no longer variable")
+    return NoProxy(kept, tuple(notes))
 
 
 def environment(settings: Settings, direct: NoProxy, bundle: str, secret: bool) -> dict[str, str]:

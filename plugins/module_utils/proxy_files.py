@@ -35,10 +35,12 @@ PAM_LINE = 1000
 CLIENTS = ("login", "pam", "systemd", "apt", "dnf", "pip", "uv", "docker", "ansible")
 
 # Where a private CA goes, and what then makes the bundle that all clients read: anchors, suffix, bundle, command.
+# Without --fresh a CA that is taken back would leave its links.
+_DEBIAN = ("update-ca-certificates", "--fresh")
 TRUST = (
-    ("/usr/local/share/ca-certificates", ".crt", "/etc/ssl/certs/ca-certificates.crt", ("update-ca-certificates",)),
+    ("/usr/local/share/ca-certificates", ".crt", "/etc/ssl/certs/ca-certificates.crt", _DEBIAN),
     ("/etc/pki/ca-trust/source/anchors", ".pem", "/etc/pki/tls/certs/ca-bundle.crt", ("update-ca-trust", "extract")),
-    ("/etc/pki/trust/anchors", ".pem", "/etc/ssl/ca-bundle.pem", ("update-ca-certificates",)),
+    ("/etc/pki/trust/anchors", ".pem", "/etc/ssl/ca-bundle.pem", _DEBIAN),
 )
 
 Runner = Callable[..., "tuple[int, str]"]

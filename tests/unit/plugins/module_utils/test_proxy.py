@@ -111,6 +111,13 @@ def test_a_short_line_keeps_what_matters_most() -> None:
     assert direct.at_most(10**6) is direct
 
 
+def test_no_variable_is_longer_than_the_kernel_takes() -> None:
+    peers = tuple(f"gpu{number}.a-rather-long-name.example.com" for number in range(5000))
+    direct = proxy.no_proxy(proxy.Settings(http=HTTP, peers=peers), [])
+    assert len(direct.value) < 128 * 1024
+    assert any("of 5004 entries" in note for note in direct.notes)
+
+
 def test_both_spellings_and_every_bundle() -> None:
     settings = proxy.Settings(
         http=HTTP, https=HTTP, username="kim", password="a@b", certificates=("PEM",),
