@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import download, locks, signature, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import download, locks, proxy, signature, store
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, cache_folder, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.catalogue import PYTHON_BUILDS
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import parse_profile
 
 ADVICE = (
-    "Nothing was lost: run it again and it goes on where it stopped. Behind a proxy set https_proxy and SSL_CERT_FILE; "
+    "Nothing was lost: run it again and it goes on where it stopped. Behind a proxy set proxy_http, proxy_username, "
+    "proxy_password and proxy_ca_certificates; "
     "for a mirror or a folder of files set artifact_store_kokoro_source or artifact_store_spacy_source."
 )
 
@@ -39,6 +41,7 @@ class ActionModule(ControllerAction):
         "signing_key": {"type": "path"},
         "cache": {"type": "path"},
         "uv": {"type": "path"},
+        "proxy": {"type": "dict", "options": proxy.SPEC},
     }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -65,13 +68,20 @@ class ActionModule(ControllerAction):
                 index=arguments["index"],
                 uv=arguments["uv"],
             )
-            built = store.build(
-                path,
-                request,
-                Path(arguments["cache"]) if arguments["cache"] else cache_folder() / "downloads",
-                lambda line: display.display(f"  {path.name}: {line}"),
-                check=self.check_mode,
-            )
+            with tempfile.TemporaryDirectory() as scratch, proxy.way_out(arguments["proxy"], Path(scratch)) as asked:
+                built = store.build(
+                    path,
+                    request,
+                    Path(arguments["cache"]) if arguments["cache"] else cache_folder() / "downloads",
+                    lambda line: display.display(f"  {path.name}: {line}"),
+                    check=self.check_mode,
+                    before_download=lambda: asked(
+                        [download.without_credentials(place) for place in (request.index or "", request.kokoro_source)]
+                    ),
+                )
+        except proxy.ProxyError as error:
+            lines = str(error).replace("\n", "\n  ")
+            raise AnsibleActionFail(f"The store {path} was not built, this stands in the way out:\n  {lines}") from None
         except download.DownloadError as error:
             raise AnsibleActionFail(f"The store {path} is not complete. Not to be had:\n{error}\n{ADVICE}") from None
         except (store.StoreError, BusyError, locks.LockError, ValueError) as error:

@@ -79,6 +79,58 @@ options:
   uv:
     description: The uv that builds wheels. Empty means the one on PATH, else the store's own.
     type: path
+  proxy:
+    description:
+      - The controller's own way out. What is not set comes from the environment.
+      - The proxy is asked before anything is fetched; all that stands in the way is told at once.
+    type: dict
+    suboptions:
+      http:
+        description: The proxy for C(http://) targets, without credentials.
+        type: str
+        default: ""
+      https:
+        description: The proxy for C(https://) targets, without credentials.
+        type: str
+        default: ""
+      all:
+        description: The proxy for all other targets. A fetch uses none of them.
+        type: str
+        default: ""
+      no_proxy:
+        description: What is reached directly, besides loopback.
+        type: list
+        elements: str
+        default: []
+      username:
+        description: The proxy's user as it is.
+        type: str
+        default: ""
+      password:
+        description: The proxy's password as it is.
+        type: str
+        default: ""
+      ca_certificates:
+        description: Files with certificates of private CAs in PEM.
+        type: list
+        elements: path
+        default: []
+      pip_index_url:
+        description: A mirror of PyPI, for uv.
+        type: str
+        default: ""
+      hf_endpoint:
+        description: A mirror of the model hub.
+        type: str
+        default: ""
+      probe:
+        description: Whether to ask the proxy first.
+        type: bool
+        default: true
+      probe_url:
+        description: What to ask it for, instead of the sources.
+        type: str
+        default: ""
 extends_documentation_fragment:
   - voicefleet.kokoro.store
 attributes:

@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..module_utils import proxy_probe
 from ..module_utils.hashing import Memo, digest_files, sha256_file
 
 CHUNK = 1 << 20
@@ -32,7 +33,9 @@ _INDEX = "index+"
 TIMEOUT = 60
 ATTEMPTS = 4
 # An answer of one of these will not change by asking again.
-FINAL_STATUS = (400, 401, 403, 404, 405, 407, 410, 451)
+FINAL_STATUS = (400, 401, 403, 404, 405, 407, 410, 451, 511)
+# Of what a proxy or a certificate brings about, this may.
+PASSING = ("PROXY_DEAD", "PROXY_TARGET", "TLS")
 
 
 class DownloadError(Exception):
@@ -125,7 +128,7 @@ def _resolved(source: str) -> str:
             links.feed(response.read().decode("utf-8", "replace"))
             base = response.url
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f"{without_credentials(page)}: {_reason(error)}") from error
+        raise DownloadError(f"{without_credentials(page)}: {_reason(error, page)}") from error
     for address in links.addresses:
         path = urllib.parse.urlsplit(address).path
         if urllib.parse.unquote(path.rsplit("/", 1)[-1]) == urllib.parse.unquote(wanted):
@@ -192,7 +195,25 @@ class Progress:
         self.say(f"{self.done_files} of {self.files} files, {self.done_bytes / 1e6:.0f}{of} MB, {rate:.1f} MB/s")
 
 
-def _reason(error: Exception) -> str:
+def _way(url: str) -> tuple[str, str]:
+    """The proxy by which urllib reaches an address, and the user that it is told; both "" for none."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme, "")
+    if not proxy or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return "", ""
+    return proxy, urllib.parse.unquote(urllib.parse.urlsplit(proxy).username or "")
+
+
+def _named(error: Exception, url: str) -> proxy_probe.Finding | None:
+    """What a proxy or a certificate has to do with a failure."""
+    proxy, username = _way(url)
+    return proxy_probe.reason_of(error, urllib.parse.urlsplit(url).hostname or "", proxy, username)
+
+
+def _reason(error: Exception, url: str) -> str:
+    finding = _named(error, url)
+    if finding is not None:
+        return finding.text
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):
@@ -257,13 +278,16 @@ def _from_url(
         try:
             _stream(url, partial, progress)
         except urllib.error.HTTPError as error:
-            reason = _reason(error)
+            reason = _reason(error, url)
             error.close()
             if error.code in FINAL_STATUS:
                 break
             continue
         except (OSError, http.client.HTTPException) as error:
-            reason = _reason(error)
+            reason = _reason(error, url)
+            finding = _named(error, url)
+            if finding is not None and finding.code not in PASSING:
+                break
             continue
         sha256 = sha256_file(str(partial))
         if sha256 == wanted.sha256:
@@ -311,9 +335,15 @@ def obtain_all(
     cache: Cache,
     say: Callable[[str], None],
     workers: int = 8,
+    before: Callable[[], None] = lambda: None,
 ) -> dict[str, Obtained]:
-    """Many files at once, by name. Raises DownloadError with every file that failed; the others stay in the cache."""
+    """Many files at once, by name. Raises DownloadError with every file that failed; the others stay in the cache.
+
+    ``before`` is called once where a network is needed, and may raise.
+    """
     missing = [w for w in wanted if w.sha256 is None or not cache.has(w.sha256)]
+    if any(local_path(source) is None for w in missing for source in w.sources[:1]):
+        before()
     if missing:
         size = sum(w.size for w in missing)
         at_hand = len(wanted) - len(missing)

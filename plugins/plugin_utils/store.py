@@ -271,7 +271,14 @@ def _place(source: Path, target: Path) -> None:
     os.replace(temporary, target)
 
 
-def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str], None], check: bool = False) -> Built:
+def build(
+    store: Path,
+    request: Request,
+    cache_folder: Path,
+    say: Callable[[str], None],
+    check: bool = False,
+    before_download: Callable[[], None] = lambda: None,
+) -> Built:
     """Bring a store to what was asked for. Can be killed at any moment and run again.
 
     The manifest is written last and everything reaches its place by a rename, so a store that was left half-made does
@@ -309,7 +316,8 @@ def build(store: Path, request: Request, cache_folder: Path, say: Callable[[str]
                 wheels[package.filename] = download.Wanted(
                     package.filename, (*near, *mirror, package.location), package.sha256, package.size
                 )
-        found = download.obtain_all([*wheels.values(), *(item.wanted for item in items)], cache, say)
+        every = [*wheels.values(), *(item.wanted for item in items)]
+        found = download.obtain_all(every, cache, say, before=before_download)
         cache.memo.save()
         artifacts: dict[str, Artifact] = {}
         placed: dict[str, Path] = {}

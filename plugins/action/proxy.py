@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Give a host's clients their way out: what is written comes from the controller, which knows the other hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy_files import CLIENTS
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import proxy
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.proxy``: see the module's documentation."""
+
+    _requires_connection = True
+    SPEC = {
+        **proxy.SPEC,
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "peers": {"type": "list", "elements": "str", "default": []},
+        "clients": {"type": "list", "elements": "str", "choices": list(CLIENTS), "default": list(CLIENTS)},
+        "units": {"type": "list", "elements": "str", "default": []},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        host = str(task_vars.get("inventory_hostname", "host"))
+        absent = arguments["state"] == "absent"
+        passed: dict[str, Any] = {"state": "absent"}
+        if not absent:
+            try:
+                settings = proxy.settings_of(arguments, arguments["peers"])
+            except proxy.ProxyError as error:
+                lines = str(error).replace("\n", "\n  ")
+                raise AnsibleActionFail(
+                    f"{host}: nothing was changed, for these settings can't work:\n  {lines}"
+                ) from None
+            if not settings.anything:
+                return {"changed": False, "msg": "no proxy, mirror or CA is set: nothing to do"}
+            passed = {
+                name: arguments[name]
+                for name in ("http", "https", "all", "username", "password", "clients", "units", "probe", "probe_url")
+            }
+            passed |= {
+                "state": "present",
+                "pip_index_url": settings.pip_index_url,
+                "hf_endpoint": settings.hf_endpoint,
+                "no_proxy": list(settings.no_proxy),
+                "peers": list(settings.peers),
+                "certificates": list(settings.certificates),
+            }
+        try:
+            result = self.module("voicefleet.kokoro.proxy_settings", passed, task_vars)
+        except AnsibleActionFail as error:
+            raise AnsibleActionFail(f"{host}: {error}", result=error.result) from None
+        for line in result["cautions"]:
+            display.warning(f"{host}: {line}")
+        for line in result["notes"]:
+            display.vv(f"{host}: {line}")
+        # The arguments, even without the password, would be thousands of peers long.
+        result.pop("invocation", None)
+        return {**result, "msg": "; ".join(result["changes"]) or f"as it shall be ({arguments['state']})"}

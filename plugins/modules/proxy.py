@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of this name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: proxy
+short_description: Give a host's clients their way out, or take it back
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+description:
+  - Checks the settings on the controller, reads the certificates there, and has the host ask its proxy before anything
+    is changed. All that is wrong is told at once.
+  - Where nothing is set it does nothing.
+attributes:
+  check_mode:
+    support: full
+    description: Asks the proxy as well, and says what would be written.
+  diff_mode:
+    support: full
+    description: Shows each file, without credentials.
+seealso:
+  - module: voicefleet.kokoro.proxy_settings
+options:
+  state:
+    description: V(absent) removes exactly what was written.
+    type: str
+    choices: [present, absent]
+    default: present
+  http:
+    description: The proxy for C(http://) targets, without credentials.
+    type: str
+    default: ""
+  https:
+    description: The proxy for C(https://) targets, without credentials.
+    type: str
+    default: ""
+  all:
+    description: The proxy for all other targets; may be SOCKS.
+    type: str
+    default: ""
+  no_proxy:
+    description: Names, suffixes, addresses and networks that are reached directly.
+    type: list
+    elements: str
+    default: []
+  peers:
+    description: Names and addresses of the other hosts, which are reached directly.
+    type: list
+    elements: str
+    default: []
+  username:
+    description: The proxy's user, as it is.
+    type: str
+    default: ""
+  password:
+    description: The proxy's password, as it is.
+    type: str
+    default: ""
+  ca_certificates:
+    description: Files on the controller with certificates of private CAs in PEM.
+    type: list
+    elements: path
+    default: []
+  pip_index_url:
+    description: A mirror of PyPI for pip and uv.
+    type: str
+    default: ""
+  hf_endpoint:
+    description: A mirror of the model hub.
+    type: str
+    default: ""
+  clients:
+    description: For which clients to write files. Those that the host does not have are passed over.
+    type: list
+    elements: str
+    choices: [login, pam, systemd, apt, dnf, pip, uv, docker, ansible]
+    default: [login, pam, systemd, apt, dnf, pip, uv, docker, ansible]
+  units:
+    description: systemd units that get the variables with credentials, such as V(dnf-automatic.service).
+    type: list
+    elements: str
+    default: []
+  probe:
+    description: Whether to ask the proxy first.
+    type: bool
+    default: true
+  probe_url:
+    description: What to ask it for. Without one the mirrors are asked for, or else any page, for the proxy alone.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Set the way out
+  voicefleet.kokoro.proxy:
+    http: http://proxy.example.com:3128
+    https: http://proxy.example.com:3128
+    ca_certificates: [/srv/voicefleet/corporate-ca.pem]
+    no_proxy: [.example.com]
+    peers: "{{ groups['all'] }}"
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed and why, or in check mode what would be.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/etc/profile.d/voicefleet-proxy.sh written (missing)"]
+notes:
+  description: What to know of it.
+  returned: success
+  type: list
+  elements: str
+  sample: ["*.example.com was written as .example.com: most clients know no asterisk"]
+cautions:
+  description:
+    - What the operator should look at. Files of others that say something of the kind, or of ours that were altered,
+      stay as they are.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+findings:
+  description: What stands in the way, by code and text. The module fails where it is not empty.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+no_proxy:
+  description: The value of NO_PROXY on this host.
+  returned: when O(state=present)
+  type: str
+  sample: localhost,127.0.0.1,::1,0.0.0.0,speech-01,10.20.0.11
+"""

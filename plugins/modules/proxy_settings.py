@@ -1,0 +1,220 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Tell a host's clients of proxies, mirrors and private CAs, or take that back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: proxy_settings
+short_description: Tell a host's clients of proxies, mirrors and private CAs, or take that back
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+description:
+  - Asks the proxy from this host first. What stands in the way is told at once, and nothing is changed then.
+  - NO_PROXY has loopback, the host's own names and addresses, O(no_proxy) and O(peers).
+  - Credentials are percent-encoded and kept in files that root alone reads.
+  - The role P(voicefleet.kokoro.proxy#role) calls it through the action P(voicefleet.kokoro.proxy#module).
+attributes:
+  check_mode:
+    support: full
+    description: Asks the proxy as well, and says what would be written.
+  diff_mode:
+    support: full
+    description: Shows each file, without credentials.
+options:
+  state:
+    description: V(absent) removes exactly what was written.
+    type: str
+    choices: [present, absent]
+    default: present
+  http:
+    description: The proxy for C(http://) targets, without credentials.
+    type: str
+    default: ""
+  https:
+    description: The proxy for C(https://) targets, without credentials.
+    type: str
+    default: ""
+  all:
+    description: The proxy for all other targets; may be SOCKS.
+    type: str
+    default: ""
+  no_proxy:
+    description: Names, suffixes, addresses and networks that are reached directly.
+    type: list
+    elements: str
+    default: []
+  peers:
+    description: Names and addresses of the other hosts, which are reached directly.
+    type: list
+    elements: str
+    default: []
+  username:
+    description: The proxy's user, as it is.
+    type: str
+    default: ""
+  password:
+    description: The proxy's password, as it is.
+    type: str
+    default: ""
+  certificates:
+    description: Private CAs, each the text of one certificate in PEM.
+    type: list
+    elements: str
+    default: []
+  pip_index_url:
+    description: A mirror of PyPI for pip and uv.
+    type: str
+    default: ""
+  hf_endpoint:
+    description: A mirror of the model hub.
+    type: str
+    default: ""
+  clients:
+    description: For which clients to write files. Those that the host does not have are passed over.
+    type: list
+    elements: str
+    choices: [login, pam, systemd, apt, dnf, pip, uv, docker, ansible]
+    default: [login, pam, systemd, apt, dnf, pip, uv, docker, ansible]
+  units:
+    description: systemd units that get the variables with credentials, such as V(dnf-automatic.service).
+    type: list
+    elements: str
+    default: []
+  probe:
+    description: Whether to ask the proxy first.
+    type: bool
+    default: true
+  probe_url:
+    description: What to ask it for. Without one the mirrors are asked for, or else any page, for the proxy alone.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Set the way out
+  voicefleet.kokoro.proxy_settings:
+    http: http://proxy.example.com:3128
+    https: http://proxy.example.com:3128
+    no_proxy: [.example.com, 10.20.0.0/24]
+
+- name: Take it back
+  voicefleet.kokoro.proxy_settings:
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed and why, or in check mode what would be.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/etc/profile.d/voicefleet-proxy.sh written (missing)"]
+notes:
+  description: What to know of it.
+  returned: success
+  type: list
+  elements: str
+  sample: ["*.example.com was written as .example.com: most clients know no asterisk"]
+cautions:
+  description:
+    - What the operator should look at. Files of others that say something of the kind, or of ours that were altered,
+      stay as they are.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+findings:
+  description: What stands in the way, by code and text. The module fails where it is not empty.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+no_proxy:
+  description: The value of NO_PROXY on this host.
+  returned: when O(state=present)
+  type: str
+  sample: localhost,127.0.0.1,::1,0.0.0.0,speech-01,10.20.0.11
+"""
+
+import socket
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import proxy, proxy_files, proxy_probe
+
+
+def main() -> None:
+    """Entry point."""
+    strings = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "http": {"type": "str", "default": ""},
+            "https": {"type": "str", "default": ""},
+            "all": {"type": "str", "default": ""},
+            "no_proxy": strings,
+            "peers": strings,
+            "username": {"type": "str", "default": ""},
+            "password": {"type": "str", "default": "", "no_log": True},
+            "certificates": strings,
+            "pip_index_url": {"type": "str", "default": ""},
+            "hf_endpoint": {"type": "str", "default": ""},
+            "clients": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(proxy_files.CLIENTS),
+                "default": list(proxy_files.CLIENTS),
+            },
+            "units": strings,
+            "probe": {"type": "bool", "default": True},
+            "probe_url": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**act(module.params, module.check_mode, module))
+    except (proxy_files.ProxyFilesError, OSError) as error:
+        module.fail_json(msg=f"{error}. Run it again when that is mended", findings=[])
+
+
+def act(params: dict[str, Any], check: bool, module: AnsibleModule) -> dict[str, Any]:
+    """The module's work. Fails the module with all findings before anything is changed."""
+    settings = proxy.Settings(
+        http=params["http"],
+        https=params["https"],
+        all=params["all"],
+        no_proxy=tuple(params["no_proxy"]),
+        username=params["username"],
+        password=params["password"],
+        pip_index_url=params["pip_index_url"],
+        hf_endpoint=params["hf_endpoint"],
+        peers=tuple(params["peers"]),
+        certificates=tuple(params["certificates"]),
+    )
+    host = proxy_files.Host(check, proxy.secrets_of(settings))
+    if params["state"] == "absent":
+        host.remove()
+        return proxy_files.as_result(host.done, [])
+    direct = proxy.no_proxy(settings, proxy_files.own_names(socket.gethostname()))
+    findings = [proxy_probe.Finding("SETTINGS", sentence) for sentence in proxy.problems(settings)]
+    if not findings:
+        findings = proxy_probe.socks_findings(settings)
+    if params["probe"] and not findings:
+        findings = proxy_probe.probe(settings, direct.entries, params["probe_url"])
+    if findings:
+        lines = "".join(f"\n  {finding}" for finding in findings)
+        module.fail_json(
+            msg=f"nothing was changed, for this stands in the way:{lines}", findings=[vars(f) for f in findings]
+        )
+    target = proxy_files.wanted(settings, direct, params["clients"], params["units"])
+    host.keep(target)
+    result = proxy_files.as_result(host.done, target.notes)
+    return {**result, "no_proxy": direct.value}
+
+
+if __name__ == "__main__":
+    main()
