@@ -87,7 +87,7 @@ options:
   body_bytes:
     description: The largest request.
     type: int
-    default: 65536
+    default: 16384
   long_bytes:
     description: Requests above this are long texts.
     type: int
@@ -189,7 +189,7 @@ def main() -> None:
             "unit": {"type": "str", "default": "voicefleet-balancer.service"},
             "unit_content": {"type": "str", "default": ""},
             "haproxy": {"type": "path", "default": "/usr/sbin/haproxy"},
-            "body_bytes": {"type": "int", "default": 65536},
+            "body_bytes": {"type": "int", "default": 16384},
             "long_bytes": {"type": "int", "default": 1500},
             "admin_socket": {"type": "path", "default": "/run/voicefleet-balancer/admin.sock"},
             "ready_seconds": {"type": "int", "default": 30},
