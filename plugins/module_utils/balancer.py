@@ -95,7 +95,11 @@ def keys_file(nodes: Iterable[Node]) -> str:
 
 @dataclass(frozen=True)
 class NodeState:
-    """How the balancer sees a node: ``status`` as HAProxy words it (UP, DOWN, MAINT ...), ``code`` the check's HTTP status."""
+    """How the balancer sees a node.
+
+    ``status`` as HAProxy words it (UP, DOWN, MAINT ...), ``check`` its word on the last check, ``code`` that one's HTTP
+    status where the status was wrong.
+    """
 
     name: str
     up: bool
@@ -112,7 +116,7 @@ class NodeState:
             why = "the key that the balancer has for it is not good for this model"
         elif self.code == "429":
             why = "it has banned the balancer's checks after bad keys, for an hour or until its service is restarted"
-        elif self.code == "200":
+        elif "content check" in self.check:
             why = "it answers, and its model is not READY"
         else:
             why = f"{self.check or 'no check has ended'}{f' (HTTP {self.code})' if self.code else ''}"
