@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the balancer is made of, as far as it is not its configuration's text: nodes, keys, and what it says of nodes."""
+"""What the balancer has beside its configuration's text: nodes, keys, and how it sees the nodes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class NodeState:
         if self.up:
             return f"{self.name} is ready"
         if self.code == "401":
-            why = "it does not accept the key that the balancer has for it; run balancer.yml again after a change of keys"
+            why = "it does not accept the key that the balancer has; run balancer.yml after a change of keys"
         elif self.code == "403":
             why = "the key that the balancer has for it is not good for this model"
         elif self.code == "429":

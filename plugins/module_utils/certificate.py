@@ -127,8 +127,8 @@ def make(folder: str, host: str, names: Sequence[str], days: int) -> Made:
             f"0x{os.urandom(16).hex()}", "-sha256", "-days", str(days), "-extfile", "extensions", "-out", "server.pem",
             folder=work,
         )  # fmt: skip
-        read = {name: Path(work, name).read_text(encoding="ascii") for name in ("server.pem", "server.key", "ca.pem", "ca.key")}
-        return Made(read["server.pem"], read["server.key"], read["ca.pem"], read["ca.key"])
+        names_of_files = ("server.pem", "server.key", "ca.pem", "ca.key")
+        return Made(*(Path(work, name).read_text(encoding="ascii") for name in names_of_files))
 
 
 def given(certificate: str, key: str) -> Made:

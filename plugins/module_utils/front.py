@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -42,7 +41,7 @@ class File:
 
 
 class Front:
-    """One proxy. ``validate`` is the command by which it tries its files; ``record`` keeps what it was last loaded with.
+    """One proxy. ``validate`` is the command that tries its files; ``record`` keeps what it was last loaded with.
 
     The unit is the distribution's, or ours where its file is among ``files``. In ``check`` mode nothing is changed.
     """
@@ -176,8 +175,6 @@ class Front:
             folder = os.path.dirname(file.path)
             if not os.path.isdir(folder):
                 private_files.make_folder(folder, 0o700, os.geteuid(), os.getegid())
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.record)
         try:
             for file in files:
                 file.write()

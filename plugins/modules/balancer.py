@@ -54,7 +54,7 @@ options:
         type: str
         required: true
       ca:
-        description: The authority of the node's certificate in PEM form. Without it the node is spoken to in plain HTTP.
+        description: The authority of the node's certificate in PEM form. Without it, plain HTTP is spoken.
         type: str
       server_name:
         description: The name in the node's certificate.

@@ -133,7 +133,7 @@ class Gateway:
     def path(self, name: str) -> str:
         return os.path.join(str(self.params["folder"]), name)
 
-    def front(self, files: list[front.File]) -> front.Front:
+    def proxy(self, files: list[front.File]) -> front.Front:
         conf = front.File(self.params["config_path"], self.params["config"])
         return front.Front(
             systemd_unit.Unit(self.params["unit"]),
@@ -148,8 +148,8 @@ class Gateway:
         params, found = self.params, []
         if not os.access(params["nginx"], os.X_OK):
             found.append(
-                f"{params['nginx']} is not there. Install the distribution's package nginx, or set gateway_install: true"
-                " where this host reaches a mirror of its distribution."
+                f"{params['nginx']} is not there. Install the distribution's package nginx, or set gateway_install:"
+                " true where this host reaches a mirror of its distribution."
             )
         if shutil.which("openssl") is None:
             found.append("openssl is not there, by which certificates are looked at and made. Install its package.")
@@ -204,7 +204,7 @@ class Gateway:
         if not self.check and private_files.wrong(self.params["folder"], 0o755, os.geteuid(), None, folder=True):
             # Clients on this host read the authority there.
             private_files.make_folder(self.params["folder"], 0o755, os.geteuid(), os.getegid())
-        result = self.front(files).apply()
+        result = self.proxy(files).apply()
         result["changes"] = made + result["changes"]
         result["changed"] = bool(result["changes"])
         result["msg"] = "; ".join(result["changes"]) or result["msg"]
@@ -262,7 +262,7 @@ def main() -> None:
     gateway = Gateway(module.params, module.check_mode)
     try:
         if module.params["state"] == "absent":
-            module.exit_json(**gateway.front([]).remove([module.params["folder"]]))
+            module.exit_json(**gateway.proxy([]).remove([module.params["folder"]]))
         faults = gateway.faults()
         if faults:
             module.fail_json(msg="The gateway was not touched. " + " ".join(faults))

@@ -19,7 +19,7 @@ ONE, TWO, FRONT = "vf-balancer-1", "vf-balancer-2", "vf-balancer"
 URL = "http://127.0.0.1:9990"
 GATEWAY = f"https://{ONE}:9443"
 SHORT = "All is well."
-LONG = "The quick brown fox jumps over the lazy dog. " * 45  # 2 kB
+LONG = "The quick brown fox jumps over the lazy dog. " * 16
 BODY = {"model": "kokoro", "input": SHORT, "voice": "af_heart", "response_format": "wav"}
 LOAD = (Path(__file__).parents[1] / "load.py").read_text(encoding="utf-8")
 CA = "/root/ca.pem"
@@ -50,8 +50,9 @@ def states() -> dict[str, str]:
         "import socket; c = socket.socket(socket.AF_UNIX); c.connect('/run/voicefleet-balancer/admin.sock')\n"
         "c.sendall(b'show stat\\n')\nwhile part := c.recv(65536): print(part.decode(), end='')"
     )
-    rows = csv.DictReader(run(FRONT, "python3 -", text=program).lstrip("# ").splitlines())
-    return {row["svname"]: row["status"] for row in rows if row["pxname"].startswith("node-") and "vf-" in row["svname"]}
+    rows = list(csv.DictReader(run(FRONT, "python3 -", text=program).lstrip("# ").splitlines()))
+    rows = [row for row in rows if row["pxname"].startswith("node-")]
+    return {row["svname"]: row["status"] for row in rows if row["svname"] in (ONE, TWO)}
 
 
 def wait_for(node: str, wanted: str, seconds: float = 400) -> float:
@@ -152,7 +153,7 @@ def test_the_certificate_is_good_under_its_authority_alone() -> None:
     assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA}") == 401
     assert status(TWO, f"{GATEWAY}/v1/models") == 0
     assert status(TWO, f"https://{TWO}:9443/v1/models", f"--cacert {CA}") == 0
-    assert "TLSv1.1" not in run(TWO, f"openssl s_client -connect {ONE}:9443 -tls1_1 </dev/null 2>&1 | grep Protocol", False)
+    assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA} --tls-max 1.1") == 0
 
 
 def test_keys_are_for_root_alone() -> None:
@@ -175,7 +176,8 @@ def test_the_clients_address_can_not_be_made_up() -> None:
     """Xinference's audit log names the address that it saw."""
     header = f"Authorization: Bearer {run(ONE, 'cat /etc/voicefleet/client.key').strip()}"
     run(TWO, "cat > /tmp/header", text=header)
-    assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA} -H @/tmp/header -H 'X-Forwarded-For: 203.0.113.7'") == 200
+    made_up = f"--cacert {CA} -H @/tmp/header -H 'X-Forwarded-For: 203.0.113.7'"
+    assert status(TWO, f"{GATEWAY}/v1/models", made_up) == 200
     address = run(TWO, "hostname -I").split()[0]
     for _ in range(20):
         log = run(ONE, "cat /var/lib/voicefleet/logs/audit.log")
@@ -220,7 +222,8 @@ def test_a_long_text_does_not_hold_up_short_ones() -> None:
     assert not short.lost, short.lost
     last = max(row["at"] + row["seconds"] for row in long.rows)
     during = [row for row in short.rows if row["at"] + row["seconds"] < last]
-    print(f"long {[round(row['seconds']) for row in long.rows]} s, short {[round(row['seconds'], 1) for row in short.rows]} s")
+    print(f"long: {[round(row['seconds']) for row in long.rows]} s")
+    print(f"short: {[round(row['seconds'], 1) for row in short.rows]} s")
     assert len(during) >= 2
     assert max(row["seconds"] for row in during) < min(row["seconds"] for row in long.rows)
 
