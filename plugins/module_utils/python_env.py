@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -19,6 +20,11 @@ from .layout import Paths
 STAMP = "voicefleet-env.json"
 PYTHON_STAMP = "voicefleet-python.json"
 SECONDS = 1800
+
+# Read by Python as it starts, in each of the service's three processes. Their imports make a million objects that stay,
+# and collecting garbage among these 1,500 times takes a quarter of the imports' time: 8.3 s of CPU, 6.4 s with this.
+START = "voicefleet-start.pth"
+START_TEXT = "import gc; gc.set_threshold(200000, 10, 10)\n"
 
 
 class EnvError(Exception):
@@ -222,6 +228,8 @@ def make(
          "--python", os.path.join(env, "bin", "python"), placed],
         scratch,
     )  # fmt: skip
+    for packages in glob.glob(os.path.join(glob.escape(env), "lib", "python3.*", "site-packages")):
+        write_atomic(os.path.join(packages, START), START_TEXT.encode())
     write_atomic(os.path.join(env, STAMP), json.dumps(stamp_of(lock["sha256"], python)).encode())
     shutil.rmtree(scratch, ignore_errors=True)
     return uv
