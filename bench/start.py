@@ -79,7 +79,8 @@ def stock() -> dict[str, float]:
     times = {"service ready": time.monotonic()}
     subprocess.run(
         [bench / "env/bin/xinference", "launch", "--endpoint", URL, "--model-name", "Kokoro-82M",
-         "--model-type", "audio", "--model-uid", "kokoro", "--model-path", bench / "store/kokoro/Kokoro-82M", "--disable-virtual-env"],
+         "--model-type", "audio", "--model-uid", "kokoro", "--model-path", bench / "store/kokoro/Kokoro-82M",
+         "--disable-virtual-env"],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **STOCK_ENVIRONMENT},
     )  # fmt: skip
     times["model ready"] = time.monotonic()
