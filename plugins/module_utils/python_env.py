@@ -23,6 +23,11 @@ from .layout import Paths
 STAMP = "voicefleet-env.json"
 SECONDS = 1800
 
+# Read by Python as it starts, in each of the service's three processes. Their imports make a million objects that stay,
+# and collecting garbage among these 1,500 times takes a quarter of the imports' time: 8.3 s of CPU, 6.4 s with this.
+START = "voicefleet-start.pth"
+START_TEXT = "import gc; gc.set_threshold(200000, 10, 10)\n"
+
 
 class EnvError(Exception):
     """An environment that could not be made, with the reason in words."""
@@ -258,6 +263,7 @@ def make(
             patches.apply(patch, env, site_packages(env))
         except patches.PatchError as error:
             raise EnvError(str(error)) from error
+    write_atomic(os.path.join(site_packages(env), START), START_TEXT.encode())
     write_atomic(os.path.join(env, STAMP), json.dumps(stamp_of(lock["sha256"], python, repairs)).encode())
     shutil.rmtree(scratch, ignore_errors=True)
     return uv

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import time
 import unicodedata
 import urllib.error
@@ -65,17 +66,31 @@ class SpeechClient:
 
     `endpoint` is the server's address without path, such as http://127.0.0.1:9997; `key` a bearer key or None;
     `timeout` the seconds for one request as a whole; `patience` how many seconds to go on asking while the server
-    does not listen yet or its model is loading.
+    does not listen yet or its model is loading; `ca_file` the authority, in PEM form, that a server's certificate must
+    be of, where the host's own authorities do not know it.
     """
 
-    def __init__(self, endpoint: str, key: str | None = None, timeout: float = 120.0, patience: float = 0.0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        key: str | None = None,
+        timeout: float = 120.0,
+        patience: float = 0.0,
+        ca_file: str | None = None,
+    ) -> None:
         if not re.match(r"https?://[^/\s]+", endpoint):
             raise SpeechError("odd", f"The endpoint {endpoint!r} is no address such as http://127.0.0.1:9997.")
         self.endpoint = endpoint.rstrip("/")
         self.timeout = timeout
         self.patience = patience
         self._key = key
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SpeechError("odd", f"The authority in {ca_file} can't be used: {error}.") from None
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()
+        )
 
     def speak(self, model: str, text: str, voice: str, audio_format: str, speed: float = 1.0) -> Reply:
         """Synthesise `text`. Raises SpeechError; asks again only while the model loads, never after a 401."""

@@ -32,6 +32,11 @@ options:
   api_key_file:
     description: A file on the host that holds the raw bearer key. Without it no key is sent.
     type: path
+  ca_file:
+    description:
+      - A file on the host with the authority, in PEM form, that the endpoint's certificate is of, as that of a gateway.
+      - Without it the host's own authorities count.
+    type: path
   model:
     description: The model's name at the endpoint.
     type: str
@@ -242,6 +247,7 @@ def main() -> None:
         argument_spec={
             "endpoint": {"type": "str", "default": "http://127.0.0.1:9997"},
             "api_key_file": {"type": "path", "no_log": False},
+            "ca_file": {"type": "path"},
             "model": {"type": "str", "default": "kokoro"},
             "languages": {"type": "list", "elements": "str", "default": []},
             "voices": {"type": "list", "elements": "str", "default": []},
@@ -333,7 +339,8 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         module.exit_json(changed=kept is None, msg=f"{wanted.release_id}: {todo}.", **result_of(report, evidence))
     if os.path.dirname(params["api_key_file"] or "") != layout.CANDIDATE_SECRETS:
         deploy_lock.mark("proof")
-    client = SpeechClient(params["endpoint"], read_key(params["api_key_file"]), params["timeout"], PATIENCE)
+    key = read_key(params["api_key_file"])
+    client = SpeechClient(params["endpoint"], key, params["timeout"], PATIENCE, params["ca_file"])
     if kept is not None:
         seconds = round(proof.still_alive(client, wanted), 3)
         tell_exporter(module, kept, seconds)

@@ -25,7 +25,7 @@ FAKE_UV = """#!/bin/sh
 # Writes its arguments, its variables and what the lock sees beside itself, then makes what uv would.
 {{ echo "$@"; env; }} >> {log}
 case "$1" in
-venv) for last; do :; done; mkdir -p "$last/bin"; touch "$last/bin/python" ;;
+venv) for last; do :; done; mkdir -p "$last/bin" "$last/lib/python3.11/site-packages"; touch "$last/bin/python" ;;
 pip) for last; do :; done; ls "$(dirname "$last")/../wheels" >> {log}; {end} ;;
 esac
 """
@@ -106,6 +106,14 @@ def test_a_repair_that_fails_leaves_no_finished_environment(root: Path) -> None:
     assert not python_env.is_made(
         str(root / "releases/r/env"), python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", repairs)
     )
+
+
+def test_python_collects_garbage_seldom_as_it_starts(root: Path) -> None:
+    make(root)
+    packages = root / "releases/r/env/lib/python3.11/site-packages"
+    program = "import gc, site, sys; site.addsitedir(sys.argv[1]); print(gc.get_threshold()[0])"
+    done = subprocess.run([sys.executable, "-c", program, packages], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50000
 
 
 def test_a_finished_environment_is_known_by_lock_and_interpreter(root: Path) -> None:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Clients of a balancer: many at once, each asking again as soon as it has its answer. Runs on the balancer's host.
+
+Arguments: base URL, clients, seconds, text. Prints one JSON object for each request: {"at": seconds since the epoch,
+"seconds": number, "status": HTTP status or 0 for no answer, "sound": whether a WAV came, "said": the end of an error}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+URL, CLIENTS, SECONDS, TEXT = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+BODY = {"model": "kokoro", "input": TEXT, "voice": "af_heart", "response_format": "wav"}
+END = time.time() + SECONDS
+
+
+def client() -> None:
+    with open("/etc/voicefleet-balancer/client.key", encoding="ascii") as file:
+        headers = {"Authorization": f"Bearer {file.read().strip()}", "Content-Type": "application/json"}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(URL + "/v1/audio/speech", json.dumps(BODY).encode(), headers)
+    while True:
+        row = {"at": time.time(), "status": 0, "sound": False, "said": ""}
+        try:
+            with opener.open(request, timeout=600) as answer:
+                row["status"], row["sound"] = answer.status, answer.read().startswith(b"RIFF")
+        except urllib.error.HTTPError as error:
+            row["status"], row["said"] = error.code, error.read()[-200:].decode("utf-8", "replace")
+        except OSError as error:
+            row["said"] = str(error)
+        print(json.dumps({**row, "seconds": time.time() - row["at"]}) + "\n", end="", flush=True)
+        if time.time() > END:
+            return
+        if row["status"] != 200:
+            time.sleep(0.5)
+
+
+threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What clients of a balancer meet: one address and one key, whatever happens to a node; and what a gateway lets in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ONE, TWO, FRONT = "vf-balancer-1", "vf-balancer-2", "vf-balancer"
+URL = "http://127.0.0.1:9990"
+GATEWAY = f"https://{ONE}:9443"
+SHORT = "All is well."
+LONG = "The quick brown fox jumps over the lazy dog. " * 16
+BODY = {"model": "kokoro", "input": SHORT, "voice": "af_heart", "response_format": "wav"}
+LOAD = (Path(__file__).parents[1] / "load.py").read_text(encoding="utf-8")
+CA = "/root/ca.pem"
+
+
+def run(host: str, command: str, check: bool = True, text: str | None = None) -> str:
+    done = subprocess.run(
+        ["docker", "exec", "--interactive", host, "sh", "-c", command],
+        capture_output=True, text=True, check=False, input=text, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0 or not check, f"{host}: {command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def status(host: str, url: str, options: str = "") -> int:
+    """HTTP status of one request by curl, 0 where no answer came."""
+    return int(run(host, f"curl -s -m 300 -o /tmp/answer -w '%{{http_code}}' {options} '{url}'", check=False) or 0)
+
+
+def speech(body: dict[str, Any]) -> str:
+    """Options of curl for a request to the balancer."""
+    return f"-H @/etc/voicefleet-balancer/client.header -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+
+
+def states() -> dict[str, str]:
+    """How HAProxy sees each node."""
+    program = (
+        "import socket; c = socket.socket(socket.AF_UNIX); c.connect('/run/voicefleet-balancer/admin.sock')\n"
+        "c.sendall(b'show stat\\n')\nwhile part := c.recv(65536): print(part.decode(), end='')"
+    )
+    rows = list(csv.DictReader(run(FRONT, "python3 -", text=program).lstrip("# ").splitlines()))
+    rows = [row for row in rows if row["pxname"].startswith("node-")]
+    return {row["svname"]: row["status"] for row in rows if row["svname"] in (ONE, TWO)}
+
+
+def wait_for(node: str, wanted: str, seconds: float = 400) -> float:
+    """Seconds until a node is seen so."""
+    start = time.monotonic()
+    while not states()[node].startswith(wanted):
+        if time.monotonic() - start > seconds:
+            pytest.fail(f"{node} is {states()[node]} after {seconds:.0f} s. {run(FRONT, JOURNAL)}")
+        time.sleep(1)
+    return time.monotonic() - start
+
+
+JOURNAL = "journalctl -u voicefleet-balancer.service -o cat --no-pager | tail -40"
+
+
+class Load:
+    """Clients that ask without a pause while something happens to a node; started by `with`."""
+
+    def __init__(self, clients: int, seconds: float, text: str = SHORT) -> None:
+        self.command = ["docker", "exec", FRONT, "python3", "-c", LOAD, URL, str(clients), str(seconds), text]
+        self.rows: list[dict[str, Any]] = []
+
+    def _run(self) -> None:
+        with subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            self.rows += map(json.loads, process.stdout)
+
+    def __enter__(self) -> Load:
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.thread.join()
+
+    @property
+    def lost(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["status"] != 200 or not row["sound"]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def authority() -> None:
+    """Clients on all hosts get the authority of the first node's gateway."""
+    pem = run(ONE, "cat /etc/voicefleet-gateway/ca.pem")
+    for host in (ONE, TWO, FRONT):
+        run(host, f"cat > {CA}", text=pem)
+
+
+# --- one address, one key
+
+
+def test_the_balancer_speaks_with_its_own_key() -> None:
+    keys = {run(host, "cat /etc/voicefleet/client.key").strip() for host in (ONE, TWO)}
+    own = run(FRONT, "cat /etc/voicefleet-balancer/client.key").strip()
+    assert len(keys | {own}) == 3
+    assert status(FRONT, f"{URL}/v1/audio/speech", speech(BODY)) == 200
+    assert run(FRONT, "head -c 4 /tmp/answer") == "RIFF"
+
+
+def test_a_wrong_key_is_refused_by_the_balancer_and_no_node_hears_of_it() -> None:
+    """Ten of them would make a node ban the balancer."""
+    for _ in range(12):
+        assert status(FRONT, f"{URL}/v1/models", "-H 'Authorization: Bearer xf-wrong-wrong-wrong-wrong'") == 401
+    assert status(FRONT, f"{URL}/v1/models") == 401
+    assert status(FRONT, f"{URL}/v1/audio/speech", speech(BODY)) == 200
+
+
+def test_the_balancer_serves_nothing_but_speech() -> None:
+    header = "-H @/etc/voicefleet-balancer/client.header"
+    assert status(FRONT, f"{URL}/v1/models", header) == 200
+    for path in ("/", "/ui/", "/metrics", "/token", "/v1/admin/keys", "/v1/models/instances", "/v1/cluster/info"):
+        assert status(FRONT, URL + path, header) == 404, path
+    assert status(FRONT, f"{URL}/v1/audio/speech", speech({**BODY, "input": "x" * 17000})) == 413
+
+
+@pytest.mark.parametrize("wrong", [{"input": ""}, {"voice": "nobody"}, {"response_format": "opus"}, {"stream": True}])
+def test_a_fault_of_the_request_is_told_as_one_and_not_tried_on_each_node(wrong: dict[str, Any]) -> None:
+    before = run(FRONT, "journalctl -u voicefleet-balancer.service -o cat --no-pager | grep -c 'speech nodes/'").strip()
+    assert status(FRONT, f"{URL}/v1/audio/speech", speech({**BODY, **wrong})) == 400
+    line = run(FRONT, "journalctl -u voicefleet-balancer.service -o cat --no-pager | grep 'speech nodes/' | tail -1")
+    assert " 400 " in line, before
+    # connections: all/frontend/backend/server/retries
+    assert line.split(" - - ")[1].split()[1].split("/")[4] == "0", line
+
+
+# --- a gateway
+
+
+def test_the_service_listens_on_loopback_alone() -> None:
+    assert status(TWO, f"http://{ONE}:9997/status") == 0
+
+
+def test_plain_http_is_refused() -> None:
+    assert status(TWO, f"http://{ONE}:9443/v1/models") == 400
+
+
+def test_the_certificate_is_good_under_its_authority_alone() -> None:
+    assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA}") == 401
+    assert status(TWO, f"{GATEWAY}/v1/models") == 0
+    assert status(TWO, f"https://{TWO}:9443/v1/models", f"--cacert {CA}") == 0
+    assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA} --tls-max 1.1") == 0
+
+
+def test_keys_are_for_root_alone() -> None:
+    modes = run(ONE, "stat -c '%a %U %n' /etc/voicefleet-gateway/*.key")
+    assert [line.split()[:2] for line in modes.splitlines()] == [["600", "root"]] * 2
+
+
+def test_administration_is_not_there() -> None:
+    for path in ("/", "/ui/", "/metrics", "/docs", "/token", "/status", "/v1/admin/keys", "/v1/models/kokoro"):
+        assert status(TWO, GATEWAY + path, f"--cacert {CA}") == 404, path
+    assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA} -X POST -d x") == 403
+
+
+def test_a_large_request_is_refused() -> None:
+    run(TWO, "head -c 17000 /dev/zero | tr '\\0' x > /tmp/large")
+    assert status(TWO, f"{GATEWAY}/v1/audio/speech", f"--cacert {CA} --data-binary @/tmp/large") == 413
+
+
+def test_the_clients_address_can_not_be_made_up() -> None:
+    """Xinference's audit log names the address that it saw."""
+    header = f"Authorization: Bearer {run(ONE, 'cat /etc/voicefleet/client.key').strip()}"
+    run(TWO, "cat > /tmp/header", text=header)
+    made_up = f"--cacert {CA} -H @/tmp/header -H 'X-Forwarded-For: 203.0.113.7'"
+    assert status(TWO, f"{GATEWAY}/v1/models", made_up) == 200
+    address = run(TWO, "hostname -I").split()[0]
+    for _ in range(20):
+        log = run(ONE, "cat /var/lib/voicefleet/logs/audit.log")
+        if address in log:
+            break
+        time.sleep(1)
+    assert address in log
+    assert "203.0.113.7" not in log
+
+
+def test_the_rate_is_limited_for_each_address() -> None:
+    codes = run(TWO, f"curl -s --cacert {CA} -o /dev/null -w '%{{http_code}} ' '{GATEWAY}/v1/models?[1-400]'").split()
+    assert {"401", "429"} == set(codes)
+    # Another client is not touched.
+    assert status(FRONT, f"{GATEWAY}/v1/models", f"--cacert {CA}") == 401
+
+
+def test_the_proof_goes_through_the_gateway() -> None:
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "ansible-playbook"), "voicefleet.kokoro.verify",
+            "-i", os.environ["MOLECULE_INVENTORY_FILE"], "-e", "voicefleet_hosts=" + ONE,
+            "-e", f"synthesis_endpoint={GATEWAY}", "-e", "synthesis_ca_file=/etc/voicefleet-gateway/ca.pem",
+        ],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    proof = "/var/lib/voicefleet-evidence/$(basename $(readlink /opt/voicefleet/current))/proof.json"
+    assert json.loads(run(ONE, f"cat {proof}"))["endpoint"] == GATEWAY
+
+
+# --- long and short texts
+
+
+def test_a_long_text_does_not_hold_up_short_ones() -> None:
+    """Two long ones at once: they are spoken one after the other, and the other node is left to the short ones."""
+    with Load(2, 0, LONG) as long:
+        time.sleep(3)
+        with Load(1, 15) as short:
+            pass
+    assert not long.lost, long.lost
+    assert not short.lost, short.lost
+    last = max(row["at"] + row["seconds"] for row in long.rows)
+    during = [row for row in short.rows if row["at"] + row["seconds"] < last]
+    print(f"long: {[round(row['seconds']) for row in long.rows]} s")
+    print(f"short: {[round(row['seconds'], 1) for row in short.rows]} s")
+    assert len(during) >= 2
+    assert max(row["seconds"] for row in during) < min(row["seconds"] for row in long.rows)
+
+
+# --- faults under load; the last ones, as they leave nodes that must come back
+
+
+def test_a_model_that_is_killed_under_load_loses_no_request() -> None:
+    with Load(6, 45) as load:
+        time.sleep(8)
+        run(TWO, "pkill -9 -f '[M]odel: kokoro'")
+        wait_for(TWO, "DOWN", 30)
+    assert not load.lost, (load.lost, run(FRONT, JOURNAL))
+    assert len(load.rows) >= 10
+    print(f"{len(load.rows)} requests, none lost; the model was back after {wait_for(TWO, 'UP'):.0f} s more")
+
+
+def test_a_node_that_is_killed_under_load_loses_no_request_and_is_taken_in_again() -> None:
+    with Load(6, 60) as load:
+        time.sleep(8)
+        subprocess.run(["docker", "kill", ONE], check=True, capture_output=True)
+        down = wait_for(ONE, "DOWN", 30)
+        # It boots, answers, and is not ready for a while: it must not get a request until then.
+        subprocess.run(["docker", "start", ONE], check=True, capture_output=True)
+        back = wait_for(ONE, "UP")
+    assert not load.lost, (load.lost, run(FRONT, JOURNAL))
+    assert len(load.rows) >= 10
+    print(f"{len(load.rows)} requests, none lost; seen as down after {down:.0f} s, back {back:.0f} s after its start")
+    with Load(4, 20) as load:
+        pass
+    assert not load.lost, load.lost
+    journal = run(FRONT, f"journalctl -u voicefleet-balancer.service -o cat --no-pager --since=-{20 + 5}s")
+    assert f"nodes/{ONE} " in journal

@@ -1,0 +1,280 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keep nginx's part before the service: its file, its certificate, and that it runs with them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gateway
+short_description: Keep nginx as the TLS gateway before the service
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+description:
+  - Takes the operator's certificate, or makes one with an authority of its own by C(openssl), and makes it anew before
+    its end. The authority stays, so that clients keep what they trust.
+  - Writes one drop-in file for nginx, lets C(nginx -t) try it, and puts back what it refuses. Then reloads nginx.
+  - Asks the gateway itself over TLS whether the service answers behind it.
+  - Nothing else of nginx's configuration is touched.
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be written, whether a certificate would be made, and whether nginx would be reloaded.
+  diff_mode:
+    support: full
+    description: Shows the drop-in file and certificates. Keys are never shown.
+options:
+  state:
+    description: V(absent) removes the drop-in file and O(folder), and reloads nginx.
+    type: str
+    choices: [present, absent]
+    default: present
+  config:
+    description: The drop-in file's text.
+    type: str
+    default: ""
+  config_path:
+    description: Where nginx looks for drop-in files.
+    type: path
+    default: /etc/nginx/conf.d/voicefleet.conf
+  folder:
+    description: Folder of the certificate C(server.pem), its key, and the authority C(ca.pem) with its key.
+    type: path
+    default: /etc/voicefleet-gateway
+  certificate:
+    description: The operator's certificate in PEM form, with the chain behind it. Empty makes one on the host.
+    type: str
+    default: ""
+  certificate_key:
+    description: Its key in PEM form, without a passphrase.
+    type: str
+    default: ""
+  names:
+    description: Names and addresses in a certificate made on the host. Required there.
+    type: list
+    elements: str
+    default: []
+  days:
+    description: For how many days it is good.
+    type: int
+    default: 825
+  renew_days:
+    description: It is made anew when it ends within so many days. The operator's brings a warning then.
+    type: int
+    default: 90
+  host:
+    description: The address on which the gateway is asked, to see that it works.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: The gateway's port.
+    type: int
+    default: 9443
+  nginx:
+    description: The program.
+    type: path
+    default: /usr/sbin/nginx
+  unit:
+    description: The distribution's unit.
+    type: str
+    default: nginx.service
+"""
+
+EXAMPLES = r"""
+- name: Remove the gateway
+  voicefleet.kokoro.gateway:
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed and why, or in check mode what would be.
+  returned: success
+  type: list
+  elements: str
+action:
+  description: What was done to nginx, V(none), V(started) or V(reloaded).
+  returned: success
+  type: str
+answered:
+  description: HTTP status of the service behind the gateway to a request without a key. 401 is as it should be.
+  returned: when it was asked
+  type: int
+  sample: 401
+"""
+
+import http.client
+import os
+import shutil
+import socket
+import ssl
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    certificate,
+    front,
+    private_files,
+    systemd_unit,
+)
+
+
+class Gateway:
+    """One run of the module."""
+
+    def __init__(self, params: dict[str, Any], check: bool) -> None:
+        self.params = params
+        self.check = check
+        self.warnings: list[str] = []
+
+    def path(self, name: str) -> str:
+        return os.path.join(str(self.params["folder"]), name)
+
+    def proxy(self, files: list[front.File]) -> front.Front:
+        conf = front.File(self.params["config_path"], self.params["config"])
+        return front.Front(
+            systemd_unit.Unit(self.params["unit"]),
+            [*files, conf],
+            [self.params["nginx"], "-t", "-q"],
+            self.path("loaded.json"),
+            self.check,
+        )
+
+    def faults(self) -> list[str]:
+        """Everything that stands in the way, each a sentence."""
+        params, found = self.params, []
+        if not os.access(params["nginx"], os.X_OK):
+            found.append(
+                f"{params['nginx']} is not there. Install the distribution's package nginx, or set gateway_install:"
+                " true where this host reaches a mirror of its distribution."
+            )
+        if shutil.which("openssl") is None:
+            found.append("openssl is not there, by which certificates are looked at and made. Install its package.")
+        if bool(params["certificate"]) != bool(params["certificate_key"]):
+            found.append("gateway_certificate and gateway_certificate_key go together: give both or none.")
+        if not params["certificate"]:
+            if not params["names"]:
+                found.append("A certificate needs a name: gateway_names is empty.")
+            if not params["renew_days"] < params["days"]:
+                found.append("gateway_renew_days must be less than gateway_certificate_days.")
+            for name in params["names"]:
+                try:
+                    certificate.alternative_name(name)
+                except certificate.CertificateError as error:
+                    found.append(str(error))
+        return found
+
+    def certificate_files(self) -> tuple[list[front.File], str | None]:
+        """The files of the certificate as they shall be, and why a new one is made, or in check mode would be."""
+        params = self.params
+        if params["certificate"]:
+            made = certificate.given(params["certificate"], params["certificate_key"])
+            if not certificate.lasts(made.certificate, params["renew_days"]):
+                self.warnings.append(f"the gateway's certificate ends within {params['renew_days']} days; renew it")
+            return self.files_of(made), None
+        why = certificate.why_renew(params["folder"], params["names"], params["renew_days"])
+        if why is None:
+            kept = {name: private_files.read_text(self.path(name)) or "" for name in ("server.pem", "server.key")}
+            authority = {name: private_files.read_text(self.path(name)) or "" for name in ("ca.pem", "ca.key")}
+            made = certificate.Made(kept["server.pem"], kept["server.key"], authority["ca.pem"], authority["ca.key"])
+        elif self.check:
+            return [], why
+        else:
+            made = certificate.make(params["folder"], socket.gethostname(), params["names"], params["days"])
+        return self.files_of(made), why
+
+    def files_of(self, made: certificate.Made) -> list[front.File]:
+        files = [
+            front.File(self.path("server.key"), made.key, 0o600, secret=True),
+            front.File(self.path("server.pem"), made.certificate),
+        ]
+        if made.ca:
+            files += [
+                front.File(self.path("ca.key"), made.ca_key, 0o600, secret=True),
+                front.File(self.path("ca.pem"), made.ca),
+            ]
+        return files
+
+    def run(self) -> dict[str, Any]:
+        files, why = self.certificate_files()
+        made = [f"certificate made on the host ({why})"] if why else []
+        if not self.check and private_files.wrong(self.params["folder"], 0o755, os.geteuid(), None, folder=True):
+            # Clients on this host read the authority there.
+            private_files.make_folder(self.params["folder"], 0o755, os.geteuid(), os.getegid())
+        result = self.proxy(files).apply()
+        result["changes"] = made + result["changes"]
+        result["changed"] = bool(result["changes"])
+        result["msg"] = "; ".join(result["changes"]) or result["msg"]
+        if not self.check:
+            result["answered"] = self.ask()
+        return result
+
+    def ask(self) -> int:
+        """HTTP status of the service to a request without a key, over TLS. Raises FrontError where nothing answers."""
+        ca = self.path("ca.pem")
+        if self.params["certificate"]:
+            # Whether clients trust it is theirs to know: the root may be nowhere on this host.
+            context = ssl._create_unverified_context()
+        else:
+            context = ssl.create_default_context(cafile=ca)
+        names = self.params["names"] or ["localhost"]
+        end = time.monotonic() + 10
+        while True:
+            connection = http.client.HTTPSConnection(self.params["host"], self.params["port"], timeout=10)
+            try:
+                raw = socket.create_connection((self.params["host"], self.params["port"]), 10)
+                connection.sock = context.wrap_socket(raw, server_hostname=names[0])
+                connection.request("GET", "/v1/models", headers={"Host": names[0]})
+                return connection.getresponse().status
+            except (OSError, http.client.HTTPException) as error:
+                if time.monotonic() > end:
+                    raise front.FrontError(
+                        f"nginx runs, and port {self.params['port']} does not answer over TLS: {error}"
+                    ) from None
+                time.sleep(0.5)
+            finally:
+                connection.close()
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "config": {"type": "str", "default": ""},
+            "config_path": {"type": "path", "default": "/etc/nginx/conf.d/voicefleet.conf"},
+            "folder": {"type": "path", "default": "/etc/voicefleet-gateway"},
+            "certificate": {"type": "str", "default": ""},
+            "certificate_key": {"type": "str", "default": "", "no_log": True},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "days": {"type": "int", "default": 825},
+            "renew_days": {"type": "int", "default": 90},
+            "host": {"type": "str", "default": "127.0.0.1"},
+            "port": {"type": "int", "default": 9443},
+            "nginx": {"type": "path", "default": "/usr/sbin/nginx"},
+            "unit": {"type": "str", "default": "nginx.service"},
+        },
+        supports_check_mode=True,
+    )
+    gateway = Gateway(module.params, module.check_mode)
+    try:
+        if module.params["state"] == "absent":
+            module.exit_json(**gateway.proxy([]).remove([module.params["folder"]]))
+        faults = gateway.faults()
+        if faults:
+            module.fail_json(msg="The gateway was not touched. " + " ".join(faults))
+        result = gateway.run()
+    except (front.FrontError, certificate.CertificateError, systemd_unit.SystemdError, OSError) as error:
+        module.fail_json(msg=f"The gateway is not as it should be: {error}")
+    for warning in gateway.warnings:
+        module.warn(warning)
+    if result.get("answered") in (502, 503, 504):
+        module.warn(f"the gateway runs, and the service behind it does not answer ({result['answered']}).")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
