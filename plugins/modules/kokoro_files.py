@@ -54,7 +54,7 @@ files:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis, release
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -82,7 +82,8 @@ def main() -> None:
             file for file, source in sorted(wanted.items()) if release.link_or_copy(source, os.path.join(model, file))
         ]
     except OSError as error:
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+        said = f"{error.strerror}: {error.filename}. The release that serves was not touched."
+        module.fail_json(msg=diagnosis.explain(said))
     diff = {"before": "", "after": "".join(f"{file}\n" for file in placed)}
     module.exit_json(changed=bool(placed), files=placed, msg=f"{len(placed)} files", diff=diff)
 

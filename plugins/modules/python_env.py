@@ -64,7 +64,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import inventory, python_env, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis, inventory, python_env, release
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -136,12 +136,14 @@ def build(module: AnsibleModule) -> None:
             python_env.install_python(carried, params["root"])
         python_env.make(params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"])
     except python_env.EnvError as error:
-        module.fail_json(msg=f"The environment {env} was not made; the release that serves was not touched. {error}")
+        said = f"The environment {env} was not made; the release that serves was not touched. {error}"
+        module.fail_json(msg=diagnosis.explain(said))
     except OSError as error:
-        module.fail_json(
-            msg=f"The environment {env} was not made; the release that serves was not touched. "
+        said = (
+            f"The environment {env} was not made; the release that serves was not touched. "
             f"{error.strerror}: {error.filename}. Run the play again once that is mended."
         )
+        module.fail_json(msg=diagnosis.explain(said))
     seconds = round(time.monotonic() - started, 1)
     module.exit_json(changed=True, msg=f"{len(wheels)} packages in {seconds} s", seconds=seconds, diff=diff)
 

@@ -72,7 +72,7 @@ import shutil
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import python_env, spacy_sdist
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis, python_env, spacy_sdist
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
@@ -132,9 +132,10 @@ def main() -> None:
         command = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--compile-bytecode", "--link-mode", "copy"]
         python_env.run_uv(uv, [*command, "--python", os.path.join(env, "bin", "python"), *wheels], scratch)
     except (spacy_sdist.SpacyModelError, python_env.EnvError) as error:
-        module.fail_json(msg=f"{error}. The release that serves was not touched.")
+        module.fail_json(msg=diagnosis.explain(f"{error}. The release that serves was not touched."))
     except OSError as error:
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+        said = f"{error.strerror}: {error.filename}. The release that serves was not touched."
+        module.fail_json(msg=diagnosis.explain(said))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     module.exit_json(changed=True, installed=names, msg=", ".join(names), diff=diff)

@@ -215,7 +215,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import proof
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis, proof
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import SpeechClient, SpeechError, read_key
 
@@ -276,7 +276,7 @@ def main() -> None:
         check(module, wanted, evidence)
     except SpeechError as error:
         report = proof.as_report(wanted, [], params["synthetic"] or [], {})
-        module.fail_json(msg=f"No speech: {error}", **result_of(report, evidence))
+        module.fail_json(msg=diagnosis.explain(f"No speech: {error}"), **result_of(report, evidence))
     except OSError as error:
         module.fail_json(msg=f"The evidence can't be kept: {error.strerror}: {error.filename}.")
 

@@ -158,6 +158,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    diagnosis,
     private_files,
     xinference_accounts,
     xinference_config,
@@ -392,7 +393,7 @@ def main() -> None:
     try:
         result = setup.run()
     except (SetupError, xinference_config.ConfigError, OSError) as error:
-        module.fail_json(msg=redact(str(error), setup.secrets), changes=setup.changes)
+        module.fail_json(msg=diagnosis.explain(redact(str(error), setup.secrets)), changes=setup.changes)
     module.exit_json(**result)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis
 
 display = Display()
 
@@ -31,7 +32,8 @@ def memo_path() -> str:
 class ControllerAction(ActionBase):
     """An action that does its work in Python on the controller.
 
-    ``SPEC`` is an argument spec as modules have; a subclass implements ``act`` and may raise AnsibleActionFail.
+    ``SPEC`` is an argument spec as modules have; a subclass implements ``act`` and may raise AnsibleActionFail. Under
+    its message stands what it means, where that is known.
     """
 
     _requires_connection = False
@@ -41,7 +43,14 @@ class ControllerAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validated, arguments = self.validate_argument_spec(argument_spec=self.SPEC)
-        result.update(self.act(arguments, task_vars or {}))
+        try:
+            result.update(self.act(arguments, task_vars or {}))
+        except AnsibleActionFail as error:
+            said = str(error)
+            explained = diagnosis.explain(said)
+            if explained == said:
+                raise
+            raise AnsibleActionFail(explained, result=error.result) from None
         return result
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
