@@ -41,7 +41,7 @@ _value:
 
 
 def diagnose(result: Any) -> str:
-    """The message of a task's result, explained; what the task's command said is asked where the message says nothing."""
+    """The message of a task's result, explained, with what its command said where the message says nothing."""
     if not isinstance(result, Mapping):
         return diagnosis.explain(str(result))
     said = [str(result[name]) for name in ("stderr", "module_stderr", "stdout", "module_stdout") if result.get(name)]

@@ -14,6 +14,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 # Xinference's actors put address and process in front of their errors, its log a time, a level and the rest.
 _ACTOR = re.compile(r"\[address=[^\]]*?pid=\d+\]\s*")
 _LOG_HEAD = re.compile(r"^\d{4}-\d\d-\d\d[T ][\d:.,]+Z? +([A-Z]+) ")
+_PLACE = re.compile(r"pid:\d+ role:\S+ address:\S+ node:\S+ ")
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s:@]+(:[^/\s@]*)?@")
 LINE_MOST = 300  # characters of a line that are shown
 HEADING = "What this means:"
@@ -26,7 +27,7 @@ class Diagnosis(NamedTuple):
     cause: str
     remedy: str
     line: str
-    count: int
+    times: int
     general: bool
 
     def __str__(self) -> str:
@@ -34,8 +35,9 @@ class Diagnosis(NamedTuple):
 
 
 def clean(line: str) -> str:
-    """A line as a person reads it: no colours, no actor's address, no credentials in an address, one trim."""
-    return _USER_IN_URL.sub("[hidden]@", _ACTOR.sub("", _ANSI.sub("", line))).strip()[:LINE_MOST]
+    """A line as a person reads it: no colours, no process or actor, no credentials in an address, one trim."""
+    plain = _PLACE.sub("", _ACTOR.sub("", _ANSI.sub("", line)))
+    return _USER_IN_URL.sub("[hidden]@", plain).strip()[:LINE_MOST]
 
 
 def recognise(line: str) -> Failure | None:
@@ -58,7 +60,7 @@ def diagnose(text: str | Iterable[str]) -> list[Diagnosis]:
         found[failure.code] = (
             Diagnosis(failure.code, failure.cause, failure.remedy, clean(line), 1, failure.general)
             if before is None
-            else before._replace(count=before.count + 1)
+            else before._replace(times=before.times + 1)
         )
     return sorted(found.values(), key=lambda diagnosis: diagnosis.general)
 

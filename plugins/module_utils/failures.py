@@ -355,7 +355,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "ES02",
-        r"failed to map segment from shared object|cannot change memory protections|cannot load library '.*libespeak-ng",
+        r"failed to map segment from shared object|cannot change memory protections"
+        r"|cannot load library '.*libespeak-ng",
         "A library can't be run from the temporary folder: its file system is mounted noexec, or SELinux forbids it. "
         "espeak's library is copied there first.",
         "TMPDIR of the service is xinference_home/tmp: mount that file system with exec, or move xinference_home.",

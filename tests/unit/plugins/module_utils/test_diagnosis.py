@@ -97,7 +97,7 @@ def test_causes_stand_before_what_they_bring_about() -> None:
 
 def test_a_failure_that_is_said_often_is_one_finding() -> None:
     [found] = diagnosis.diagnose(["Permission denied: '/a'", "all is well", "Permission denied: '/b'"])
-    assert (found.code, found.count, found.line) == ("OS02", 2, "Permission denied: '/a'")
+    assert (found.code, found.times, found.line) == ("OS02", 2, "Permission denied: '/a'")
 
 
 def test_an_unknown_failure_gets_no_guess() -> None:
