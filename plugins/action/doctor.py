@@ -69,7 +69,8 @@ class ActionModule(ControllerAction):
         files: dict[str, str] = {}
         found: list[dict[str, str]] = []
         try:
-            files = self.module("voicefleet.kokoro.support_files", wanted, task_vars)["files"]
+            if facts:  # else nothing can be read there, as was said
+                files = self.module("voicefleet.kokoro.support_files", wanted, task_vars)["files"]
         except AnsibleError as error:
             why = Finding("WARN", "UNREAD", f"no logs came for the bundle: {error}.", "See UNREACHABLE.")
             found = doctor.as_rows([why])

@@ -35,7 +35,7 @@ class ActionModule(ControllerAction):
             if arguments["bundle"] and not self.check_mode:
                 path = Path(arguments["bundle"]).absolute()
                 size = bundle.pack(path, text, lines)
-                lines.append(f"Support bundle: {path}, {size / 1e6:.1f} MB. Logs may name your hosts and addresses.")
+                lines.append(f"Support bundle: {path}, {size / 1e3:.0f} kB. Logs may name your hosts and addresses.")
             for name, content in (("json_file", text), ("text_file", "\n".join(lines) + "\n")):
                 if arguments[name]:
                     file = Path(arguments[name]).absolute()

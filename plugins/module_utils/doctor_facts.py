@@ -27,6 +27,7 @@ from . import (
     proof,
     release,
     speech,
+    support,
     systemd_unit,
     xinference_accounts,
     xinference_api,
@@ -100,7 +101,9 @@ def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: 
     part("api", lambda: api(options))
     part("speech", lambda: spoken(options, facts))
     part("logs", lambda: logs(options, facts, run))
-    return facts
+    # Lines of logs go to terminals, reports and bundles.
+    redacted: Json = support.redact_all(facts, support.secrets_of(options.secrets_dir))
+    return redacted
 
 
 def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") -> Json:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Callable
 from urllib.parse import quote
 
@@ -62,6 +62,15 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for shape in _SHAPES:
         text = shape.sub(HIDDEN, text)
     return _ASSIGNED.sub(lambda match: match[1] + HIDDEN, text)
+
+
+def redact_all(value: Any, secrets: Sequence[str]) -> Any:
+    """The same for all texts in lists and dicts."""
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, dict):
+        return {key: redact_all(item, secrets) for key, item in value.items()}
+    return [redact_all(item, secrets) for item in value] if isinstance(value, list) else value
 
 
 def end_of(path: str, most: int = FILE_BYTES) -> str:
@@ -144,7 +153,7 @@ def collect(
         "os-release.txt": lambda: private_files.read_text("/etc/os-release") or "",
         "kernel_version.txt": command("uname", "-a"),
         "disks.txt": command("df", "-h"),
-        "mounts.txt": lambda: end_of("/proc/self/mountinfo"),
+        "mounts.txt": lambda: private_files.read_text("/proc/mounts") or "",
         "memory.txt": lambda: private_files.read_text("/proc/meminfo") or "",
         "processes.txt": command("ps", "-eo", "pid,ppid,user,rss,etime,comm"),
         "ports.txt": command("ss", "-ltn"),
