@@ -57,7 +57,7 @@ def name_of(host: Host) -> str:
 
 
 def state(host: Host) -> str:
-    """Every file that is ours, the processes, and the unit. The service's home changes by itself: names and modes alone."""
+    """Every file that is ours, and the unit. The service's home changes by itself: names and modes alone."""
     fixed = host.check_output(
         "find /opt/voicefleet /etc /var/lib/voicefleet-evidence /root /tmp /run/voicefleet* "
         "-printf '%%p %%u %%m %%s %%T@ %%l\\n' | sort | sha256sum"
