@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import junit, report
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
 
 
@@ -27,11 +27,12 @@ class ActionModule(ControllerAction):
         ]
         now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
         data = report.build(hosts, now)
-        page, record = folder / "index.html", folder / "report.json"
+        page, record, cases = folder / "index.html", folder / "report.json", folder / "junit.xml"
         lines = report.table(data)
         result = {
             "html": str(page),
             "json": str(record),
+            "junit": str(cases),
             "level": data["level"],
             "synthetic": data["synthetic"],
             "lines": [*lines, f"Report: {page}"],
@@ -44,6 +45,7 @@ class ActionModule(ControllerAction):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(str(record), canonical_json(data))
+                write_atomic(str(cases), junit.render(data))
                 write_atomic(str(page), html.encode("utf-8"))
             except OSError as error:
                 raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None

@@ -12,7 +12,8 @@ short_description: Write the report on the proofs of speech of all hosts
 description:
   - Gathers the facts C(voicefleet_plan) and C(voicefleet_synthesis) of all hosts, and the WAV files that
     M(voicefleet.kokoro.synthesis_check) brought to the controller.
-  - Writes C(index.html), one file to look at and listen to that needs no network, and C(report.json) beside it.
+  - Writes C(index.html), one file to look at and listen to that needs no network, and beside it C(report.json) and
+    C(junit.xml) for CI.
   - A host that was planned and not proved is in it too, with what is known.
 version_added: "0.1.0"
 author:
@@ -52,6 +53,11 @@ json:
   returned: success
   type: str
   sample: /home/me/voicefleet-report/report.json
+junit:
+  description: The same as JUnit XML, a case for each sample and level; what was not tried is skipped, never passed.
+  returned: success
+  type: str
+  sample: /home/me/voicefleet-report/junit.xml
 level:
   description: The lowest level of all hosts.
   returned: success
