@@ -40,12 +40,13 @@ Json = dict[str, Any]
 RECORD_FILE = "started.json"
 _PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,NRestarts,Result,ExecMainStatus,MainPID,"
-    "ActiveEnterTimestampMonotonic,MemoryCurrent,MemoryMax,ControlGroup,User"
+    "ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic,MemoryCurrent,MemoryMax,ControlGroup,User"
 )
 _PROXY = re.compile(r"(https?|all|ftp)_proxy\Z", re.IGNORECASE)
 _OOM = re.compile(r"Out of memory: Killed process|Memory cgroup out of memory|oom-kill:")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 DAY = 86400
+BEFORE = 600  # seconds before the last start or end of a service that does not serve: there is why
 LOG_BYTES = 1 << 20  # of the end of Xinference's log
 
 
@@ -107,14 +108,16 @@ def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: 
 
 
 def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") -> Json:
-    """systemd's properties of the unit, seconds since it became ``active`` (``age``), and why its process is not what
-    is on disk (``stale``)."""
+    """systemd's properties of the unit, seconds since it became active (``age``) and since it did or ended, whichever
+    came last (``turned``), and why its process is not what is on disk (``stale``)."""
     status, output = run(["systemctl", "show", options.unit, "--property=" + _PROPERTIES], 30)
     if status != 0:
         raise OSError(f"systemctl says: {output}")
     state: Json = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
-    entered = int(state.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
-    state["age"] = round(time.clock_gettime(time.CLOCK_MONOTONIC) - entered, 1) if entered else None
+    now = time.clock_gettime(time.CLOCK_MONOTONIC)
+    entered, ended = (int(state.get(f"{name}EnterTimestampMonotonic") or 0) / 1e6 for name in ("Active", "Inactive"))
+    state["age"] = round(now - entered, 1) if entered else None
+    state["turned"] = round(now - max(entered, ended), 1) if entered or ended else None
     unit = systemd_unit.Unit(options.unit, runner=run)
     state["foreign"] = unit.foreign()
     text = private_files.read_text(unit.path)
@@ -126,8 +129,8 @@ def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") 
     state["stale"] = []
     if record and state.get("ActiveState") == "active" and text is not None:
         known = [path for path in record if path != "unit"]
-        now = systemd_unit.fingerprint(text, [*known, *(p for p in unit.drop_ins() if p not in known)])
-        state["stale"] = systemd_unit.restart_reasons(now, record)
+        there = systemd_unit.fingerprint(text, [*known, *(p for p in unit.drop_ins() if p not in known)])
+        state["stale"] = systemd_unit.restart_reasons(there, record)
     return state
 
 
@@ -357,10 +360,11 @@ def log_lines(path: str, since: float) -> list[str]:
 
 
 def logs(options: Options, facts: Mapping[str, Any], run: systemd_unit.Runner) -> Json:
-    """Known failures in journal and log: since the start of a service that serves, else of a day."""
+    """Known failures in journal and log: since the start of a service that serves, else what led to its state."""
     serves = facts.get("api", {}).get("state") == xinference_api.READY
-    age = facts.get("unit", {}).get("age")
-    since = time.time() - (age + 1 if serves and age is not None else DAY)
+    age, turned = (facts.get("unit", {}).get(name) for name in ("age", "turned"))
+    back = age + 1 if serves and age is not None else min(turned + BEFORE, DAY) if turned is not None else DAY
+    since = time.time() - back
     command = ["journalctl", "--unit", options.unit, "--since", f"@{int(since)}", "--lines", "5000", "--no-pager"]
     status, output = run([*command, "--output", "cat", "--quiet"], 30)
     log = os.path.join(options.home, "logs", "xinference.log")

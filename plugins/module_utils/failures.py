@@ -684,8 +684,10 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "XI01",
-        r"Cluster is not available after multiple attempts|Xinference did not become ready at",
-        "Xinference's processes did not find each other in time: a slow disk or machine, or xinference_host is wrong.",
+        r"Cluster is not available after multiple attempts|Xinference did not become ready at"
+        r"|Local cluster failed to start",
+        "Xinference's processes did not find each other in time: a slow disk, a busy machine, or a wrong "
+        "xinference_host.",
         "Look at the first error in logs/xinference.log below xinference_home, then start the service again.",
         True,
     ),

@@ -33,7 +33,7 @@ CHECKS = {
     "FILES": "secrets and accounts are closed to others, and agree with each other",
     "UNIT": "the unit is ours, enabled and active, and runs the current release",
     "STALE": "the process was started from what is on disk now",
-    "RESTARTS": "the service does not keep ending",
+    "RESTARTS": "the service did not end by itself within a day",
     "OOM": "the kernel ended no process for want of memory within a day",
     "GROWTH": "the service's memory is far from its limit, and the model's process below 4 GB",
     "PORT": "the service holds its port, and nobody else does",
@@ -57,6 +57,7 @@ _NEEDS = {
     "MODEL": ("API",),
     "SPEECH": ("API", "MODEL"),
 }
+DAY = 86400
 GROWTH_BYTES = 4_000_000_000  # Kokoro grows to 3.3 GB with long texts, and more is a leak
 GROWTH_SHARE = 0.85  # of the unit's MemoryMax
 DISK_WARN, DISK_FAIL = 1_000_000_000, 200_000_000
@@ -206,7 +207,8 @@ def _unit(facts: Json, expected: Expected, controller_time: float) -> list[Findi
     found = []
     active = unit.get("ActiveState")
     how = f"result {unit.get('Result')}, status {unit.get('ExecMainStatus')}, {unit.get('NRestarts')} restarts"
-    if active == "activating" or (active == "active" and int(unit.get("NRestarts") or 0) > 0):
+    lately = active == "active" and int(unit.get("NRestarts") or 0) > 0 and (unit.get("age") or 0) < DAY
+    if active == "activating" or lately:
         level = "FAIL" if active == "activating" else "WARN"
         remedy = f"journalctl -u {name} says why; the findings of the logs below name known reasons."
         found.append(Finding(level, "RESTARTS", f"{name} is {active} and ended before ({how}).", remedy))
@@ -343,6 +345,10 @@ def _logs(facts: Json, expected: Expected, controller_time: float) -> list[Findi
         rows.setdefault(row["code"], row)
     telling = [row for row in rows.values() if not row["general"]] or list(rows.values())
     chosen = list(rows.values()) if logs["serves"] else telling
+    if not rows and not logs["serves"] and logs["last_faults"]:
+        cause = f"the last errors in the log are unknown here: {' / '.join(logs['last_faults'][-3:])}."
+        remedy = "A support bundle (-e doctor_bundle=support.tar.gz) has the lines around them."
+        return [Finding("FAIL", "LOGS", cause, remedy)]
     return [
         Finding(
             "WARN" if logs["serves"] else "FAIL",

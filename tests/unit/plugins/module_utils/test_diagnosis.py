@@ -30,6 +30,7 @@ LONGER = [
     ("x.service: Main process exited, code=exited, status=226/NAMESPACE", "SD04"),
     ("Out of memory: Killed process 631 (Model: kokoro-r) total-vm:9000kB", "OS05"),
     ("2026-11-22T17:09:46.237Z WARNING xinference.core.worker pid:7 Recreating model actor kokoro-rep0 ...", "XI05"),
+    ("RuntimeError: Local cluster failed to start:", "XI01"),
     ("Incorrect username or password", "XI06"),
     ("OSError: cannot load library '/tmp/x/libespeak-ng.so'", "ES02"),
     ("RuntimeError: unexpected EOF, expected 812 more bytes. The file might be corrupted.", "HF08"),

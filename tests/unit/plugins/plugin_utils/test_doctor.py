@@ -158,8 +158,9 @@ FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("WARN", "RECEIPT", {"receipt": None}, "no receipt"),
     ("WARN", "RECEIPT", {"receipt": {"release": "4.1.0-000000000000"}}, "cut off"),
     ("WARN", "UNREAD", {"errors": {"oom": "OSError: gone"}}, "OSError: gone"),
-    ("WARN", "XI05", {"logs": {"serves": True, "found": [row("XI05", True)]}}, "2 times"),
-    ("FAIL", "OS01", {"logs": {"serves": False, "found": [row("OS01")]}}, "it broke"),
+    ("WARN", "XI05", {"logs": {"serves": True, "found": [row("XI05", True)], "last_faults": []}}, "2 times"),
+    ("FAIL", "LOGS", {"logs": {"serves": False, "found": [], "last_faults": ["ValueError: odd"]}}, "ValueError: odd"),
+    ("FAIL", "OS01", {"logs": {"serves": False, "found": [row("OS01")], "last_faults": []}}, "it broke"),
 ]  # fmt: skip
 
 
@@ -193,6 +194,10 @@ def test_a_service_that_keeps_ending() -> None:
     assert "UNIT" not in {item.code for item in doctor.judge(facts, EXPECTED, NOW)}
 
 
+def test_a_service_that_ended_once_and_runs_for_a_day_is_in_order() -> None:
+    assert bad(changed(unit__NRestarts="1", unit__age=90_000.0)) == []
+
+
 def test_a_foreign_process_on_the_port_of_a_service_that_is_down() -> None:
     facts = changed(unit__ActiveState="failed", port__holder="unknown", port__ours=None, processes=[], speech=None)
     facts["api"] = {"state": "foreign", "error": "not Xinference's"}
@@ -212,9 +217,9 @@ def test_a_host_to_which_nothing_was_deployed_says_only_that() -> None:
 
 
 def test_of_a_service_that_does_not_serve_the_causes_are_named_and_not_what_follows() -> None:
-    facts = changed(logs={"serves": False, "found": [row("XI05", True), row("OS01")]})
+    facts = changed(logs={"serves": False, "found": [row("XI05", True), row("OS01")], "last_faults": []})
     assert bad(facts) == [("FAIL", "OS01")]
-    assert bad(changed(logs={"serves": False, "found": [row("XI05", True)]})) == [("FAIL", "XI05")]
+    assert bad(changed(logs={"serves": False, "found": [row("XI05", True)], "last_faults": []})) == [("FAIL", "XI05")]
 
 
 def test_a_proof_by_stand_ins_is_no_failure_and_is_named() -> None:
