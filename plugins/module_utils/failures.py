@@ -580,6 +580,14 @@ FAILURES: tuple[Failure, ...] = (
         "xinference launch was called with --gpu_idx, which is written --gpu-idx.",
         "Launch by the role xinference: gpu_idx goes into xinference_launch_options.",
     ),
+    Failure(
+        "XI12",
+        r"not ready within [\d.]+ s\b|is still \w+ after [\d.]+ s\b",
+        "The service or its model took longer to start than was allowed; it is still at it. A busy or slow host needs "
+        "more than half a minute.",
+        "Look again in a minute; raise xinference_ready_timeout for such hosts. If it never comes, look at the log.",
+        True,
+    ),
     # --- the unit
     Failure(
         "SD01",

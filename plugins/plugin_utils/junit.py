@@ -36,7 +36,8 @@ def render(report: Mapping[str, Any]) -> bytes:
         _count(suite)
     _count(root)
     ET.indent(root)
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def _case(suite: ET.Element, row: Mapping[str, Any], sample: Mapping[str, Any], level: str) -> None:

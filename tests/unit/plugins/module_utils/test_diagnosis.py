@@ -31,6 +31,8 @@ LONGER = [
     ("Out of memory: Killed process 631 (Model: kokoro-r) total-vm:9000kB", "OS05"),
     ("2026-11-22T17:09:46.237Z WARNING xinference.core.worker pid:7 Recreating model actor kokoro-rep0 ...", "XI05"),
     ("RuntimeError: Local cluster failed to start:", "XI01"),
+    ("Model kokoro is not ready: not ready within 180 s; last answer: [Errno 111] Connection refused", "XI12"),
+    ("Model kokoro is not ready: it is still LOADING after 180 s; last error: none is known", "XI12"),
     ("Incorrect username or password", "XI06"),
     ("OSError: cannot load library '/tmp/x/libespeak-ng.so'", "ES02"),
     ("RuntimeError: unexpected EOF, expected 812 more bytes. The file might be corrupted.", "HF08"),
