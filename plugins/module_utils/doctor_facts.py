@@ -361,7 +361,8 @@ def log_lines(path: str, since: float) -> list[str]:
 
 def logs(options: Options, facts: Mapping[str, Any], run: systemd_unit.Runner) -> Json:
     """Known failures in journal and log: since the start of a service that serves, else what led to its state."""
-    serves = facts.get("api", {}).get("state") == xinference_api.READY
+    # One that refuses our key may serve others well: its old troubles are no reason for anything.
+    serves = facts.get("api", {}).get("state") in (xinference_api.READY, "wrong_key", "no_key", "banned")
     age, turned = (facts.get("unit", {}).get(name) for name in ("age", "turned"))
     back = age + 1 if serves and age is not None else min(turned + BEFORE, DAY) if turned is not None else DAY
     since = time.time() - back
