@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report, rollout
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import junit, report, rollout
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display, fact
 
 
@@ -29,7 +29,8 @@ class ActionModule(ControllerAction):
             for name, plan, synthesis in gather(hostvars, folder, ends)
         ]
         data = report.build(hosts, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)), state)
-        page, record, again = folder / "index.html", folder / "report.json", folder / "retry"
+        page, record, cases = folder / "index.html", folder / "report.json", folder / "junit.xml"
+        again = folder / "retry"
         unfinished = report.unfinished(data)
         lines = report.table(data)
         if unfinished:
@@ -38,6 +39,7 @@ class ActionModule(ControllerAction):
         result = {
             "html": str(page),
             "json": str(record),
+            "junit": str(cases),
             "level": data["level"],
             "synthetic": data["synthetic"],
             "lines": [*lines, f"Report: {page}"],
@@ -53,6 +55,7 @@ class ActionModule(ControllerAction):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_atomic(str(record), canonical_json(data))
+                write_atomic(str(cases), junit.render(data))
                 write_atomic(str(page), html.encode("utf-8"))
                 if unfinished:
                     write_atomic(str(again), "".join(f"{host}\n" for host in unfinished).encode("utf-8"))

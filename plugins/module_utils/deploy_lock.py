@@ -106,6 +106,15 @@ def progress(file: str = LOCK_FILE) -> Json:
     }
 
 
+def look(file: str = LOCK_FILE) -> Json | None:
+    """Who holds the lock and since when (``{"owner": {...}, "time": float}``), touching nothing; None for nobody."""
+    try:
+        with open(file, encoding="utf-8") as handle:
+            return _read(handle)
+    except FileNotFoundError:
+        return None
+
+
 def release(owner: Mapping[str, Any], file: str = LOCK_FILE) -> bool:
     """Give the lock back; False where it is not this owner's. Raises OSError."""
     if not os.path.exists(file):

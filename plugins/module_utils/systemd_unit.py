@@ -138,12 +138,12 @@ def port_holder(host: str, port: int, proc: str = "/proc") -> str | None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 return None
-            return _listener(port, proc)
+            return listener(port, proc) or "unknown"
     return None
 
 
-def _listener(port: int, proc: str) -> str:
-    """The process that listens on a port, from /proc; ``"unknown"`` where it can't be told."""
+def listener(port: int, proc: str = "/proc") -> str | None:
+    """The process that listens on a port, from /proc: ``"PID (name)"``, ``"unknown"``, or None where none does."""
     inodes = set()
     for table in ("net/tcp", "net/tcp6"):
         for line in (private_files.read_text(os.path.join(proc, table)) or "").splitlines()[1:]:
@@ -157,7 +157,7 @@ def _listener(port: int, proc: str) -> str:
                 if os.readlink(os.path.join(folder, descriptor)) in inodes:
                     name = (private_files.read_text(os.path.join(proc, pid, "comm")) or "").strip()
                     return f"{pid} ({name})"
-    return "unknown"
+    return "unknown" if inodes else None
 
 
 def diff(path: str, before: str | None, after: str) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+from . import diagnosis
 from . import xinference_api as api
 from .systemd_unit import Unit
-from .xinference_advice import advise
 
 Json = dict[str, Any]
 
@@ -260,15 +260,13 @@ class Keeper:
         return "none is known"
 
     def explain(self, error: Exception) -> str:
-        """The whole message for an operator: what failed, what to do, and the lines that tell of it."""
+        """The whole message for an operator: what failed, the lines that tell of it, what they mean and what to do."""
         journal = self.unit.journal()
         log = os.path.join(self.home, "logs", "xinference.log")
         faults = log_faults(log, self._begun)
         # The failure itself speaks first; older lines are asked only where it says nothing that is known.
-        remedy = advise(str(error)) or advise("\n".join(journal[::-1])) or advise("\n".join(faults[::-1]))
+        meaning = diagnosis.words(str(error)) or diagnosis.words(journal) or diagnosis.words(faults)
         parts = [f"Model {self.uid} is not ready: {error}"]
-        if remedy is not None:
-            parts.append(f"What to do: {remedy}.")
         for title, lines in ((f"Journal of {self.unit.name}", journal), (log, faults)):
             parts.append(f"{title}, last lines:\n" + ("\n".join(f"  {line}" for line in lines) or "  (none)"))
-        return "\n".join(parts)
+        return "\n".join([*parts, meaning] if meaning else parts)

@@ -57,6 +57,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     artifacts,
     deploy_lock,
+    diagnosis,
     disk,
     release,
 )
@@ -92,7 +93,8 @@ def main() -> None:
         ]
     except OSError as error:
         full = disk.advice(str(error), model, sum(row["size"] for row in rows))
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. {full} The release that serves was not touched.")
+        said = f"{error.strerror}: {error.filename}. {full} The release that serves was not touched."
+        module.fail_json(msg=said if full else diagnosis.explain(said))
     diff = {"before": "", "after": "".join(f"{file}\n" for file in placed)}
     module.exit_json(changed=bool(placed), files=placed, msg=f"{len(placed)} files", diff=diff)
 

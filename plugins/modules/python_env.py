@@ -74,6 +74,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     artifacts,
     deploy_lock,
+    diagnosis,
     disk,
     inventory,
     patches,
@@ -168,10 +169,8 @@ def build(module: AnsibleModule) -> None:
         # uv hashes each wheel, and leaves alone what it refuses.
         said = f"{said} {artifacts.weeded(artifacts.weed(params['root'], [*locks, *wheels]))}".strip()
         full = disk.advice(str(error), params["release"], disk.UNPACKED * sum(row["size"] for row in installed))
-        module.fail_json(
-            msg=f"The environment {env} was not made; the release that serves was not touched. "
-            + (f"{full} {said}" if full else said)
-        )
+        untouched = f"The environment {env} was not made; the release that serves was not touched."
+        module.fail_json(msg=f"{untouched} {full} {said}" if full else diagnosis.explain(f"{untouched} {said}"))
     seconds = round(time.monotonic() - started, 1)
     module.exit_json(changed=True, msg=f"{len(wheels)} packages in {seconds} s", seconds=seconds, diff=diff)
 

@@ -74,6 +74,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     artifacts,
     deploy_lock,
+    diagnosis,
     disk,
     python_env,
     spacy_sdist,
@@ -152,7 +153,8 @@ def main() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     if failed:
         full = disk.advice(failed, params["release"], disk.UNPACKED * sum(row["size"] for row in todo))
-        module.fail_json(msg=f"{full} {failed} The release that serves was not touched.".strip())
+        said = f"{full} {failed} The release that serves was not touched.".strip()
+        module.fail_json(msg=said if full else diagnosis.explain(said))
     module.exit_json(changed=True, installed=names, msg=", ".join(names), diff=diff)
 
 

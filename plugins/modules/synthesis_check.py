@@ -233,7 +233,13 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, layout, proof, textfile
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+    deploy_lock,
+    diagnosis,
+    layout,
+    proof,
+    textfile,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import SpeechClient, SpeechError, read_key
 
@@ -299,7 +305,7 @@ def main() -> None:
     except SpeechError as error:
         report = proof.as_report(wanted, [], params["synthetic"] or [], {})
         tell_exporter(module, evidence.read() or report, None)
-        module.fail_json(msg=f"No speech: {error}", **result_of(report, evidence))
+        module.fail_json(msg=diagnosis.explain(f"No speech: {error}"), **result_of(report, evidence))
     except OSError as error:
         module.fail_json(msg=f"The evidence can't be kept: {error.strerror}: {error.filename}.")
 

@@ -12,7 +12,8 @@ short_description: Write the report on the proofs of speech of all hosts
 description:
   - Gathers the facts C(voicefleet_plan) and C(voicefleet_synthesis) of all hosts, and the WAV files that
     M(voicefleet.kokoro.synthesis_check) brought to the controller.
-  - Writes C(index.html), one file to look at and listen to that needs no network, and C(report.json) beside it.
+  - Writes C(index.html), one file to look at and listen to that needs no network, and beside it C(report.json) and
+    C(junit.xml) for CI.
   - Shows a short table in the terminal.
   - A host that was planned and not proved is in it too, with what is known.
   - In a run that M(voicefleet.kokoro.rollout) counted, every host is in it, with what became of it, why, and after how
@@ -44,6 +45,11 @@ json:
   returned: success
   type: str
   sample: /home/me/voicefleet-report/report.json
+junit:
+  description: The same as JUnit XML, a case for each sample and level; what was not tried is skipped, never passed.
+  returned: success
+  type: str
+  sample: /home/me/voicefleet-report/junit.xml
 level:
   description: The lowest level of all hosts.
   returned: success

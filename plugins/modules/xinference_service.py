@@ -116,7 +116,7 @@ import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis, private_files, systemd_unit
 
 Json = dict[str, Any]
 
@@ -277,7 +277,7 @@ def main() -> None:
     try:
         result = service.run() if module.params["state"] == "started" else service.remove()
     except (ServiceError, systemd_unit.SystemdError, OSError) as error:
-        module.fail_json(msg=str(error), changes=service.changes)
+        module.fail_json(msg=diagnosis.explain(str(error)), changes=service.changes)
     module.exit_json(**result)
 
 

@@ -168,6 +168,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     deploy_lock,
+    diagnosis,
     layout,
     private_files,
     xinference_config,
@@ -349,7 +350,8 @@ def main() -> None:
     try:
         result = setup.run()
     except (SetupError, xinference_config.ConfigError, OSError) as error:
-        module.fail_json(msg=redact(str(error), setup.secrets.values()), changes=setup.changes)
+        said = redact(str(error), setup.secrets.values())
+        module.fail_json(msg=diagnosis.explain(said), changes=setup.changes)
     module.exit_json(**result)
 
 

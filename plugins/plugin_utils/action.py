@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis
 
 from . import deploy_lock, variables
 
@@ -48,7 +49,8 @@ def refuse_misspelt(loader: Any, task_vars: Mapping[str, Any]) -> None:
 class ControllerAction(ActionBase):
     """An action that does its work in Python on the controller.
 
-    ``SPEC`` is an argument spec as modules have; a subclass implements ``act`` and may raise AnsibleActionFail.
+    ``SPEC`` is an argument spec as modules have; a subclass implements ``act`` and may raise AnsibleActionFail. Under
+    its message stands what it means, where that is known.
     """
 
     _requires_connection = False
@@ -59,7 +61,14 @@ class ControllerAction(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         refuse_misspelt(self._loader, task_vars or {})
         _validated, arguments = self.validate_argument_spec(argument_spec=self.SPEC)
-        result.update(self.act(arguments, task_vars or {}))
+        try:
+            result.update(self.act(arguments, task_vars or {}))
+        except AnsibleActionFail as error:
+            said = str(error)
+            explained = diagnosis.explain(said)
+            if explained == said:
+                raise
+            raise AnsibleActionFail(explained, result=error.result) from None
         return result
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ ESPEAK_PATH = 159
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a host lacks. ``level`` is ``FAIL`` (a deploy can't work) or ``WARN``."""
+    """One thing that a host lacks. ``level`` is ``FAIL`` (it can't work) or ``WARN``; the doctor also says ``OK``."""
 
     level: str
     code: str
@@ -156,8 +157,8 @@ def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Fin
     return voices, findings
 
 
-def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, controller_time: float) -> list[Finding]:
-    """What the host lacks, whatever release it gets."""
+def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: float) -> list[Finding]:
+    """What the host lacks, whatever it is to run."""
     findings: list[Finding] = []
 
     def fail(code: str, cause: str, remedy: str) -> None:
@@ -203,15 +204,25 @@ def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, con
             f"another process listens on port {wanted.port}.",
             f"See which with `ss -ltnp 'sport = :{wanted.port}'`; stop it, or set xinference_port to a free one.",
         )
-    for name in ("root", "tmp"):
+    ways = {
+        "root": "choose another preflight_root.",
+        "home": "choose another xinference_home: the service's TMPDIR is there, and espeak's library is run from it.",
+        "tmp": "set TMPDIR to a folder without it.",
+    }
+    for name, way in ways.items():
         system = facts["filesystems"][name]
         if system["noexec"]:
             fail(
                 "NOEXEC",
                 f"{system['path']} is mounted noexec.",
-                "Libraries are loaded from there. Mount it without noexec, or "
-                + ("choose another preflight_root." if name == "root" else "set TMPDIR to a folder without it."),
+                f"Libraries are loaded from there. Mount it without noexec, or {way}",
             )
+    if len(os.fsencode(wanted.home)) > HOME_PATH:
+        fail(
+            "PATH_LENGTH",
+            f"the service's home {wanted.home} has more than {HOME_PATH} bytes.",
+            "Sockets and espeak's data have little room for a path below it. Choose a shorter xinference_home.",
+        )
     skew = abs(facts["time"] - controller_time)
     if skew > CLOCK_SECONDS:
         findings.append(
@@ -222,6 +233,16 @@ def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, con
                 "Sign-ins last 30 minutes by the clock and receipts carry the time: set up a time server.",
             )
         )
+    return findings
+
+
+def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, controller_time: float) -> list[Finding]:
+    """What the host lacks, whatever release of the store it gets."""
+    findings = check_platform(facts, wanted, controller_time)
+
+    def fail(code: str, cause: str, remedy: str) -> None:
+        findings.append(Finding("FAIL", code, cause, remedy))
+
     if not any(profile.architecture == facts["architecture"] for profile in map(parse_profile, manifest.profiles)):
         fail(
             "ARCHITECTURE",
@@ -393,12 +414,12 @@ def judge(
     candidate, obstacles = choose_candidate(facts, wanted, identity)
     verdict.findings += obstacles
     data = f"{release}/env/lib/python{profile.python}/site-packages/espeakng_loader/espeak-ng-data"
-    if len(data) > ESPEAK_PATH:
+    if len(os.fsencode(data)) > ESPEAK_PATH:
         verdict.findings.append(
             Finding(
                 "FAIL",
                 "PATH_LENGTH",
-                f"{data} has {len(data)} characters, espeak can hold {ESPEAK_PATH}.",
+                f"{data} has {len(os.fsencode(data))} bytes, espeak can hold {ESPEAK_PATH}.",
                 "Choose a shorter preflight_root.",
             )
         )

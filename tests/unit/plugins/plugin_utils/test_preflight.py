@@ -185,6 +185,7 @@ HOST_FAULTS = [
     ("PORT", {"listeners": [22, 9997]}, "ss -ltnp"),
     ("NOEXEC", {"filesystems__tmp__noexec": True}, "TMPDIR"),
     ("NOEXEC", {"filesystems__root__noexec": True}, "preflight_root"),
+    ("NOEXEC", {"filesystems__home__noexec": True}, "xinference_home"),
     ("ARCHITECTURE", {"architecture": "aarch64"}, "artifact_store_profiles"),
     ("PYTHON", {"pythons": [{"path": "/usr/bin/python3.13", "version": "3.13.1"}]}, "3.10, 3.11 or 3.12"),
     ("PYTHON", {"pythons": []}, "python3.11"),
@@ -225,6 +226,13 @@ def test_disks_are_summed_where_one_holds_both() -> None:
 def test_a_root_too_deep_for_espeak_is_refused() -> None:
     verdict = judge(ask=wanted(root="/" + "x" * 90))
     assert [f.code for f in verdict.failures] == ["PATH_LENGTH"]
+
+
+def test_a_home_too_deep_for_sockets_is_refused() -> None:
+    assert judge(ask=wanted(home="/" + "x" * 49)).failures == []
+    (failure,) = judge(ask=wanted(home="/" + "é" * 25)).failures
+    assert failure.code == "PATH_LENGTH"
+    assert "xinference_home" in failure.remedy
 
 
 def test_the_missing_spacy_tarball_is_told_with_reason_and_remedy() -> None:

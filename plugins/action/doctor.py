@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Examine one host, whatever is broken there: its findings become a fact, and nothing ever fails here."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import bundle, doctor
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.preflight import Finding
+
+FACT = "voicefleet_doctor"
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.doctor``: see the module's documentation."""
+
+    _requires_connection = True
+    SPEC = {
+        "root": {"type": "path", "default": "/opt/voicefleet"},
+        "home": {"type": "path", "default": "/var/lib/voicefleet"},
+        "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+        "unit": {"type": "str", "default": "voicefleet-xinference.service"},
+        "host": {"type": "str", "default": "127.0.0.1"},
+        "port": {"type": "int", "default": 9997},
+        "model": {"type": "str", "default": "kokoro"},
+        "minimum_memory_mb": {"type": "int", "default": 3500},
+        "speak": {"type": "bool", "default": True},
+        "timeout": {"type": "int", "default": 60},
+        "bundle": {"type": "str", "default": ""},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        host = str(task_vars.get("inventory_hostname", "host"))
+        expected = doctor.Expected(
+            minimum_memory=arguments["minimum_memory_mb"] * 1_000_000,
+            **{name: arguments[name] for name in ("root", "home", "unit", "host", "port", "model")},
+        )
+        asked = {name: arguments[name] for name in arguments if name not in ("minimum_memory_mb", "bundle")}
+        facts: dict[str, Any] = {}
+        try:
+            began = time.time()
+            facts = self.module("voicefleet.kokoro.doctor_facts", asked, task_vars)["facts"]
+            # The host's clock was read within this call: the nearest moment of it is the fair one to compare.
+            there = facts.get("platform", {}).get("time", began)
+            findings = doctor.judge(facts, expected, min(max(began, there), time.time()))
+        except AnsibleError as error:  # no connection, no root, no Python
+            findings = doctor.unreachable(reason(error))
+        rows = doctor.as_rows(findings)
+        if arguments["bundle"] and not self.check_mode:
+            rows += self._collect(Path(arguments["bundle"]), host, asked, facts, rows, task_vars)
+        status = doctor.status_of(rows)
+        return {"changed": False, "status": status, "ansible_facts": {FACT: {"findings": rows}}}
+
+    def _collect(
+        self,
+        archive: Path,
+        host: str,
+        asked: dict[str, Any],
+        facts: dict[str, Any],
+        rows: list[dict[str, str]],
+        task_vars: dict[str, Any],
+    ) -> list[dict[str, str]]:
+        """Bring the host's files for the support bundle beside it; returns what to say of it."""
+        wanted = {name: asked[name] for name in ("root", "home", "secrets_dir", "unit")}
+        files: dict[str, str] = {}
+        found: list[dict[str, str]] = []
+        try:
+            if facts:  # else nothing can be read there, as was said
+                files = self.module("voicefleet.kokoro.support_files", wanted, task_vars)["files"]
+        except AnsibleError as error:
+            why = Finding("WARN", "UNREAD", f"no logs came for the bundle: {error}.", "See UNREACHABLE.")
+            found = doctor.as_rows([why])
+        bundle.keep(archive, host, files, {"findings": rows + found, "facts": facts})
+        return found
+
+
+def reason(error: AnsibleError) -> str:
+    """Why a module did not run, with the last line that the host itself said of it."""
+    result = getattr(error, "result", None) or {}
+    said = str(result.get("module_stderr") or result.get("module_stdout") or "").strip().splitlines()
+    return f"{str(error).strip().rstrip('.')}: {said[-1]}" if said else str(error)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sum up what the doctor found on all hosts, on the controller."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import bundle, doctor
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+
+
+class ActionModule(ControllerAction):
+    """``voicefleet.kokoro.doctor_report``: see the module's documentation."""
+
+    SPEC = {
+        "hosts": {"type": "list", "elements": "str", "required": True},
+        "json_file": {"type": "str", "default": ""},
+        "text_file": {"type": "str", "default": ""},
+        "bundle": {"type": "str", "default": ""},
+        "show_ok": {"type": "bool", "default": True},
+    }
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        hostvars = task_vars.get("hostvars") or {}
+        found = {name: findings(hostvars.get(name, {})) for name in arguments["hosts"]}
+        data = doctor.report(found, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        text = json.dumps(data, indent=2, sort_keys=True) + "\n"
+        lines = doctor.lines(data, arguments["show_ok"])
+        try:
+            if arguments["bundle"] and not self.check_mode:
+                path = Path(arguments["bundle"]).absolute()
+                size = bundle.pack(path, text, lines)
+                lines.append(f"Support bundle: {path}, {size / 1e3:.0f} kB. Logs may name your hosts and addresses.")
+            for name, content in (("json_file", text), ("text_file", "\n".join(lines) + "\n")):
+                if arguments[name]:
+                    file = Path(arguments[name]).absolute()
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomic(str(file), content.encode())
+        except OSError as error:
+            raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None
+        return {"changed": False, "lines": lines, "status": data["status"], "report": data}
+
+
+def findings(variables: Any) -> list[dict[str, str]]:
+    """What was found on a host, whether or not facts are also variables there."""
+    value = variables.get("voicefleet_doctor") or (variables.get("ansible_facts") or {}).get("voicefleet_doctor")
+    if not value:
+        return doctor.as_rows(doctor.unreachable("the host was not examined in this run"))
+    return [dict(row) for row in value["findings"]]

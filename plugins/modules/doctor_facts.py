@@ -1,0 +1,111 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read what the doctor judges."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: doctor_facts
+short_description: Read the state of a host and of its service, whatever is broken
+description:
+  - Reads the platform, the unit and its processes, memory, kernel OOM lines, the port, files that must be closed to
+    others, the current release, proxies, the ledger, the API over loopback, and known failures in the logs.
+  - Changes nothing. What can't be read is named in RV(facts) with the reason, and the rest is read all the same.
+  - It is run by M(voicefleet.kokoro.doctor), which judges what it found.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  root:
+    description: The folder that holds artifacts and releases.
+    type: path
+    default: /opt/voicefleet
+  home:
+    description: The service's home.
+    type: path
+    default: /var/lib/voicefleet
+  secrets_dir:
+    description: The folder of the service's secrets.
+    type: path
+    default: /etc/voicefleet
+  unit:
+    description: The service's systemd unit.
+    type: str
+    default: voicefleet-xinference.service
+  host:
+    description: The address on which the service listens.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: The port on which the service listens.
+    type: int
+    default: 9997
+  model:
+    description: The uid of the model.
+    type: str
+    default: kokoro
+  receipts:
+    description: The host's ledger.
+    type: path
+    default: /var/lib/voicefleet-evidence/receipts.jsonl
+  speak:
+    description: Whether a READY model is asked for one sentence, which is kept nowhere.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds for that sentence.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is ever changed.
+  diff_mode:
+    support: none
+    description: Nothing is ever changed.
+notes:
+  - The client's key is sent only where the service's database knows it, as bad ones count towards a ban of the address.
+"""
+
+EXAMPLES = r"""
+- name: Read the state of a host
+  voicefleet.kokoro.doctor_facts:
+  register: state
+"""
+
+RETURN = r"""
+facts:
+  description: What was read, by part; C(errors) names the parts that could not be, with the reason.
+  returned: always
+  type: dict
+  sample: {unit: {ActiveState: active}, errors: {}}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import doctor_facts, layout
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "home": {"type": "path", "default": "/var/lib/voicefleet"},
+            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "unit": {"type": "str", "default": layout.UNIT},
+            "host": {"type": "str", "default": "127.0.0.1"},
+            "port": {"type": "int", "default": 9997},
+            "model": {"type": "str", "default": "kokoro"},
+            "receipts": {"type": "path", "default": layout.RECEIPTS},
+            "speak": {"type": "bool", "default": True},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, facts=doctor_facts.gather(doctor_facts.Options(**module.params)))
+
+
+if __name__ == "__main__":
+    main()

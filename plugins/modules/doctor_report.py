@@ -1,0 +1,77 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of this name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: doctor_report
+short_description: Sum up what the doctor found on all hosts
+description:
+  - Gathers the fact C(voicefleet_doctor) that M(voicefleet.kokoro.doctor) set on each host.
+  - A host without that fact is a failure of the code C(UNREACHABLE).
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  hosts:
+    description: The hosts that the report is about.
+    type: list
+    elements: str
+    required: true
+  json_file:
+    description: A file on the controller for the report as JSON. Empty means none.
+    type: str
+    default: ""
+  text_file:
+    description: A file on the controller for the lines. Empty means none.
+    type: str
+    default: ""
+  bundle:
+    description: The archive of a support bundle, made of what M(voicefleet.kokoro.doctor) collected for it.
+    type: str
+    default: ""
+  show_ok:
+    description: Whether the lines name what is in order.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    support: full
+    description: The reports are written as always, since they change no host; no bundle is.
+  diff_mode:
+    support: none
+    description: A report is no state of a host.
+notes:
+  - Runs on the controller alone. It never says changed, since it changes no host.
+seealso:
+  - module: voicefleet.kokoro.doctor
+"""
+
+EXAMPLES = r"""
+- name: Sum up what was found
+  voicefleet.kokoro.doctor_report:
+    hosts: "{{ ansible_play_hosts_all }}"
+  run_once: true
+"""
+
+RETURN = r"""
+lines:
+  description: A line for each finding, the worst last, and a sum.
+  returned: success
+  type: list
+  elements: str
+  sample: ["1 host: 0 FAIL, 0 WARN, 25 OK"]
+status:
+  description: V(0) where all is OK, V(1) with a warning, V(2) with a failure.
+  returned: success
+  type: int
+  sample: 0
+report:
+  description: The whole report, as in O(json_file).
+  returned: success
+  type: dict
+  sample: {status: 0, hosts: {}}
+"""
