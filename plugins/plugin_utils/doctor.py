@@ -145,7 +145,7 @@ def _deploy(facts: Json, expected: Expected, controller_time: float) -> list[Fin
     found = []
     lock = facts.get("lock")
     if lock:
-        who = deploy_lock.in_words(lock["owner"], lock["age"])
+        who = deploy_lock.in_words({"holder": lock["owner"], "age": lock["age"]})
         remedy = "What the doctor finds may be its work: look again once it has ended."
         found.append(Finding("WARN", "DEPLOY", f"a deploy by {who} is under way.", remedy))
         return found

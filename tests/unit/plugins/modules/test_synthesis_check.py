@@ -25,7 +25,7 @@ class Endpoint:
 
     def client(self, *arguments: Any) -> Endpoint:
         self.made = arguments
-        self.endpoint, _key, self.timeout, _patience = arguments
+        self.endpoint, _key, self.timeout, _patience, _certificates = arguments
         return self
 
     def speak(self, model: str, text: str, voice: str, audio_format: str) -> Reply:
