@@ -28,6 +28,7 @@ ONE, TWO = "vf-delivery-1", "vf-delivery-2"
 MB = 1_000_000
 SIZES = (0, 100_000, 7 * MB, 25 * MB)
 TOTAL = sum(SIZES)
+PLAY = "molecule/delivery/deliver.yml"
 PUSHES = ("rsync", "connection")
 
 
@@ -95,9 +96,9 @@ class Target:
         result.unlink(missing_ok=True)
         given = {"transport": transport, "http_serve": False, **more}
         variables = {k if k.startswith("ansible_") else f"artifacts_{k}": v for k, v in given.items()}
-        variables.update(target=self.name, artifact_store_path=str(self.store), root=self.root, result=str(result))
+        variables.update(artifact_store_path=str(self.store), root=self.root, result=str(result))
         done = subprocess.run(
-            ["ansible-playbook", "-i", INVENTORY, "-e", json.dumps(variables), *extra, "molecule/delivery/deliver.yml"],
+            ["ansible-playbook", "-i", INVENTORY, "--limit", self.name, "-e", json.dumps(variables), *extra, PLAY],
             env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{PROJECT}/.cache/ws", "ANSIBLE_NOCOLOR": "1"},
             cwd=PROJECT,
             capture_output=True,

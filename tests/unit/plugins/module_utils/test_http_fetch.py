@@ -20,7 +20,7 @@ import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import http_fetch
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.http_fetch import Source, SourceError, Unreachable
 
-BIG = random.Random(3).randbytes(300_000) if hasattr(random.Random, "randbytes") else bytes(range(256)) * 1200
+BIG = random.Random(3).randbytes(300_000)
 FILES = {"wheels/a+cpu.whl": BIG, "wheels/empty.whl": b"", "manifest.json": b"{}"}
 ROWS = [
     {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
