@@ -13,8 +13,8 @@ FAULTS = {
     "full_disk_at_artifacts": ("full", "MB are missing"),
     "full_disk_at_install": ("The disk is full: the file system of /opt/voicefleet/releases/", "MB are missing"),
     "killed_module": ("What failed: Install the locked packages",),
-    "cut_connection": ("What failed: Install the locked packages",),
     "corrupt_byte": ("Between arrival and install these changed on the host: kokoro/Kokoro-82M/voices/am_michael.pt",),
+    "cut_connection": ("What failed: Wait until the model is ready",),
 }
 
 
@@ -41,7 +41,7 @@ def test_a_host_that_is_gone_is_told() -> None:
 
 def test_the_ledger_has_each_failure_with_its_phase(host: Host) -> None:
     failures = [line for line in ledger(host) if line.get("event") == "failed"][-len(FAULTS) :]
-    assert [line["phase"] for line in failures] == ["artifacts", "python_env", "python_env", "python_env", "kokoro"]
+    assert [line["phase"] for line in failures] == ["artifacts", "python_env", "python_env", "kokoro", "candidate"]
     assert len({line["attempted"] for line in failures}) == 1
     for line in failures:
         assert line["current"] == current(host)
