@@ -247,6 +247,12 @@ def test_others_get_the_proxy_without_the_password(host: Host) -> None:
     assert "407" in result.stderr
 
 
+def test_a_session_that_is_no_login_shell_has_them_by_pam(host: Host) -> None:
+    said = host.check_output("env -i su --shell /bin/sh nobody --command 'echo $https_proxy; echo $no_proxy'").split()
+    assert said[0] == f"http://vf-proxy-squid:{3129 if serves(host) else 3128}"
+    assert {"localhost", "127.0.0.1", "vf-proxy-1", "vf-proxy-2"} <= set(said[1].split(","))
+
+
 # --- what goes wrong is named ---------------------------------------------------------------------
 
 
