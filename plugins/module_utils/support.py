@@ -57,7 +57,7 @@ def values(texts: Iterable[str]) -> list[str]:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """A text without known secrets, also percent-encoded or escaped for JSON, nor what has the shape of one."""
     for secret in secrets:
-        for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
+        for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
             text = text.replace(form, HIDDEN)
     for shape in _SHAPES:
         text = shape.sub(HIDDEN, text)

@@ -19,6 +19,8 @@ from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+# Seconds; a busy machine must not make the doctor look wrong.
+PATIENCE = 600
 SECRETS = "/etc/voicefleet"
 CURRENT = "/opt/voicefleet/current"
 
@@ -77,7 +79,7 @@ def broken(host: Host, command: str, mend: str) -> Iterator[None]:
 
 
 def test_a_host_in_order_is_ok_and_the_command_says_so_in_words(host: Host, speaker: Speaker) -> None:
-    speaker.wait()
+    speaker.wait(PATIENCE)
     said = examine()
     assert said.bad(name_of(host)) == {}
     assert said.status == 0
@@ -158,7 +160,7 @@ def test_a_key_that_the_service_does_not_know_is_not_tried(host: Host) -> None:
 
 def test_a_model_that_was_killed(host: Host, speaker: Speaker) -> None:
     host.check_output("pkill -KILL -f '^Model: '")
-    speaker.wait()  # Xinference starts it again by itself
+    speaker.wait(PATIENCE)  # Xinference starts it again by itself
     said = examine()
     assert said.bad(name_of(host)) == {"XI05": "WARN"}
     assert said.status == 1
@@ -178,7 +180,7 @@ def test_a_stopped_service_and_a_stranger_on_its_port(host: Host) -> None:
     assert "something else than Xinference" in said.of(name_of(host), "API")
 
 
-def wait_for(host: Host, code: str, seconds: float = 120) -> Said:
+def wait_for(host: Host, code: str, seconds: float = PATIENCE) -> Said:
     """The doctor's word once it names something."""
     end = time.monotonic() + seconds
     while code not in (said := examine()).bad(name_of(host)):
@@ -199,7 +201,7 @@ def test_a_service_that_cannot_start_says_why(host: Host, speaker: Speaker) -> N
     assert bad["SD02"] == bad["FILES"] == bad["API"] == "FAIL"
     assert "Failed to load environment files" in said.of(name_of(host), "SD02")
     assert {"UNIT", "RESTARTS"} & set(bad)
-    speaker.wait()
+    speaker.wait(PATIENCE)
     assert examine().bad(name_of(host)) == {}
 
 

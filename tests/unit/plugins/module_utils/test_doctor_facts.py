@@ -116,7 +116,7 @@ def test_logs_are_read_since_the_start_of_a_service_that_serves_and_else_from_be
 def test_oom_lines_of_the_kernel(tmp_path: Path) -> None:
     lines = "2026-01-01T10:00 host kernel: Out of memory: Killed process 631 (Model: kokoro-r)\nall is well"
     found = doctor_facts.oom(options(tmp_path), {}, lambda command, timeout: (0, lines))
-    assert found == {"lines": [lines.split("\n")[0]], "kills": 0}
+    assert found == {"lines": [lines.splitlines()[0]], "kills": 0}
 
 
 def secret_files(tmp_path: Path) -> None:
