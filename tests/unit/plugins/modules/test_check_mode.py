@@ -15,7 +15,7 @@ import re
 import tarfile
 import zipfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,7 +112,7 @@ def test_the_way_of_a_release(
     Path(paths.release("old")).mkdir(parents=True)
     releases.seal(paths.release("old"), {"id": "old", "made": 0})
     # No unit of this machine is the tests' business, and no lock either.
-    monkeypatch.setattr(removal.glob, "glob", lambda _pattern: [])
+    monkeypatch.setattr(removal, "glob", SimpleNamespace(glob=lambda _pattern: []))
     monkeypatch.setattr(deploy_lock.mark, "__defaults__", (str(tmp_path / "lock"),))
     monkeypatch.setattr(deploy_lock.progress, "__defaults__", (str(tmp_path / "lock"),))
 
