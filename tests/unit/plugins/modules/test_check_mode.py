@@ -106,13 +106,13 @@ def test_the_way_of_a_release(
     plan = {
         "release": {"id": "one", "path": folder}, "paths": paths.as_dict(), "manifest_sha256": "m", "profile": "p",
         "python": {"version": "3.11"}, "model": {"name": "K", "path": f"{folder}/models/K"}, "languages": ["a"],
-        "voices": ["af_heart"], "synthetic": [], "artifacts": rows,
+        "voices": ["af_heart"], "synthetic": [], "patches": [], "artifacts": rows,
     }  # fmt: skip
     # An old release, for which there is no room.
     Path(paths.release("old")).mkdir(parents=True)
     releases.seal(paths.release("old"), {"id": "old", "made": 0})
     # No unit of this machine is the tests' business, and no lock either.
-    monkeypatch.setattr(removal, "glob", SimpleNamespace(glob=lambda _pattern: []))
+    monkeypatch.setattr(removal, "glob", SimpleNamespace(glob=lambda _pattern: [], escape=str))
     monkeypatch.setattr(deploy_lock.mark, "__defaults__", (str(tmp_path / "lock"),))
     monkeypatch.setattr(deploy_lock.progress, "__defaults__", (str(tmp_path / "lock"),))
 
