@@ -11,10 +11,20 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import layout, systemd_unit
-from .xinference_config import APPLIED_FILE, ENVIRONMENT_FILE, KEY_FILE, SECRETS_FILE
+from . import layout, packet_filter, systemd_unit
+from .xinference_config import APPLIED_FILE, CLUSTER_FILE, ENVIRONMENT_FILE, KEY_FILE, SECRETS_FILE
 
-SECRETS = (SECRETS_FILE, ENVIRONMENT_FILE, KEY_FILE, "client.header", APPLIED_FILE, "started.json")
+SECRETS = (
+    SECRETS_FILE,
+    ENVIRONMENT_FILE,
+    KEY_FILE,
+    CLUSTER_FILE,
+    "client.header",
+    APPLIED_FILE,
+    "started.json",
+    packet_filter.FILE,
+    packet_filter.RECORD,
+)
 
 
 class RemovalError(Exception):

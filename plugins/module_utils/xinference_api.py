@@ -95,7 +95,7 @@ class Instance:
     """A model as Xinference tells it: its state, and per replica where it runs and why it failed.
 
     ``status`` is one of CREATING, LOADING, UPDATING, READY, TERMINATING, ERROR. ``errors`` holds the cleaned
-    messages of replicas that failed; ``workers`` the addresses ``host:port`` of those that run.
+    messages of replicas that failed; ``workers`` the addresses ``host:port`` of all, ``ready`` of those that are READY.
     """
 
     uid: str
@@ -104,6 +104,7 @@ class Instance:
     replicas: int
     workers: tuple[str, ...]
     errors: tuple[str, ...]
+    ready: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, data: Json) -> Instance:
@@ -116,6 +117,11 @@ class Instance:
             replicas=int(data.get("replica") or 0),
             workers=tuple(item["worker_address"] for item in replicas if item.get("worker_address")),
             errors=tuple(clean(item["error_message"]) for item in replicas if item.get("error_message")),
+            ready=tuple(
+                item["worker_address"]
+                for item in replicas
+                if item.get("worker_address") and item.get("status") == READY
+            ),
         )
 
 
@@ -266,6 +272,16 @@ class XinferenceClient:
             return str(answer["model_uid"])
         except (TypeError, KeyError):
             raise ProtocolError(f"{self.base_url}/v1/models gave no model_uid") from None
+
+    def add_replica(self, uid: str, worker: str, label: str, timeout: float) -> None:
+        """Add a replica on one worker (``host:port``) and wait until it is ready. Needs a user's token.
+
+        It is launched as the first one was. ``label`` is new: the default one may be that of a replica that ended.
+        Raises :class:`XinferenceError` with the launch's own error.
+        """
+        config = {"replica_uid": label, "devices": [{"worker_ip": worker, "n_gpu": "auto"}]}
+        body = {"replica": 1, "replica_config": config}
+        self._send("POST", f"/v1/models/{urllib.parse.quote(uid, safe='')}/replicas", body, timeout=timeout)
 
     def terminate(self, uid: str) -> None:
         """End a model; requests in flight die. Needs a user's token. Raises :class:`BadRequest` where it is unknown."""

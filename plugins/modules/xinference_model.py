@@ -61,6 +61,22 @@ options:
     description: The account by which models are launched.
     type: str
     default: voicefleet-deploy
+  workers:
+    description:
+      - The workers of a cluster, on its supervisor. All are waited for, and each that has no READY replica is given one.
+      - Requests go round the replicas, so short ones are made until each worker has answered one.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: C(host:port) by which the supervisor knows it.
+        type: str
+        required: true
+      metrics:
+        description: C(host:port) of its metrics, where its requests are counted.
+        type: str
+        required: true
 notes:
   - The API does not tell which folder a running model was loaded from. It is read from Xinference's own recovery
     file below O(home); where that is missing, a READY model counts as the wanted one.
@@ -126,7 +142,8 @@ def make_keeper(params: Json, secrets: dict[str, str]) -> xinference_launch.Keep
     def login() -> None:
         client.login(params["deploy_user"], secrets.get("deploy_password", ""))
 
-    return xinference_launch.Keeper(client, login, unit, payload, params["home"])
+    workers = tuple(worker["address"] for worker in params["workers"])
+    return xinference_launch.Keeper(client, login, unit, payload, params["home"], workers=workers)
 
 
 def look(keeper: xinference_launch.Keeper) -> Json:
@@ -161,6 +178,15 @@ def main() -> None:
             "home": {"type": "path", "default": "/var/lib/voicefleet"},
             "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
             "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
+            "workers": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "address": {"type": "str", "required": True},
+                    "metrics": {"type": "str", "required": True},
+                },
+            },
         },
         supports_check_mode=True,
     )
