@@ -44,9 +44,7 @@ class ActionModule(ControllerAction):
             manifest, digest = read_manifest(store)
         except ManifestError as error:
             raise AnsibleActionFail(str(error)) from None
-        members, faults = (
-            self._cluster(host, task_vars) if arguments["topology"] == "cluster" else (None, [])
-        )
+        members, faults = self._cluster(host, task_vars) if arguments["topology"] == "cluster" else (None, [])
         wanted = preflight.Wanted(
             host=host,
             cluster=members,

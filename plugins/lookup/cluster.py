@@ -27,9 +27,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - What this host is (C(node) is V(supervisor) or V(worker)) and its C(address), the name of the C(supervisor), whether
-      that one C(works) too, the C(endpoint) for clients, names and addresses of all C(members), and of each of the
-      C(workers) the C(address) and that of its C(metrics).
+    - What this host is (C(node) is V(supervisor) or V(worker)) and its C(address), the name of the C(supervisor),
+      whether that one C(works) too, the C(endpoint) for clients, names and addresses of all C(members), and of each
+      of the C(workers) the C(address) and that of its C(metrics).
   type: list
   elements: dict
 """

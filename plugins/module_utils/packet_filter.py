@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who may reach the ports of Xinference: a table of nftables that is ours alone, and the unit that loads it.
 
-Xinference's processes take orders from whoever reaches their ports and knows the cluster's key; the filter is the second
-lock. Incoming packets are judged by port, where the port is pinned. A model's process listens on a port that the kernel
-gives it, so it is closed from the other side: what the service's user sends goes to members alone, and a connection whose
-answer is dropped never comes to be.
+Xinference's processes take orders from whoever reaches their ports and knows the cluster's key; the filter is the
+second lock. Incoming packets are judged by port, where the port is pinned. A model's process listens on a port that
+the kernel gives it, so it is closed from the other side: what the service's user sends goes to members alone, and a
+connection whose answer is dropped never comes to be.
 """
 
 from __future__ import annotations

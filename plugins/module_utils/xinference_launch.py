@@ -198,8 +198,8 @@ class Keeper:
             if self._clock() >= end:
                 raise ModelError(
                     f"the workers {', '.join(missing)} have not registered. On each of them: systemctl status"
-                    " voicefleet-xinference (or voicefleet-worker, beside the supervisor). It must reach this supervisor's"
-                    " ports and have the same XOSCAR_AUTH_KEY"
+                    " voicefleet-xinference (or voicefleet-worker, beside the supervisor). It must reach the ports of"
+                    " this supervisor and have the same XOSCAR_AUTH_KEY"
                 )
             self.watch()
             self._sleep(0.5)

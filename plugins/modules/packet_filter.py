@@ -100,10 +100,12 @@ UNIT = "voicefleet-filter.service"
 class Filter:
     """One run of the module; nothing is changed in ``check`` mode."""
 
-    def __init__(self, params: Json, check: bool, nft: str, unit: systemd_unit.Unit, run: systemd_unit.Runner) -> None:
+    def __init__(
+        self, params: Json, check: bool, nft: str | None, unit: systemd_unit.Unit, run: systemd_unit.Runner
+    ) -> None:
         self.params = params
         self.check = check
-        self.nft = nft
+        self.nft = nft or ""
         self.unit = unit
         self.call = run
         self.rules_file = os.path.join(params["folder"], packet_filter.FILE)
@@ -124,8 +126,8 @@ class Filter:
             status, output = self.call([self.nft, "--check", "--file", handle.name], 30)
         if status != 0:
             raise packet_filter.FilterError(
-                f"nft does not take the rules: {output}. If the kernel has no nf_tables, load that module or take a kernel"
-                " that has it"
+                f"nft does not take the rules: {output}. If the kernel has no nf_tables, load that module or take a"
+                " kernel that has it"
             )
 
     def keep(self, path: str, text: str, mode: int, name: str) -> tuple[bool, str | None]:
@@ -147,6 +149,12 @@ class Filter:
 
     def run(self) -> Json:
         params = self.params
+        if not self.nft:
+            raise packet_filter.FilterError(
+                "nft is not installed, and without a packet filter everybody on the network reaches the ports of the"
+                " service's own processes. Install the package nftables of the host's system; nothing of it need be"
+                " set up"
+            )
         if self.unit.foreign():
             raise packet_filter.FilterError(f"{self.unit.path} was not written by this collection and is left alone")
         text = packet_filter.text(
@@ -222,13 +230,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    nft = packet_filter.find_nft()
-    if nft is None:
-        module.fail_json(
-            msg="nft is not installed, and without a packet filter everybody on the network reaches the ports of the"
-            " service's own processes. Install the package nftables of the host's system; nothing of it need be set up"
-        )
-    keeper = Filter(module.params, module.check_mode, nft, systemd_unit.Unit(UNIT), systemd_unit.run)
+    unit = systemd_unit.Unit(UNIT)
+    keeper = Filter(module.params, module.check_mode, packet_filter.find_nft(), unit, systemd_unit.run)
     try:
         result = keeper.run()
     except (packet_filter.FilterError, systemd_unit.SystemdError, OSError) as error:

@@ -63,7 +63,7 @@ options:
     default: voicefleet-deploy
   workers:
     description:
-      - The workers of a cluster, on its supervisor. All are waited for, and each that has no READY replica is given one.
+      - The workers of a cluster, on its supervisor. All are waited for, and each without a READY replica is given one.
       - Requests go round the replicas, so short ones are made until each worker has answered one.
     type: list
     elements: dict
@@ -109,6 +109,11 @@ status:
   returned: success
   type: str
   sample: READY
+workers:
+  description: Of a cluster, how many of the module's short requests each worker answered; one at least.
+  returned: success, not in check mode
+  type: dict
+  sample: {"10.0.0.11:30001": 1, "10.0.0.12:30001": 1}
 waited:
   description: Seconds until READY.
   returned: success
@@ -117,15 +122,19 @@ waited:
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     private_files,
+    proof,
+    speech,
     systemd_unit,
     xinference_api,
     xinference_config,
     xinference_launch,
+    xinference_workers,
 )
 
 Json = dict[str, Any]
@@ -164,6 +173,19 @@ def look(keeper: xinference_launch.Keeper) -> Json:
     else:
         changes += [f"the model would be launched anew with other {name}" for name in keeper.differing(instance)]
     return {"changed": bool(changes), "changes": changes, "status": status}
+
+
+def hear_workers(params: Json, keeper: xinference_launch.Keeper, secrets: Mapping[str, str]) -> dict[str, int]:
+    """Let each worker of the cluster answer a short request; how many each did. Raises WorkerSilent, SpeechError."""
+    path = os.path.join(keeper.payload["model_path"], "voices")
+    voices = sorted(name[:-3] for name in os.listdir(path) if name.endswith(".pt"))
+    if not voices:
+        raise xinference_workers.WorkerSilent(f"{path} holds no voice to try")
+    endpoint = xinference_api.base_url(params["host"], params["port"])
+    client = speech.SpeechClient(endpoint, secrets.get("client_key"), 120, 30)
+    wanted = proof.Wanted("", keeper.uid, voices[:1], ["wav"], proof.LIVE_TEXT, "format")
+    metrics = {worker["address"]: worker["metrics"] for worker in params["workers"]}
+    return xinference_workers.hear_each(metrics, lambda: proof.still_alive(client, wanted))
 
 
 def main() -> None:
@@ -205,14 +227,18 @@ def main() -> None:
         if module.check_mode:
             module.exit_json(waited=0.0, **look(keeper))
         outcome = keeper.ensure(params["timeout"])
+        heard = hear_workers(params, keeper, secrets) if params["workers"] else {}
     except (xinference_launch.ModelError, xinference_api.XinferenceError) as error:
         module.fail_json(msg=keeper.explain(error))
+    except (xinference_workers.WorkerSilent, speech.SpeechError, OSError) as error:
+        module.fail_json(msg=f"Model {keeper.uid} is READY, but not every worker speaks: {error}")
     module.exit_json(
         changed=bool(outcome.changes),
         changes=outcome.changes,
         msg="; ".join(outcome.changes) or f"model {keeper.uid} is READY",
         status=xinference_api.READY,
         waited=round(outcome.waited, 1),
+        workers=heard,
     )
 
 

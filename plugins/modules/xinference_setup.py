@@ -33,7 +33,7 @@ options:
     description:
       - What the host is. V(whole) is a node of its own.
       - The V(supervisor) of a cluster also keeps C(cluster.json), the two secrets that its workers need.
-      - A V(worker) keeps O(xoscar_auth_key) and O(client_key) alone, both given, and has neither accounts nor autostart.
+      - A V(worker) keeps O(xoscar_auth_key) and O(client_key) alone, both given; it has no accounts and no autostart.
     type: str
     choices: [whole, supervisor, worker]
     default: whole

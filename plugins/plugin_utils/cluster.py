@@ -62,7 +62,7 @@ class Cluster:
     def ports_of(self, name: str) -> dict[str, int]:
         """The ports that a member takes, by variable."""
         member = next(member for member in self.members if member.name == name)
-        wanted = SUPERVISOR_PORTS if name == self.supervisor.name else WORKER_PORTS
+        wanted: tuple[str, ...] = SUPERVISOR_PORTS if name == self.supervisor.name else WORKER_PORTS
         if name == self.supervisor.name and self.works:
             wanted += WORKER_PORTS
         return {port: member.ports[port] for port in wanted}
@@ -114,8 +114,8 @@ def _names(hosts: HostVars, groups: Mapping[str, Sequence[str]], host: str, faul
         workers.append(supervisor)
     if not workers:
         faults.append(
-            f"The cluster has no worker: put hosts in the group {WORKERS_GROUP}, name them in xinference_workers, or let"
-            " the supervisor work too (xinference_supervisor_works)."
+            f"The cluster has no worker: put hosts in the group {WORKERS_GROUP}, name them in xinference_workers, or"
+            " let the supervisor work too (xinference_supervisor_works)."
         )
     return supervisor, workers
 
@@ -169,9 +169,7 @@ def _ports(name: str, given: Mapping[str, Any], faults: list[str]) -> dict[str, 
     return ports
 
 
-def read(
-    hosts: HostVars, groups: Mapping[str, Sequence[str]], host: str, lookup: Resolver = resolve
-) -> Cluster:
+def read(hosts: HostVars, groups: Mapping[str, Sequence[str]], host: str, lookup: Resolver = resolve) -> Cluster:
     """The cluster that a host belongs to. ``hosts`` are the inventory's variables by host.
 
     Raises :class:`ClusterError` with everything that is wrong.

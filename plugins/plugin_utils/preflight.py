@@ -273,7 +273,7 @@ def check_cluster(facts: Mapping[str, Any], wanted: Wanted) -> list[Finding]:
         fail(
             "CLUSTER_CPUS",
             f"the supervisor has {facts['cpu_count']} CPUs and needs {wanted.supervisor_cpus}.",
-            "With fewer, Xinference 4.1 never answers requests with large answers, such as pages of its user interface. "
+            "With fewer, Xinference 4.1 never answers requests with large answers, as pages of its user interface are. "
             "Let another host be the supervisor; it needs no GPU. (preflight_supervisor_cpus)",
         )
     if facts["nft"] is None:

@@ -7,7 +7,7 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
 
 PROFILE = "cpu-py311-x86_64"
@@ -367,3 +367,61 @@ def test_what_was_left_of_a_candidate_does_not_stand_in_the_way() -> None:
     candidate = judge(ask=wanted(candidate_port=9998), **{**UPGRADE, "listeners": [9997, 9998], "candidate_left": True})
     assert candidate.findings == []
     assert (candidate.plan["candidate"]["left"], candidate.plan["candidate"]["wanted"]) == (True, True)
+
+
+# --- a cluster
+
+MEMBERS = cluster.Cluster(
+    cluster.Member("s", "10.0.0.10", cluster.PORTS), (cluster.Member("w", "10.0.0.11", cluster.PORTS),)
+)
+
+
+def member(name: str = "s", **changes: Any) -> preflight.Wanted:
+    return wanted(host=name, cluster=MEMBERS, **changes)
+
+
+def test_a_member_of_a_cluster() -> None:
+    assert judge(ask=member()).findings == []
+    assert judge(ask=member("w"), addresses=["10.0.0.11"], cpu_count=1).findings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "code", "said"),
+    [
+        ("s", {"cpu_count": 2}, "CLUSTER_CPUS", "has 2 CPUs and needs 4"),
+        ("w", {}, "CLUSTER_ADDRESS", "10.0.0.11 is none of the host's own addresses (10.0.0.10)"),
+        ("s", {"nft": None}, "CLUSTER_NFT", "nft is not installed"),
+        ("s", {"listeners": [9998]}, "PORT", "listens on port 9998"),
+        ("w", {"addresses": ["10.0.0.11"], "listeners": [31001]}, "PORT", "listens on port 31001"),
+    ],
+)
+def test_what_stands_in_the_way_of_a_member(name: str, changes: dict[str, Any], code: str, said: str) -> None:
+    [finding] = judge(ask=member(name), **changes).failures
+    assert finding.code == code
+    assert said in finding.cause
+    assert judge(**changes).failures == []
+
+
+def test_fewer_cpus_will_do_for_tests() -> None:
+    assert judge(ask=member(supervisor_cpus=2), cpu_count=2).findings == []
+
+
+def test_ports_are_the_services_own_while_it_runs() -> None:
+    assert judge(ask=member(), listeners=[9997, 9998], systemd__service_active=True).failures == []
+
+
+def test_mistakes_of_the_inventory_are_findings() -> None:
+    found = judge(ask=wanted(host="s", cluster_faults=["no worker.", "no address."])).failures
+    assert [(finding.code, finding.cause) for finding in found] == [
+        ("CLUSTER", "no worker."),
+        ("CLUSTER", "no address."),
+    ]
+
+
+def test_a_cluster_is_upgraded_without_a_candidate() -> None:
+    verdict = judge(ask=member(), **UPGRADE)
+    assert not verdict.plan["candidate"]["wanted"]
+    [finding] = verdict.findings
+    assert (finding.level, finding.code) == ("WARN", "CANDIDATE")
+    assert [f.level for f in judge(ask=member(candidate="always"), **UPGRADE).findings] == ["FAIL"]
+    assert judge(ask=member(candidate="never"), **UPGRADE).findings == []
