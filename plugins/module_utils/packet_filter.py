@@ -32,6 +32,8 @@ class FilterError(ValueError):
 class Rules:
     """What is let in. ``private`` and ``metrics`` ports are for members; ``metrics_networks`` may read metrics too.
 
+    A node by itself has no members: its processes speak to each other over loopback, whatever they listen on.
+
     ``clients`` are those of the API's ports, as for ``IPAddressAllow=``; ``any`` lets everybody in.
     """
 
@@ -90,8 +92,6 @@ def _let_in(ports: Sequence[int], networks: _Families) -> list[str]:
 def text(rules: Rules) -> str:
     """The file for ``nft -f``: it replaces our table in one step and touches no other. Raises :class:`FilterError`."""
     members = _families(rules.members)
-    if not members.ip and not members.ip6:
-        raise FilterError("a packet filter without members would cut the service off")
     incoming, closed = ['iif "lo" accept'], set(rules.private)
     if rules.private:
         incoming += _let_in(rules.private, members)

@@ -32,10 +32,15 @@ options:
     type: str
     default: voicefleet
   members:
-    description: Addresses of all hosts of the cluster, this one too.
+    description: Addresses of all hosts of the cluster, this one too. Empty for a node by itself.
     type: list
     elements: str
-    required: true
+    default: []
+  required:
+    description:
+      - Whether a host without C(nft) is a failure. Else that is a warning, and nothing is done.
+    type: bool
+    default: true
   private_ports:
     description: Ports for members alone.
     type: list
@@ -76,6 +81,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+filtered:
+  description: Whether there is a filter now. V(false) where C(nft) is missing and not O(required).
+  returned: success
+  type: bool
+  sample: true
 changes:
   description: What was changed and why, or in check mode what would be.
   returned: success
@@ -95,6 +105,10 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import packet_fi
 Json = dict[str, Any]
 
 UNIT = "voicefleet-filter.service"
+NO_NFT = (
+    "nft is not installed, and without a packet filter everybody on the network reaches the ports of the service's own"
+    " processes. Install the package nftables of the host's system; nothing of it need be set up"
+)
 
 
 class Filter:
@@ -149,12 +163,10 @@ class Filter:
 
     def run(self) -> Json:
         params = self.params
+        if not self.nft and params["required"]:
+            raise packet_filter.FilterError(NO_NFT)
         if not self.nft:
-            raise packet_filter.FilterError(
-                "nft is not installed, and without a packet filter everybody on the network reaches the ports of the"
-                " service's own processes. Install the package nftables of the host's system; nothing of it need be"
-                " set up"
-            )
+            return {"changed": False, "changes": [], "filtered": False, "msg": NO_NFT}
         if self.unit.foreign():
             raise packet_filter.FilterError(f"{self.unit.path} was not written by this collection and is left alone")
         text = packet_filter.text(
@@ -188,6 +200,7 @@ class Filter:
         return {
             "changed": bool(self.changes),
             "changes": self.changes,
+            "filtered": True,
             "msg": "; ".join(self.changes) or "the ports are closed to others",
             "diff": systemd_unit.diff(self.rules_file, before, text) if other_rules else {},
         }
@@ -220,7 +233,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "default": "voicefleet"},
-            "members": {"type": "list", "elements": "str", "required": True},
+            "members": {"type": "list", "elements": "str", "default": []},
+            "required": {"type": "bool", "default": True},
             "private_ports": {"type": "list", "elements": "int", "default": []},
             "api_ports": {"type": "list", "elements": "int", "default": []},
             "clients": {"type": "list", "elements": "str", "default": []},

@@ -74,6 +74,10 @@ options:
     type: str
     choices: [independent, cluster]
     default: independent
+  open:
+    description: Whether a node by itself listens for others; a host without C(nft) is then told of.
+    type: bool
+    default: false
   supervisor_cpus:
     description: The CPUs that the supervisor of a cluster needs. With fewer than 4 it hangs.
     type: int

@@ -59,6 +59,7 @@ class Wanted:
     candidate: str = "auto"  # or "always", "never"
     candidate_port: int = 0  # 0: the next free one after ``port``
     host: str = ""  # the name in the inventory
+    open: bool = False  # a node by itself that listens for others
     cluster: Cluster | None = None
     cluster_faults: Sequence[str] = ()
     supervisor_cpus: int = SUPERVISOR_CPUS
@@ -255,6 +256,14 @@ def check_cluster(facts: Mapping[str, Any], wanted: Wanted) -> list[Finding]:
         Finding("FAIL", "CLUSTER", fault, "The whole inventory of a cluster is in roles/xinference/README.md.")
         for fault in wanted.cluster_faults
     ]
+    if wanted.cluster is None and wanted.open and facts["nft"] is None:
+        cause = "nft is not installed, and the service listens for others than this host."
+        remedy = (
+            "The ports of its own processes are open to all whom xinference_allowed_networks lets in, and on a system "
+            "with cgroups of version 1 to everybody; the key that they ask for is all that closes them. Install the "
+            "package nftables of the host's system."
+        )
+        findings.append(Finding("WARN", "OPEN_PORTS", cause, remedy))
     if wanted.cluster is None:
         return findings
 

@@ -61,7 +61,13 @@ def test_our_table_alone_is_replaced() -> None:
     assert text.count("table inet voicefleet") == 3
 
 
-@pytest.mark.parametrize("members", [[], ["host.example"], ["10.0.0.1; drop"]])
+def test_a_node_by_itself_answers_at_its_api_alone() -> None:
+    found = lines(members=[], api=[9997], clients=["localhost", "10.1.0.0/16"])
+    assert "tcp dport { 9997 } ip saddr { 10.1.0.0/16 } accept" in found
+    assert found[-4:-2] == ['meta skuid "nobody" tcp sport { 9997 } accept', 'meta skuid "nobody" drop']
+
+
+@pytest.mark.parametrize("members", [["host.example"], ["10.0.0.1; drop"]])
 def test_what_is_no_address_is_refused(members: list[str]) -> None:
     with pytest.raises(packet_filter.FilterError):
         lines(members=members)

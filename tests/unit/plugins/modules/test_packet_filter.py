@@ -54,6 +54,7 @@ class Host:
             "metrics_ports": [],
             "metrics_networks": [],
             "folder": str(self.etc),
+            "required": True,
             **given,
         }
         unit = systemd_unit.Unit(packet_filter.UNIT, str(self.units), self.call)
@@ -117,8 +118,12 @@ def test_a_unit_of_others_is_left_alone(host: Host) -> None:
 
 def test_a_host_without_nft_is_told_what_to_install(host: Host) -> None:
     unit = systemd_unit.Unit(packet_filter.UNIT, str(host.units), host.call)
+    params = {"folder": str(host.etc), "required": True}
     with pytest.raises(rules.FilterError, match="Install the package nftables"):
-        packet_filter.Filter({"folder": str(host.etc)}, False, None, unit, host.call).run()
+        packet_filter.Filter(params, False, None, unit, host.call).run()
+    result = packet_filter.Filter({**params, "required": False}, False, None, unit, host.call).run()
+    assert (result["changed"], result["filtered"]) == (False, False)
+    assert not host.etc.exists()
 
 
 def test_the_user_must_be_there_but_in_check_mode(host: Host) -> None:

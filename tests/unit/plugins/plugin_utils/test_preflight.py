@@ -402,6 +402,12 @@ def test_what_stands_in_the_way_of_a_member(name: str, changes: dict[str, Any], 
     assert judge(**changes).failures == []
 
 
+def test_a_node_that_listens_for_others_should_have_a_packet_filter() -> None:
+    assert [(f.level, f.code) for f in judge(ask=wanted(open=True), nft=None).findings] == [("WARN", "OPEN_PORTS")]
+    assert judge(ask=wanted(open=True)).findings == []
+    assert judge(ask=wanted(), nft=None).findings == []
+
+
 def test_fewer_cpus_will_do_for_tests() -> None:
     assert judge(ask=member(supervisor_cpus=2), cpu_count=2).findings == []
 
