@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 import testinfra
-from deployed import RESTART_SECONDS, UNIT, Speaker
+from deployed import UNIT, Speaker
 from testinfra.host import Host
 
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
@@ -29,6 +29,8 @@ ADDRESSES = {SUPERVISOR: "10.213.7.2", WORKER_1: "10.213.7.3", WORKER_2: "10.213
 CLIENT, STRANGER = "10.213.7.9", "10.213.7.66"
 # Twice the two seconds of two failed looks, and what a host that is silent takes, on a machine that is busy.
 FOUND_SECONDS = 20
+# A worker is back in half a minute on a machine of its own; here three instances and their tests share one.
+BACK_SECONDS = 600
 
 
 def get(name: str) -> Host:
@@ -251,18 +253,21 @@ def test_a_stranger_reaches_no_port(stranger: Other) -> None:
     assert stranger.open_ports() == {SUPERVISOR: [], WORKER_1: [], WORKER_2: []}
 
 
-def test_a_client_reaches_the_api_and_no_more(outside_client: Other) -> None:
-    assert outside_client.open_ports() == {SUPERVISOR: [9997], WORKER_1: [], WORKER_2: []}
+def test_a_client_reaches_the_api_and_the_metrics_and_no_more(outside_client: Other) -> None:
+    assert outside_client.open_ports() == {SUPERVISOR: [9997], WORKER_1: [31001], WORKER_2: [31001]}
 
 
-def test_it_is_the_packet_filter_that_keeps_the_stranger_out(stranger: Other) -> None:
-    worker = get(WORKER_1)
-    worker.check_output("nft delete table inet voicefleet")
+@pytest.mark.parametrize("name", [SUPERVISOR, WORKER_1])
+def test_it_is_the_packet_filter_that_keeps_the_client_from_the_other_ports(outside_client: Other, name: str) -> None:
+    """Systemd's own filter of addresses, which keeps the stranger out too, lets this client in to all ports."""
+    host = get(name)
+    before = outside_client.open_ports()[name]
+    host.check_output("nft delete table inet voicefleet")
     try:
-        assert stranger.open_ports()[WORKER_1] == ports_of(WORKER_1)
+        assert outside_client.open_ports()[name] == ports_of(name)
     finally:
-        worker.check_output("systemctl reload %s", FILTER)
-    assert stranger.open_ports()[WORKER_1] == []
+        host.check_output("systemctl reload %s", FILTER)
+    assert outside_client.open_ports()[name] == before
 
 
 def test_rules_of_others_are_left_alone() -> None:
@@ -280,7 +285,7 @@ def test_rules_of_others_are_left_alone() -> None:
 
 def restored(supervisor: Host) -> float:
     """Seconds until both workers speak again."""
-    return until(lambda: speaking(supervisor) == [WORKER_1, WORKER_2], RESTART_SECONDS, str(api(supervisor, "/status")))
+    return until(lambda: speaking(supervisor) == [WORKER_1, WORKER_2], BACK_SECONDS, "not both workers speak")
 
 
 def log(supervisor: Host) -> str:
@@ -322,7 +327,7 @@ def test_a_worker_that_dies_is_found_in_seconds_and_the_other_goes_on(
 
 def test_workers_come_back_to_a_supervisor_that_was_restarted(supervisor: Host, client: Speaker) -> None:
     supervisor.check_output("systemctl restart %s", UNIT)
-    print(f"The cluster spoke {client.wait():.0f} s after the restart.")
+    print(f"The cluster spoke {client.wait(BACK_SECONDS):.0f} s after the restart.")
     print(f"Both spoke {restored(supervisor):.0f} s after that.")
 
 
@@ -333,7 +338,7 @@ def test_the_cluster_comes_back_from_a_stop_of_all(supervisor: Host, client: Spe
     # One worker stays away, which must not keep the model from coming back on the other.
     for name in (SUPERVISOR, WORKER_1):
         get(name).check_output("systemctl start %s", UNIT)
-    print(f"The cluster spoke {client.wait():.0f} s after the start.")
+    print(f"The cluster spoke {client.wait(BACK_SECONDS):.0f} s after the start.")
     get(WORKER_2).check_output("systemctl start %s", UNIT)
-    until(lambda: registered(supervisor) == [WORKER_1, WORKER_2], RESTART_SECONDS, "the second worker is not back")
+    until(lambda: registered(supervisor) == [WORKER_1, WORKER_2], BACK_SECONDS, "the second worker is not back")
     assert client.ask().status == 200
