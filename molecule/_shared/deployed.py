@@ -34,8 +34,9 @@ class Answer:
 class Speaker:
     """Asks one host for speech, the way a client does."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, endpoint: str = ENDPOINT) -> None:
         self.host = host
+        self.endpoint = endpoint
 
     def ask(self, voice: str = "af_heart", *, key: bool = True, **more: Any) -> Answer:
         """One request. `more` are fields of its JSON beside model, input, voice and response_format."""
@@ -44,7 +45,7 @@ class Speaker:
         header = "-H @/etc/voicefleet/client.header" if key else ""
         result = self.host.run(
             f"curl --silent --max-time 120 --output /tmp/answer --write-out '%%{{http_code}}' {header} "
-            f"-H 'Content-Type: application/json' --data %s {ENDPOINT}/v1/audio/speech",
+            f"-H 'Content-Type: application/json' --data %s {self.endpoint}/v1/audio/speech",
             json.dumps(body),
         )
         return Answer(int(result.stdout or 0), self.host.file("/tmp/answer").content if result.rc == 0 else b"")

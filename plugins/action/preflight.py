@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import deploy_lock, preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, deploy_lock, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
 
@@ -32,6 +32,9 @@ class ActionModule(ControllerAction):
         "minimum_memory_mb": {"type": "int", "default": 3500},
         "lock": {"type": "bool", "default": False},
         "lock_seconds": {"type": "int", "default": 7200},
+        "topology": {"type": "str", "choices": ["independent", "cluster"], "default": "independent"},
+        "open": {"type": "bool", "default": False},
+        "supervisor_cpus": {"type": "int", "default": preflight.SUPERVISOR_CPUS},
         "candidate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
         "candidate_port": {"type": "int", "default": 0},
         "patches": {"type": "list", "elements": "str", "choices": list(patches.CATALOGUE), "default": []},
@@ -44,7 +47,13 @@ class ActionModule(ControllerAction):
             manifest, digest = read_manifest(store)
         except ManifestError as error:
             raise AnsibleActionFail(str(error)) from None
+        members, faults = self._cluster(host, task_vars) if arguments["topology"] == "cluster" else (None, [])
         wanted = preflight.Wanted(
+            host=host,
+            cluster=members,
+            cluster_faults=faults,
+            open=arguments["open"],
+            supervisor_cpus=arguments["supervisor_cpus"],
             languages=arguments["languages"],
             voices=arguments["voices"],
             spacy_models=arguments["spacy_models"],
@@ -105,6 +114,15 @@ class ActionModule(ControllerAction):
             "table": preflight.table(plan),
             "ansible_facts": {"voicefleet_plan": plan},
         }
+
+    def _cluster(self, host: str, task_vars: dict[str, Any]) -> tuple[cluster.Cluster | None, list[str]]:
+        """The host's cluster, or what is wrong with it; one of which members are not in this run is wrong too."""
+        try:
+            found = cluster.read(task_vars["hostvars"], task_vars["groups"], host)
+        except cluster.ClusterError as error:
+            return None, error.faults
+        lacking = cluster.absent(found, task_vars["ansible_play_batch"])
+        return found, [lacking] if lacking else []
 
     def _look(
         self, host: str, asked: dict[str, Any], lock: dict[str, Any], seconds: int, task_vars: dict[str, Any]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import layout, release
+from . import layout, packet_filter, release
 
 # Where interpreters are looked for: PATH of a root shell without profile, and where builds from source go.
 PYTHON_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/python/bin")
@@ -110,6 +110,12 @@ def listeners(texts: Sequence[str]) -> list[int]:
     return sorted(ports)
 
 
+def addresses(trie: str) -> list[str]:
+    """The host's own IPv4 addresses, of /proc/net/fib_trie's text, where each stands above its ``host LOCAL``."""
+    found = re.findall(r"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL", trie)
+    return sorted(set(found))
+
+
 def systemd(run: Any = subprocess.run) -> dict[str, Any]:
     """Whether systemd runs this host, its version (0 where unknown), and whether our unit is active."""
     facts: dict[str, Any] = {"running": os.path.isdir("/run/systemd/system"), "version": 0, "service_active": False}
@@ -171,6 +177,10 @@ def gather(root: str, home: str) -> dict[str, Any]:
         },
         "memory": memory(_read("/proc/meminfo")),
         "cpus": len(os.sched_getaffinity(0)),
+        # What Python sizes its thread pools by, whatever the affinity.
+        "cpu_count": os.cpu_count() or 1,
+        "addresses": addresses(_read("/proc/net/fib_trie")),
+        "nft": packet_filter.find_nft(),
         "listeners": listeners([_read("/proc/net/tcp"), _read("/proc/net/tcp6")]),
         "systemd": systemd(),
         "releases": releases(root),

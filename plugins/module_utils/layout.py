@@ -9,6 +9,8 @@ UNIT = "voicefleet-xinference.service"
 # An upgrade tries the new release here first, beside the unit above.
 CANDIDATE_UNIT = "voicefleet-candidate.service"
 CANDIDATE_SECRETS = "/etc/voicefleet-candidate"
+# A supervisor that works too has its worker's secrets here.
+WORKER_SECRETS = "/etc/voicefleet-worker"
 RELEASE_FILE = "release.json"
 RECEIPTS = "/var/lib/voicefleet-evidence/receipts.jsonl"
 

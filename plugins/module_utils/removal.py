@@ -11,10 +11,21 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import layout, systemd_unit
-from .xinference_config import APPLIED_FILE, ENVIRONMENT_FILE, KEY_FILE, KEYS_FOLDER, SECRETS_FILE
+from . import layout, packet_filter, systemd_unit
+from .xinference_config import APPLIED_FILE, CLUSTER_FILE, ENVIRONMENT_FILE, KEY_FILE, KEYS_FOLDER, SECRETS_FILE
 
-SECRETS = (SECRETS_FILE, ENVIRONMENT_FILE, KEY_FILE, "client.header", APPLIED_FILE, KEYS_FOLDER, "started.json")
+SECRETS = (
+    SECRETS_FILE,
+    ENVIRONMENT_FILE,
+    KEY_FILE,
+    CLUSTER_FILE,
+    "client.header",
+    APPLIED_FILE,
+    KEYS_FOLDER,
+    "started.json",
+    packet_filter.FILE,
+    packet_filter.RECORD,
+)
 
 
 class RemovalError(Exception):
@@ -23,7 +34,10 @@ class RemovalError(Exception):
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are. ``data`` and ``evidence`` say whether those go too; ``units`` is systemd's folder."""
+    """Where things are. ``remove_data`` and ``remove_evidence`` say whether those go; ``units`` is systemd's folder.
+
+    ``worker_home`` and ``worker_secrets`` are those of a worker beside a supervisor.
+    """
 
     root: str
     secrets: str
@@ -33,6 +47,8 @@ class Places:
     remove_data: bool = False
     remove_evidence: bool = False
     units: str = systemd_unit.UNIT_FOLDER
+    worker_home: str = ""
+    worker_secrets: str = ""
 
 
 @dataclass
@@ -87,20 +103,22 @@ def survey(places: Places, uid_of: Callable[[str], int | None] = account) -> Rem
     ours = [os.path.basename(path) for name, path in paths.as_dict().items() if name != "root"]
     _known(paths.root, [*ours, "current.new"], found)
     _known(places.secrets, SECRETS, found)
+    _known(places.worker_secrets, SECRETS, found)
 
     uid = uid_of(places.user)
-    home = os.path.isdir(places.home) and not os.path.islink(places.home)
-    if home and places.remove_data:
-        if os.stat(places.home).st_uid != uid:
+    homes = [home for home in (places.home, places.worker_home) if os.path.isdir(home) and not os.path.islink(home)]
+    for home in homes:
+        if not places.remove_data:
+            found.stay.append(f"{home}: data (teardown_data)")
+            continue
+        if os.stat(home).st_uid != uid:
             raise RemovalError(
-                f"{places.home} does not belong to the user {places.user}, so it is not the service's home and nothing"
+                f"{home} does not belong to the user {places.user}, so it is not the service's home and nothing"
                 " was removed. Correct xinference_home or xinference_user, or set teardown_data to false"
             )
-        found.paths.append(places.home)
-    elif home:
-        found.stay.append(f"{places.home}: data (teardown_data)")
+        found.paths.append(home)
     # A number whose files are still there must not be given to somebody else.
-    if uid is not None and home and not places.remove_data:
+    if uid is not None and homes and not places.remove_data:
         found.stay.append(f"user {places.user}: owns the data")
     elif uid is not None:
         found.user = places.user

@@ -97,7 +97,7 @@ class Instance:
 
     ``status`` is one of CREATING, LOADING, UPDATING, READY, TERMINATING, ERROR. ``errors`` holds the cleaned
     messages of replicas that failed; ``workers`` the addresses ``host:port`` of those that run, ``replica_ids`` the
-    numbers of those that run or are being started.
+    numbers of those that run or are being started, ``ready`` the addresses of those that are READY.
     """
 
     uid: str
@@ -107,6 +107,7 @@ class Instance:
     workers: tuple[str, ...]
     errors: tuple[str, ...]
     replica_ids: tuple[int, ...] = (0,)
+    ready: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, data: Json) -> Instance:
@@ -120,6 +121,11 @@ class Instance:
             workers=tuple(item["worker_address"] for item in replicas if item.get("worker_address")),
             errors=tuple(clean(item["error_message"]) for item in replicas if item.get("error_message")),
             replica_ids=tuple(int(item["replica_id"]) for item in replicas if item.get("status") not in ENDED),
+            ready=tuple(
+                item["worker_address"]
+                for item in replicas
+                if item.get("worker_address") and item.get("status") == READY
+            ),
         )
 
 
@@ -270,6 +276,16 @@ class XinferenceClient:
             return str(answer["model_uid"])
         except (TypeError, KeyError):
             raise ProtocolError(f"{self.base_url}/v1/models gave no model_uid") from None
+
+    def add_replica(self, uid: str, worker: str, label: str, timeout: float) -> None:
+        """Add a replica on one worker (``host:port``) and wait until it is ready. Needs a user's token.
+
+        It is launched as the first one was. ``label`` is new: the default one may be that of a replica that ended.
+        Raises :class:`XinferenceError` with the launch's own error.
+        """
+        config = {"replica_uid": label, "devices": [{"worker_ip": worker, "n_gpu": "auto"}]}
+        body = {"replica": 1, "replica_config": config}
+        self._send("POST", f"/v1/models/{urllib.parse.quote(uid, safe='')}/replicas", body, timeout=timeout)
 
     def terminate(self, uid: str) -> None:
         """End a model; requests in flight die. Needs a user's token. Raises :class:`BadRequest` where it is unknown."""

@@ -7,6 +7,7 @@ Everything root-only lies in one folder (``/etc/voicefleet``, 0700):
 - ``xinference.env``: the three that the service itself needs, for ``EnvironmentFile=``;
 - ``client.key`` and ``client.header``: the API key alone, and as one header line for ``curl -H @file``;
 - ``keys/``: the API keys of further clients;
+- ``cluster.json``, on the supervisor of a cluster: the two that its workers need;
 - ``applied.json``: digests of what was last brought into Xinference's databases. Passwords are stored there as bcrypt
   hashes, which take 0.25 s each to check; the digests tell in no time whether one was changed on either side.
 
@@ -35,6 +36,7 @@ KEY_FILE = "client.key"
 HEADER_FILE = "client.header"
 APPLIED_FILE = "applied.json"
 KEYS_FOLDER = "keys"
+CLUSTER_FILE = "cluster.json"
 
 # What the service reads from its environment (xinference 4.1.0, constants.py; xoscar 0.12.2).
 ENVIRONMENT = {
@@ -44,6 +46,8 @@ ENVIRONMENT = {
 }
 PASSWORDS = ("admin_password", "deploy_password")
 SECRETS = (*ENVIRONMENT, *PASSWORDS, "client_key")
+# A worker of a cluster keeps no accounts: it shows its siblings the first of these, and asks the API with the second.
+WORKER_SECRETS = ("xoscar_auth_key", "client_key")
 
 # All that the first administrator of 4.1.0 gets (api/oauth2/advanced/auth_service.py).
 ADMIN_PERMISSIONS = [
@@ -122,33 +126,45 @@ def load_secrets(text: str | None) -> dict[str, str]:
         ) from None
 
 
-def merge_secrets(given: Mapping[str, str | None], stored: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """All secrets, and what happened to which: given by the operator wins, then what the host has, then a new one."""
+def merge_secrets(
+    given: Mapping[str, str | None], stored: Mapping[str, str], worker: bool = False
+) -> tuple[dict[str, str], list[str]]:
+    """All secrets, and what happened to which: given by the operator wins, then what the host has, then a new one.
+
+    A worker has two, which come from its supervisor; none is made there.
+    """
     merged: dict[str, str] = {}
     events = []
-    for name in SECRETS:
+    for name in WORKER_SECRETS if worker else SECRETS:
         value = given.get(name) or stored.get(name)
+        if value is None and worker:
+            raise ConfigError(
+                f"{name} did not come from the supervisor. It keeps it in {CLUSTER_FILE} of its secrets' folder, made"
+                " when it is deployed: look there first"
+            )
         if value is None:
             value = make_secret(name)
             events.append(f"{name} made on the host")
         elif name in stored and value != stored[name]:
-            events.append(f"{name} changed by the operator")
+            events.append(f"{name} changed by the {'supervisor' if worker else 'operator'}")
         elif name not in stored:
-            events.append(f"{name} taken from the operator")
+            events.append(f"{name} taken from the {'supervisor' if worker else 'operator'}")
         check_secret(name, value)
         merged[name] = value
     return merged, events
 
 
-def files(all_secrets: Mapping[str, str]) -> dict[str, str]:
-    """The text of each root-only file that follows from the secrets."""
+def files(all_secrets: Mapping[str, str], supervisor: bool = False) -> dict[str, str]:
+    """The text of each root-only file that follows from the secrets, those of a worker or all."""
     environment = [
         "# Secrets of the service, made by voicefleet.kokoro; the role's variables take your own.",
-        *(f"{variable}={all_secrets[name]}" for name, variable in ENVIRONMENT.items()),
+        *(f"{variable}={all_secrets[name]}" for name, variable in ENVIRONMENT.items() if name in all_secrets),
     ]
     key = all_secrets["client_key"]
+    shared = {name: all_secrets[name] for name in WORKER_SECRETS}
     return {
-        SECRETS_FILE: json.dumps({name: all_secrets[name] for name in SECRETS}, indent=2, sort_keys=True) + "\n",
+        SECRETS_FILE: json.dumps(dict(all_secrets), indent=2, sort_keys=True) + "\n",
+        **({CLUSTER_FILE: json.dumps(shared, indent=2, sort_keys=True) + "\n"} if supervisor else {}),
         ENVIRONMENT_FILE: "\n".join(environment) + "\n",
         KEY_FILE: key + "\n",
         HEADER_FILE: f"Authorization: Bearer {key}\n",

@@ -92,7 +92,10 @@ def log_faults(path: str, since: str, count: int = 6) -> list[str]:
 
 
 class Keeper:
-    """One model of one service. ``login`` gives the client a user's token; it is called only when one is needed."""
+    """One model of one service. ``login`` gives the client a user's token; it is called only when one is needed.
+
+    ``workers`` are those of a cluster (``host:port``) that must each have a replica.
+    """
 
     def __init__(
         self,
@@ -103,6 +106,7 @@ class Keeper:
         home: str,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        workers: tuple[str, ...] = (),
     ) -> None:
         self.client = client
         self.login = login
@@ -111,6 +115,8 @@ class Keeper:
         self.payload = payload
         self.replicas = int(payload.get("replica") or 1)
         self.home = home
+        self.workers = workers
+        self._launched = False
         self._clock = clock
         self._sleep = sleep
         self._begun = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
@@ -151,6 +157,7 @@ class Keeper:
         end = begin + timeout
         outcome = Outcome()
         self.client.wait_ready(timeout, watch=self.watch, clock=self._clock, sleep=self._sleep)
+        self._await_workers(end)
         answered = self._clock()
         launching = False  # a launch was seen under way, so an ERROR after it is final
         while True:
@@ -159,8 +166,14 @@ class Keeper:
             self._note(outcome, self._clock() - begin, status)
             if instance is not None and status == api.READY:
                 names = self.differing(instance)
-                if not names or outcome.changes:
-                    self._scale(instance, outcome, end)
+                silent = [worker for worker in self.workers if worker not in instance.ready]
+                if silent and (not names or self._launched):
+                    self._add(silent[0], outcome, end)
+                    continue
+                if not names or self._launched:
+                    # In a cluster the workers say how many there are.
+                    if not self.workers:
+                        self._scale(instance, outcome, end)
                     outcome.workers = instance.workers
                     outcome.waited = self._clock() - begin
                     return outcome
@@ -235,18 +248,45 @@ class Keeper:
         outcome.waited = self._clock() - begin
         return outcome
 
+    def _await_workers(self, end: float) -> None:
+        """Wait until all wanted workers have registered. Raises :class:`ModelError` that names those that have not."""
+        while self.workers:
+            missing = sorted({*self.workers} - {*self.client.status()["workers"]})
+            if not missing:
+                return
+            if self._clock() >= end:
+                raise ModelError(
+                    f"the workers {', '.join(missing)} have not registered. On each of them: systemctl status"
+                    " voicefleet-xinference (or voicefleet-worker, beside the supervisor). It must reach the ports of"
+                    " this supervisor and have the same XOSCAR_AUTH_KEY"
+                )
+            self.watch()
+            self._sleep(0.5)
+
+    def _add(self, worker: str, outcome: Outcome, end: float) -> None:
+        """Add the replica that a worker lacks, and wait for it. Raises :class:`ModelError` where it ended at once."""
+        if f"replica added on {worker}" in outcome.changes:
+            raise ModelError(f"the replica on worker {worker} ended again right after it was launched")
+        self.login()
+        label = f"{self.uid}-{re.sub('[^0-9a-z]', '-', worker)}-{int(time.time()):x}"
+        self.client.add_replica(self.uid, worker, label, timeout=max(1.0, end - self._clock()))
+        outcome.changes.append(f"replica added on {worker}")
+
     def _launch(self, why: str, outcome: Outcome, end: float, running: bool = False) -> None:
         """Launch by REST and wait for it; once only, as a second failure would be the same."""
-        if outcome.changes:
+        if self._launched:
             raise ModelError("it ended again right after it was launched; last error: " + self._autostart_error())
         self.login()
         outcome.changes.append(why)
+        self._launched = True
         if running:
             self.client.terminate(self.uid)
         try:
             self.client.launch(self.payload, timeout=max(1.0, end - self._clock()))
         except api.AlreadyRunning:
-            outcome.changes.clear()  # autostart was quicker
+            # autostart was quicker
+            outcome.changes.remove(why)
+            self._launched = False
 
     def _autostart_error(self) -> str:
         """What autostart says of its last failure, for a message."""

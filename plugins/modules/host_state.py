@@ -67,7 +67,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 state:
-  description: Platform, pythons, filesystems, memory, cpus, listeners, systemd, releases and time of the host.
+  description: Platform, pythons, filesystems, memory, cpus, addresses, listeners, systemd, releases, time of the host.
   returned: always
   type: dict
   sample: {architecture: x86_64, cpus: 16}

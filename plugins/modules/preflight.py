@@ -66,6 +66,22 @@ options:
     description: The age at which another controller's lock counts as left behind and is taken over.
     type: int
     default: 7200
+  topology:
+    description:
+      - V(cluster) reads the members of the host's cluster from the inventory (C(xinference_supervisor),
+        C(xinference_workers), C(xinference_address) and the ports, or the groups C(voicefleet_supervisor) and
+        C(voicefleet_workers)) and checks them and the host's place among them.
+    type: str
+    choices: [independent, cluster]
+    default: independent
+  open:
+    description: Whether a node by itself listens for others; a host without C(nft) is then told of.
+    type: bool
+    default: false
+  supervisor_cpus:
+    description: The CPUs that the supervisor of a cluster needs. With fewer than 4 it hangs.
+    type: int
+    default: 4
   candidate:
     description:
       - Whether an upgrade tries the new release beside the one that serves. V(auto) does where the host has the room,

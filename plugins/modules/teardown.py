@@ -36,6 +36,10 @@ options:
     description: The service's home.
     type: path
     default: /var/lib/voicefleet
+  worker_home:
+    description: The home of a worker beside a supervisor.
+    type: path
+    default: /var/lib/voicefleet-worker
   user:
     description: The service's user.
     type: str
@@ -45,7 +49,7 @@ options:
     type: path
     default: /var/lib/voicefleet-evidence
   data:
-    description: Whether O(home) goes too. It must belong to O(user).
+    description: Whether O(home) and O(worker_home) go too. They must belong to O(user).
     type: bool
     default: false
   evidence:
@@ -107,6 +111,7 @@ def main() -> None:
             "root": {"type": "path", "default": "/opt/voicefleet"},
             "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
             "home": {"type": "path", "default": "/var/lib/voicefleet"},
+            "worker_home": {"type": "path", "default": "/var/lib/voicefleet-worker"},
             "user": {"type": "str", "default": "voicefleet"},
             "evidence_dir": {"type": "path", "default": "/var/lib/voicefleet-evidence"},
             "data": {"type": "bool", "default": False},
@@ -121,6 +126,8 @@ def main() -> None:
         secrets=params["secrets_dir"],
         home=params["home"],
         evidence=params["evidence_dir"],
+        worker_home=params["worker_home"],
+        worker_secrets=layout.WORKER_SECRETS,
         user=params["user"],
         remove_data=params["data"],
         remove_evidence=params["evidence"],

@@ -81,6 +81,22 @@ options:
     description: The account by which models are launched.
     type: str
     default: voicefleet-deploy
+  workers:
+    description:
+      - The workers of a cluster, on its supervisor. All are waited for, and each without a READY replica is given one.
+      - Requests go round the replicas, so short ones are made until each worker has answered one.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: C(host:port) by which the supervisor knows it.
+        type: str
+        required: true
+      metrics:
+        description: C(host:port) of its metrics, where its requests are counted.
+        type: str
+        required: true
 notes:
   - The API does not tell which folder a running model was loaded from. It is read from Xinference's own recovery
     file below O(home); where that is missing, a READY model counts as the wanted one.
@@ -120,6 +136,11 @@ status:
   returned: success
   type: str
   sample: READY
+workers:
+  description: Of a cluster, how many of the module's short requests each worker answered; one at least.
+  returned: success, not in check mode
+  type: dict
+  sample: {"10.0.0.11:30001": 1, "10.0.0.12:30001": 1}
 waited:
   description: Seconds until READY.
   returned: success
@@ -130,15 +151,19 @@ waited:
 import os
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     private_files,
+    proof,
+    speech,
     systemd_unit,
     xinference_api,
     xinference_config,
     xinference_launch,
+    xinference_workers,
 )
 
 Json = dict[str, Any]
@@ -157,9 +182,15 @@ def make_keepers(params: Json, secrets: dict[str, str]) -> list[xinference_launc
     def login() -> None:
         client.login(params["deploy_user"], secrets.get("deploy_password", ""))
 
+    workers = tuple(worker["address"] for worker in params["workers"])
     return [
         xinference_launch.Keeper(
-            client, login, unit, xinference_config.autostart_entry(launch, 1, 1)["launch"], params["home"]
+            client,
+            login,
+            unit,
+            xinference_config.autostart_entry(launch, 1, 1)["launch"],
+            params["home"],
+            workers=workers,
         )
         for launch in xinference_config.launches(params["launch"], params["languages"])
     ]
@@ -232,6 +263,19 @@ def keep(keepers: list[xinference_launch.Keeper], params: Json, module: AnsibleM
     return {"changes": changes, "course": course, "waited": round(waited, 1)}
 
 
+def hear_workers(params: Json, keeper: xinference_launch.Keeper, secrets: Mapping[str, str]) -> dict[str, int]:
+    """Let each worker of the cluster answer a short request; how many each did. Raises WorkerSilent, SpeechError."""
+    path = os.path.join(keeper.payload["model_path"], "voices")
+    voices = sorted(name[:-3] for name in os.listdir(path) if name.endswith(".pt"))
+    if not voices:
+        raise xinference_workers.WorkerSilent(f"{path} holds no voice to try")
+    endpoint = xinference_api.base_url(params["host"], params["port"])
+    client = speech.SpeechClient(endpoint, secrets.get("client_key"), 120, 30)
+    wanted = proof.Wanted("", keeper.uid, voices[:1], ["wav"], proof.LIVE_TEXT, "format")
+    metrics = {worker["address"]: worker["metrics"] for worker in params["workers"]}
+    return xinference_workers.hear_each(metrics, lambda: proof.still_alive(client, wanted))
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -246,6 +290,15 @@ def main() -> None:
             "home": {"type": "path", "default": "/var/lib/voicefleet"},
             "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
             "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
+            "workers": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "address": {"type": "str", "required": True},
+                    "metrics": {"type": "str", "required": True},
+                },
+            },
         },
         supports_check_mode=True,
     )
@@ -263,12 +316,18 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(waited=0.0, course={}, **look(keepers, params))
     result = keep(keepers, params, module)
+    present = params["state"] == "present"
     names = ", ".join(keeper.uid for keeper in keepers)
-    status = xinference_api.READY if params["state"] == "present" else "absent"
+    try:
+        heard = hear_workers(params, keepers[0], secrets) if params["workers"] and present else {}
+    except (xinference_workers.WorkerSilent, speech.SpeechError, OSError) as error:
+        module.fail_json(msg=f"Model {names} is READY, but not every worker speaks: {error}")
+    status = xinference_api.READY if present else "absent"
     module.exit_json(
         changed=bool(result["changes"]),
         msg="; ".join(result["changes"]) or f"model {names} is {status}",
         status=status,
+        workers=heard,
         **result,
     )
 

@@ -29,6 +29,14 @@ attributes:
     support: full
     description: Shows what is wrong and that it is put right, without any secret.
 options:
+  node:
+    description:
+      - What the host is. V(whole) is a node of its own.
+      - The V(supervisor) of a cluster also keeps C(cluster.json), the two secrets that its workers need.
+      - A V(worker) keeps O(xoscar_auth_key) and O(client_key) alone, both given; it has no accounts and no autostart.
+    type: str
+    choices: [whole, supervisor, worker]
+    default: whole
   release_path:
     description: The release whose C(env/bin/python) and Xinference classes are used.
     type: path
@@ -214,15 +222,19 @@ class Setup:
             self.changes.append(f"{self.secrets_dir} made root-only ({why})")
             if not self.check:
                 private_files.make_folder(self.secrets_dir, 0o700, self.uid, self.gid)
+        worker = self.params["node"] == "worker"
         stored = xinference_config.load_secrets(
             private_files.read_text(self.path(xinference_config.SECRETS_FILE))
             if os.path.isdir(self.secrets_dir)
             else None
         )
         given = {name: self.params[name] for name in xinference_config.SECRETS}
-        self.secrets, events = xinference_config.merge_secrets(given, stored)
+        if worker and self.check and not all(given[n] or stored.get(n) for n in xinference_config.WORKER_SECRETS):
+            self.changes.append("the cluster's secrets would be brought from the supervisor")
+            return
+        self.secrets, events = xinference_config.merge_secrets(given, stored, worker)
         self.changes += events
-        for name, text in xinference_config.files(self.secrets).items():
+        for name, text in xinference_config.files(self.secrets, self.params["node"] == "supervisor").items():
             self.keep_file(name, text)
 
     def keep_file(self, name: str, text: str) -> None:
@@ -305,11 +317,13 @@ class Setup:
         owner = self.account()
         if owner is not None:
             self.keep_home(owner)
-        self.keep_databases(owner)
+        if self.params["node"] != "worker":
+            self.keep_databases(owner)
         return {
             "changed": bool(self.changes),
             "changes": self.changes,
-            "msg": "; ".join(self.changes) or "accounts, key and autostart are as wanted",
+            "msg": "; ".join(self.changes)
+            or ("secrets" if self.params["node"] == "worker" else "accounts, key and autostart") + " are as wanted",
             "cores": len(os.sched_getaffinity(0)),
             "environment_file": self.path(xinference_config.ENVIRONMENT_FILE),
             "header_file": self.path(xinference_config.HEADER_FILE),
@@ -322,6 +336,7 @@ def main() -> None:
     secret: Json = {"type": "str", "no_log": True}
     module = AnsibleModule(
         argument_spec={
+            "node": {"type": "str", "choices": ["whole", "supervisor", "worker"], "default": "whole"},
             "release_path": {"type": "path", "required": True},
             "models": {"type": "list", "elements": "dict", "required": True},
             "languages": {"type": "list", "elements": "str", "default": []},

@@ -12,6 +12,7 @@ from ..module_utils.disk import UNPACKED
 from ..module_utils.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
 from ..module_utils.patches import Patch
 from . import catalogue
+from .cluster import Cluster
 from .manifest import Artifact, Manifest, release_id
 from .profiles import HOST_GLIBC, Profile, parse_profile
 
@@ -23,6 +24,8 @@ MEMORY_BYTES = 3_500_000_000
 CANDIDATE_BYTES = 2_500_000_000
 # Each language after the first is a model of its own.
 LANGUAGE_BYTES = 1_500_000_000
+# The supervisor's host process parks six threads in a pool of CPUs + 4, and a seventh and more carry large answers.
+SUPERVISOR_CPUS = 4
 # Xinference's sockets lie in the home, and their paths have 108 bytes.
 HOME_PATH = 50
 SYSTEMD_VERSION = 245
@@ -59,6 +62,11 @@ class Wanted:
     candidate: str = "auto"  # or "always", "never"
     candidate_port: int = 0  # 0: the next free one after ``port``
     patches: Sequence[Patch] = ()  # repairs of upstream's files, which are part of the release
+    host: str = ""  # the name in the inventory
+    open: bool = False  # a node by itself that listens for others
+    cluster: Cluster | None = None
+    cluster_faults: Sequence[str] = ()
+    supervisor_cpus: int = SUPERVISOR_CPUS
 
 
 @dataclass
@@ -198,7 +206,7 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
             f"it has {facts['memory']['total'] / 1e9:.1f} GB of memory and needs {wanted.minimum_memory / 1e9:.1f} GB.",
             "Xinference takes 0.9 GB and Kokoro grows to 3 GB with long texts (preflight_minimum_memory_mb).",
         )
-    if wanted.port in facts["listeners"] and not facts["systemd"]["service_active"]:
+    if wanted.cluster is None and wanted.port in facts["listeners"] and not facts["systemd"]["service_active"]:
         fail(
             "PORT",
             f"another process listens on port {wanted.port}.",
@@ -263,6 +271,59 @@ def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, con
             + f"Install python{first} beside it, fetch a profile for one that it has, or let the store carry one: "
             f'artifact_store_pythons: ["{first}"].',
         )
+    return findings
+
+
+def check_cluster(facts: Mapping[str, Any], wanted: Wanted) -> list[Finding]:
+    """What stands in the way of a member of a cluster, and of the cluster as the inventory has it."""
+    findings = [
+        Finding("FAIL", "CLUSTER", fault, "The whole inventory of a cluster is in roles/xinference/README.md.")
+        for fault in wanted.cluster_faults
+    ]
+    if wanted.cluster is None and wanted.open and facts["nft"] is None:
+        cause = "nft is not installed, and the service listens for others than this host."
+        remedy = (
+            "The ports of its own processes are open to all whom xinference_allowed_networks lets in, and on a system "
+            "with cgroups of version 1 to everybody; the key that they ask for is all that closes them. Install the "
+            "package nftables of the host's system."
+        )
+        findings.append(Finding("WARN", "OPEN_PORTS", cause, remedy))
+    if wanted.cluster is None:
+        return findings
+
+    def fail(code: str, cause: str, remedy: str) -> None:
+        findings.append(Finding("FAIL", code, cause, remedy))
+
+    me = next(member for member in wanted.cluster.members if member.name == wanted.host)
+    if me.address not in facts["addresses"]:
+        have = ", ".join(address for address in facts["addresses"] if not address.startswith("127.")) or "none"
+        fail(
+            "CLUSTER_ADDRESS",
+            f"{me.address} is none of the host's own addresses ({have}).",
+            "A member listens on it. Set xinference_address to one of them that the other members reach.",
+        )
+    if me == wanted.cluster.supervisor and facts["cpu_count"] < wanted.supervisor_cpus:
+        fail(
+            "CLUSTER_CPUS",
+            f"the supervisor has {facts['cpu_count']} CPUs and needs {wanted.supervisor_cpus}.",
+            "With fewer, Xinference 4.1 never answers requests with large answers, as pages of its user interface are. "
+            "Let another host be the supervisor; it needs no GPU. (preflight_supervisor_cpus)",
+        )
+    if facts["nft"] is None:
+        fail(
+            "CLUSTER_NFT",
+            "nft is not installed.",
+            "Without a packet filter everybody on the network reaches the ports by which the members of a cluster give "
+            "each other orders. Install the package nftables of the host's system; nothing of it need be set up.",
+        )
+    if not facts["systemd"]["service_active"]:
+        for variable, port in wanted.cluster.ports_of(wanted.host).items():
+            if port in facts["listeners"]:
+                fail(
+                    "PORT",
+                    f"another process listens on port {port}.",
+                    f"See which with `ss -ltnp 'sport = :{port}'`; stop it, or set {variable} to a free one.",
+                )
     return findings
 
 
@@ -343,7 +404,7 @@ def choose_candidate(facts: Mapping[str, Any], wanted: Wanted, release: str) -> 
     upgrade = facts["releases"]["current"] not in (None, release) and facts["systemd"]["service_active"]
     if wanted.candidate == "never" or not upgrade:
         return candidate, []
-    obstacles = []
+    obstacles = ["a cluster is changed as a whole"] if wanted.cluster is not None else []
     available = facts["memory"]["available"]
     needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1)
     if available < needed:
@@ -382,6 +443,7 @@ def judge(
     """
     voices, findings = check_store(manifest, wanted)
     findings += check_host(facts, wanted, manifest, controller_time)
+    findings += check_cluster(facts, wanted)
     verdict = Verdict(findings=findings)
     chosen = choose(manifest, facts)
     if chosen is None:

@@ -39,6 +39,26 @@ def test_only_listening_sockets_count() -> None:
     assert host_facts.listeners([TCP, ""]) == [9997]
 
 
+def test_own_addresses_are_the_local_ones() -> None:
+    trie = """Main:
+  +-- 0.0.0.0/0 3 0 5
+     +-- 10.213.7.0/24 2 0 2
+        |-- 10.213.7.0
+           /24 link UNICAST
+        |-- 10.213.7.2
+           /32 host LOCAL
+        |-- 10.213.7.255
+           /32 link BROADCAST
+     +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.1
+           /32 host LOCAL
+Local:
+        |-- 10.213.7.2
+           /32 host LOCAL
+"""
+    assert host_facts.addresses(trie) == ["10.213.7.2", "127.0.0.1"]
+
+
 def test_memory_is_in_bytes() -> None:
     assert host_facts.memory("MemTotal:  16 kB\nMemFree: 1 kB\nMemAvailable: 8 kB\n") == {
         "total": 16384,

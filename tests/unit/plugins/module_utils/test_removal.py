@@ -129,3 +129,17 @@ def test_links_are_not_followed(places: removal.Places, tmp_path: Path) -> None:
     found = removal.survey(replace(places, root=str(link)), mine)
     removal.remove(found, places, Runner())
     assert (elsewhere / "releases" / "precious").exists()
+
+
+def test_a_worker_beside_a_supervisor_goes_with_it(places: removal.Places, tmp_path: Path) -> None:
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "xinference.env").touch()
+    for unit in ("voicefleet-worker.service", "voicefleet-filter.service"):
+        (tmp_path / "units" / unit).write_text(systemd_unit.MARKER + "\n")
+    places = replace(places, worker_home=str(tmp_path / "worker"), worker_secrets=str(tmp_path / "keys"))
+    assert f"{tmp_path / 'worker'}: data (teardown_data)" in removal.survey(places, mine).stay
+    places = replace(places, remove_data=True, remove_evidence=True)
+    removal.remove(removal.survey(places, mine), places, Runner())
+    assert left(places) == []
+    assert not (tmp_path / "worker").exists()

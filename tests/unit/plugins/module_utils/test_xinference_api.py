@@ -287,6 +287,28 @@ def test_terminate_quotes_the_uid(server: Server) -> None:
     assert server.asked[0][:2] == ("DELETE", "/v1/models/a%2Fb")
 
 
+def test_a_replica_is_added_on_one_worker(server: Server) -> None:
+    server.answers["POST /v1/models/kokoro/replicas"] = [(200, {"replica_id": 1})]
+    client(server).add_replica("kokoro", "10.0.0.11:30001", "kokoro-new", timeout=5)
+    assert server.asked[0][3] == {
+        "replica": 1,
+        "replica_config": {
+            "replica_uid": "kokoro-new",
+            "devices": [{"worker_ip": "10.0.0.11:30001", "n_gpu": "auto"}],
+        },
+    }
+
+
+def test_replicas_that_ended_do_not_count_as_ready() -> None:
+    statuses = [
+        {"worker_address": "10.0.0.11:30001", "status": "READY"},
+        {"worker_address": "10.0.0.12:30001", "status": "TERMINATED"},
+    ]
+    data = {"model_uid": "kokoro", "model_name": "Kokoro-82M", "status": "READY", "replica_statuses": statuses}
+    found = api.Instance.parse(data)
+    assert (found.ready, len(found.workers)) == (("10.0.0.11:30001",), 2)
+
+
 def test_redirects_are_not_followed(server: Server) -> None:
     server.answers["GET /v1/models"] = [(302, {})]
     server.answers["GET /elsewhere"] = [(200, {"data": []})]

@@ -327,3 +327,68 @@ def test_a_model_is_ended_and_waited_for(tmp_path: Path) -> None:
         assert absent.calls == []
     with pytest.raises(xinference_launch.ModelError, match="still there 60 s"):
         keeper(FakeClient([instance("TERMINATING")]), tmp_path).end(60)
+
+
+# --- a cluster
+
+WORKERS = ("10.0.0.11:30001", "10.0.0.12:30001")
+
+
+class FakeCluster(FakeClient):
+    """A supervisor: workers register one after another, and a replica that is added is READY at once, or not."""
+
+    def __init__(self, registered: list[tuple[str, ...]], ready: tuple[str, ...] = (), dies: bool = False) -> None:
+        super().__init__([None])
+        self.registered = registered
+        self.ready = ready
+        self.dies = dies
+
+    def status(self) -> dict[str, Any]:
+        now = self.registered.pop(0) if len(self.registered) > 1 else self.registered[0]
+        return {"workers": {worker: {} for worker in now}}
+
+    def instances(self, _uid: str) -> list[api.Instance]:
+        return [api.Instance("kokoro", "Kokoro-82M", "READY", len(self.ready), WORKERS, (), self.ready)]
+
+    def add_replica(self, uid: str, worker: str, label: str, timeout: float) -> None:
+        assert (uid, timeout > 0) == ("kokoro", True)
+        assert label.startswith("kokoro-" + worker.replace(".", "-").replace(":", "-") + "-")
+        self.calls.append("add " + worker)
+        if not self.dies:
+            self.ready += (worker,)
+
+
+def cluster_keeper(client: FakeCluster, home: Path) -> xinference_launch.Keeper:
+    made = keeper(client, home)
+    made.workers = WORKERS
+    return made
+
+
+def test_a_replica_on_each_worker_is_left_alone(tmp_path: Path) -> None:
+    client = FakeCluster([WORKERS], WORKERS)
+    assert cluster_keeper(client, tmp_path).ensure(180).changes == []
+    assert client.calls == []
+
+
+def test_a_worker_without_a_replica_gets_one(tmp_path: Path) -> None:
+    client = FakeCluster([WORKERS], WORKERS[:1])
+    outcome = cluster_keeper(client, tmp_path).ensure(180)
+    assert outcome.changes == ["replica added on 10.0.0.12:30001"]
+    assert client.calls == ["login", "add 10.0.0.12:30001"]
+
+
+def test_workers_are_waited_for(tmp_path: Path) -> None:
+    client = FakeCluster([(), WORKERS[:1], WORKERS[:1], WORKERS], WORKERS)
+    assert cluster_keeper(client, tmp_path).ensure(180).waited == pytest.approx(1.5)
+
+
+def test_a_worker_that_does_not_register_is_named(tmp_path: Path) -> None:
+    with pytest.raises(xinference_launch.ModelError, match="workers 10.0.0.12:30001 have not registered"):
+        cluster_keeper(FakeCluster([WORKERS[:1]], WORKERS[:1]), tmp_path).ensure(20)
+
+
+def test_a_replica_that_ends_at_once_is_not_added_for_ever(tmp_path: Path) -> None:
+    client = FakeCluster([WORKERS], WORKERS[:1], dies=True)
+    with pytest.raises(xinference_launch.ModelError, match="ended again right after"):
+        cluster_keeper(client, tmp_path).ensure(180)
+    assert client.calls == ["login", "add 10.0.0.12:30001"]

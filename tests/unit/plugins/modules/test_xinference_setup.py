@@ -46,6 +46,7 @@ class Host:
     def params(self, **given: Any) -> dict[str, Any]:
         base: dict[str, Any] = dict.fromkeys(xinference_config.SECRETS)
         base.update(
+            node="whole",
             release_path=str(self.release),
             user=USER,
             home=str(self.home),
@@ -419,3 +420,47 @@ def test_each_language_has_an_entry_and_the_key_is_good_for_all(host: Host) -> N
     observed = xinference_accounts.observe(str(host.home))
     assert list(observed["autostart"]) == ["kokoro"]
     assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"]]
+
+
+# --- a cluster
+
+
+def shared(supervisor: Host) -> dict[str, str]:
+    loaded: dict[str, str] = json.loads((supervisor.etc / "cluster.json").read_text())
+    return loaded
+
+
+def test_a_supervisor_keeps_what_its_workers_need(host: Host) -> None:
+    host.run(node="supervisor")
+    secrets = host.secrets()
+    assert shared(host) == {name: secrets[name] for name in ("xoscar_auth_key", "client_key")}
+    assert mode(host.etc / "cluster.json") == 0o600
+    assert not host.run(node="supervisor")["changed"]
+
+
+def test_a_worker_has_the_clusters_key_and_nothing_of_the_accounts(
+    host: Host, tmp_path: Path, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.run(node="supervisor")
+    worker = Host(tmp_path / "worker", release, monkeypatch)
+    (tmp_path / "worker").mkdir()
+    first = worker.run(node="worker", models=[], **shared(host))
+    assert "xoscar_auth_key taken from the supervisor" in first["changes"]
+    assert worker.secrets() == shared(host)
+    assert (worker.etc / "xinference.env").read_text().splitlines()[1:] == [
+        f"XOSCAR_AUTH_KEY={shared(host)['xoscar_auth_key']}"
+    ]
+    assert [path.name for path in worker.home.iterdir()] == []
+    assert not worker.run(node="worker", models=[], **shared(host))["changed"]
+    # What it has been given once stays, should the supervisor not be asked.
+    assert not worker.run(node="worker", models=[])["changed"]
+    other = {**shared(host), "xoscar_auth_key": "another-key-of-the-cluster"}
+    assert "xoscar_auth_key changed by the supervisor" in worker.run(node="worker", models=[], **other)["changes"]
+    assert shared(host)["xoscar_auth_key"] not in json.dumps([first, worker.run(node="worker", models=[], **other)])
+
+
+def test_a_worker_makes_no_key_of_its_own(host: Host) -> None:
+    with pytest.raises(xinference_config.ConfigError, match="did not come from the supervisor"):
+        host.run(node="worker", models=[])
+    assert host.run(check=True, node="worker", models=[])["changed"]
+    assert not (host.etc / "secrets.json").exists()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
 
 PROFILE = "cpu-py311-x86_64"
@@ -46,6 +46,9 @@ FACTS: dict[str, Any] = {
     },
     "memory": {"total": 16_000_000_000, "available": 12_000_000_000},
     "cpus": 8,
+    "cpu_count": 8,
+    "addresses": ["10.0.0.10", "127.0.0.1"],
+    "nft": "/usr/sbin/nft",
     "listeners": [22],
     "systemd": {"running": True, "version": 252, "service_active": False},
     "releases": {"complete": [], "current": None},
@@ -393,3 +396,67 @@ def test_repairs_of_files_are_part_of_the_release() -> None:
     assert repaired["patches"] == [repairs[0].as_dict()]
     assert bare["release"]["id"] != repaired["release"]["id"]
     assert preflight.candidates(MANIFEST, wanted(patches=repairs)) == [repaired["release"]["id"]]
+
+
+# --- a cluster
+
+MEMBERS = cluster.Cluster(
+    cluster.Member("s", "10.0.0.10", cluster.PORTS), (cluster.Member("w", "10.0.0.11", cluster.PORTS),)
+)
+
+
+def member(name: str = "s", **changes: Any) -> preflight.Wanted:
+    return wanted(host=name, cluster=MEMBERS, **changes)
+
+
+def test_a_member_of_a_cluster() -> None:
+    assert judge(ask=member()).findings == []
+    assert judge(ask=member("w"), addresses=["10.0.0.11"], cpu_count=1).findings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "code", "said"),
+    [
+        ("s", {"cpu_count": 2}, "CLUSTER_CPUS", "has 2 CPUs and needs 4"),
+        ("w", {}, "CLUSTER_ADDRESS", "10.0.0.11 is none of the host's own addresses (10.0.0.10)"),
+        ("s", {"nft": None}, "CLUSTER_NFT", "nft is not installed"),
+        ("s", {"listeners": [9998]}, "PORT", "listens on port 9998"),
+        ("w", {"addresses": ["10.0.0.11"], "listeners": [31001]}, "PORT", "listens on port 31001"),
+    ],
+)
+def test_what_stands_in_the_way_of_a_member(name: str, changes: dict[str, Any], code: str, said: str) -> None:
+    [finding] = judge(ask=member(name), **changes).failures
+    assert finding.code == code
+    assert said in finding.cause
+    assert judge(**changes).failures == []
+
+
+def test_a_node_that_listens_for_others_should_have_a_packet_filter() -> None:
+    assert [(f.level, f.code) for f in judge(ask=wanted(open=True), nft=None).findings] == [("WARN", "OPEN_PORTS")]
+    assert judge(ask=wanted(open=True)).findings == []
+    assert judge(ask=wanted(), nft=None).findings == []
+
+
+def test_fewer_cpus_will_do_for_tests() -> None:
+    assert judge(ask=member(supervisor_cpus=2), cpu_count=2).findings == []
+
+
+def test_ports_are_the_services_own_while_it_runs() -> None:
+    assert judge(ask=member(), listeners=[9997, 9998], systemd__service_active=True).failures == []
+
+
+def test_mistakes_of_the_inventory_are_findings() -> None:
+    found = judge(ask=wanted(host="s", cluster_faults=["no worker.", "no address."])).failures
+    assert [(finding.code, finding.cause) for finding in found] == [
+        ("CLUSTER", "no worker."),
+        ("CLUSTER", "no address."),
+    ]
+
+
+def test_a_cluster_is_upgraded_without_a_candidate() -> None:
+    verdict = judge(ask=member(), **UPGRADE)
+    assert not verdict.plan["candidate"]["wanted"]
+    [finding] = verdict.findings
+    assert (finding.level, finding.code) == ("WARN", "CANDIDATE")
+    assert [f.level for f in judge(ask=member(candidate="always"), **UPGRADE).findings] == ["FAIL"]
+    assert judge(ask=member(candidate="never"), **UPGRADE).findings == []

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may reach the ports of Xinference: a table of nftables that is ours alone, and the unit that loads it.
+
+Xinference's processes take orders from whoever reaches their ports and knows the cluster's key; the filter is the
+second lock. Incoming packets are judged by port, where the port is pinned. A model's process listens on a port that
+the kernel gives it, so it is closed from the other side: what the service's user sends goes to members alone, and a
+connection whose answer is dropped never comes to be.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .systemd_unit import MARKER
+
+TABLE = "voicefleet"
+FILE = "packet-filter.nft"
+RECORD = "packet-filter.loaded"
+# IPAddressAllow= of systemd knows these names (systemd.resource-control(5)).
+LOCAL_NAMES = ("localhost", "link-local")
+PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
+
+
+class FilterError(ValueError):
+    """A rule can't be made of what was given."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is let in. ``private`` and ``metrics`` ports are for members; ``metrics_networks`` may read metrics too.
+
+    A node by itself has no members: its processes speak to each other over loopback, whatever they listen on.
+
+    ``clients`` are those of the API's ports, as for ``IPAddressAllow=``; ``any`` lets everybody in.
+    """
+
+    user: str
+    members: Sequence[str]
+    private: Sequence[int] = ()
+    api: Sequence[int] = ()
+    clients: Sequence[str] = ()
+    metrics: Sequence[int] = ()
+    metrics_networks: Sequence[str] = ()
+
+
+@dataclass
+class _Families:
+    ip: list[str] = field(default_factory=list)
+    ip6: list[str] = field(default_factory=list)
+
+
+def find_nft() -> str | None:
+    """The program nft, None where nftables is not installed."""
+    return shutil.which("nft", path=PATH)
+
+
+def _families(networks: Sequence[str]) -> _Families:
+    """Networks by family, without those that others cover: an interval set refuses overlaps."""
+    found = _Families()
+    parsed = []
+    for text in networks:
+        try:
+            parsed.append(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            raise FilterError(f"{text!r} is no address and no network") from None
+    v4 = [network for network in parsed if isinstance(network, ipaddress.IPv4Network)]
+    v6 = [network for network in parsed if isinstance(network, ipaddress.IPv6Network)]
+    found.ip = [_short(network) for network in ipaddress.collapse_addresses(v4)]
+    found.ip6 = [_short(network) for network in ipaddress.collapse_addresses(v6)]
+    return found
+
+
+def _short(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def _ports(ports: Sequence[int]) -> str:
+    return "{ " + ", ".join(str(port) for port in sorted(set(ports))) + " }"
+
+
+def _let_in(ports: Sequence[int], networks: _Families) -> list[str]:
+    return [
+        f"tcp dport {_ports(ports)} {family} saddr {{ {', '.join(values)} }} accept"
+        for family, values in (("ip", networks.ip), ("ip6", networks.ip6))
+        if values
+    ]
+
+
+def text(rules: Rules) -> str:
+    """The file for ``nft -f``: it replaces our table in one step and touches no other. Raises :class:`FilterError`."""
+    members = _families(rules.members)
+    incoming, closed = ['iif "lo" accept'], set(rules.private)
+    if rules.private:
+        incoming += _let_in(rules.private, members)
+    clients = [name for name in rules.clients if name not in LOCAL_NAMES]
+    if rules.api and "any" not in clients:
+        incoming += _let_in(rules.api, _families([*rules.members, *clients]))
+        closed.update(rules.api)
+    if rules.metrics:
+        incoming += _let_in(rules.metrics, _families([*rules.members, *rules.metrics_networks]))
+        closed.update(rules.metrics)
+    if closed:
+        incoming.append(f"tcp dport {_ports(sorted(closed))} drop")
+    owner = f'meta skuid "{rules.user}"'
+    outgoing = ['oif "lo" accept']
+    outgoing += [
+        f"{owner} {family} daddr {{ {', '.join(values)} }} accept"
+        for family, values in (("ip", members.ip), ("ip6", members.ip6))
+        if values
+    ]
+    answering = [*rules.api, *rules.metrics]
+    if answering:
+        outgoing.append(f"{owner} tcp sport {_ports(answering)} accept")
+    outgoing.append(f"{owner} drop")
+    lines = [
+        MARKER,
+        "# Who may reach this host's Xinference. Loaded by voicefleet-filter.service; no other table is touched.",
+        f"table inet {TABLE}",
+        f"delete table inet {TABLE}",
+        f"table inet {TABLE} {{",
+        "    chain input {",
+        "        type filter hook input priority filter; policy accept;",
+        *(f"        {line}" for line in incoming),
+        "    }",
+        "    # A model's process has a port of the kernel's choice: its answers to others than members go nowhere.",
+        "    chain output {",
+        "        type filter hook output priority filter; policy accept;",
+        *(f"        {line}" for line in outgoing),
+        "    }",
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def unit(nft: str, path: str) -> str:
+    """The unit that loads the file at boot, and takes the table away when it is stopped."""
+    return f"""{MARKER}
+[Unit]
+Description=Packet filter of Xinference's ports, by voicefleet
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
+After=local-fs.target nss-user-lookup.target
+# Their start empties the whole rule set on some systems.
+After=nftables.service firewalld.service
+ReloadPropagatedFrom=nftables.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={nft} -f {path}
+ExecReload={nft} -f {path}
+ExecStop={nft} delete table inet {TABLE}
+
+[Install]
+WantedBy=multi-user.target
+"""

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Show that each worker of a cluster speaks, though requests go round them and an answer does not say who gave it."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections.abc import Mapping
+from typing import Callable
+
+# Exported by each worker (xinference 4.1.0, core/metrics.py); the second are among the first.
+TOTAL, ERRORS = "xinference:model_request_total", "xinference:model_request_errors_total"
+# Requests go round the replicas in turn; others' requests take turns too.
+ROUNDS = 4
+_LINE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{[^}]*\})? ([0-9.eE+]+)\s*$", re.MULTILINE)
+
+
+class WorkerSilent(Exception):
+    """Workers answered no request, or their counts can't be read; a sentence for the operator."""
+
+
+def answered(metrics: str) -> float:
+    """Requests that a worker answered well since it started, out of its metrics."""
+    counts = {TOTAL: 0.0, ERRORS: 0.0}
+    for name, value in _LINE.findall(metrics):
+        if name in counts:
+            counts[name] += float(value)
+    return counts[TOTAL] - counts[ERRORS]
+
+
+def read_metrics(address: str, timeout: float = 10.0) -> str:
+    """A worker's metrics, from ``host:port``. Raises :class:`WorkerSilent`."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{address}/metrics", timeout=timeout) as answer:
+            data: bytes = answer.read(1 << 24)
+    except (OSError, ValueError) as error:
+        raise WorkerSilent(f"the metrics of a worker at {address} can't be read: {error}") from None
+    return data.decode("utf-8", "replace")
+
+
+def hear_each(
+    workers: Mapping[str, str], speak: Callable[[], object], read: Callable[[str], str] = read_metrics
+) -> dict[str, int]:
+    """Let ``speak`` make requests until each worker has answered one more; returns how many each has answered.
+
+    ``workers`` are the addresses of their metrics by their own. Raises :class:`WorkerSilent` and what ``speak`` does.
+    """
+    before = {worker: answered(read(metrics)) for worker, metrics in workers.items()}
+    heard: dict[str, int] = {}
+    for _turn in range(ROUNDS * len(workers)):
+        speak()
+        for worker in workers:
+            if worker not in heard:
+                now = answered(read(workers[worker]))
+                if now > before[worker]:
+                    heard[worker] = int(now - before[worker])
+        if len(heard) == len(workers):
+            return heard
+    silent = ", ".join(worker for worker in workers if worker not in heard)
+    raise WorkerSilent(
+        f"of {ROUNDS * len(workers)} requests that the cluster answered, none was answered by the worker {silent},"
+        " though its replica counts as READY. Look at its journal and its logs/xinference.log"
+    )

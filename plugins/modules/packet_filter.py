@@ -1,0 +1,257 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keep the packet filter that closes Xinference's own ports to others."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: packet_filter
+short_description: Close the ports of Xinference's own processes to all but the members of its cluster
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+description:
+  - Writes rules of nftables into a table of their own, C(inet voicefleet), and a unit C(voicefleet-filter.service) that
+    loads it at boot, before the network is up. Rules of others are neither read nor touched.
+  - Pinned ports are closed to incoming packets. The ports of model processes, which the kernel chooses, are closed by
+    dropping what O(user) sends to others than O(members).
+  - A table that was emptied or changed since it was loaded is loaded again.
+  - The program C(nft) is the host's; it is not installed.
+attributes:
+  check_mode:
+    support: full
+    description: The rules are tried by C(nft --check) and not loaded.
+  diff_mode:
+    support: full
+    description: Shows the difference of the rules.
+options:
+  user:
+    description: The service's system user.
+    type: str
+    default: voicefleet
+  members:
+    description: Addresses of all hosts of the cluster, this one too. Empty for a node by itself.
+    type: list
+    elements: str
+    default: []
+  required:
+    description:
+      - Whether a host without C(nft) is a failure. Else that is a warning, and nothing is done.
+    type: bool
+    default: true
+  private_ports:
+    description: Ports for members alone.
+    type: list
+    elements: int
+    default: []
+  api_ports:
+    description: Ports for members and O(clients).
+    type: list
+    elements: int
+    default: []
+  clients:
+    description: Networks of clients. V(any) lets everybody in; V(localhost) always is.
+    type: list
+    elements: str
+    default: []
+  metrics_ports:
+    description: Ports for members and O(metrics_networks).
+    type: list
+    elements: int
+    default: []
+  metrics_networks:
+    description: Networks that may read metrics.
+    type: list
+    elements: str
+    default: []
+  folder:
+    description: Root-only folder for the rules and a record of what was loaded. Created where it is missing.
+    type: path
+    default: /etc/voicefleet
+"""
+
+EXAMPLES = r"""
+- name: Close a worker's ports to all but its cluster
+  voicefleet.kokoro.packet_filter:
+    members: [10.0.0.10, 10.0.0.11, 10.0.0.12]
+    private_ports: [30001]
+    metrics_ports: [31001]
+"""
+
+RETURN = r"""
+filtered:
+  description: Whether there is a filter now. V(false) where C(nft) is missing and not O(required).
+  returned: success
+  type: bool
+  sample: true
+changes:
+  description: What was changed and why, or in check mode what would be.
+  returned: success
+  type: list
+  elements: str
+  sample: ["rules written (other content)", "loaded (the rules were changed)"]
+"""
+
+import os
+import pwd
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import packet_filter, private_files, systemd_unit
+
+Json = dict[str, Any]
+
+UNIT = "voicefleet-filter.service"
+NO_NFT = (
+    "nft is not installed, and without a packet filter everybody on the network reaches the ports of the service's own"
+    " processes. Install the package nftables of the host's system; nothing of it need be set up"
+)
+
+
+class Filter:
+    """One run of the module; nothing is changed in ``check`` mode."""
+
+    def __init__(
+        self, params: Json, check: bool, nft: str | None, unit: systemd_unit.Unit, run: systemd_unit.Runner
+    ) -> None:
+        self.params = params
+        self.check = check
+        self.nft = nft or ""
+        self.unit = unit
+        self.call = run
+        self.rules_file = os.path.join(params["folder"], packet_filter.FILE)
+        self.record = os.path.join(params["folder"], packet_filter.RECORD)
+        self.changes: list[str] = []
+
+    def try_rules(self, text: str) -> None:
+        """Let nft check the rules; without the user, whose number they need, there is nothing to check yet."""
+        try:
+            pwd.getpwnam(self.params["user"])
+        except KeyError:
+            if self.check:
+                return
+            raise packet_filter.FilterError(f"there is no user {self.params['user']}; create it first") from None
+        with tempfile.NamedTemporaryFile("w", suffix=".nft", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            status, output = self.call([self.nft, "--check", "--file", handle.name], 30)
+        if status != 0:
+            raise packet_filter.FilterError(
+                f"nft does not take the rules: {output}. If the kernel has no nf_tables, load that module or take a"
+                " kernel that has it"
+            )
+
+    def keep(self, path: str, text: str, mode: int, name: str) -> tuple[bool, str | None]:
+        """Write a file where its content, owner or mode differ; returns whether, and its text before."""
+        before = private_files.read_text(path)
+        why = private_files.wrong(path, mode, os.geteuid(), None)
+        if why is None and before != text:
+            why = "other content"
+        if why is not None:
+            self.changes.append(f"{name} written ({why})")
+            if not self.check:
+                private_files.write_text(path, text, mode, os.geteuid(), os.getegid())
+        return why is not None, before
+
+    def loaded(self) -> str | None:
+        """Our table as the kernel has it; None where it has none."""
+        status, output = self.call([self.nft, "list", "table", "inet", packet_filter.TABLE], 30)
+        return output if status == 0 else None
+
+    def run(self) -> Json:
+        params = self.params
+        if not self.nft and params["required"]:
+            raise packet_filter.FilterError(NO_NFT)
+        if not self.nft:
+            return {"changed": False, "changes": [], "filtered": False, "msg": NO_NFT}
+        if self.unit.foreign():
+            raise packet_filter.FilterError(f"{self.unit.path} was not written by this collection and is left alone")
+        text = packet_filter.text(
+            packet_filter.Rules(
+                user=params["user"],
+                members=params["members"],
+                private=params["private_ports"],
+                api=params["api_ports"],
+                clients=params["clients"],
+                metrics=params["metrics_ports"],
+                metrics_networks=params["metrics_networks"],
+            )
+        )
+        self.try_rules(text)
+        folder = params["folder"]
+        why = private_files.wrong(folder, 0o700, os.geteuid(), None, folder=True)
+        if why is not None:
+            self.changes.append(f"{folder} made root-only ({why})")
+            if not self.check:
+                private_files.make_folder(folder, 0o700, os.geteuid(), os.getegid())
+        other_rules, before = self.keep(self.rules_file, text, 0o600, "rules")
+        other_unit, _text = self.keep(self.unit.path, packet_filter.unit(self.nft, self.rules_file), 0o644, "unit")
+        state = self.unit.show()
+        if (other_unit or state.get("NeedDaemonReload") == "yes") and not self.check:
+            self.unit.ctl("daemon-reload")
+        if state.get("UnitFileState") != "enabled":
+            self.changes.append("enabled")
+            if not self.check:
+                self.unit.ctl("enable")
+        self.load(other_rules, other_unit, state.get("ActiveState") == "active")
+        return {
+            "changed": bool(self.changes),
+            "changes": self.changes,
+            "filtered": True,
+            "msg": "; ".join(self.changes) or "the ports are closed to others",
+            "diff": systemd_unit.diff(self.rules_file, before, text) if other_rules else {},
+        }
+
+    def load(self, other_rules: bool, other_unit: bool, active: bool) -> None:
+        """Load the rules where they, the unit or what the kernel has are not as they were loaded last."""
+        now = self.loaded()
+        why = "the rules were changed" if other_rules else "the unit was changed" if other_unit else None
+        if why is None and now is None:
+            why = "the table was missing"
+        elif why is None and now != private_files.read_text(self.record):
+            why = "the table was changed by others"
+        elif why is None and not active:
+            why = "the unit was not active"
+        if why is None:
+            return
+        self.changes.append(f"loaded ({why})")
+        if self.check:
+            return
+        # A reload replaces the table in one step; a restart would leave the ports open in between.
+        self.unit.ctl("reload-or-restart")
+        now = self.loaded()
+        if now is None:
+            raise packet_filter.FilterError(f"{self.unit.name} was started, and the kernel has no table of ours")
+        private_files.write_text(self.record, now, 0o600, os.geteuid(), os.getegid())
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "user": {"type": "str", "default": "voicefleet"},
+            "members": {"type": "list", "elements": "str", "default": []},
+            "required": {"type": "bool", "default": True},
+            "private_ports": {"type": "list", "elements": "int", "default": []},
+            "api_ports": {"type": "list", "elements": "int", "default": []},
+            "clients": {"type": "list", "elements": "str", "default": []},
+            "metrics_ports": {"type": "list", "elements": "int", "default": []},
+            "metrics_networks": {"type": "list", "elements": "str", "default": []},
+            "folder": {"type": "path", "default": "/etc/voicefleet"},
+        },
+        supports_check_mode=True,
+    )
+    unit = systemd_unit.Unit(UNIT)
+    keeper = Filter(module.params, module.check_mode, packet_filter.find_nft(), unit, systemd_unit.run)
+    try:
+        result = keeper.run()
+    except (packet_filter.FilterError, systemd_unit.SystemdError, OSError) as error:
+        module.fail_json(msg=str(error), changes=keeper.changes)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
