@@ -118,7 +118,7 @@ def report(folder: Path) -> int:
     rounds = [json.loads(line) for line in (folder / "start.txt").read_text(encoding="ascii").splitlines()]
     of = {which: [row for row in rounds if row["which"] == which] for which in ("stock", "ours")}
     median = {which: round(statistics.median(row["seconds"] for row in rows), 2) for which, rows in of.items()}
-    ratio = round(median["ours"] / median["stock"], 2)
+    ratio = round(median["ours"] / median["stock"], 3)
     met = ratio <= RATIO
     result = {
         "rounds": rounds,

@@ -155,3 +155,24 @@ class TestBench:
         assert load("bench/report.py").main() == status
         assert ("MISSED" in capsys.readouterr().out) == bool(status)
         assert json.loads((tmp_path / "phases.json").read_text())["ratio"] == round(fresh / 100, 2)
+
+
+class TestStarts:
+    @pytest.mark.parametrize(("ours", "status"), [((30.0, 20.0, 24.0), 0), ((30.0, 20.0, 24.1), 1)])
+    def test_the_medians_of_one_run_are_compared(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], ours: tuple[float, ...], status: int
+    ) -> None:
+        """At most 0.6 of stock; one slow round on either side does not count."""
+        rows = [("stock", seconds) for seconds in (40.0, 90.0, 39.9)] + [("ours", seconds) for seconds in ours]
+        (tmp_path / "start.txt").write_text(
+            "".join(
+                json.dumps({"which": which, "phases": {"service ready": 9.0}, "seconds": seconds}) + "\n"
+                for which, seconds in rows
+            )
+        )
+        start = load("bench/start.py")
+        assert start.report(tmp_path) == status
+        assert ("MISSED" in capsys.readouterr().out) == bool(status)
+        written = json.loads((tmp_path / "start.json").read_text())
+        assert written["median"] == {"stock": 40.0, "ours": ours[2]}
+        assert written["met"] is not bool(status)

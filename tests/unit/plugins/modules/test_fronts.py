@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules gateway and balancer put together before module_utils/front.py takes over."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import balancer as nodes
+from ansible_collections.voicefleet.kokoro.plugins.modules import balancer, gateway
+
+KEY = "xf-0123456789abcdef"
+PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"
+
+
+def texts(folder: Path, **more: Any) -> dict[str, str]:
+    """The files of a balancer by name."""
+    params = {"folder": str(folder), "client_keys": [], "files": {"haproxy.cfg": "x\n"}, "unit": "b.service"}
+    one = nodes.Node("one", "10.0.0.1", 9443, KEY, PEM, "one")
+    files = balancer.files_of({**params, "unit_content": "[Unit]\n", **more}, [one])
+    secret = {Path(file.path).name for file in files if file.secret}
+    assert secret == {"keys.cfg", "clients.lst", "client.key", "client.header"}
+    assert {file.mode for file in files[:-1]} == {0o600}
+    assert files[-1].path == "/etc/systemd/system/b.service"
+    return {Path(file.path).name: file.content for file in files}
+
+
+def test_the_clients_key_is_made_once_and_kept(tmp_path: Path) -> None:
+    first = texts(tmp_path)
+    assert first["client.key"] != texts(tmp_path)["client.key"]
+    (tmp_path / "client.key").write_text(first["client.key"])
+    assert texts(tmp_path) == first
+    assert first["clients.lst"] == first["client.key"]
+    assert first["client.header"] == f"Authorization: Bearer {first['client.key']}"
+    assert first["node-1.ca.pem"] == PEM + "\n"
+    assert KEY in first["keys.cfg"]
+
+
+def test_the_operators_keys_come_before_the_hosts(tmp_path: Path) -> None:
+    (tmp_path / "client.key").write_text("xf-made-on-the-host\n")
+    given = texts(tmp_path, client_keys=["xf-new-key-of-mine-1", "xf-old-key-of-mine-1"])
+    assert given["clients.lst"] == "xf-new-key-of-mine-1\nxf-old-key-of-mine-1\n"
+    assert given["client.key"] == "xf-new-key-of-mine-1\n"
+
+
+def closed(folder: Path, check: bool = False, **more: Any) -> gateway.Gateway:
+    params = {
+        "folder": str(folder),
+        "nginx": "/bin/sh",
+        "certificate": "",
+        "certificate_key": "",
+        "names": ["speech.example"],
+        "days": 825,
+        "renew_days": 90,
+    }
+    return gateway.Gateway({**params, **more}, check)
+
+
+def test_all_that_stands_in_the_way_of_a_gateway_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.shutil, "which", lambda _name: None)
+    found = closed(tmp_path, nginx="/no/nginx", certificate_key="x", names=["a b"], days=30).faults()
+    assert len(found) == 5
+    for words in ("nginx is not there", "openssl is not there", "give both or none", "less than", "'a b'"):
+        assert sum(words in sentence for sentence in found) == 1, words
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is a host's program")
+def test_a_certificate_is_made_once_and_only_told_of_in_check_mode(tmp_path: Path) -> None:
+    assert closed(tmp_path, check=True).certificate_files() == ([], "there is none")
+    files, why = closed(tmp_path).certificate_files()
+    assert why == "there is none"
+    assert {Path(file.path).name: (file.mode, file.secret) for file in files} == {
+        "server.key": (0o600, True),
+        "server.pem": (0o644, False),
+        "ca.key": (0o600, True),
+        "ca.pem": (0o644, False),
+    }
+    for file in files:
+        file.write()
+    assert closed(tmp_path).certificate_files() == (files, None)
+    by_name = {Path(file.path).name: file.content for file in files}
+
+    # The operator's own: no authority of ours beside it, and a warning before its end.
+    given = {"certificate": by_name["server.pem"], "certificate_key": by_name["server.key"], "renew_days": 826}
+    mine = closed(tmp_path, **given)
+    assert [Path(file.path).name for file in mine.certificate_files()[0]] == ["server.key", "server.pem"]
+    assert mine.warnings == ["the gateway's certificate ends within 826 days; renew it"]
