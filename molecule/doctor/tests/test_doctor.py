@@ -60,11 +60,10 @@ def name_of(host: Host) -> str:
 
 def state(host: Host) -> str:
     """Every file that is ours, and the unit. The service's home changes by itself: names and modes alone."""
-    fixed = host.check_output(
-        # Below, not of: Ansible's own temporary folder comes and goes in /tmp.
-        "find /opt /etc /var/lib/voicefleet-evidence /root /tmp /run/voicefleet* -mindepth 1 -not -path '/root/.ansible*' "
-        "-printf '%p %u %m %s %T@ %l\\n' | sort | sha256sum"
-    )
+    places = "/opt /etc /var/lib/voicefleet-evidence /root /tmp /run/voicefleet*"
+    # Below them, for Ansible's own temporary folder comes and goes in /tmp.
+    what = f"find {places} -mindepth 1 -not -path '/root/.ansible*'"
+    fixed = host.check_output(f"{what} -printf '%p %u %m %s %T@ %l\\n' | sort | sha256sum")
     home = host.check_output("find /var/lib/voicefleet -not -path '*.db-*' -printf '%p %u %m\\n' | sort | sha256sum")
     unit = host.run("systemctl show --property=MainPID,ActiveState,NRestarts,ActiveEnterTimestamp %s", UNIT).stdout
     return f"{fixed}\n{home}\n{unit}"
