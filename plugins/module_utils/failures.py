@@ -701,7 +701,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "XI05",
-        r"ServerClosed|Remote server \S+ closed|Recreating model actor|Process \S+:\d+ is down",
+        r"ServerClosed|Remote server \S+ closed|Recreating model actor|Process \S+:\d+ is down"
+        r"|Model \S+ is in stopping state",
         "The model's process ended while it was needed: memory ran out, a library ended it, or somebody killed it.",
         "Xinference starts it again by itself. If it keeps ending, look for OOM lines in journalctl -k and for the "
         "lines before this one.",

@@ -51,7 +51,7 @@ def values(texts: Iterable[str]) -> list[str]:
             name, sign, value = line.partition("=")
             found.update((value.strip().strip("\"'"), line.strip()) if sign and " " not in name else (line.strip(),))
     usable = {value for value in found if len(value) >= SHORTEST and not value.startswith("#")}
-    return sorted(usable, key=len, reverse=True)
+    return sorted(usable, key=lambda value: (-len(value), value))
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -33,6 +33,7 @@ LONGER = [
     ("RuntimeError: Local cluster failed to start:", "XI01"),
     ("Model kokoro is not ready: not ready within 180 s; last answer: [Errno 111] Connection refused", "XI12"),
     ("Model kokoro is not ready: it is still LOADING after 180 s; last error: none is known", "XI12"),
+    ("RuntimeError: [address=127.0.0.1:3, pid=9] Model kokoro-rep0 is in stopping state", "XI05"),
     ("Incorrect username or password", "XI06"),
     ("OSError: cannot load library '/tmp/x/libespeak-ng.so'", "ES02"),
     ("RuntimeError: unexpected EOF, expected 812 more bytes. The file might be corrupted.", "HF08"),
