@@ -40,7 +40,7 @@ def client() -> None:
             time.sleep(0.5)
 
 
-threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+threads = [threading.Thread(target=client) for _each in range(CLIENTS)]
 for thread in threads:
     thread.start()
 for thread in threads:

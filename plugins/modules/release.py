@@ -57,7 +57,7 @@ options:
         description: The task's name.
         type: str
         required: true
-      message:
+      reason:
         description: What it said.
         type: str
         required: true
@@ -142,7 +142,7 @@ def main() -> None:
                 "type": "dict",
                 "options": {
                     "task": {"type": "str", "required": True},
-                    "message": {"type": "str", "required": True},
+                    "reason": {"type": "str", "required": True},
                 },
             },
             "operator": {"type": "str", "default": ""},
@@ -248,7 +248,7 @@ def common(module: AnsibleModule, plan: dict[str, Any]) -> dict[str, Any]:
 def note_failure(module: AnsibleModule, plan: dict[str, Any], identity: str, paths: layout.Paths) -> None:
     """Write what failed into the ledger."""
     failure, progress = module.params["failure"], deploy_lock.progress()
-    said = f"{failure['task']}: {failure['message'].strip()}"
+    said = f"{failure['task']}: {failure['reason'].strip()}"
     result = {"release": identity, "failure": said, "phase": progress["phase"]}
     if module.check_mode:
         module.exit_json(changed=False, **result)
@@ -259,7 +259,7 @@ def note_failure(module: AnsibleModule, plan: dict[str, Any], identity: str, pat
         "current": release.current(paths),
         "phase": progress["phase"],
         "task": failure["task"],
-        "message": failure["message"].strip()[:MESSAGE],
+        "message": failure["reason"].strip()[:MESSAGE],
         "seconds": progress["seconds"],
     }
     try:

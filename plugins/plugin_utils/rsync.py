@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 from .delivery import Stopped, Tally
 
@@ -84,8 +85,7 @@ def send(
                 env={**os.environ, "LC_ALL": "C"},
             )
             try:
-                assert process.stdout is not None
-                output, moved = _follow(process.stdout.fileno(), tell)
+                output, moved = _follow(cast(IO[bytes], process.stdout).fileno(), tell)
                 status = process.wait()
             finally:
                 if process.poll() is None:

@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 # Between two hosts' turns the server waits for so many seconds.
 LINGER = 3.0
@@ -102,12 +102,11 @@ def _start(file: Path, order: Mapping[str, Any]) -> tuple[int, int]:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        assert server.stdin is not None
-        assert server.stdout is not None
-        with server.stdin, server.stdout:
-            server.stdin.write(json.dumps(order).encode())
-            server.stdin.close()
-            answer = json.loads(server.stdout.readline() or "{}")
+        orders, answers = cast(IO[bytes], server.stdin), cast(IO[bytes], server.stdout)
+        with orders, answers:
+            orders.write(json.dumps(order).encode())
+            orders.close()
+            answer = json.loads(answers.readline() or "{}")
         if "port" not in answer:
             raise ServeError(str(answer.get("error", "it ended at once")))
         return lease, int(answer["port"])

@@ -114,7 +114,7 @@ def test_the_balancer_speaks_with_its_own_key() -> None:
 
 def test_a_wrong_key_is_refused_by_the_balancer_and_no_node_hears_of_it() -> None:
     """Ten of them would make a node ban the balancer."""
-    for _ in range(12):
+    for _each in range(12):
         assert status(FRONT, f"{URL}/v1/models", "-H 'Authorization: Bearer xf-wrong-wrong-wrong-wrong'") == 401
     assert status(FRONT, f"{URL}/v1/models") == 401
     assert status(FRONT, f"{URL}/v1/audio/speech", speech(BODY)) == 200
@@ -179,7 +179,7 @@ def test_the_clients_address_can_not_be_made_up() -> None:
     made_up = f"--cacert {CA} -H @/tmp/header -H 'X-Forwarded-For: 203.0.113.7'"
     assert status(TWO, f"{GATEWAY}/v1/models", made_up) == 200
     address = run(TWO, "hostname -I").split()[0]
-    for _ in range(20):
+    for _each in range(20):
         log = run(ONE, "cat /var/lib/voicefleet/logs/audit.log")
         if address in log:
             break

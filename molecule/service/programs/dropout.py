@@ -43,7 +43,7 @@ def difference(module: ModuleType, folder: str) -> float:
     model.load()
     model._model.model.decoder.register_forward_pre_hook(lambda *_: torch.manual_seed(1) and None)
     waves = []
-    for _ in range(2):
+    for _each in range(2):
         torch.seed()
         sound = model.speech("The quick brown fox jumps over the lazy dog.", "af_heart", "wav")
         waves.append(torch.from_numpy(soundfile.read(io.BytesIO(sound))[0]))

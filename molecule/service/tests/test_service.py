@@ -148,7 +148,7 @@ def test_the_same_code_runs_where_there_is_no_key(host: Host, programs: str) -> 
         f"{CURRENT}/env/bin/python {programs}/open_pool.py 23456"
     )
     try:
-        for _ in range(60):
+        for _each in range(60):
             if host.socket("tcp://127.0.0.1:23456").is_listening:
                 break
             time.sleep(1)
@@ -389,7 +389,7 @@ def test_it_speaks_again(host: Host, speaker: Speaker, fall: Callable[[Host], No
     assert host.check_output("pgrep --count --full 'bin/xinference-local'") == "1"
     assert ask(host, "shop") == 200
     # The other language follows, as autostart launches one model after the other.
-    for _ in range(60):
+    for _each in range(60):
         if ask(host, "shop", model="kokoro-b") == 200:
             break
         time.sleep(5)

@@ -23,7 +23,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
 
 def run(answer: Any = None, **arguments: Any) -> tuple[dict[str, Any], MagicMock]:
     task = SimpleNamespace(args={}, check_mode=False, async_val=0, delegate_to=None, action="proxy")
-    action = actions.ActionModule(task, *(MagicMock() for _ in range(5)))
+    action = actions.ActionModule(task, *(MagicMock() for _each in range(5)))
     default = {
         "changes": ["x written"],
         "cautions": [],

@@ -85,7 +85,7 @@ def test_an_authority_that_ends_before_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_the_operators_must_belong_together_and_be_good(tmp_path: Path) -> None:
-    one, two = (certificate.make(str(tmp_path), "host", NAMES, 825) for _ in range(2))
+    one, two = (certificate.make(str(tmp_path), "host", NAMES, 825) for _each in range(2))
     assert certificate.given(one.certificate, one.key).ca == ""
     for text, key, words in (
         (one.certificate, two.key, "do not belong together"),

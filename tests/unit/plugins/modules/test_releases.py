@@ -111,7 +111,7 @@ def test_a_failure_is_in_the_ledger_and_moves_nothing(
     monkeypatch.setattr(release.deploy_lock, "progress", lambda: {"phase": "python_env", "seconds": {"total": 3.0}})
     failed = {
         **current(paths, "c"), "state": "failed", "receipts": file,
-        "failure": {"task": "Install", "message": "no\n" + "x" * 9000},
+        "failure": {"task": "Install", "reason": "no\n" + "x" * 9000},
     }  # fmt: skip
     result, _status = run(release, check=True, **failed)
     assert (result["changed"], len(ledger.read(file))) == (False, 2)
@@ -127,7 +127,7 @@ def test_a_failure_is_in_the_ledger_and_moves_nothing(
 
 
 def test_a_failure_is_told_where_the_ledger_cannot_be_written(run: Run, paths: Paths, file: str) -> None:
-    failed = {**current(paths, "c"), "state": "failed", "failure": {"task": "Install", "message": "no"}}
+    failed = {**current(paths, "c"), "state": "failed", "failure": {"task": "Install", "reason": "no"}}
     result, status = run(release, **failed, receipts=paths.root)
     assert (status, result["changed"], result["failure"]) == (0, False, "Install: no")
     assert "could not be written into the ledger" in result["msg"]

@@ -51,7 +51,7 @@ def is_served(port: int) -> bool:
 
 
 def wait_for_its_end(port: int) -> None:
-    for _ in range(100):
+    for _each in range(100):
         if not is_served(port):
             return
         time.sleep(0.1)
