@@ -101,7 +101,7 @@ def make(folder: str, host: str, names: Sequence[str], days: int) -> Made:
     with tempfile.TemporaryDirectory() as work:  # mode 0700
         ca = private_files.read_text(os.path.join(folder, "ca.pem"))
         ca_key = private_files.read_text(os.path.join(folder, "ca.key"))
-        if ca and ca_key and _belong_together(ca, ca_key) and _lasts(ca, days):
+        if ca and ca_key and _belong_together(ca, ca_key) and lasts(ca, days):
             _put(work, "ca.pem", ca)
             _put(work, "ca.key", ca_key)
         else:
@@ -139,17 +139,13 @@ def given(certificate: str, key: str) -> Made:
         raise CertificateError("gateway_certificate_key is no private key in PEM form, or one with a passphrase.")
     if not _belong_together(certificate, key):
         raise CertificateError("gateway_certificate and gateway_certificate_key do not belong together.")
-    if not _lasts(certificate, 0):
+    if not lasts(certificate, 0):
         raise CertificateError("gateway_certificate is over, or can't be read. Give one that is good.")
     return Made(certificate.strip() + "\n", key.strip() + "\n")
 
 
 def lasts(certificate: str, days: int) -> bool:
     """Whether a PEM certificate is still good in so many days."""
-    return _lasts(certificate, days)
-
-
-def _lasts(certificate: str, days: int) -> bool:
     with tempfile.TemporaryDirectory() as work:
         _put(work, "c.pem", certificate)
         return _openssl("x509", "-in", "c.pem", "-noout", "-checkend", str(days * 86400), folder=work)[0] == 0
