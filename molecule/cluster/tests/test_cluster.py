@@ -107,7 +107,7 @@ def test_each_member_runs_its_part(name: str, program: str) -> None:
 def test_each_worker_has_a_replica_and_requests_go_round(supervisor: Host, client: Speaker) -> None:
     assert speaking(supervisor) == [WORKER_1, WORKER_2]
     before = answered(WORKER_1), answered(WORKER_2)
-    for _ in range(4):
+    for _each in range(4):
         assert client.ask().status == 200
     assert (answered(WORKER_1) - before[0], answered(WORKER_2) - before[1]) == (2, 2)
 
@@ -297,7 +297,7 @@ def test_a_worker_that_is_stopped_signs_off_and_no_request_fails(supervisor: Hos
     dead = log(supervisor).count("dead. address: 10.213.7.3")
     worker.check_output("systemctl stop %s", UNIT)
     assert registered(supervisor) == [WORKER_2]
-    assert [client.ask().status for _ in range(4)] == [200] * 4
+    assert [client.ask().status for _each in range(4)] == [200] * 4
     # It was not found dead; it had said that it goes.
     assert log(supervisor).count("dead. address: 10.213.7.3") == dead
     worker.check_output("systemctl start %s", UNIT)
@@ -316,7 +316,7 @@ def test_a_worker_that_dies_is_found_in_seconds_and_the_other_goes_on(
     try:
         seconds = until(lambda: registered(supervisor) == [WORKER_1], FOUND_SECONDS, "the dead worker counts as alive")
         print(f"Found dead after {seconds:.0f} s.")
-        assert [client.ask().status for _ in range(4)] == [200] * 4
+        assert [client.ask().status for _each in range(4)] == [200] * 4
     finally:
         if how == "killed":
             get(WORKER_2).check_output("systemctl unmask --runtime %s && systemctl restart %s", UNIT, UNIT)
