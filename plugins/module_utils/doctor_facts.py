@@ -303,6 +303,8 @@ def api(options: Options) -> Json:
     except xinference_api.ProtocolError as error:
         return {"state": "foreign", "error": str(error)}
     except xinference_api.XinferenceError as error:
+        if 400 <= error.status < 500:  # Xinference has that page, open to all
+            return {"state": "foreign", "error": f"GET {client.base_url}/status is answered by HTTP {error.status}"}
         return {"state": "silent", "error": str(error)}
     key = (private_files.read_text(os.path.join(options.secrets_dir, xinference_config.KEY_FILE)) or "").strip()
     found: Json = {"workers": len(status["workers"]), "uptime": status.get("uptime")}

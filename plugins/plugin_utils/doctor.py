@@ -210,7 +210,7 @@ def _unit(facts: Json, expected: Expected, controller_time: float) -> list[Findi
     lately = active == "active" and int(unit.get("NRestarts") or 0) > 0 and (unit.get("age") or 0) < DAY
     if active == "activating" or lately:
         level = "FAIL" if active == "activating" else "WARN"
-        remedy = f"journalctl -u {name} says why; the findings of the logs below name known reasons."
+        remedy = f"journalctl -u {name} says why. Once that is mended, systemctl reset-failed {name} forgets it."
         found.append(Finding(level, "RESTARTS", f"{name} is {active} and ended before ({how}).", remedy))
     if active not in ("active", "activating"):
         remedy = f"systemctl start {name}, or deploy.yml; journalctl -u {name} says why it ended."

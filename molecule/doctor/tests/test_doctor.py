@@ -164,7 +164,6 @@ def test_a_model_that_was_killed(host: Host, speaker: Speaker) -> None:
     said = examine()
     assert said.bad(name_of(host)) == {"XI05": "WARN"}
     assert said.status == 1
-    assert "Recreating model actor" in said.of(name_of(host), "XI05") or "is down" in said.of(name_of(host), "XI05")
 
 
 def test_a_stopped_service_and_a_stranger_on_its_port(host: Host) -> None:
@@ -194,7 +193,7 @@ def test_a_service_that_cannot_start_says_why(host: Host, speaker: Speaker) -> N
     with broken(
         host,
         f"mv {SECRETS}/xinference.env {SECRETS}/kept; systemctl start {UNIT} || true",
-        f"mv {SECRETS}/kept {SECRETS}/xinference.env; systemctl restart {UNIT}",
+        f"mv {SECRETS}/kept {SECRETS}/xinference.env; systemctl restart {UNIT}; systemctl reset-failed {UNIT}",
     ):
         said = wait_for(host, "SD02")
     bad = said.bad(name_of(host))

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,3 +165,26 @@ def test_no_secret_leaves_with_the_lines_of_a_log(tmp_path: Path) -> None:
     facts = doctor_facts.gather(options(tmp_path), run=run)
     assert [row["code"] for row in facts["logs"]["found"]] == ["OS02"]
     assert KEY not in json.dumps(facts)
+
+
+def test_a_stranger_on_the_port_is_known_by_its_answer(tmp_path: Path) -> None:
+    """Another program's page, or its refusal of a path that Xinference has, is no answer of Xinference."""
+
+    class Stranger(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = options(tmp_path)
+        where.port = server.server_address[1]
+        found = doctor_facts.api(where)
+        held = doctor_facts.port(where, [])
+        server.shutdown()
+    assert found["state"] == "foreign"
+    assert found["error"].endswith("/status is answered by HTTP 404")
+    assert str(os.getpid()) in held["holder"]
+    assert held["ours"] is False
