@@ -79,10 +79,12 @@ class Bench:
             "result": str(result),
             **variables,
         }
+        inventory = self.folder / "inventory.json"
+        inventory.write_text(json.dumps({"all": {"hosts": {self.host: given}}}))
         card = ("exec", self.host, "cat", "/sys/class/net/eth0/statistics/rx_bytes")
         before = int(docker(*card))
         done = subprocess.run(
-            ["ansible-playbook", "-i", f"{self.host},", "-e", json.dumps(given), "bench/delta.yml"],
+            ["ansible-playbook", "-i", str(inventory), "bench/delta.yml"],
             env={**os.environ, "ANSIBLE_PIPELINING": "1", "ANSIBLE_HOST_KEY_CHECKING": "0"},
             cwd=Path(__file__).resolve().parents[1],
             capture_output=True,

@@ -138,7 +138,8 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     xinference_config,
 )
 
-KEY, HEADER = "client.key", "client.header"
+KEY = "client.key"
+HEADER = "client.header"
 
 
 def client_keys(given: list[str], folder: str) -> list[str]:
