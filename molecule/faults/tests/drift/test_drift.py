@@ -22,7 +22,7 @@ LOCK = "/run/voicefleet-deploy.json"
 def state(host: Host) -> str:
     """All that a deploy may change on the host: files with owner, mode, size and time, and the service's process."""
     places = "/opt/voicefleet /etc/voicefleet /etc/systemd/system /var/lib/voicefleet-evidence"
-    files = host.check_output(f"find {places} -printf '%%p %%u %%m %%s %%T@ %%l\\n' | sort | sha256sum")
+    files = host.check_output(f"find {places} -printf '%p %u %m %s %T@ %l\\n' | sort | sha256sum")
     return files + host.run("systemctl show --property=MainPID,ActiveState %s", UNIT).stdout
 
 
