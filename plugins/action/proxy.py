@@ -56,7 +56,7 @@ class ActionModule(ControllerAction):
         for line in result["cautions"]:
             display.warning(f"{host}: {line}")
         for line in result["notes"]:
-            display.vv(f"{host}: {line}")
+            display.v(f"{host}: {line}")
         # The arguments, even without the password, would be thousands of peers long.
         result.pop("invocation", None)
         return {**result, "msg": "; ".join(result["changes"]) or f"as it shall be ({arguments['state']})"}

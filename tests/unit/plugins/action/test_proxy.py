@@ -70,7 +70,7 @@ def test_what_the_operator_should_see_is_shown(shown: MagicMock) -> None:
     answer = {"changes": [], "cautions": ["pip.conf was left alone"], "notes": ["a note"], "changed": False}
     result, _module = run(answer, **WAY)
     shown.warning.assert_called_once_with("gpu1: pip.conf was left alone")
-    shown.vv.assert_called_once_with("gpu1: a note")
+    shown.v.assert_called_once_with("gpu1: a note")
     assert result["msg"] == "as it shall be (present)"
 
 
