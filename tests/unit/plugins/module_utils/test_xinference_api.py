@@ -301,8 +301,8 @@ def test_a_replica_is_added_on_one_worker(server: Server) -> None:
 
 def test_replicas_that_ended_do_not_count_as_ready() -> None:
     statuses = [
-        {"worker_address": "10.0.0.11:30001", "status": "READY"},
-        {"worker_address": "10.0.0.12:30001", "status": "TERMINATED"},
+        {"replica_id": 0, "worker_address": "10.0.0.11:30001", "status": "READY"},
+        {"replica_id": 1, "worker_address": "10.0.0.12:30001", "status": "TERMINATED"},
     ]
     data = {"model_uid": "kokoro", "model_name": "Kokoro-82M", "status": "READY", "replica_statuses": statuses}
     found = api.Instance.parse(data)

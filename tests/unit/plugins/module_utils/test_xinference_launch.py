@@ -348,7 +348,7 @@ class FakeCluster(FakeClient):
         return {"workers": {worker: {} for worker in now}}
 
     def instances(self, _uid: str) -> list[api.Instance]:
-        return [api.Instance("kokoro", "Kokoro-82M", "READY", len(self.ready), WORKERS, (), self.ready)]
+        return [api.Instance("kokoro", "Kokoro-82M", "READY", len(self.ready), WORKERS, (), ready=self.ready)]
 
     def add_replica(self, uid: str, worker: str, label: str, timeout: float) -> None:
         assert (uid, timeout > 0) == ("kokoro", True)

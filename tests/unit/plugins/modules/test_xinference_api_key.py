@@ -45,7 +45,13 @@ class Host:
 
     def set_up(self) -> None:
         launch = {"model_name": "Kokoro-82M", "model_type": "audio", "model_uid": "kokoro"}
-        own = {"admin_user": "admin", "client_key_name": "voicefleet-client", "max_retries": 1, "retry_interval": 1}
+        own = {
+            "admin_user": "admin",
+            "client_key_name": "voicefleet-client",
+            "node": "whole",
+            "max_retries": 1,
+            "retry_interval": 1,
+        }
         nothing = dict.fromkeys(xinference_config.SECRETS)
         xinference_setup.Setup({**nothing, **self.places, **own, "models": [launch]}, False).run()
 
