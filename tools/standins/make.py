@@ -9,9 +9,11 @@ In the folder OUT:
     kokoro/kokoro-v1_0.pth              the true architecture, 81.8 M parameters; seeded random weights
     kokoro/voices/<voice>.pt            float32, shape (510, 1, 256), seeded by the voice's name
     kokoro/SYNTHETIC.json
+    speaking/                           as kokoro/, with a smaller generator that train.py taught the proof's sentence:
+                                        it says that in each of VOICES, and noise in place of any other text
 
 `SYNTHETIC.json` ({"synthetic": true, "note": str, "maker": sha256, "files": {path: sha256}}) is what the store's maker
-reads to mark these files. The audio that comes out has the length of the sentence and a sane level; it is not speech.
+reads to mark these files. Audio of kokoro/ has the length of the sentence and a sane level; it is not speech.
 
 Needs the environment that is deployed (spacy, torch, kokoro); `--check` needs the standard library alone and exits 0
 when OUT holds what this very maker would make, 1 when not.
@@ -33,19 +35,22 @@ import tarfile
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 SPACY_MODEL = ("en_core_web_sm", "3.8.0")
 SPACY_REQUIREMENT = ">=3.8.0,<3.9.0"  # what the published model of this version declares
+WEIGHTS = "kokoro-v1_0.pth"
+SENTENCE_PHONEMES = "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˈOvəɹ ðə lˈAzi dˈɔɡ."
 VOICES = ("af_heart", "af_bella", "am_michael", "bf_emma")
 SEED = 82
 NOTE = "Made-up weights for quickstart and tests: what they say is noise of a plausible length, not speech."
 
 # Kokoro's frame is 25 ms (600 samples at 24 kHz) and read English has about 2.4 of them per phoneme.
 FRAMES_PER_PHONEME = 2.4
+SPEAKING_FRAMES_PER_PHONEME = 2
 SAMPLES_PER_FRAME = 600
 F0_HZ = 110.0
 # Tuned once with SEED, fixed here so that the bytes stay the same: phonemes of 2 or 3 frames, a sentence near -20 dBFS.
@@ -61,7 +66,7 @@ def sha256(path: Path) -> str:
 def maker_digest(voices: list[str]) -> str:
     """SHA-256 over everything that shapes the stand-ins: these sources and the voices asked for."""
     digest = hashlib.sha256()
-    for name in ("make.py", "kokoro-config.json", "tagged.txt"):
+    for name in ("make.py", "kokoro-config.json", "tagged.txt", "generator.npz"):
         digest.update((HERE / name).read_bytes())
     digest.update(",".join(sorted(voices)).encode())
     return digest.hexdigest()
@@ -149,28 +154,107 @@ def repack(sdist: Path, target: Path) -> None:
     target.write_bytes(gzip.compress(packed.getvalue(), compresslevel=6, mtime=0))
 
 
-def make_kokoro(out: Path, voices: list[str]) -> None:
+def read_config() -> dict[str, Any]:
+    return dict(json.loads((HERE / "kokoro-config.json").read_text(encoding="utf-8")))
+
+
+def fresh_model(config: dict[str, Any]) -> Any:
+    """KModel with seeded random weights, ready to speak."""
     import torch
     from kokoro import KModel
 
-    config = json.loads((HERE / "kokoro-config.json").read_text(encoding="utf-8"))
-    shutil.copyfile(HERE / "kokoro-config.json", out / "config.json")
     torch.manual_seed(SEED)
     with tempfile.TemporaryDirectory() as tmp:
         nothing = Path(tmp, "no-weights.pth")
         torch.save({}, nothing)  # an empty checkpoint: KModel keeps its fresh weights and asks no hub
-        model = KModel(repo_id="hexgrad/Kokoro-82M", config=config, model=str(nothing)).eval()
+        return KModel(repo_id="hexgrad/Kokoro-82M", config=config, model=str(nothing)).eval()
+
+
+def voice_style(voice: str) -> Any:
+    """The voice's tensor, float32 of shape (510, 1, 256), seeded by its name."""
+    import torch
+
+    seeded = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(voice.encode()).digest()[:4], "big"))
+    style = torch.randn(1, 1, 256, generator=seeded) * 0.3
+    return style.expand(510, 1, 256).clone()
+
+
+def speaking_config() -> dict[str, Any]:
+    """The published configuration with a smaller generator, which two cores train in minutes; see train.py."""
+    config = read_config()
+    config["istftnet"] |= {
+        "upsample_rates": [10], "upsample_kernel_sizes": [20], "gen_istft_hop_size": 30, "gen_istft_n_fft": 120,
+        "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3, 5]],
+    }  # fmt: skip
+    return config
+
+
+def trained_parameters(generator: Any) -> Iterator[Any]:
+    """What train.py trains: all of the generator but the noise branch, which is closed."""
+    for name, parameter in generator.named_parameters():
+        if name.startswith(("ups.", "resblocks.", "conv_post.")):
+            yield parameter
+
+
+def trained_tensors(generator: Any) -> dict[str, Any]:
+    kept = {id(parameter) for parameter in trained_parameters(generator)}
+    return {name: parameter for name, parameter in generator.named_parameters() if id(parameter) in kept}
+
+
+def speaking_model(trained: Path | None = None) -> Any:
+    """The model that train.py trains, or with its file of trained tensors the one that says the proof's sentence."""
+    import torch
+
+    config = speaking_config()
+    model = fresh_model(config)
+    generator = model.decoder.generator
+    with torch.no_grad():
+        duration = model.predictor.duration_proj.linear_layer
+        share = SPEAKING_FRAMES_PER_PHONEME / config["max_dur"]
+        duration.weight.zero_()
+        duration.bias.fill_(math.log(share / (1 - share)))
+        model.predictor.F0_proj.weight.zero_()
+        model.predictor.F0_proj.bias.fill_(F0_HZ)
+        for convolution in generator.noise_convs:
+            convolution.weight.zero_()
+            convolution.bias.zero_()
+        if trained:
+            import numpy
+
+            with numpy.load(trained) as arrays:
+                for name, parameter in trained_tensors(generator).items():
+                    scale = torch.from_numpy(arrays[f"{name}:scale"]).float()
+                    shape = (-1, *[1] * (parameter.dim() - 1))
+                    parameter.copy_(torch.from_numpy(arrays[name]).float() * scale.reshape(shape))
+    return model
+
+
+def make_noise(out: Path, voices: list[str]) -> None:
+    config = read_config()
+    shutil.copyfile(HERE / "kokoro-config.json", out / "config.json")
+    model = fresh_model(config)
     shape_output(model, config)
+    write_kokoro(out, model, voices)
+    for phonemes in (SENTENCE_PHONEMES, "jˈɛs."):
+        try_kokoro(out, voices[0], phonemes, FRAMES_PER_PHONEME)
+
+
+def make_speaking(out: Path, voices: list[str]) -> None:
+    (out / "config.json").write_text(json.dumps(speaking_config(), indent=2, ensure_ascii=False) + "\n")
+    write_kokoro(out, speaking_model(HERE / "generator.npz"), voices)
+    try_kokoro(out, voices[0], SENTENCE_PHONEMES, SPEAKING_FRAMES_PER_PHONEME)
+
+
+def write_kokoro(out: Path, model: Any, voices: list[str]) -> None:
+    """The weights and voices as they are published: a dictionary of five parts, a tensor for each voice."""
+    import torch
+
     parts = ("bert", "bert_encoder", "predictor", "text_encoder", "decoder")
-    weights = out / "kokoro-v1_0.pth"
-    torch.save({part: getattr(model, part).state_dict() for part in parts}, weights)
+    torch.save({part: getattr(model, part).state_dict() for part in parts}, out / WEIGHTS)
 
     (out / "voices").mkdir()
     for voice in voices:
-        seeded = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(voice.encode()).digest()[:4], "big"))
-        style = torch.randn(1, 1, 256, generator=seeded) * 0.3
-        torch.save(style.expand(510, 1, 256).clone(), out / "voices" / f"{voice}.pt")
-    try_kokoro(out, weights, voices[0])
+        torch.save(voice_style(voice), out / "voices" / f"{voice}.pt")
 
 
 def shape_output(model: Any, config: dict[str, Any]) -> None:
@@ -189,23 +273,22 @@ def shape_output(model: Any, config: dict[str, Any]) -> None:
         model.decoder.generator.conv_post.bias[:magnitudes] += MAGNITUDE_BIAS
 
 
-def try_kokoro(out: Path, weights: Path, voice: str) -> None:
+def try_kokoro(out: Path, voice: str, phonemes: str, frames_per_phoneme: float) -> None:
     """Load the files as Xinference does and speak: a stand-in that gives NaN, silence or a wrong length is no use."""
     import torch
     from kokoro import KModel
 
-    model = KModel(repo_id="hexgrad/Kokoro-82M", config=str(out / "config.json"), model=str(weights))
+    model = KModel(repo_id="hexgrad/Kokoro-82M", config=str(out / "config.json"), model=str(out / WEIGHTS))
     style = torch.load(out / "voices" / f"{voice}.pt", weights_only=True)
-    for phonemes in ("ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˌOvəɹ ðə lˈAzi dˈɔɡ.", "jˈɛs."):
-        torch.manual_seed(SEED)
-        audio = model(phonemes, style[len(phonemes) - 1])
-        seconds = len(audio) / 24000
-        natural = (len(phonemes) + 2) * FRAMES_PER_PHONEME * SAMPLES_PER_FRAME / 24000
-        level = audio.pow(2).mean().sqrt().item()
-        peak = audio.abs().max().item()
-        print(f"  {len(phonemes)} phonemes: {seconds:.2f} s, rms {20 * math.log10(level):.1f} dBFS, peak {peak:.2f}")
-        if not (0.7 < seconds / natural < 1.4 and 0.02 < level < 0.3 and peak < 0.95):
-            raise SystemExit("The Kokoro stand-in gives an implausible sound; see the line above.")
+    torch.manual_seed(SEED)
+    audio = model(phonemes, style[len(phonemes) - 1])
+    seconds = len(audio) / 24000
+    natural = (len(phonemes) + 2) * frames_per_phoneme * SAMPLES_PER_FRAME / 24000
+    level = audio.pow(2).mean().sqrt().item()
+    peak = audio.abs().max().item()
+    print(f"  {len(phonemes)} phonemes: {seconds:.2f} s, rms {20 * math.log10(level):.1f} dBFS, peak {peak:.2f}")
+    if not (0.7 < seconds / natural < 1.4 and 0.02 < level < 0.3 and peak < 1.0):
+        raise SystemExit("The Kokoro stand-in gives an implausible sound; see the line above.")
 
 
 def main() -> int:
@@ -217,7 +300,11 @@ def main() -> int:
     warnings.filterwarnings("ignore", module="torch")  # of kokoro's use of torch, which is none of ours
     voices = sorted(set(args.voices.split(",")))
     maker = maker_digest(voices)
-    makers: dict[str, Callable[[Path], None]] = {"spacy": make_spacy, "kokoro": lambda out: make_kokoro(out, voices)}
+    makers: dict[str, Callable[[Path], None]] = {
+        "spacy": make_spacy,
+        "kokoro": lambda out: make_noise(out, voices),
+        "speaking": lambda out: make_speaking(out, voices),
+    }
     todo = [name for name in makers if not is_made(args.out / name, maker)]
     if args.check:
         return 1 if todo else 0
