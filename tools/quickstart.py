@@ -78,8 +78,8 @@ def main() -> int:
         print(f"    {name:<{wide}}{value:>7.1f}")
     if result["synthetic"]:
         print(f"\n{'!' * 78}")
-        print("  THE AUDIO IS NOT SPEECH. The models could not be fetched, so stand-ins with made-up weights")
-        print("  took their place: what comes out is noise of the right length. All else is real.")
+        print("  THE VOICE IS NOT KOKORO'S. The models could not be fetched, so stand-ins with made-up weights")
+        print("  took their place: they say this one sentence, and noise for any other. All else is real.")
         print(f"{'!' * 78}")
     print(f"\nSpeak yourself (this line just answered with {size} bytes):\n\n  {line}\n")
     print(f"Result for machines: {folder / 'result.json'}     Remove the host: bin/quickstart --down\n")

@@ -306,7 +306,7 @@ def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts
 
 def stand_in(synthetic: list[str]) -> str:
     """What must be said of audio that rests on stand-ins."""
-    return f"The model is a stand-in with made-up weights: this audio is not speech ({', '.join(synthetic)})."
+    return f"The model is a stand-in with made-up weights: this audio is not Kokoro's voice ({', '.join(synthetic)})."
 
 
 def in_words(report: dict[str, Any]) -> list[str]:

@@ -225,7 +225,7 @@ def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, pat
         "previous": before,
         "proof_level": module.params["proof"].get("level"),
         "synthetic": plan["synthetic"],
-        "note": "made-up models: the audio is not speech" if plan["synthetic"] else "",
+        "note": "made-up models: the audio is not Kokoro's voice" if plan["synthetic"] else "",
         "seconds": deploy_lock.progress()["seconds"],
         "artifacts": {row["path"]: row["sha256"] for row in plan["artifacts"]},
     }

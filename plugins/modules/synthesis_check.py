@@ -76,7 +76,7 @@ options:
       - It gives the release's id, voices, stand-ins, interpreter, profile and manifest, where no other option does.
     type: path
   synthetic:
-    description: The artifacts that are stand-ins. With any, the result says that the audio is not speech.
+    description: The artifacts that are stand-ins. With any, the result says that the audio is not Kokoro's voice.
     type: list
     elements: str
   required_level:
@@ -148,7 +148,7 @@ release_id:
   type: str
   sample: 4.1.0-3f9a1c2b7d5e
 synthetic:
-  description: Stand-ins on which this rests. With any, the audio is not speech.
+  description: Stand-ins on which this rests. With any, the audio is not Kokoro's voice.
   returned: always
   type: list
   elements: str

@@ -56,7 +56,7 @@ level:
   type: str
   sample: acoustic
 synthetic:
-  description: The stand-ins on which any of it rests. With any, the audio is not speech.
+  description: The stand-ins on which any of it rests. With any, the audio is not Kokoro's voice.
   returned: success
   type: list
   elements: str

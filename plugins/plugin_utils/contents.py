@@ -109,7 +109,7 @@ def summary(data: dict[str, Any]) -> list[str]:
     if data["synthetic"]:
         lines.append(
             f"SYNTHETIC: {len(data['synthetic'])} of the files are stand-ins made for tests; with them the audio "
-            "is not speech."
+            "is not Kokoro's voice."
         )
     return lines
 

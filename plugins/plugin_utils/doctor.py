@@ -177,7 +177,7 @@ def _release(facts: Json, expected: Expected, controller_time: float) -> list[Fi
         cause = f"{release['espeak']} has {length} bytes, espeak can hold {ESPEAK_PATH}."
         found.append(Finding("FAIL", "PATH_LENGTH", cause, "Choose a shorter preflight_root."))
     if not release["damage"]:
-        made_up = "; its models are stand-ins, the audio is not speech" if release["synthetic"] else ""
+        made_up = "; its models are stand-ins, the audio is not Kokoro's voice" if release["synthetic"] else ""
         found.append(Finding("OK", "RELEASE", f"{current} is current, sealed and whole{made_up}.", ""))
     return found
 

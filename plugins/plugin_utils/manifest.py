@@ -66,7 +66,7 @@ class Manifest:
 
     @property
     def synthetic(self) -> list[str]:
-        """Paths of stand-ins: with any of them in use, the audio is not speech."""
+        """Paths of stand-ins: with any of them in use, the audio is not Kokoro's voice."""
         return [artifact.path for artifact in self.artifacts if artifact.synthetic]
 
     def of_kind(self, *kinds: str) -> list[Artifact]:

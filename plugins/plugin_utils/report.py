@@ -196,7 +196,7 @@ def table(report: dict[str, Any]) -> list[str]:
             text.append(f"{row['host']}: {why if len(why) <= MOST_REASON else why[:MOST_REASON] + ' …'}")
         text += [f"{row['host']}: {note}" for note in row["stands_out"]]
     if report["synthetic"]:
-        text.append(f"MADE-UP WEIGHTS: this audio is not speech ({', '.join(report['synthetic'])}).")
+        text.append(f"MADE-UP WEIGHTS: this audio is not Kokoro's voice ({', '.join(report['synthetic'])}).")
     if report["stopped"]:
         text.append(f"STOPPED before the next batch: {report['stopped']}.")
     return text
@@ -357,7 +357,7 @@ def _banner(synthetic: list[str]) -> str:
         return ""
     names = ", ".join(f"<code>{escape(path)}</code>" for path in synthetic)
     return (
-        '<div class="banner" role="alert"><strong>Made-up weights: this audio is not speech</strong>'
+        '<div class="banner" role="alert"><strong>Made-up weights: this audio is not Kokoro\u2019s voice</strong>'
         f"These artifacts are stand-ins for tests: {names}. Levels and times show that the machinery works,"
         " nothing more.</div>"
     )
@@ -374,7 +374,7 @@ def _badge(level: str, synthetic: bool) -> str:
 
 
 def _row(row: dict[str, Any]) -> str:
-    level = "stand-in, not speech" if row["synthetic"] else IN_WORDS.get(row["level"], "")
+    level = "stand-in" if row["synthetic"] else IN_WORDS.get(row["level"], "")
     notes = row["stands_out"] if row["outcome"] in (None, *GOOD) else [f"{row['outcome']}. {row['why']}"]
     odd = "".join(f'<div class="odd">{escape(note)}</div>' for note in notes)
     below = ""

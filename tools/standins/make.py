@@ -46,7 +46,7 @@ WEIGHTS = "kokoro-v1_0.pth"
 SENTENCE_PHONEMES = "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˈOvəɹ ðə lˈAzi dˈɔɡ."
 VOICES = ("af_heart", "af_bella", "am_michael", "bf_emma")
 SEED = 82
-NOTE = "Made-up weights for quickstart and tests: what they say is noise of a plausible length, not speech."
+NOTE = "Made-up weights for quickstart and tests: what they say is not Kokoro's voice."
 
 # Kokoro's frame is 25 ms (600 samples at 24 kHz) and read English has about 2.4 of them per phoneme.
 FRAMES_PER_PHONEME = 2.4

@@ -86,7 +86,7 @@ def test_noise_is_a_sound_file_and_no_more() -> None:
     assert (report["level"], report["profile"]) == ("format", "cpu")
     lines = proof.in_words(report)
     assert any("FAIL noise: The audio is white noise" in line for line in lines)
-    assert "not speech (kokoro/x.pth)" in lines[-1]
+    assert "not Kokoro's voice (kokoro/x.pth)" in lines[-1]
     assert json.loads(json.dumps(report)) == report
 
 

@@ -123,7 +123,7 @@ def test_noise_fails_with_every_finding_in_words_and_is_kept(server: Endpoint, r
     assert "2 of 2 samples did not reach the level acoustic" in result["msg"]
     assert "FAIL noise: The audio is white noise" in result["msg"]
     assert "FAIL distinct: It is byte for byte the answer of af_heart" in result["msg"]
-    assert "this audio is not speech (kokoro/x.pth)" in result["msg"]
+    assert "this audio is not Kokoro's voice (kokoro/x.pth)" in result["msg"]
     assert Path(result["samples"][0]["file"]).read_bytes() == NOISE
 
 
@@ -134,7 +134,7 @@ def test_a_stand_in_passes_where_the_format_is_enough_and_is_named(server: Endpo
     assert "synthesis_required_level" in result["msg"]
     result, status = run(synthetic=["kokoro/x.pth"], required_level="format")
     assert (status, result["level"]) == (0, "format")
-    assert "this audio is not speech (kokoro/x.pth)" in result["msg"]
+    assert "this audio is not Kokoro's voice (kokoro/x.pth)" in result["msg"]
     assert any(f["name"] == "noise" and f["ok"] is False for f in result["samples"][0]["findings"])
 
 

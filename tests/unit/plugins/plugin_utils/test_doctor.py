@@ -230,7 +230,7 @@ def test_a_proof_by_stand_ins_is_no_failure_and_is_named() -> None:
     )
     found = doctor.judge(facts, EXPECTED, NOW)
     assert {item.level for item in found} == {"OK"}
-    assert "not speech" in next(item.cause for item in found if item.code == "RELEASE")
+    assert "not Kokoro's voice" in next(item.cause for item in found if item.code == "RELEASE")
 
 
 def test_parts_that_could_not_be_read_are_not_said_to_be_ok() -> None:

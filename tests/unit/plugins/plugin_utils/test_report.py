@@ -121,7 +121,7 @@ def test_everything_that_hosts_say_is_escaped() -> None:
 def test_stand_ins_are_named_large_and_are_never_green() -> None:
     data, html = page(host(synthetic=["kokoro/x.pth"]))
     assert data["synthetic"] == ["kokoro/x.pth"]
-    assert "Made-up weights: this audio is not speech" in html
+    assert "Made-up weights: this audio is not Kokoro\u2019s voice" in html
     assert "kokoro/x.pth" in html
     assert 'class="badge acoustic"' not in html
     assert "MADE-UP WEIGHTS" in report.table(data)[-1]
