@@ -32,7 +32,7 @@ def render(report: Mapping[str, Any], alive_seconds: float | None, now: float) -
         ("proof_required_level", "What it had to reach.", LEVELS.index(report["required_level"])),
         ("proof_timestamp_seconds", "When the last proof was made.", _seconds(report.get("time"), now)),
         ("proof_voices", "How many voices it tried.", len(voices)),
-        ("proof_synthetic", "1 where stand-ins with made-up weights are deployed: it is not Kokoro's voice.", synthetic),
+        ("proof_synthetic", "1 where stand-ins with made-up weights are deployed, not Kokoro's voice.", synthetic),
         ("check_timestamp_seconds", "When it was last tried whether the host speaks.", round(now)),
         ("check_success", "Whether it spoke then.", alive_seconds is not None),
     ]  # fmt: skip
