@@ -18,7 +18,7 @@ ADVICE: tuple[tuple[str, str], ...] = (
         " connected machine), then deploy again",
     ),
     (
-        r"No such file or directory: '[^']*(config\.json|kokoro-v1_0\.pth)'|model_path: .* does not exist",
+        r"No such file or directory: '[^']*(config\.json|kokoro-v1_0\.pth)'|model_path`?: .* does not exist",
         "The model's folder is incomplete or missing: it needs config.json, kokoro-v1_0.pth and voices/*.pt. Deploy"
         " again; if it stays so, check xinference_model_path",
     ),

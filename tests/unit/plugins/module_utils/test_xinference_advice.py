@@ -17,6 +17,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference_advic
             "en_core_web_sm-3.8.0.tar.gz",
         ),
         ("[Errno 2] No such file or directory: '/opt/r/models/config.json'", "incomplete"),
+        ("Invalid input. `model_path`: /nowhere File or directory does not exist.", "incomplete"),
         ("Could not validate credentials", "credentials"),
         ("[Errno 98] error while attempting to bind on address ('127.0.0.1', 9997)", "port"),
         ("Device cuda is not available!", "nvidia-smi"),
