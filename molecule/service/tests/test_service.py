@@ -388,7 +388,7 @@ def test_it_speaks_again(host: Host, speaker: Speaker, fall: Callable[[Host], No
     print(f"It spoke {seconds} s after: {fall.__name__}.")
     # One service with one model, and nobody left behind of the one before.
     assert host.check_output("pgrep --count --full '^Model: kokoro-rep'") == "1"
-    assert host.check_output("pgrep --count --full 'bin/xinference-local'") == "1"
+    assert host.check_output("pgrep --count --full '^[^ ]*/python [^ ]*/bin/xinference-local'") == "1"
     assert ask(host, "shop") == 200
     # The other language follows, as autostart launches one model after the other.
     for _ in range(60):
