@@ -89,7 +89,7 @@ FAILURES: tuple[Failure, ...] = (
     # --- artifacts that are not what they should be
     Failure(
         "KM01",
-        r"No such file or directory: '[^']*(config\.json|kokoro-v1_0\.pth)'|model_path: .* does not exist",
+        r"No such file or directory: '[^']*(config\.json|kokoro-v1_0\.pth)'|model_path`?: .* does not exist",
         "The model's folder is missing or incomplete: it needs config.json, kokoro-v1_0.pth and voices/*.pt.",
         _AGAIN + " If it stays so, check xinference_model_path.",
     ),
