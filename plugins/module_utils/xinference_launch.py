@@ -171,9 +171,7 @@ class Keeper:
                     self._add(silent[0], outcome, end)
                     continue
                 if not names or self._launched:
-                    # In a cluster the workers say how many there are.
-                    if not self.workers:
-                        self._scale(instance, outcome, end)
+                    self._scale(instance, outcome, end)
                     outcome.workers = instance.workers
                     outcome.waited = self._clock() - begin
                     return outcome
@@ -209,6 +207,8 @@ class Keeper:
 
     def unscaled(self, instance: api.Instance) -> list[str]:
         """In words, by how many replicas a model has too few or too many; empty where it is neither."""
+        if self.workers:  # a cluster has one on each, which `ensure` sees to
+            return []
         wanted, running = self.replicas, len(instance.replica_ids)
         return [f"{running} replicas run, {wanted} are wanted"] if running != wanted else []
 

@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # A mirror of everything, with a server certificate of a private CA. Runs in the mirror's container.
 set -eu

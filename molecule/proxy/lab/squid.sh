@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # A Squid that wants a password: 3128 passes TLS on, 3129 looks into it. Runs in the proxy's container.
 set -eu
