@@ -52,7 +52,9 @@ def run(folder: Path, lost: bool) -> subprocess.CompletedProcess[str]:
     variables = {"ansible_connection": "ssh", "ansible_ssh_executable": "/bin/false", "lost": lost}
     paths = {"ANSIBLE_COLLECTIONS_PATH": str(folder), "ANSIBLE_HOME": str(folder), "HOME": str(folder)}
     return subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "play.yml", "-i", "s1,s2", "-e", json.dumps(variables)],
+        # Not `-m ansible playbook`: in ansible-test's environment Ansible has no entry points.
+        [sys.executable, "-c", "from ansible.cli.playbook import main; main()", "play.yml", "-i", "s1,s2"]
+        + ["-e", json.dumps(variables)],
         cwd=folder, env={**os.environ, **paths},
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
