@@ -36,7 +36,9 @@ def test_what_failed_is_told_with_the_host_and_what_was_left(host: Host, fault: 
 def test_a_host_that_is_gone_is_told() -> None:
     said = struck("power_loss_at_install").said
     assert "vf-faults" in said
-    assert "UNREACHABLE!" in said or "What failed: Install the locked packages" in said
+    # Docker's connection has no word of its own for it; SSH says UNREACHABLE.
+    assert "is not running" in said or "UNREACHABLE!" in said
+    assert "Install the locked packages" in said
 
 
 def test_the_ledger_has_each_failure_with_its_phase(host: Host) -> None:
@@ -57,8 +59,8 @@ def test_the_next_run_ends_what_all_of_them_kept_from_being_made(host: Host, spe
     assert speaker.ask("am_michael").status == 200
     receipt = ledger(host)[-1]
     assert (receipt["release"], receipt["previous"], receipt["proof_level"]) == (current(host), former, "format")
-    phases = {"preflight", "artifacts", "python_env", "spacy_models", "kokoro", "seal", "candidate", "start", "proof"}
-    assert phases | {"total"} == set(receipt["seconds"])
+    # The last fault came after the release was whole, so nothing of its making was left for this run.
+    assert set(receipt["seconds"]) == {"preflight", "candidate", "start", "proof", "total"}
     assert all(len(digest) == 64 for digest in receipt["artifacts"].values())
     assert "/opt/voicefleet/releases/.../.spacy" not in host.check_output("find /opt/voicefleet/releases -name '.*'")
     assert changed(said, host)
