@@ -27,8 +27,11 @@ fetch_store() {
         -e "{\"kokoro_voices\": $VOICES}" "${@/#/-e}"
 }
 
-# inventory FILE HOST STORE REPORTS LEVEL: one container, deployed from STORE, to be proved to LEVEL.
+# inventory FILE HOST STORE REPORTS LEVEL [ACCEPT]: one container, deployed from STORE, to be proved to LEVEL. Made-up
+# models are accepted where nothing else can be proved, or where ACCEPT is true.
 inventory() {
+    local accept=${6:-false}
+    if [ "$5" = format ]; then accept=true; fi
     cat >"$1" <<YAML
 all:
   hosts:
@@ -41,6 +44,6 @@ all:
     synthesis_report_dir: $4
     synthesis_required_level: $5
     # Made-up models are refused unless somebody says that this is a test.
-    preflight_accept_synthetic: $(if [ "$5" = format ]; then echo true; else echo false; fi)
+    preflight_accept_synthetic: $accept
 YAML
 }
