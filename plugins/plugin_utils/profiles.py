@@ -21,8 +21,9 @@ UNLOCKED = {
 }
 # Packages that a profile's environment goes without although others ask for them. Xinference asks for timm, timm for
 # torchvision. Kokoro needs neither, there is not always a CPU build of them, and a CUDA torchvision beside a CPU torch
-# breaks transformers on import ("operator torchvision::nms does not exist").
-LEFT_OUT: dict[str, tuple[str, ...]] = {"cpu": ("torchvision", "timm"), "cuda": ()}
+# breaks transformers on import ("operator torchvision::nms does not exist"). The recogniser asks for sounddevice, which
+# wants a sound card's library from the system, only to listen to a microphone.
+LEFT_OUT: dict[str, tuple[str, ...]] = {"cpu": ("torchvision", "timm", "sounddevice"), "cuda": ("sounddevice",)}
 # spaCy, soundfile and torch have wheels for glibc 2.28; espeakng-loader 0.2.4 needs 2.29 in spite of its tag.
 WHEEL_GLIBC = (2, 28)
 HOST_GLIBC = (2, 29)
