@@ -37,7 +37,9 @@ class ActionModule(ControllerAction):
         "supervisor_cpus": {"type": "int", "default": preflight.SUPERVISOR_CPUS},
         "candidate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
         "candidate_port": {"type": "int", "default": 0},
-        "patches": {"type": "list", "elements": "str", "choices": list(patches.CATALOGUE), "default": []},
+        "patches": {"type": "list", "elements": "str", "choices": patches.OPTIONAL, "default": []},
+        "any_platform": {"type": "bool", "default": False},
+        "japanese_dictionary": {"type": "str", "choices": ["light", "full"], "default": "light"},
     }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +67,8 @@ class ActionModule(ControllerAction):
             candidate=arguments["candidate"],
             candidate_port=arguments["candidate_port"],
             patches=patches.choose(arguments["patches"]),
+            japanese_dictionary=arguments["japanese_dictionary"],
+            any_platform=arguments["any_platform"],
         )
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         asked = {

@@ -50,6 +50,15 @@ options:
     description: Address of the interpreters' builds, a mirror, or C(file://) and a folder of archives.
     type: str
     default: https://github.com/astral-sh/python-build-standalone/releases/download
+  japanese_dictionary:
+    description: The dictionary of Japanese. V(light) is a Python package, V(full) UniDic's own archive.
+    type: str
+    choices: [light, full]
+    default: light
+  dictionary_source:
+    description: Address of the folder of UniDic's archive, a mirror, or C(file://) and a folder.
+    type: str
+    default: https://cotonoha-dic.s3-ap-northeast-1.amazonaws.com
   contents:
     description: V(python) leaves the models out.
     type: str

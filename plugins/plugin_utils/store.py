@@ -51,7 +51,8 @@ class Request:
 
     ``spacy_models`` are those beside what the languages need; ``pythons`` are feature versions (``3.11``) of which the
     store carries an interpreter; ``index`` is a package index (PEP 503) that is asked before the locked addresses;
-    ``contents`` is ``all``, or ``python`` for what has no model in it.
+    ``contents`` is ``all``, or ``python`` for what has no model in it; ``japanese_dictionary`` is ``light`` or
+    ``full``.
     """
 
     profiles: Sequence[Profile]
@@ -64,9 +65,16 @@ class Request:
     pythons: Sequence[str] = ()
     python_source: str = catalogue.PYTHON_BUILDS
     contents: str = "all"
+    japanese_dictionary: str = "light"
+    dictionary_source: str = catalogue.UNIDIC.source
     find_links: Sequence[Path] = ()
     index: str | None = None
     uv: str | None = None
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What the languages need beside what every release has."""
+        return catalogue.extras_for(self.languages, self.japanese_dictionary)
 
 
 @dataclass
@@ -174,6 +182,21 @@ def _model_items(request: Request) -> list[_Item]:
         )  # fmt: skip
         items.append(_Item(download.Wanted(artifact.path, (f"{base}/{file}",), None if note else sha256), artifact))
     return items
+
+
+def _dictionary_items(request: Request) -> list[_Item]:
+    """The dictionaries that no Python package holds."""
+    dictionary = catalogue.UNIDIC
+    if dictionary.extra not in request.extras:
+        return []
+    note = _standin_note(request.dictionary_source)
+    artifact = Artifact(
+        f"dictionaries/{dictionary.filename}", dictionary.sha256, 0, "dictionary", dictionary.name, dictionary.version,
+        licence=dictionary.licence, synthetic=note is not None, extras=(dictionary.extra,),
+    )  # fmt: skip
+    source = f"{request.dictionary_source.rstrip('/')}/{dictionary.filename}"
+    digest = None if note else dictionary.sha256
+    return [_Item(download.Wanted(artifact.path, (source,), digest, dictionary.size), artifact)]
 
 
 def _python_items(request: Request) -> list[_Item]:
@@ -292,12 +315,14 @@ def build(
         if not path.is_file():
             have = ", ".join(sorted(p.name[7:-5] for p in request.lock_folder.glob("pylock.*.toml")))
             raise StoreError(f"there is no lock for profile {profile.name}; locked are: {have}")
-        committed[profile] = locks.read_lock(path)
+        own = [extra for extra in request.extras if extra in catalogue.EXTRAS]
+        committed[profile] = locks.read_lock(path).with_extras(own)
         spacy = committed[profile].version_of("spacy")
         unfit = [reason for reason in (catalogue.spacy_mismatch(model, spacy) for model in models) if reason]
         if unfit:
             raise StoreError(f"profile {profile.name}: {'; '.join(unfit)}")
-    items = _python_items(request) + (_model_items(request) if request.contents == "all" else [])
+    items = _python_items(request) + _dictionary_items(request)
+    items += _model_items(request) if request.contents == "all" else []
     before, known = _former(store)
     if check:
         wanted = {item.artifact.path for item in items} | {p.lock_path for p in request.profiles}
@@ -344,14 +369,14 @@ def build(
                 artifacts[target] = Artifact(
                     target, sha256, size, "wheel", package.name, package.version, item.source, licence, False,
                     tuple(sorted({*(former.profiles if former else ()), profile.name})),
-                    tuple(sorted(locks.wheel_tags(filename))),
+                    tuple(sorted(locks.wheel_tags(filename))), package.extras,
                 )  # fmt: skip
                 placed[target] = path
             text = locks.render_lock(locks.Lock(lock.requires_python, tuple(packages)), profile).encode()
             kept = _keep_bytes(cache, text)
             artifacts[profile.lock_path] = Artifact(
                 profile.lock_path, kept.name, len(text), "lock", profile.name,
-                str(lock.version_of("xinference") or ""), profiles=(profile.name,),
+                str(lock.version_of("xinference") or ""), profiles=(profile.name,), extras=lock.extras,
             )  # fmt: skip
             placed[profile.lock_path] = kept
         for model_item in items:
@@ -367,7 +392,7 @@ def build(
         removed = _remove(store, [path for path in known if path not in artifacts])
         uv = find_uv(request.uv, ready.iterdir(), Path(scratch))
         languages = request.languages if request.contents == "all" else []
-        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.spacy_models)
+        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.spacy_models, request.extras)
         if gaps:
             lines = "".join(f"\n  {gap}" for gap in gaps)
             raise StoreError(f"it would not be complete, so it has no manifest that fits. What it lacks:{lines}")

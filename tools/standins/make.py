@@ -44,7 +44,11 @@ SPACY_MODEL = ("en_core_web_sm", "3.8.0")
 SPACY_REQUIREMENT = ">=3.8.0,<3.9.0"  # what the published model of this version declares
 WEIGHTS = "kokoro-v1_0.pth"
 SENTENCE_PHONEMES = "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˈOvəɹ ðə lˈAzi dˈɔɡ."
-VOICES = ("af_heart", "af_bella", "am_michael", "bf_emma")
+# One for each language, and more than one for English.
+VOICES = (
+    "af_heart", "af_bella", "am_michael", "bf_emma", "ef_dora", "ff_siwis", "hf_alpha", "if_sara", "jf_alpha", "pf_dora",
+    "zf_xiaobei",
+)  # fmt: skip
 SEED = 82
 NOTE = "Made-up weights for quickstart and tests: what they say is not Kokoro's voice."
 

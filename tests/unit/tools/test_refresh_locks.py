@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -92,9 +94,12 @@ def test_without_a_cpu_build_at_hand_the_pinned_one_makes_the_same_lock(
     torch = locks.LockedPackage("torch", "2.13.0", "torch.whl", "https://host/torch", "0" * 64, 1)
     others = [package for package in committed.packages if package.name != "torch"]
 
-    def resolve(_profile: Profile, _uv: str, left_out: list[str]) -> locks.Lock:
+    def resolve(
+        _profile: Profile, _uv: str, left_out: list[str], extras: Sequence[str], _pinned: locks.Lock | None = None
+    ) -> locks.Lock:
         extra = [] if "torch" in left_out else [*cuda, torch]
-        rows = sorted([*others, *extra], key=lambda package: package.name)
+        asked = [replace(p, extras=()) for p in others if not p.extras or set(p.extras) & set(extras)]
+        rows = sorted([*asked, *extra], key=lambda package: package.name)
         return locks.Lock(committed.requires_python, tuple(rows))
 
     monkeypatch.setattr(tool, "resolve", resolve)
