@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """UniDic's own archive, unpacked where fugashi looks for it: beside the packages, as the package ``unidic`` has it.
 
-That package (unidic 1.1.0) is left out: fugashi uses no more of it than the folder's name, and it wants a wasabi that spaCy
-has long outgrown.
+That package (unidic 1.1.0) is left out: fugashi uses no more of it than the folder's name, and it wants a wasabi that
+spaCy has long outgrown.
 """
 
 from __future__ import annotations

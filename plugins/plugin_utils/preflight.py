@@ -192,8 +192,8 @@ def _language_findings(manifest: Manifest, wanted: Wanted) -> list[Finding]:
             "FAIL",
             "LANGUAGE",
             f"the store has nothing for {', '.join(lacking)}; {names} can't be launched without.",
-            "Run playbooks/fetch.yml with the same kokoro_languages and kokoro_japanese_dictionary, and carry the store "
-            "again.",
+            "Run playbooks/fetch.yml with the same kokoro_languages and kokoro_japanese_dictionary, and carry the "
+            "store again.",
         )
     ]
 
@@ -289,7 +289,7 @@ def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, con
             Finding(
                 "WARN" if wanted.any_platform else "FAIL",
                 "PLATFORM",
-                f"{facts['os']['pretty_name'] or 'this system'} is none of the supported platforms: {platforms.titles()}.",
+                f"{facts['os']['pretty_name'] or 'it'} is none of the supported platforms: {platforms.titles()}.",
                 "Nothing that is installed comes from the system, so another one with systemd and glibc "
                 f"{HOST_GLIBC[0]}.{HOST_GLIBC[1]} may do: try it on one host with preflight_any_platform: true.",
             )

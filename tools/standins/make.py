@@ -46,8 +46,8 @@ WEIGHTS = "kokoro-v1_0.pth"
 SENTENCE_PHONEMES = "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˈOvəɹ ðə lˈAzi dˈɔɡ."
 # One for each language, and more than one for English.
 VOICES = (
-    "af_heart", "af_bella", "am_michael", "bf_emma", "ef_dora", "ff_siwis", "hf_alpha", "if_sara", "jf_alpha", "pf_dora",
-    "zf_xiaobei",
+    "af_heart", "af_bella", "am_michael", "bf_emma", "ef_dora", "ff_siwis", "hf_alpha", "if_sara", "jf_alpha",
+    "pf_dora", "zf_xiaobei",
 )  # fmt: skip
 SEED = 82
 NOTE = "Made-up weights for quickstart and tests: what they say is not Kokoro's voice."

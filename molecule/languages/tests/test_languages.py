@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Nine languages on a host without a network: what each says of a sentence, and three that speak.
 
-The phonemes are what the real packages make of the sentences: misaki's lexica, espeak, the Japanese dictionary, jieba and
-pypinyin. Of the stand-ins they take only the part of speech of English words, which these sentences do not turn on.
+The phonemes are what the real packages make of the sentences: misaki's lexica, espeak, the Japanese dictionary, jieba
+and pypinyin. Of the stand-ins they take only the part of speech of English words, which these sentences do not turn on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ for code, text in json.load(sys.stdin).items():
 def phonemes(host: Host) -> dict[str, str]:
     """What the release makes of each sentence, on the host that has no network."""
     asked = json.dumps({code: text for code, (text, _phonemes) in SENTENCES.items()})
-    said = host.check_output(f"printf %s %s | TMPDIR=$(mktemp -d) {ENV}/bin/python -W ignore -c %s", "%s", asked, PHONEMES)
+    said = host.check_output(
+        f"printf %s %s | TMPDIR=$(mktemp -d) {ENV}/bin/python -W ignore -c %s", "%s", asked, PHONEMES
+    )
     return dict(json.loads(line) for line in said.splitlines() if line.startswith("["))
 
 
@@ -52,7 +54,9 @@ def test_a_language_turns_text_into_phonemes(phonemes: dict[str, str], code: str
     assert phonemes[code] == SENTENCES[code][1]
 
 
-@pytest.mark.parametrize(("uid", "voice"), [("kokoro", "af_heart"), ("kokoro-j", "jf_alpha"), ("kokoro-z", "zf_xiaobei")])
+@pytest.mark.parametrize(
+    ("uid", "voice"), [("kokoro", "af_heart"), ("kokoro-j", "jf_alpha"), ("kokoro-z", "zf_xiaobei")]
+)
 def test_a_language_speaks(speaker: Speaker, uid: str, voice: str) -> None:
     answer = speaker.ask(voice, model=uid, input=SENTENCES[voice[0]][0])
     assert answer.status == 200, answer.body[:500]

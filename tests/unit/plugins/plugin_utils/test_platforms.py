@@ -15,19 +15,19 @@ STORE_PYTHON = "3.11.18+20261110"
 # /etc/os-release as the systems have it (the lines that tell a platform), their systemd and their own Python.
 RECORDED = {
     "Debian 12": (
-        'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n', 252, "3.11.2",
+        'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n', 252, "3.11.2",
     ),
     "Debian 13": (
-        'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nVERSION_ID="13"\nID=debian\n', 257, "3.13.5",
+        'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nID=debian\n', 257, "3.13.5",
     ),
     "Ubuntu 22.04": (
-        'PRETTY_NAME="Ubuntu 22.04.5 LTS"\nNAME="Ubuntu"\nVERSION_ID="22.04"\nID=ubuntu\nID_LIKE=debian\n', 249, "3.10.12",
+        'PRETTY_NAME="Ubuntu 22.04.5 LTS"\nVERSION_ID="22.04"\nID=ubuntu\nID_LIKE=debian\n', 249, "3.10.12",
     ),
     "Ubuntu 24.04": (
-        'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nNAME="Ubuntu"\nVERSION_ID="24.04"\nID=ubuntu\nID_LIKE=debian\n', 255, "3.12.3",
+        'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nVERSION_ID="24.04"\nID=ubuntu\nID_LIKE=debian\n', 255, "3.12.3",
     ),
     "Ubuntu 26.04": (
-        'PRETTY_NAME="Ubuntu 26.04 LTS"\nNAME="Ubuntu"\nVERSION_ID="26.04"\nID=ubuntu\nID_LIKE=debian\n', 259, "3.14.0",
+        'PRETTY_NAME="Ubuntu 26.04 LTS"\nVERSION_ID="26.04"\nID=ubuntu\nID_LIKE=debian\n', 259, "3.14.0",
     ),
     "RHEL 9 and its rebuilds": (
         'NAME="Red Hat Enterprise Linux"\nID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.6"\n'
@@ -71,7 +71,9 @@ def manifest(*names: str, carried: bool = True) -> Manifest:
         rows.append(Artifact(f"locks/pylock.{name}.toml", "1" * 64, 1, "lock", name, "", profiles=(name,)))
         rows.append(Artifact(f"wheels/{name}.whl", "2" * 64, 1, "wheel", "xinference", "4.1.0", profiles=(name,)))
         if carried and "-py311-" in name:
-            row = Artifact(f"python/{name}.tar.gz", "3" * 64, 1, "python", "cpython-3.11", STORE_PYTHON, profiles=(name,))
+            row = Artifact(
+                f"python/{name}.tar.gz", "3" * 64, 1, "python", "cpython-3.11", STORE_PYTHON, profiles=(name,)
+            )
             rows.append(row)
     rows += [
         Artifact("kokoro/Kokoro-82M/config.json", "4" * 64, 1, "kokoro-config", "config", "1"),
@@ -120,11 +122,17 @@ def test_each_platform_gets_a_python(title: str, architecture: str) -> None:
     own = platforms.find(host["os"])
     assert own is not None
     if own.python in ("3.11", "3.12"):
-        assert verdict.plan["python"] == {"version": own.python, "path": f"/usr/bin/python{own.python}", "artifact": None}
+        assert verdict.plan["python"] == {
+            "version": own.python,
+            "path": f"/usr/bin/python{own.python}",
+            "artifact": None,
+        }
     else:
         assert verdict.plan["python"] == {
-            "version": "3.11", "path": f"/opt/voicefleet/tools/python-{STORE_PYTHON}/bin/python3.11", "artifact": "3" * 64,
-        }  # fmt: skip
+            "version": "3.11",
+            "path": f"/opt/voicefleet/tools/python-{STORE_PYTHON}/bin/python3.11",
+            "artifact": "3" * 64,
+        }
 
 
 @pytest.mark.parametrize("title", ["Debian 13", "Ubuntu 22.04", "Ubuntu 26.04", "RHEL 9 and its rebuilds"])
