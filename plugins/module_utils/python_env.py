@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import dictionary, inventory, patches
+from . import dictionary, inventory, patches, selinux
 from .hashing import sha256_bytes, sha256_file, write_atomic
 from .layout import Paths
 
@@ -153,6 +153,7 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
     if os.path.isdir(folder):
         os.rename(folder, former)
     os.rename(unpacked, folder)
+    selinux.label(folder)
     for leftover in (scratch, former):
         shutil.rmtree(leftover, ignore_errors=True)
     return interpreter
@@ -279,6 +280,7 @@ def make(
     for row in dictionaries:
         dictionary.install(paths.artifact(row["sha256"], row["path"]), row, site_packages(env))
     write_atomic(os.path.join(site_packages(env), START), START_TEXT.encode())
+    selinux.label(env)
     stamp = stamp_of(lock["sha256"], python, repairs, extras, dictionaries)
     write_atomic(os.path.join(env, STAMP), json.dumps(stamp).encode())
     shutil.rmtree(scratch, ignore_errors=True)

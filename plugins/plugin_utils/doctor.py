@@ -10,7 +10,7 @@ from typing import Any
 
 from ..module_utils.acoustics import LEVELS
 from . import deploy_lock
-from .preflight import ESPEAK_PATH, Finding, Wanted, check_platform
+from .preflight import ESPEAK_PATH, Finding, Wanted, check_platform, selinux_findings
 
 Json = Mapping[str, Any]
 
@@ -124,6 +124,7 @@ def _platform(facts: Json, expected: Expected, controller_time: float) -> list[F
     platform = facts["platform"]
     # Who holds the port is judged below, from the unit's processes.
     found = [item for item in check_platform(platform, wanted, controller_time) if item.code != "PORT"]
+    found += selinux_findings(platform, expected.root)
     by_device: dict[int, tuple[int, list[str]]] = {}
     for system in platform["filesystems"].values():
         by_device.setdefault(system["device"], (system["free"], []))[1].append(system["path"])

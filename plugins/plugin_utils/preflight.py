@@ -277,9 +277,39 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
     return findings
 
 
+def selinux_findings(facts: Mapping[str, Any], root: str) -> list[Finding]:
+    """What is wrong with the labels of a host with SELinux, and what will be after a relabel."""
+    selinux = facts.get("selinux") or {}
+    if not selinux.get("enabled"):
+        return []
+    findings = []
+    if selinux["mislabelled"]:
+        findings.append(
+            Finding(
+                "FAIL" if selinux["enforcing"] else "WARN",
+                "SELINUX",
+                f"programs of the release that serves are not labelled bin_t: {', '.join(selinux['mislabelled'])}.",
+                f"systemd can't start them as a service of their own. On the host: restorecon -RF {root}",
+            )
+        )
+    if not f"{root.rstrip('/')}/".startswith("/opt/"):
+        findings.append(
+            Finding(
+                "WARN",
+                "SELINUX",
+                f"the policy knows programs below /opt, and nothing of {root}.",
+                "They are labelled as they are installed, and a relabel of the system takes that back. Keep it with: "
+                f"semanage fcontext -a -t bin_t '{root.rstrip('/')}/(.*/)?bin(/.*)?'",
+            )
+        )
+    return findings
+
+
 def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, controller_time: float) -> list[Finding]:
     """What the host lacks, whatever release of the store it gets."""
     findings = check_platform(facts, wanted, controller_time)
+    # What a deploy makes gets its labels then; those of the release that serves are the doctor's to tell.
+    findings += [finding for finding in selinux_findings(facts, wanted.root) if finding.level == "WARN"]
 
     def fail(code: str, cause: str, remedy: str) -> None:
         findings.append(Finding("FAIL", code, cause, remedy))
