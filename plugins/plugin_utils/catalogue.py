@@ -9,6 +9,7 @@ CPython builds that uv 0.13.9 would choose (astral-sh/python-build-standalone).
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -242,6 +243,9 @@ VOICES = {
 }
 
 
+_NUMBERED = re.compile(r"z[fm]_\d{3}\Z")
+
+
 def voices_of(languages: Iterable[str]) -> list[str]:
     """All voices of some languages, sorted. A voice's first letter is its language."""
     codes = set(languages)
@@ -261,8 +265,10 @@ def choose_voices(languages: Iterable[str], voices: Iterable[str]) -> list[str]:
     for voice in wanted:
         if voice not in VOICES:
             near = difflib.get_close_matches(voice, VOICES, n=3, cutoff=0.5)
+            # Those of the model for Mandarin alone have numbers.
+            whose = " in Kokoro-82M, only in Kokoro-82M-v1.1-zh, which is not served" if _NUMBERED.match(voice) else ""
             mistakes.append(
-                f"voice {voice!r} does not exist" + (f"; did you mean {' or '.join(near)}?" if near else "")
+                f"voice {voice!r} does not exist{whose}" + (f"; did you mean {' or '.join(near)}?" if near else "")
             )
         elif voice[0] not in codes:
             title = LANGUAGES[voice[0]].title if voice[0] in LANGUAGES else voice[0]
