@@ -41,12 +41,17 @@ TAIL = """
 Japanese is read by a dictionary, `kokoro_japanese_dictionary`:
 
 - `light`, the default: UniDic 2.1.2 as the Python package `unidic-lite`, pinned like all others; 250 MB installed.
-- `full`: UniDic 3.1.0 of 2021 as it is published, {full:.0f} MB to carry and {unpacked:.0f} MB installed, with more words
-  and newer readings. `fetch.yml` takes it from its address; with `artifact_store_dictionary_source=file:///a/folder`
+- `full`: UniDic 3.1.0 of 2021 as it is published, {full:.0f} MB to carry and {unpacked:.0f} MB installed, with more
+  words and newer readings. `fetch.yml` takes it from its address; with `artifact_store_dictionary_source=file:///a/folder`
   from a folder that has `{filename}`. One digest counts in both cases.
 
-Mandarin is that of Kokoro-82M. Another model, Kokoro-82M-v1.1-zh with a hundred voices such as `zf_001`, is not
-served.
+Mandarin is spoken by a model of `kokoro_mandarin_model`:
+
+- `v1.0`, the default: Kokoro-82M, as every language, with the voices above.
+- `v1.1-zh`: {zh}, with {zh_voices} in their place; {weights} MB more. English words among the Chinese
+  ones are read, too, for which en_core_web_sm comes along. Of its hundred voices only these have a digest that could be
+  confirmed, so only they are served. In a folder (`artifact_store_kokoro_source=file://...`) its files lie below
+  `{zh}/`. Revision `{zh_revision}`.
 
 Kokoro-82M, revision `{revision}`, {licence}.
 Each file is pinned by its sha256 in `plugins/plugin_utils/catalogue.py`, from which this page is written.
@@ -77,7 +82,8 @@ def page() -> str:
     voices = "".join(f"| `{x.code}` | {x.title} | {' '.join(catalogue.voices_of([x.code]))} |\n" for x in languages)
     unidic = catalogue.UNIDIC
     tail = TAIL.format(
-        full=unidic.size / 1e6, unpacked=unidic.unpacked / 1e6, filename=unidic.filename,
+        zh=catalogue.KOKORO_ZH.name, zh_voices=" and ".join(f"`{voice}`" for voice in catalogue.KOKORO_ZH.voices),
+        zh_revision=catalogue.KOKORO_ZH.revision, weights=WEIGHTS_MB, full=unidic.size / 1e6, unpacked=unidic.unpacked / 1e6, filename=unidic.filename,
         revision=catalogue.KOKORO_REVISION, licence=catalogue.KOKORO_LICENCE,
     )  # fmt: skip
     needs = "".join(_needs(language, lock) for language in languages)

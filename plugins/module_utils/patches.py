@@ -34,6 +34,7 @@ class Patch(NamedTuple):
     old: str
     new: str
     reason: str
+    more: tuple[tuple[str, str], ...] = ()  # other places of the same file
     extra: str = ""  # what a release has that can't do without the repair; "" where it is the operator's choice
 
     def as_dict(self) -> dict[str, str]:
@@ -84,7 +85,32 @@ class mojimoji:
     reason="misaki's Japanese imports mojimoji, of which there is no wheel for aarch64, for three quotation marks",
     extra="japanese",
 )
-CATALOGUE: Mapping[str, Patch] = {patch.name: patch for patch in (KOKORO_EVAL, MISAKI_OPENJTALK, MISAKI_MOJIMOJI)}
+# The newer Mandarin's class asks the hub for each voice by its name, and is in training mode like the other.
+KOKORO_ZH = Patch(
+    name="kokoro-zh",
+    package="xinference",
+    file="xinference/model/audio/kokoro_zh.py",
+    before="f8a966e7ab1592d031b33feefae765c70ef4d0a022e7f6ba673974fc1e0f8cad",
+    after="a8355a55dc03d2f412b8f6b9800f61e060b15fe5f3b9f08dccafd18659542ccb",
+    old="model=KModel(config=config_path, model=model_path).to(self._device),",
+    new="model=KModel(config=config_path, model=model_path).to(self._device).eval(),",
+    reason="Xinference asks the hub for each voice of Kokoro-82M-v1.1-zh, and runs it in training mode",
+    more=(
+        (
+            "        generator = self._model(text=input, voice=voice, speed=speed, **kwargs)\n",
+            """        import os
+
+        local_voice = os.path.join(self._model_path, "voices", f"{voice}.pt")
+        voice = local_voice if os.path.isfile(local_voice) else voice
+        generator = self._model(text=input, voice=voice, speed=speed, **kwargs)
+""",
+        ),
+    ),
+    extra="mandarin-1.1",
+)
+CATALOGUE: Mapping[str, Patch] = {
+    patch.name: patch for patch in (KOKORO_EVAL, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)
+}
 # Those that an operator may choose.
 OPTIONAL = [name for name, patch in CATALOGUE.items() if not patch.extra]
 
@@ -119,7 +145,9 @@ def apply(patch: Patch, env: str, site: str) -> None:
     if found == patch.after:
         repaired = data
     elif found == patch.before:
-        repaired = data.replace(patch.old.encode(), patch.new.encode(), 1)
+        repaired = data
+        for old, new in ((patch.old, patch.new), *patch.more):
+            repaired = repaired.replace(old.encode(), new.encode(), 1)
     else:
         raise PatchError(_refusal(patch, f"has the sha256 {found}, known is {patch.before}"))
     if sha256_bytes(repaired) != patch.after:

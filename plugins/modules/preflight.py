@@ -102,6 +102,11 @@ options:
     elements: str
     choices: [kokoro-eval]
     default: []
+  mandarin_model:
+    description: The model that speaks Mandarin, V(v1.0) as all other languages, or V(v1.1-zh) of its own.
+    type: str
+    choices: [v1.0, v1.1-zh]
+    default: v1.0
   any_platform:
     description: Whether a platform that is not among the supported ones is a warning, and no refusal.
     type: bool

@@ -55,6 +55,11 @@ options:
     type: str
     choices: [light, full]
     default: light
+  mandarin_model:
+    description: The model that speaks Mandarin, V(v1.0) as all other languages, or V(v1.1-zh) of its own.
+    type: str
+    choices: [v1.0, v1.1-zh]
+    default: v1.0
   dictionary_source:
     description: Address of the folder of UniDic's archive, a mirror, or C(file://) and a folder.
     type: str

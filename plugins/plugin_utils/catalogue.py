@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .spacy_compatibility import COMPATIBILITY
@@ -243,16 +243,84 @@ VOICES = {
 }
 
 
+@dataclass(frozen=True)
+class KokoroModel:
+    """One of Kokoro's models: where it is published, and name and digest of each file.
+
+    ``extra`` is what a release has that needs it, "" for the one that each has.
+    """
+
+    name: str
+    repository: str
+    revision: str
+    config: tuple[str, str]
+    weights: tuple[str, str]
+    voices: Mapping[str, str]
+    extra: str = ""
+
+
+KOKORO = KokoroModel(KOKORO_NAME, KOKORO_REPOSITORY, KOKORO_REVISION, KOKORO_CONFIG, KOKORO_WEIGHTS, VOICES)
+# Of its hundred voices these are pinned: of the others no digest is published that could be confirmed.
+KOKORO_ZH = KokoroModel(
+    "Kokoro-82M-v1.1-zh",
+    "hexgrad/Kokoro-82M-v1.1-zh",
+    "01e7505bd6a7a2ac4975463114c3a7650a9f7218",
+    ("config.json", "bc333efa5ce4ceff433c8c8e5d027a1eca0166001e4e4a62bea2d26ff7a46890"),
+    ("kokoro-v1_1-zh.pth", "b1d8410fa44dfb5c15471fd6c4225ea6b4e9ac7fa03c98e8bea47a9928476e2b"),
+    {
+        "zf_001": "9bdc9a87e13e9bb1ea3e7803259c2ecbfebaeeb2ff80b5d0c76df1a464c1c962",
+        "zm_010": "d2eeba86192eee269f600ca6821038034abd017532a1fe68ff7b0e86c2983b2a",
+    },
+    "mandarin-1.1",
+)
+MANDARIN_MODELS = {"v1.0": KOKORO, "v1.1-zh": KOKORO_ZH}
 _NUMBERED = re.compile(r"z[fm]_\d{3}\Z")
 
 
-def voices_of(languages: Iterable[str]) -> list[str]:
+def mandarin_model(version: str) -> KokoroModel:
+    """The model that speaks Mandarin. Raises ValueError on an unknown version."""
+    if version not in MANDARIN_MODELS:
+        raise ValueError(f"kokoro_mandarin_model is {version!r}; choose {' or '.join(MANDARIN_MODELS)}")
+    return MANDARIN_MODELS[version]
+
+
+def model_of(voice: str) -> KokoroModel:
+    """The model that a voice belongs to."""
+    return KOKORO_ZH if voice in KOKORO_ZH.voices else KOKORO
+
+
+def voices_of(languages: Iterable[str], mandarin: str = "v1.0") -> list[str]:
     """All voices of some languages, sorted. A voice's first letter is its language."""
-    codes = set(languages)
-    return sorted(voice for voice in VOICES if voice[0] in codes)
+    codes, model = set(languages), mandarin_model(mandarin)
+    table = [*(voice for voice in VOICES if voice[0] != "z"), *(voice for voice in model.voices if voice[0] == "z")]
+    return sorted(voice for voice in table if voice[0] in codes)
 
 
-def choose_voices(languages: Iterable[str], voices: Iterable[str]) -> list[str]:
+def _voice_mistake(voice: str, codes: list[str], mandarin: str) -> str | None:
+    """What is wrong with a voice that was asked for, with the nearest names; None where nothing is."""
+    every = voices_of(LANGUAGES, mandarin)
+    if voice in every and voice[0] in codes:
+        return None
+    if voice in every:
+        title, own = LANGUAGES[voice[0]].title, voices_of(codes, mandarin)
+        near = difflib.get_close_matches(voice, own, n=3, cutoff=0.5) or own[:3]
+        return (
+            f"voice {voice!r} speaks {title}: add {voice[0]!r} to kokoro_languages, or take one of the configured "
+            f"languages, such as {' or '.join(near) or 'none'}"
+        )
+    other = next((version for version, model in MANDARIN_MODELS.items() if voice in model.voices), None)
+    if other is not None:
+        return f"voice {voice!r} is one of Mandarin {other}: set kokoro_mandarin_model: {other}"
+    near = difflib.get_close_matches(voice, every, n=3, cutoff=0.5)
+    if _NUMBERED.match(voice):
+        return (
+            f"voice {voice!r} is not pinned: of {KOKORO_ZH.name} (kokoro_mandarin_model: v1.1-zh) there are "
+            f"{' and '.join(KOKORO_ZH.voices)}"
+        )
+    return f"voice {voice!r} does not exist" + (f"; did you mean {' or '.join(near)}?" if near else "")
+
+
+def choose_voices(languages: Iterable[str], voices: Iterable[str], mandarin: str = "v1.0") -> list[str]:
     """The voices that were asked for, or all of the languages where none was. Raises ValueError with every mistake."""
     codes, wanted = list(languages), list(voices)
     mistakes = [
@@ -262,37 +330,32 @@ def choose_voices(languages: Iterable[str], voices: Iterable[str]) -> list[str]:
     ]
     if not codes:
         mistakes.append("no language was named; kokoro_languages: [a] is American English")
-    for voice in wanted:
-        if voice not in VOICES:
-            near = difflib.get_close_matches(voice, VOICES, n=3, cutoff=0.5)
-            # Those of the model for Mandarin alone have numbers.
-            whose = " in Kokoro-82M, only in Kokoro-82M-v1.1-zh, which is not served" if _NUMBERED.match(voice) else ""
-            mistakes.append(
-                f"voice {voice!r} does not exist{whose}" + (f"; did you mean {' or '.join(near)}?" if near else "")
-            )
-        elif voice[0] not in codes:
-            title = LANGUAGES[voice[0]].title if voice[0] in LANGUAGES else voice[0]
-            near = difflib.get_close_matches(voice, voices_of(codes), n=3, cutoff=0.5) or voices_of(codes)[:3]
-            mistakes.append(
-                f"voice {voice!r} speaks {title}: add {voice[0]!r} to kokoro_languages, or take one of the configured "
-                f"languages, such as {' or '.join(near) or 'none'}"
-            )
+    known = [code for code in codes if code in LANGUAGES]
+    mistakes += [mistake for voice in wanted if (mistake := _voice_mistake(voice, known, mandarin))]
     if mistakes:
         raise ValueError("; ".join(mistakes))
-    return sorted(set(wanted)) or voices_of(codes)
+    return sorted(set(wanted)) or voices_of(codes, mandarin)
 
 
-def extras_for(languages: Iterable[str], dictionary: str = "light") -> tuple[str, ...]:
-    """What some languages need beside what every release has, sorted. ``dictionary`` is the one of Japanese.
+def extras_for(languages: Iterable[str], dictionary: str = "light", mandarin: str = "v1.0") -> tuple[str, ...]:
+    """What some languages need beside what every release has, sorted.
 
-    Of these, the locks have those of EXTRAS; another one is that of a dictionary. Raises ValueError.
+    ``dictionary`` is the one of Japanese, ``mandarin`` the version of the model for it. Of these, the locks have those
+    of EXTRAS; the others are that of a dictionary and of a model. Raises ValueError.
     """
     if dictionary not in JAPANESE_DICTIONARIES:
         raise ValueError(f"kokoro_japanese_dictionary is {dictionary!r}; choose {' or '.join(JAPANESE_DICTIONARIES)}")
     found = {extra for code in languages for extra in LANGUAGES[code].extras}
     if "japanese" in found:
         found.add(f"japanese-{dictionary}")
-    return tuple(sorted(found))
+    if "mandarin" in found:
+        found.add(mandarin_model(mandarin).extra)
+    return tuple(sorted(found - {""}))
+
+
+def spacy_of(extras: Iterable[str]) -> list[str]:
+    """The names of spaCy models that extras need: the newer Mandarin reads English words as American English does."""
+    return list(LANGUAGES["a"].spacy_models) if KOKORO_ZH.extra in extras else []
 
 
 def spacy_models_for(languages: Iterable[str], extra: Iterable[str] = ()) -> list[SpacyModel]:

@@ -140,7 +140,7 @@ def _speech_gaps(
             gaps.append(Gap("models", f"spacy/{model.filename} is not in the store"))
     for voice in voices:
         if ("kokoro-voice", voice) not in there:
-            gaps.append(Gap(voice[0], f"kokoro/{catalogue.KOKORO_NAME}/voices/{voice}.pt is not in the store"))
+            gaps.append(Gap(voice[0], f"kokoro/{catalogue.model_of(voice).name}/voices/{voice}.pt is not in the store"))
     return gaps
 
 
@@ -171,6 +171,10 @@ def find_gaps(
         gaps.append(
             Gap("j", f"dictionaries/{dictionary.filename} is not in the store: Japanese does not start without it")
         )
+    zh = catalogue.KOKORO_ZH
+    for kind, (file, _sha256) in (("kokoro-config", zh.config), ("kokoro-weights", zh.weights)):
+        if languages and zh.extra in needed and not any(zh.extra in a.extras for a in manifest.of_kind(kind)):
+            gaps.append(Gap("z", f"kokoro/{zh.name}/{file} is not in the store"))
     if languages:
         gaps += _speech_gaps(store, manifest, languages, voices, extra)
     return gaps

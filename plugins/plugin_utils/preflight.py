@@ -71,11 +71,17 @@ class Wanted:
     supervisor_cpus: int = SUPERVISOR_CPUS
     japanese_dictionary: str = "light"  # or "full"
     any_platform: bool = False
+    mandarin_model: str = "v1.0"  # or "v1.1-zh"
 
     @property
     def extras(self) -> tuple[str, ...]:
         """What the languages need beside what every release has. Raises ValueError on an unknown dictionary."""
-        return catalogue.extras_for(self.languages, self.japanese_dictionary)
+        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+
+    @property
+    def more_spacy_models(self) -> list[str]:
+        """Names of spaCy models beside those of the languages themselves."""
+        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
 
     @property
     def repairs(self) -> list[Patch]:
@@ -116,13 +122,13 @@ def choose(manifest: Manifest, facts: Mapping[str, Any]) -> tuple[Profile, Mappi
 def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Finding]]:
     """The voices of a deploy, and what the store lacks for it."""
     try:
-        voices = catalogue.choose_voices(wanted.languages, wanted.voices)
+        voices = catalogue.choose_voices(wanted.languages, wanted.voices, wanted.mandarin_model)
     except ValueError as error:
         return [], [Finding("FAIL", "VOICES", f"{error}.", "The list of voices is in docs/voices.md.")]
     findings = []
     spacy = {artifact.name for artifact in manifest.of_kind("spacy-model")}
     try:
-        models = catalogue.spacy_models_for(wanted.languages, wanted.spacy_models)
+        models = catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models)
     except ValueError as error:
         return [], [Finding("FAIL", "SPACY_MODEL", f"{error}.", "Mend the name or take it out.")]
     findings += _language_findings(manifest, wanted)
@@ -192,8 +198,8 @@ def _language_findings(manifest: Manifest, wanted: Wanted) -> list[Finding]:
             "FAIL",
             "LANGUAGE",
             f"the store has nothing for {', '.join(lacking)}; {names} can't be launched without.",
-            "Run playbooks/fetch.yml with the same kokoro_languages and kokoro_japanese_dictionary, and carry the "
-            "store again.",
+            "Run playbooks/fetch.yml with the same kokoro_languages, kokoro_japanese_dictionary and "
+            "kokoro_mandarin_model, and carry the store again.",
         )
     ]
 
@@ -429,7 +435,7 @@ def candidates(manifest: Manifest, wanted: Wanted) -> list[str]:
     if not voices:
         return []
     try:
-        models = [model.name for model in catalogue.spacy_models_for(wanted.languages, wanted.spacy_models)]
+        models = [model.name for model in catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models)]
     except ValueError:
         return []
     found = set()
@@ -522,7 +528,7 @@ def judge(
     if chosen is None:
         return verdict
     profile, python = chosen
-    models = catalogue.spacy_models_for(wanted.languages, wanted.spacy_models) if voices else []
+    models = catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models) if voices else []
     paths = Paths(wanted.root)
     carried = python.sha256 if isinstance(python, Artifact) else None
     interpreter = {
@@ -575,6 +581,7 @@ def judge(
         "model": {"name": catalogue.KOKORO_NAME, "path": f"{release}/models/{catalogue.KOKORO_NAME}"},
         "languages": list(wanted.languages),
         "extras": [extra for extra in extras if extra in catalogue.EXTRAS],
+        "language_models": {"z": catalogue.KOKORO_ZH.name} if catalogue.KOKORO_ZH.extra in extras else {},
         "voices": voices,
         "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
         "patches": [patch.as_dict() for patch in (wanted.repairs if voices else ())],

@@ -52,7 +52,7 @@ class Request:
     ``spacy_models`` are those beside what the languages need; ``pythons`` are feature versions (``3.11``) of which the
     store carries an interpreter; ``index`` is a package index (PEP 503) that is asked before the locked addresses;
     ``contents`` is ``all``, or ``python`` for what has no model in it; ``japanese_dictionary`` is ``light`` or
-    ``full``.
+    ``full``, ``mandarin_model`` ``v1.0`` or ``v1.1-zh``.
     """
 
     profiles: Sequence[Profile]
@@ -67,6 +67,7 @@ class Request:
     contents: str = "all"
     japanese_dictionary: str = "light"
     dictionary_source: str = catalogue.UNIDIC.source
+    mandarin_model: str = "v1.0"
     find_links: Sequence[Path] = ()
     index: str | None = None
     uv: str | None = None
@@ -74,7 +75,17 @@ class Request:
     @property
     def extras(self) -> tuple[str, ...]:
         """What the languages need beside what every release has."""
-        return catalogue.extras_for(self.languages, self.japanese_dictionary)
+        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+
+    @property
+    def more_spacy_models(self) -> list[str]:
+        """Names of spaCy models beside those of the languages themselves."""
+        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
+
+    @property
+    def chosen_voices(self) -> list[str]:
+        """The voices that were asked for, or all. Raises ValueError with every mistake."""
+        return catalogue.choose_voices(self.languages, self.voices, self.mandarin_model)
 
 
 @dataclass
@@ -155,7 +166,7 @@ def _model_items(request: Request) -> list[_Item]:
     note = _standin_note(request.spacy_source)
     local = download.local_path(request.spacy_source) is not None
     base = request.spacy_source.rstrip("/")
-    for model in catalogue.spacy_models_for(request.languages, request.spacy_models):
+    for model in catalogue.spacy_models_for(request.languages, request.more_spacy_models):
         source = f"{base}/{model.filename}" if local else f"{base}/{model.name}-{model.version}/{model.filename}"
         artifact = Artifact(
             f"spacy/{model.filename}", model.sha256, 0, "spacy-model", model.name, model.version,
@@ -165,22 +176,32 @@ def _model_items(request: Request) -> list[_Item]:
     note = _standin_note(request.kokoro_source)
     local = download.local_path(request.kokoro_source) is not None
     base = request.kokoro_source.rstrip("/")
-    if not local:
-        base = f"{base}/{catalogue.KOKORO_REPOSITORY}/resolve/{catalogue.KOKORO_REVISION}"
-    rows = [
-        ("kokoro-config", "config", *catalogue.KOKORO_CONFIG),
-        ("kokoro-weights", "weights", *catalogue.KOKORO_WEIGHTS),
-    ]
-    rows += [
-        ("kokoro-voice", voice, f"voices/{voice}.pt", catalogue.VOICES[voice])
-        for voice in catalogue.choose_voices(request.languages, request.voices)
-    ]
-    for kind, name, file, sha256 in rows:
-        artifact = Artifact(
-            f"kokoro/{catalogue.KOKORO_NAME}/{file}", sha256, 0, kind, name, catalogue.KOKORO_REVISION[:12],
-            licence=catalogue.KOKORO_LICENCE, synthetic=note is not None,
-        )  # fmt: skip
-        items.append(_Item(download.Wanted(artifact.path, (f"{base}/{file}",), None if note else sha256), artifact))
+    for kokoro in (catalogue.KOKORO, catalogue.KOKORO_ZH):
+        if kokoro.extra and kokoro.extra not in request.extras:
+            continue
+        # In a folder of files, the model that each release has lies at the top.
+        place = f"{base}/{kokoro.repository}/resolve/{kokoro.revision}"
+        if local:
+            place = f"{base}/{kokoro.name}" if kokoro.extra else base
+        prefix = f"{kokoro.name}-" if kokoro.extra else ""
+        rows = [
+            ("kokoro-config", f"{prefix}config", *kokoro.config),
+            ("kokoro-weights", f"{prefix}weights", *kokoro.weights),
+        ]
+        rows += [
+            ("kokoro-voice", voice, f"voices/{voice}.pt", kokoro.voices[voice])
+            for voice in request.chosen_voices
+            if catalogue.model_of(voice) is kokoro
+        ]
+        for kind, name, file, sha256 in rows:
+            artifact = Artifact(
+                f"kokoro/{kokoro.name}/{file}", sha256, 0, kind, name, kokoro.revision[:12],
+                licence=catalogue.KOKORO_LICENCE, synthetic=note is not None,
+                extras=(kokoro.extra,) if kokoro.extra else (),
+            )  # fmt: skip
+            items.append(
+                _Item(download.Wanted(artifact.path, (f"{place}/{file}",), None if note else sha256), artifact)
+            )
     return items
 
 
@@ -307,8 +328,8 @@ def build(
     The manifest is written last and everything reaches its place by a rename, so a store that was left half-made does
     not pass verification. Raises StoreError, DownloadError, LockError, ValueError, OSError.
     """
-    voices = catalogue.choose_voices(request.languages, request.voices)
-    models = catalogue.spacy_models_for(request.languages, request.spacy_models)
+    voices = request.chosen_voices
+    models = catalogue.spacy_models_for(request.languages, request.more_spacy_models)
     committed = {}
     for profile in request.profiles:
         path = request.lock_folder / Path(profile.lock_path).name
@@ -392,7 +413,7 @@ def build(
         removed = _remove(store, [path for path in known if path not in artifacts])
         uv = find_uv(request.uv, ready.iterdir(), Path(scratch))
         languages = request.languages if request.contents == "all" else []
-        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.spacy_models, request.extras)
+        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.more_spacy_models, request.extras)
         if gaps:
             lines = "".join(f"\n  {gap}" for gap in gaps)
             raise StoreError(f"it would not be complete, so it has no manifest that fits. What it lacks:{lines}")
