@@ -83,7 +83,8 @@ def page() -> str:
     unidic = catalogue.UNIDIC
     tail = TAIL.format(
         zh=catalogue.KOKORO_ZH.name, zh_voices=" and ".join(f"`{voice}`" for voice in catalogue.KOKORO_ZH.voices),
-        zh_revision=catalogue.KOKORO_ZH.revision, weights=WEIGHTS_MB, full=unidic.size / 1e6, unpacked=unidic.unpacked / 1e6, filename=unidic.filename,
+        zh_revision=catalogue.KOKORO_ZH.revision, weights=WEIGHTS_MB, full=unidic.size / 1e6,
+        unpacked=unidic.unpacked / 1e6, filename=unidic.filename,
         revision=catalogue.KOKORO_REVISION, licence=catalogue.KOKORO_LICENCE,
     )  # fmt: skip
     needs = "".join(_needs(language, lock) for language in languages)

@@ -17,7 +17,7 @@ from typing import Any
 from .hashing import sha256_file, write_atomic
 
 PACKAGE = "unidic"
-TOP = "unidic/"  # the one folder of the archive
+TOP = "unidic/"  # the archive's folder, with the licences in one of their own
 NEEDED = ("char.bin", "dicrc", "matrix.bin", "sys.dic", "unk.dic")
 MODULE = """import os
 
@@ -31,16 +31,15 @@ class DictionaryError(Exception):
 
 
 def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo]:
-    """The files of the archive by their names in its one folder; more than plain files there is refused."""
+    """The files in the archive's folder, by their paths there; what lies beside it is none of ours. None leads out."""
     found = {}
     for member in archive.infolist():
         name = member.filename[len(TOP) :]
-        if not member.filename.startswith(TOP) or os.path.basename(name.rstrip("/")) != name.rstrip("/"):
-            raise DictionaryError(
-                f"{source} holds {member.filename!r}: it is not UniDic's archive, in which {TOP} is all"
-            )
-        if name and not member.is_dir():
-            found[name] = member
+        if not member.filename.startswith(TOP) or not name or member.is_dir():
+            continue
+        if os.path.isabs(name) or os.path.normpath(name) != name or name.split("/")[0] == "..":
+            raise DictionaryError(f"{source} holds {member.filename!r}, which does not stay inside its folder {TOP}")
+        found[name] = member
     absent = [name for name in NEEDED if name not in found]
     if absent:
         raise DictionaryError(f"{source} lacks {', '.join(absent)}: it is not UniDic's archive")
@@ -59,6 +58,7 @@ def install(archive: str, row: Mapping[str, Any], site: str) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             for name, member in _members(opened, archive).items():
+                os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
                 with opened.open(member) as source, open(os.path.join(folder, name), "wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:

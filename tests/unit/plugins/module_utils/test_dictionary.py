@@ -21,7 +21,8 @@ def archive(path: Path, members: dict[str, str]) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "version": "3.1.0"}
 
 
-WHOLE = {"unidic/": "", **{f"unidic/{name}": name for name in (*dictionary.NEEDED, "left-id.def")}}
+# Laid out as the published one: files, and the licences in a folder.
+WHOLE = {"unidic/": "", **{f"unidic/{name}": name for name in (*dictionary.NEEDED, "licenses/COPYING")}, "beside": "x"}
 
 
 def test_it_lies_where_fugashi_asks_for_it_and_the_service_may_read_it(tmp_path: Path) -> None:
@@ -41,17 +42,18 @@ def test_it_lies_where_fugashi_asks_for_it_and_the_service_may_read_it(tmp_path:
     assert folder == site / "unidic/dicdir"
     assert (folder / "sys.dic").read_text() == "sys.dic"
     assert (folder / "mecabrc").read_bytes() == b""
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
-    assert folder.stat().st_mode & 0o777 == 0o755
+    assert (folder / "licenses/COPYING").is_file()
+    assert not list(site.rglob("beside"))
+    for path in (folder, *folder.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
 
 
 @pytest.mark.parametrize(
     ("members", "said"),
     [
         ({**WHOLE, "unidic/../evil.py": "x"}, "holds 'unidic/../evil.py'"),
-        ({**WHOLE, "unidic/deep/sys.dic": "x"}, "holds 'unidic/deep/sys.dic'"),
-        ({**WHOLE, "other/sys.dic": "x"}, "holds 'other/sys.dic'"),
-        ({**WHOLE, "/etc/passwd": "x"}, "holds '/etc/passwd'"),
+        ({**WHOLE, "unidic/licenses/../../evil.py": "x"}, "holds 'unidic/licenses/../../evil.py'"),
+        ({**WHOLE, "unidic//etc/passwd": "x"}, "holds 'unidic//etc/passwd'"),
         ({name: text for name, text in WHOLE.items() if name != "unidic/sys.dic"}, "lacks sys.dic"),
     ],
 )
