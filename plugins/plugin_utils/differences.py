@@ -43,6 +43,8 @@ class Sound:
     """
 
     name: str
+    what: str
+    unit: str
     scale: Callable[[float], float]
     floor: float
     say: Callable[[float, float], str]
@@ -59,12 +61,16 @@ LOADED = (
 SOUNDS = (
     Sound(
         "seconds",
+        "length",
+        " s",
         lambda value: math.log2(max(value, 0.01)),
         math.log2(1.2),
         lambda mine, usual: f"lasts {mine:.2f} s, on most hosts {usual:.2f} s",
     ),
     Sound(
         "rms_dbfs",
+        "loudness",
+        " dBFS",
         float,
         3.0,
         lambda mine, usual: (
@@ -74,6 +80,8 @@ SOUNDS = (
     ),
     Sound(
         "centroid_hz",
+        "centre of its spectrum",
+        " Hz",
         lambda value: math.log2(max(value, 1.0)),
         math.log2(1.25),
         lambda mine, usual: (
@@ -83,6 +91,8 @@ SOUNDS = (
     ),
     Sound(
         "voiced_share",
+        "share with the pitch of a voice",
+        "",
         float,
         0.15,
         lambda mine, usual: f"has the pitch of a voice in {mine:.0%} of its sound, on most hosts in {usual:.0%}",
@@ -294,7 +304,7 @@ def _sound(rows: Sequence[Row]) -> list[str]:
                 if value is not None:
                     by_voice.setdefault((row["text"] or "", sample["voice"]), {})[place] = value
         odd: dict[int, list[tuple[float, str, float, float]]] = {}
-        for (_text, voice), values in by_voice.items():
+        for (_text, voice), values in sorted(by_voice.items()):
             usual = median(values.values())
             centre = sound.scale(usual)
             bound = max(sound.floor, LIMIT * _deviation([sound.scale(value) for value in values.values()], centre))
@@ -303,7 +313,7 @@ def _sound(rows: Sequence[Row]) -> list[str]:
                 if abs(sound.scale(mine) - sound.scale(other)) > sound.floor and not fleet:
                     fleet.append(
                         f"{voice} does not sound the same on {rows[one]['host']} as on {rows[two]['host']}"
-                        f" ({sound.name.replace('_', ' ')} {mine:.2f} and {other:.2f})."
+                        f" ({sound.what} {mine:.2f}{sound.unit} and {other:.2f}{sound.unit})."
                     )
             for place, value in values.items() if len(values) >= FEWEST else ():
                 far = abs(sound.scale(value) - centre)

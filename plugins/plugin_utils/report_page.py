@@ -267,13 +267,14 @@ def _strip(rows: Sequence[Mapping[str, Any]], name: str, title: str, unit: str, 
     highest = max(value for _place, _row, value in known)
     top = highest * 1.05 or 1.0
     middle = usual / top * 600
+    radius = 4 if len(known) < 200 else 2
     marks = []
     # Those that one looks for lie above the others.
     for place, row, value in reversed(known):
         x, y = value / top * 600, 12 + place * 37 % 40
         label = f"<title>{escape(row['host'])}: {number(value, unit)}</title>"
         if row["state"] == WELL:
-            marks.append(f'<circle cx="{x:.0f}" cy="{y}" r="4">{label}</circle>')
+            marks.append(f'<circle cx="{x:.0f}" cy="{y}" r="{radius}">{label}</circle>')
         else:
             kind = "bad" if row["state"] == FAILED else "odd"
             marks.append(f'<path class="{kind}" d="M{x:.0f} {y - 7}l7 7-7 7-7-7z">{label}</path>')
@@ -363,10 +364,14 @@ def _badge(row: Mapping[str, Any]) -> str:
         kind, sign = "bad", SIGNS[FAILED]
     else:
         kind, sign = ("odd", "!") if row["synthetic"] else ("good", SIGNS[WELL])
-    words = "STAND-IN, not Kokoro\u2019s voice" if row["synthetic"] else IN_WORDS[row["level"]]
+    words = ""
+    if row["synthetic"]:
+        words = '<div class="soft">STAND-IN, not Kokoro\u2019s voice</div>'
+    elif kind == "bad":
+        words = f'<div class="soft">{escape(IN_WORDS[row["level"]])}</div>'
     return (
-        f'<span class="badge {kind}"><span aria-hidden="true">{sign}</span> {escape(row["level"])}</span>'
-        f'<div class="soft">{escape(words)}</div>'
+        f'<span class="badge {kind}" title="{escape(IN_WORDS[row["level"]])}"><span aria-hidden="true">{sign}</span>'
+        f" {escape(row['level'])}</span>{words}"
     )
 
 

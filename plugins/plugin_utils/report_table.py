@@ -32,8 +32,9 @@ def table(report: Mapping[str, Any]) -> list[str]:
     hidden = [row for row in rows[len(shown) :] if many]
     if hidden:
         well = sum(row["state"] == WELL for row in hidden)
-        left = f"; {len(hidden) - well:,} more that failed or stand out are on the page" if len(hidden) > well else ""
-        lines.append(f"{well:,} hosts did well and are not listed here{left}.")
+        said = [f"{well:,} hosts did well" if well else ""]
+        said.append(f"{len(hidden) - well:,} more failed or stand out" if len(hidden) > well else "")
+        lines += textwrap.wrap(f"Not listed here: {'; '.join(filter(None, said))}.", WIDTH)
     lines += _why(rows)
     if report["synthetic"]:
         said = f"MADE-UP WEIGHTS: this audio is not Kokoro's voice ({', '.join(report['synthetic'])})."
@@ -51,7 +52,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> li
         "level": [row["level"] for row in rows],
         "outcome": [row["outcome"] or ("failed" if row["state"] == FAILED else "proved") for row in rows],
         "seconds": ["-" if row["seconds"] is None else f"{row['seconds']:.0f}" for row in rows],
-        "voices": [str(len(row["voices"])) for row in rows],
+        "voices": [str(len(row["voices"]) or "-") for row in rows],
         "latency": [number(row["latency_seconds"], " s") for row in rows],
         "RTF": [number(row["real_time_factor"]) for row in rows],
     }
@@ -76,7 +77,8 @@ def _why(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every reason with the hosts that have it, the worst first."""
     hosts: dict[str, list[str]] = {}
     for row in rows:
-        for reason in reasons(row):
+        # What the table has said is not said again.
+        for reason in (reason for reason in reasons(row) if reason != f"{row['outcome']}."):
             # What a host said must not command the terminal.
             said = "".join(
                 sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(reason.split())

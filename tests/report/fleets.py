@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fleets of hosts for the report: proofs by the code that proves hosts, of sounds that are made here, in real WAV files.
+"""Fleets of hosts for the report: proofs by the code that proves hosts, of sounds that are made here, as WAV files.
 
 What a host would send is made once for each voice; the hosts differ in how long it took, and where a fleet wants it, in
 how it sounds, in what runs there, and in how the run ended.
@@ -105,7 +105,7 @@ def one(folder: Path) -> list[report.Host]:
 
 
 def eight(folder: Path) -> list[report.Host]:
-    """Eight hosts, of which one is slow, one quiet, one has another manifest and one failed, with higher levels tried."""
+    """Eight hosts: one is slow, one quiet, one has another manifest, and one failed. Higher levels were tried."""
     chance = random.Random(7)
     fleet = []
     for number in range(1, 9):
