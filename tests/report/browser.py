@@ -62,6 +62,7 @@ class Chromium:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def __enter__(self) -> Chromium:
         return self
@@ -120,11 +121,10 @@ class Chromium:
             media="",
             features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
         )
-        self.call("Page.navigate", url="about:blank")
         self.events.clear()
         start = time.monotonic()
-        self.call("Page.navigate", url=page.as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+        loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
+        while not any(_is_load(event, loader) for event in self.events):
             self.events.append(self._next("Page.navigate"))
         self.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")
         return time.monotonic() - start
@@ -182,3 +182,8 @@ class Chromium:
     def paper(self, path: Path) -> None:
         """The page as it would be printed, as PDF."""
         path.write_bytes(base64.b64decode(self.call("Page.printToPDF")["data"]))
+
+
+def _is_load(event: dict[str, Any], loader: str) -> bool:
+    said = event.get("params", {})
+    return event.get("method") == "Page.lifecycleEvent" and said["name"] == "load" and said["loaderId"] == loader

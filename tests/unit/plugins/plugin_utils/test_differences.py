@@ -23,7 +23,9 @@ def row(host: str, seconds: float = 0.5, sound: dict[str, float] | None = None, 
 
 
 def notes(rows: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
-    return {one["host"]: [(note["kind"], note["name"]) for note in one["stands_out"]] for one in rows if one["stands_out"]}
+    return {
+        one["host"]: [(note["kind"], note["name"]) for note in one["stands_out"]] for one in rows if one["stands_out"]
+    }
 
 
 def test_one_host_is_slower_than_the_rest() -> None:
@@ -150,7 +152,9 @@ def test_slow_under_load_alone() -> None:
     rows.append(row("h5", performance=loaded(4.8)))
     compare(rows)
     assert notes(rows) == {"h5": [("speed", "parallel.4.latency.p95")]}
-    assert "takes 4.0 times the fleet's median (4.80 s to the last byte, p95, of 4 at a time" in str(rows[5]["stands_out"])
+    assert "takes 4.0 times the fleet's median (4.80 s to the last byte, p95, of 4 at a time" in str(
+        rows[5]["stands_out"]
+    )
 
 
 def test_what_is_not_known_differs_from_nothing() -> None:

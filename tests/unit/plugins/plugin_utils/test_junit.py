@@ -94,4 +94,9 @@ def test_what_stands_out_is_in_the_output_of_the_suite() -> None:
     proof = {"release_id": "r", "level": "format", "samples": [sample(GOOD)], "manifest_sha256": "a" * 64}
     other = {**proof, "manifest_sha256": "b" * 64}
     found = suites(*(Host(name, {}, proof) for name in "abc"), Host("d", {}, other))
-    assert [one.findtext("system-out") for one in found] == ["", "", "", "manifest bbbbbbbbbbbb, most hosts aaaaaaaaaaaa"]
+    assert [one.findtext("system-out") for one in found] == [
+        "",
+        "",
+        "",
+        "manifest bbbbbbbbbbbb, most hosts aaaaaaaaaaaa",
+    ]
