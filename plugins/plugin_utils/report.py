@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import sha256_file
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import versions_of
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.rollout import GOOD, SERVED, End
 
 from . import differences
@@ -29,8 +30,6 @@ FAILED, ODD, WELL = STATES = ("failed", "stands out", "well")
 PASSED, REFUSED, UNVERIFIED = "passed", "failed", "UNVERIFIED"
 # These are of a host as a whole, the others of each sample.
 OF_THE_HOST = ("phonemes", "performance", "silence")
-# The parts of a release whose versions are shown, where they are known.
-PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm")
 
 IN_WORDS = {
     "none": "no proof",
@@ -121,18 +120,6 @@ def accelerator_of(plan: Mapping[str, Any], profile: str | None) -> str | None:
     return said if isinstance(said, str) and said else (profile or "").partition("-")[0] or None
 
 
-def versions_of(release: Mapping[str, Any]) -> dict[str, str]:
-    """Versions of the parts of a release that matter, by name, of a plan or a ``release.json``."""
-    found = {
-        item["name"]: str(item["version"])
-        for item in release.get("artifacts") or []
-        if item.get("kind") in ("wheel", "spacy-model") and item.get("name") in PARTS
-    }
-    ordered = {name: found[name] for name in PARTS if name in found}
-    python = (release.get("python") or {}).get("version")
-    return {"python": str(python), **ordered} if python and ordered else ordered
-
-
 def ladder(row: Mapping[str, Any]) -> list[dict[str, str]]:
     """Each level with its state and the reason, [{"level", "state", "why"}], for the host as a whole."""
     steps = []
@@ -211,9 +198,9 @@ def state_of(row: Mapping[str, Any]) -> str:
 
 
 def below(row: Mapping[str, Any]) -> bool:
-    """Whether less was proved than was required."""
+    """Whether less was proved than was required; of what was not proved at all, as in check mode, nothing is said."""
     wanted = row["required_level"]
-    return wanted in LEVELS and LEVELS.index(row["level"]) < LEVELS.index(wanted)
+    return bool(row["samples"]) and wanted in LEVELS and LEVELS.index(row["level"]) < LEVELS.index(wanted)
 
 
 def reasons(row: Mapping[str, Any]) -> list[str]:
@@ -261,7 +248,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     short = sum(map(below, rows))
     wanted = {row["required_level"] for row in rows if row["required_level"]}
     reached = sum(1 for row in rows if row["samples"] and not below(row))
-    if wanted:
+    if wanted and any(row["samples"] for row in rows):
         names = " or ".join(sorted(wanted, key=LEVELS.index))
         said.append(
             f"Required is the level {names}: {_all(reached, counts['hosts'])} reached it"

@@ -130,7 +130,7 @@ def higher(of: report.Host, chance: random.Random) -> None:
     slow = of.synthesis["samples"][0]["latency_seconds"]
     heard = finding("words", "intelligible", True, "the quick brown fox", "Heard: the quick brown fox.")
     for sample in of.synthesis["samples"]:
-        sample["findings"] = [*sample["findings"], heard]
+        sample["findings"] = [*sample["findings"], *([heard] if sample["level"] == "acoustic" else [])]
     of.synthesis["findings"] = [
         finding("reference", "phonemes", True, "ðə kwˈɪk", "The reference text has the phonemes that it should."),
         finding("gpu", "performance", None, None, "UNVERIFIED: nvidia-smi is not there."),

@@ -234,14 +234,15 @@ def test_what_is_unverified_does_not_look_passed(chromium: Chromium, written: Ma
       [step.textContent, step.className, getComputedStyle(step).borderStyle, getComputedStyle(step).color])""")
     passed = [step for step in steps if step[0].startswith("✓")]
     open_ = [step for step in steps if "UNVERIFIED" in step[0]]
-    assert len(open_) == 8
+    # Nobody listens for words in noise.
+    assert sorted(step[0] for step in open_)[:2] == ["? intelligible UNVERIFIED not tried", open_[-1][0]]
+    assert len(open_) == 9
     assert {step[1] for step in open_} == {"open-level"}
-    assert all(step[0].startswith("? performance UNVERIFIED") for step in open_)
     # Neither in colour nor in form.
     assert not {step[3] for step in open_} & {step[3] for step in passed}
     assert not {step[2] for step in open_} & {step[2] for step in passed}
     assert [step for step in steps if step[1] == "bad" and step[0] == "✗ acoustic failed"]
-    assert "no nvidia-smi" not in str(passed)
+    assert not any("performance" in step[0] for step in passed)
 
 
 def test_times_under_load_are_shown_where_they_are_known(chromium: Chromium, written: Make) -> None:

@@ -124,6 +124,12 @@ def test_less_than_was_required_is_a_failure_in_words() -> None:
     assert report.reasons(row) == ["the level acoustic was required, format was reached. It is noise."]
 
 
+def test_a_run_that_only_checked_proved_nothing_and_failed_nothing() -> None:
+    data = build(ended("s1", "checked", samples=[], level="none"))
+    assert data["counts"]["states"]["well"] == 1
+    assert report.summary(data) == ["1 host: 1 checked."]
+
+
 def states(row: dict[str, Any]) -> dict[str, str]:
     return {step["level"]: step["state"] for step in row["levels"]}
 
