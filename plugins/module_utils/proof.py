@@ -32,8 +32,6 @@ SAMPLE_RATE = 24000  # Hz, what Kokoro makes
 # What a format's container and codec are called by `audio.inspect`.
 FORMATS = {"wav": ("wav", "pcm_s16le"), "mp3": ("mp3", "mp3"), "flac": ("flac", "flac"), "ogg": ("ogg", "vorbis")}
 PROOF_FILE = "proof.json"
-# The parts of a release whose versions are kept with its proof.
-PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm")
 # A voice becomes a file name; Xinference itself would open a path.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,+-]{0,99}")
 # After these there is no use in asking for the next voice, and each wrong key counts towards a ban.
@@ -392,9 +390,8 @@ def read_release(path: str) -> dict[str, Any]:
     return release
 
 
-def interpreter_beside(release_file: str) -> str:
-    """The interpreter of the release to which a `release.json` belongs."""
-    return os.path.join(os.path.dirname(os.path.realpath(release_file)), "env", "bin", "python")
+# The parts of a release whose versions are kept with its proof.
+PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm")
 
 
 def versions_of(release: dict[str, Any]) -> dict[str, str]:
@@ -407,3 +404,8 @@ def versions_of(release: dict[str, Any]) -> dict[str, str]:
     python = (release.get("python") or {}).get("version")
     first = {"python": str(python)} if python and found else {}
     return {**first, **{name: found[name] for name in PARTS if name in found}}
+
+
+def interpreter_beside(release_file: str) -> str:
+    """The interpreter of the release to which a `release.json` belongs."""
+    return os.path.join(os.path.dirname(os.path.realpath(release_file)), "env", "bin", "python")

@@ -76,6 +76,8 @@ def _case(
     if sample is not None and level == LEVELS[1] and sample["latency_seconds"] is not None:
         case.set("time", f"{sample['latency_seconds']:.3f}")
     mine = [finding for finding in findings if finding["level"] == level]
+    # Why nobody tried is said once for the host.
+    mine = mine or [finding for finding in row["findings"] if finding["level"] == level and finding["ok"] is None]
     wrong = [str(finding["sentence"]) for finding in mine if finding["ok"] is False]
     untried = [str(finding["sentence"]) for finding in mine if finding["ok"] is None]
     required = LEVELS.index(level) <= LEVELS.index(row["required_level"] or LEVELS[-1])
