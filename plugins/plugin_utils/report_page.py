@@ -33,7 +33,7 @@ from .report import (
     reasons,
     summary,
 )
-from .report_table import number
+from .report_table import MOST_REASON, number
 from .rollout import GOOD
 
 ASSETS = Path(__file__).resolve().parents[2] / "roles" / "synthesis" / "files"
@@ -198,7 +198,9 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> str:
     found: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):
         for reason in reasons(row):
-            found.setdefault((row["state"], " ".join(reason.split())), []).append(place)
+            said = " ".join(reason.split())
+            said = said if len(said) <= MOST_REASON else f"{said[:MOST_REASON]} \u2026"
+            found.setdefault((row["state"], said), []).append(place)
     if not found:
         return ""
     items = []
@@ -281,13 +283,13 @@ def _strip(rows: Sequence[Mapping[str, Any]], name: str, title: str, unit: str, 
     anchor = "end" if middle > 400 else "start"
     return (
         f'<figure><figcaption>{title} <span class="soft">a dot for each host, a diamond for one to look at</span>'
-        f'</figcaption><svg viewBox="-8 0 616 80" role="img" aria-label="{title} of {len(known):,} hosts, median '
+        f'</figcaption><svg viewBox="-8 0 616 86" role="img" aria-label="{title} of {len(known):,} hosts, median '
         f'{number(usual, unit)}, highest {number(highest, unit)}">'
         '<line x1="0" x2="600" y1="64" y2="64"/>'
         f'<line class="middle" x1="{middle:.0f}" x2="{middle:.0f}" y1="4" y2="64"/>'
-        f'{"".join(marks)}<text x="0" y="78">0</text><text x="{middle:.0f}" y="78" text-anchor="{anchor}">median '
+        f'{"".join(marks)}<text x="0" y="82">0</text><text x="{middle:.0f}" y="82" text-anchor="{anchor}">median '
         f"{number(usual, unit)}</text>"
-        f'<text x="600" y="78" text-anchor="end">{number(top, unit)}</text></svg></figure>'
+        f'<text x="600" y="82" text-anchor="end">{number(top, unit)}</text></svg></figure>'
     )
 
 
@@ -306,7 +308,7 @@ def _tools(report: Mapping[str, Any]) -> str:
     )
     return (
         '<h2>Hosts</h2><div class="tools" role="search"><label>Find <input id="find" type="search" autocomplete="off"'
-        f' placeholder="host, release, message (press /)"></label><div class="choices">{buttons}</div>'
+        f' placeholder="host, release, message" title="The key / leads here."></label><div class="choices">{buttons}</div>'
         '<p id="shown" class="soft" aria-live="polite"></p></div>'
     )
 
@@ -325,7 +327,7 @@ def _row(place: int, row: Mapping[str, Any], usual: Mapping[str, float | None]) 
     kinds += ["open"] if _unverified(row) else []
     odd = {note["name"] for note in row["stands_out"]}
     slow = any(note["kind"] == "speed" for note in row["stands_out"])
-    notes = "".join(f'<div class="note">{escape(said)}</div>' for said in reasons(row))
+    notes = "".join(f'<div class="note">{_folded(said)}</div>' for said in reasons(row))
     voices = ", ".join(row["voices"]) if len(row["voices"]) <= 3 else f"{len(row['voices'])} voices"
     cells = [
         f'<th scope="row"><button type="button" class="fold" aria-expanded="false" aria-controls="d{place}">'
@@ -342,6 +344,14 @@ def _row(place: int, row: Mapping[str, Any], usual: Mapping[str, float | None]) 
         _code_cell("Profile", row["profile"], bool({"profile", "accelerator"} & odd)),
     ]  # fmt: skip
     return f'<tr id="h{place}" data-kinds="{" ".join(kinds)}">{"".join(cells)}</tr>\n'
+
+
+def _folded(said: str) -> str:
+    """A message; of a long one, as a module's or a compiler's can be, the beginning, and the whole of it folded."""
+    if len(said) <= MOST_REASON:
+        return escape(said)
+    begin = " ".join(said[:MOST_REASON].split())
+    return f"<details><summary>{escape(begin)} \u2026</summary><pre>{escape(said)}</pre></details>"
 
 
 def _outcome(row: Mapping[str, Any]) -> str:

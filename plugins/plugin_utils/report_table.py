@@ -15,7 +15,7 @@ WIDTH = 80
 MOST_ROWS = 20
 # Reasons below it, each said once for all hosts that have it. All of them are on the page.
 MOST_REASONS = 12
-# Characters of a reason; all of it was printed where it happened, and is on the page.
+# Characters of a reason, here and above the page's table; all of it is in that table.
 MOST_REASON = 300
 # Columns that may go where the lines are too long, first to last.
 LEAST_NEEDED = ("voices", "seconds", "RTF", "latency")
@@ -23,7 +23,7 @@ LEAST_NEEDED = ("voices", "seconds", "RTF", "latency")
 
 def table(report: Mapping[str, Any]) -> list[str]:
     """The lines."""
-    lines = [line for sentence in [" ".join(summary(report))] for line in textwrap.wrap(sentence, WIDTH)]
+    lines = textwrap.wrap(" ".join(summary(report)), WIDTH)
     rows = first_the_worst(report["hosts"])
     many = len(rows) > MOST_ROWS
     shown = [row for row in rows if row["state"] != WELL][:MOST_ROWS] if many else rows
@@ -32,9 +32,9 @@ def table(report: Mapping[str, Any]) -> list[str]:
     hidden = [row for row in rows[len(shown) :] if many]
     if hidden:
         well = sum(row["state"] == WELL for row in hidden)
-        said = [f"{well:,} hosts did well" if well else ""]
-        said.append(f"{len(hidden) - well:,} more failed or stand out" if len(hidden) > well else "")
-        lines += textwrap.wrap(f"Not listed here: {'; '.join(filter(None, said))}.", WIDTH)
+        left = [f"{well:,} hosts did well"] if well else []
+        left += [f"{len(hidden) - well:,} more failed or stand out"] if len(hidden) > well else []
+        lines += textwrap.wrap(f"Not listed here: {'; '.join(left)}.", WIDTH)
     lines += _why(rows)
     if report["synthetic"]:
         said = f"MADE-UP WEIGHTS: this audio is not Kokoro's voice ({', '.join(report['synthetic'])})."

@@ -114,7 +114,7 @@ def eight(folder: Path) -> list[report.Host]:
     fleet[2] = host(folder, "gpu-003", 1.56, end=End("served", seconds=131.0))
     fleet[4] = host(folder, "gpu-005", 0.51, "quiet", end=End("served", seconds=83.0))
     fleet[5] = host(folder, "gpu-006", 0.49, manifest_sha256="a0b1" * 16, end=End("served", seconds=79.0))
-    why = "2 of 2 samples did not reach the level acoustic. The audio is white noise."
+    why = "2 of 2 samples did not reach the level acoustic. The audio is white noise.\n" + "Traceback: line\n" * 40
     fleet[7] = host(folder, "gpu-008", 0.52, "noise", end=End("failed", why, 64.0))
     for of in fleet:
         higher(of, chance)

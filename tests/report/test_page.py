@@ -113,6 +113,10 @@ def test_failing_and_odd_hosts_come_first_and_say_why(chromium: Chromium, writte
     assert chromium.run(NAMES)[:4] == ["gpu-008", "gpu-003", "gpu-005", "gpu-006"]
     notes = chromium.run("[...document.querySelectorAll('.notes li')].map((note) => note.textContent)")
     assert [note.split()[1] for note in notes] == ["gpu-008", "gpu-003", "gpu-005", "gpu-006"]
+    # Of a long message, the beginning; the whole of it is folded in the table.
+    assert len(notes[0]) < 400
+    assert chromium.run("document.querySelector('#h0 .note pre').textContent.match(/Traceback/g).length") == 40
+    assert not chromium.run("document.querySelector('#h0 .note pre').checkVisibility()")
     assert "takes 3.2 times the fleet's median" in notes[1]
     assert "dB quieter than on most hosts" in notes[2]
     assert "manifest a0b1a0b1a0b1, most hosts 5b1c5b1c5b1c" in notes[3]
