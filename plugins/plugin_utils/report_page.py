@@ -308,7 +308,8 @@ def _tools(report: Mapping[str, Any]) -> str:
     )
     return (
         '<h2>Hosts</h2><div class="tools" role="search"><label>Find <input id="find" type="search" autocomplete="off"'
-        f' placeholder="host, release, message" title="The key / leads here."></label><div class="choices">{buttons}</div>'
+        ' placeholder="host, release, message" title="The key / leads here."></label>'
+        f'<div class="choices">{buttons}</div>'
         '<p id="shown" class="soft" aria-live="polite"></p></div>'
     )
 
