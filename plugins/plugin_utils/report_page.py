@@ -481,8 +481,15 @@ def _details(row: Mapping[str, Any], sounds: Sounds, texts: _Texts, measured: bo
                 "findings": _findings(sample["findings"], texts, measured),
             }
         )
+    odd = {note.get("voice") for note in row["stands_out"]}
+
+    def amiss_first(card: Mapping[str, Any]) -> tuple[bool, bool]:
+        wrong = any(finding[1] is False for sample in card["samples"] for finding in sample["findings"])
+        return not wrong, card["voice"] not in odd
+
     return {
         "host": row["host"],
+        "required": row["required_level"],
         "text": texts(row["text"] or ""),
         "proved": row["proved_at"],
         "alive": row["alive_now"],
@@ -493,7 +500,7 @@ def _details(row: Mapping[str, Any], sounds: Sounds, texts: _Texts, measured: bo
         "levels": [[texts(step["level"]), texts(step["state"]), texts(step["why"])] for step in row["levels"]],
         "findings": _findings(row["findings"], texts, measured),
         "performance": row["performance"],
-        "cards": list(voices.values()),
+        "cards": sorted(voices.values(), key=amiss_first),
     }
 
 

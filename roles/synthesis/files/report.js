@@ -123,7 +123,8 @@
       // What rests on stand-ins is never green.
       const kind = of.synthetic && text(state) === "passed" ? "odd" : kinds[text(state)];
       const word = text(state) === "passed" ? "" : text(state) === "failed" ? " failed" : " UNVERIFIED";
-      return make("li", { class: kind, title: text(why) }, `${signs[text(state)]} ${text(level)}${word}`, text(state) === "UNVERIFIED" ? make("span", { class: "soft" }, ` ${text(why)}`) : "");
+      const required = text(level) === of.required ? make("span", { class: "soft" }, " (required)") : "";
+      return make("li", { class: kind, title: text(why) }, `${signs[text(state)]} ${text(level)}${word}`, required, text(state) === "UNVERIFIED" ? make("span", { class: "soft" }, ` ${text(why)}`) : "");
     }));
   }
 
@@ -159,6 +160,7 @@
     const parts = [make("h3", {}, card.voice, of.synthetic ? make("small", { class: "odd" }, " stand-in") : "")];
     if (card.wav !== undefined) parts.push(...player(card.wav, `${card.voice} on ${of.host}`));
     else if (card.path) parts.push(make("p", {}, make("a", { href: encodeURI(card.path) }, "Listen"), " (beside this page, which is large already)"));
+    else parts.push(make("p", { class: "soft" }, "No WAV of it was brought here."));
     const like = data.reference.wavs[card.voice];
     if (card.wav !== undefined && like !== undefined && like !== card.wav) {
       const fold = make("details", { class: "compare" }, make("summary", {}, `Compare with ${data.reference.host}`));
