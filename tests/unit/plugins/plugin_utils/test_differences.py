@@ -109,6 +109,12 @@ def test_what_runs_on_few_stands_out() -> None:
     assert rows[3]["stands_out"][0]["sentence"] == "manifest ffffffffffff, most hosts 5b1c5b1c5b1c"
 
 
+def test_a_lower_level_stands_out_and_a_higher_one_does_not() -> None:
+    rows = [row("a"), row("b"), row("c"), row("d", level="format"), row("e", level="silence")]
+    assert compare(rows) == []
+    assert notes(rows) == {"d": [("identity", "level")]}
+
+
 def test_the_one_host_that_fell_back_to_its_cpu() -> None:
     rows = [row(f"gpu-{number}", 0.1 + number / 1000) for number in range(7)]
     rows.append(row("gpu-7", 1.9, accelerator="cpu", profile="cpu-py311-x86_64"))
@@ -155,6 +161,15 @@ def test_slow_under_load_alone() -> None:
     assert "takes 4.0 times the fleet's median (4.80 s to the last byte, p95, of 4 at a time" in str(
         rows[5]["stands_out"]
     )
+
+
+def test_one_late_answer_under_load_is_chance() -> None:
+    def loaded(p95: float) -> dict[str, Any]:
+        return {"parallel": {"1": {"latency": {"p50": 0.5, "p95": p95}, "requests": 10}}}
+
+    rows = [row("a", performance=loaded(0.6)), row("b", performance=loaded(0.6)), row("c", performance=loaded(1.1))]
+    compare(rows)
+    assert notes(rows) == {}
 
 
 def test_what_is_not_known_differs_from_nothing() -> None:
