@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """In what a host differs from the rest of its fleet: what runs there, how fast it is, how it sounds.
 
-The rows are those of `report.build`. A number stands out where its distance from the fleet's median is more than
-3.5 robust standard deviations (1.4826 times the median absolute deviation, after Iglewicz and Hoaglin), and more than a
-floor below which nobody would hear or feel it. It takes three hosts to say which one is the odd one; of two, the
+The rows are those of `report.build`. A number stands out where its distance from the fleet's median is more than 3.5
+robust standard deviations (1.4826 times the median absolute deviation, after Iglewicz and Hoaglin), or as many more as
+chance reaches among so many hosts (4.8 of a thousand), and more than a floor below which nobody would hear or feel it. It takes three hosts to say which one is the odd one; of two, the
 difference is said and nobody is judged.
 """
 
@@ -186,7 +186,7 @@ def _speed(rows: Sequence[Row]) -> list[str]:
     for whose, judged, measured_by in _groups(rows):
         slow: dict[int, list[tuple[float, float, float, Speed]]] = {}
         for measure, by_row in _times(measured_by):
-            bound = max(math.log2(measure.times), LIMIT * _deviation([math.log2(of[0]) for of in by_row.values()], 0.0))
+            bound = _bound(math.log2(measure.times), [math.log2(of[0]) for of in by_row.values()], 0.0)
             for place, (ratio, value, usual) in by_row.items():
                 if len(by_row) >= FEWEST and math.log2(ratio) > bound and value - usual >= measure.floor:
                     slow.setdefault(place, []).append((ratio, value, usual, measure))
@@ -311,10 +311,10 @@ def _sound(rows: Sequence[Row]) -> list[str]:
         for (_text, voice), values in sorted(by_voice.items()):
             usual = median(values.values())
             centre = sound.scale(usual)
-            bound = max(sound.floor, LIMIT * _deviation([sound.scale(value) for value in values.values()], centre))
+            bound = _bound(sound.floor, [sound.scale(value) for value in values.values()], centre)
             if len(values) == 2:
                 (one, mine), (two, other) = values.items()
-                if abs(sound.scale(mine) - sound.scale(other)) > sound.floor and not fleet:
+                if abs(sound.scale(mine) - sound.scale(other)) > bound and not fleet:
                     fleet.append(
                         f"{voice} does not sound the same on {rows[one]['host']} as on {rows[two]['host']}"
                         f" ({sound.what} {mine:.2f}{sound.unit} and {other:.2f}{sound.unit})."
@@ -339,6 +339,14 @@ def _sound(rows: Sequence[Row]) -> list[str]:
     return fleet
 
 
-def _deviation(values: Sequence[float], centre: float) -> float:
-    """The standard deviation of most of the values, from the median of their distances to the centre."""
-    return 1.4826 * median(abs(value - centre) for value in values) if values else 0.0
+def _bound(floor: float, values: Sequence[float], centre: float) -> float:
+    """How far from the centre a value may be.
+
+    The floor is higher in a small fleet, by two thirds of itself among three hosts: there the deviation rests on so few
+    values that chance makes it small.
+    """
+    least = floor * (1 + 2 / max(1, len(values)))
+    if len(values) < FEWEST:
+        return least
+    limit = max(LIMIT, math.sqrt(2 * math.log(100 * len(values))))
+    return max(least, limit * 1.4826 * median(abs(value - centre) for value in values))

@@ -50,8 +50,8 @@ def test_chance_is_no_outlier(seed: int) -> None:
                 f"h{number}",
                 max(0.1, chance.gauss(0.5, 0.05)),
                 {
-                    "seconds": chance.gauss(2.6, 0.05), "rms_dbfs": chance.gauss(-20, 0.5),
-                    "centroid_hz": chance.gauss(1500, 50), "voiced_share": chance.gauss(0.6, 0.02),
+                    "seconds": chance.gauss(2.6, 0.1), "rms_dbfs": chance.gauss(-20, 1.0),
+                    "centroid_hz": chance.gauss(1500, 80), "voiced_share": chance.gauss(0.6, 0.04),
                 },
             )
             for number in range(count)
