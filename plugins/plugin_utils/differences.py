@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """In what a host differs from the rest of its fleet: what runs there, how fast it is, how it sounds.
 
-The rows are those of `report.build`. A number stands out where its distance from the fleet's median is more than 3.5
-robust standard deviations (1.4826 times the median absolute deviation, after Iglewicz and Hoaglin), or as many more as
-chance reaches among so many hosts (4.8 of a thousand), and more than a floor below which nobody would hear or feel it. It takes three hosts to say which one is the odd one; of two, the
-difference is said and nobody is judged.
+The rows are those of `report.build`. A number stands out where its distance from the fleet's median is more than six
+robust standard deviations (1.4826 times the median absolute deviation) and more than a floor below which nobody would
+hear or feel it. Six and not the usual 3.5, by which chance alone names a host in every seventh fleet of eight and in
+half of those of a thousand. It takes three hosts to say which one is the odd one; of two, the difference is said and
+nobody is judged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from ..module_utils.acoustics import LEVELS
 from .rollout import names
 
-LIMIT = 3.5
+LIMIT = 6.0
 # Of as many hosts, one can be the odd one.
 FEWEST = 3
 Row = dict[str, Any]
@@ -348,5 +349,4 @@ def _bound(floor: float, values: Sequence[float], centre: float) -> float:
     least = floor * (1 + 2 / max(1, len(values)))
     if len(values) < FEWEST:
         return least
-    limit = max(LIMIT, math.sqrt(2 * math.log(100 * len(values))))
-    return max(least, limit * 1.4826 * median(abs(value - centre) for value in values))
+    return max(least, LIMIT * 1.4826 * median(abs(value - centre) for value in values))
