@@ -37,7 +37,10 @@ class ActionModule(ControllerAction):
         "supervisor_cpus": {"type": "int", "default": preflight.SUPERVISOR_CPUS},
         "candidate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
         "candidate_port": {"type": "int", "default": 0},
-        "patches": {"type": "list", "elements": "str", "choices": list(patches.CATALOGUE), "default": []},
+        "patches": {"type": "list", "elements": "str", "choices": patches.OPTIONAL, "default": []},
+        "mandarin_model": {"type": "str", "choices": ["v1.0", "v1.1-zh"], "default": "v1.0"},
+        "any_platform": {"type": "bool", "default": False},
+        "japanese_dictionary": {"type": "str", "choices": ["light", "full"], "default": "light"},
     }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +68,9 @@ class ActionModule(ControllerAction):
             candidate=arguments["candidate"],
             candidate_port=arguments["candidate_port"],
             patches=patches.choose(arguments["patches"]),
+            japanese_dictionary=arguments["japanese_dictionary"],
+            mandarin_model=arguments["mandarin_model"],
+            any_platform=arguments["any_platform"],
         )
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         asked = {

@@ -502,20 +502,20 @@ FAILURES: tuple[Failure, ...] = (
         "LG02",
         r"cotonoha-dic[\w.-]*amazonaws|polm/unidic-py/master/dicts\.json",
         "The Japanese dictionary UniDic was asked from the internet.",
-        "Take Japanese out of kokoro_languages, or carry a store that has the dictionary.",
+        "Carry a store that was fetched with j in kokoro_languages and deploy from it; it has a dictionary.",
     ),
     Failure(
         "LG01",
         r"Failed initializing MeCab",
         "The Japanese dictionary UniDic is missing; its package is empty at first.",
-        "Take Japanese out of kokoro_languages, or carry a store that has the dictionary.",
+        "Carry a store that was fetched with j in kokoro_languages and deploy from it; it has a dictionary.",
     ),
     Failure(
         "LG03",
         r"pip install misaki\[(ja|zh)\]|No module named '(pyopenjtalk|fugashi|jaconv|mojimoji|jieba|pypinyin"
         r"|pypinyin_dict|cn2an|ordered_set)'",
         "The packages for Japanese or Chinese are not in the release.",
-        "Take the language out of kokoro_languages, or fetch a store whose lock has its packages.",
+        "Fetch and deploy with the language in kokoro_languages: its packages come with it.",
     ),
     Failure(
         "LG04",

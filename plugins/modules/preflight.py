@@ -96,11 +96,26 @@ options:
   patches:
     description:
       - Names of repairs of upstream's files that the release gets; they are part of its id.
+      - Those without which a language does not start come with the language.
       - V(kokoro-eval) takes Kokoro out of training mode, in which Xinference 4.1.0 leaves it.
     type: list
     elements: str
     choices: [kokoro-eval]
     default: []
+  mandarin_model:
+    description: The model that speaks Mandarin, V(v1.0) as all other languages, or V(v1.1-zh) of its own.
+    type: str
+    choices: [v1.0, v1.1-zh]
+    default: v1.0
+  any_platform:
+    description: Whether a platform that is not among the supported ones is a warning, and no refusal.
+    type: bool
+    default: false
+  japanese_dictionary:
+    description: The dictionary of Japanese. V(light) is a Python package, V(full) UniDic's own archive.
+    type: str
+    choices: [light, full]
+    default: light
 attributes:
   check_mode:
     support: full

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..module_utils.acoustics import LEVELS
 from . import deploy_lock
-from .preflight import ESPEAK_PATH, Finding, Wanted, check_platform
+from .preflight import ESPEAK_PATH, Finding, Wanted, check_platform, selinux_findings
 
 Json = Mapping[str, Any]
 
@@ -24,6 +24,7 @@ CHECKS = {
     "GLIBC": "glibc is 2.29 or newer",
     "MEMORY": "the host has the memory that Kokoro needs",
     "NOEXEC": "programs may run from the releases, the service's home and the temporary folder",
+    "SELINUX": "where SELinux is on, what systemd starts is labelled as a program",
     "PATH_LENGTH": "the service's home has 50 bytes at most, and the path of espeak's data less than 160",
     "CLOCK": "the clock agrees with the controller's within five minutes",
     "DISK": "the file systems of the releases, the home and the temporary folder have room",
@@ -124,6 +125,7 @@ def _platform(facts: Json, expected: Expected, controller_time: float) -> list[F
     platform = facts["platform"]
     # Who holds the port is judged below, from the unit's processes.
     found = [item for item in check_platform(platform, wanted, controller_time) if item.code != "PORT"]
+    found += selinux_findings(platform, expected.root)
     by_device: dict[int, tuple[int, list[str]]] = {}
     for system in platform["filesystems"].values():
         by_device.setdefault(system["device"], (system["free"], []))[1].append(system["path"])
@@ -362,7 +364,7 @@ def _logs(facts: Json, expected: Expected, controller_time: float) -> list[Findi
 
 _JUDGES: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Json, Expected, float], list[Finding]]], ...] = (
     # the facts that a judge needs, the checks that it makes, and the judge
-    (("platform",), ("NOT_ROOT", "SYSTEMD", "GLIBC", "MEMORY", "NOEXEC", "CLOCK", "DISK"), _platform),
+    (("platform",), ("NOT_ROOT", "SYSTEMD", "GLIBC", "MEMORY", "NOEXEC", "SELINUX", "CLOCK", "DISK"), _platform),
     (("lock", "platform", "release"), ("DEPLOY",), _deploy),
     (("release",), ("RELEASE", "DRIFT", "PATH_LENGTH"), _release),
     (("files",), ("FILES",), _files),

@@ -10,12 +10,14 @@ from typing import Any
 
 from ..module_utils.disk import UNPACKED
 from ..module_utils.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
-from ..module_utils.patches import Patch
-from . import catalogue
+from ..module_utils.patches import Patch, needed_for
+from . import catalogue, platforms
 from .cluster import Cluster
 from .manifest import Artifact, Manifest, release_id
 from .profiles import HOST_GLIBC, Profile, parse_profile
 
+# What of a release takes more room than its files.
+UNPACKED_KINDS = ("wheel", "python", "dictionary")
 # Room for logs, receipts and what the service writes at home.
 HOME_BYTES = 1_000_000_000
 # Xinference's two processes take 0.9 GB, Kokoro 1.4 GB at first and up to 3.3 GB after long texts.
@@ -67,6 +69,24 @@ class Wanted:
     cluster: Cluster | None = None
     cluster_faults: Sequence[str] = ()
     supervisor_cpus: int = SUPERVISOR_CPUS
+    japanese_dictionary: str = "light"  # or "full"
+    any_platform: bool = False
+    mandarin_model: str = "v1.0"  # or "v1.1-zh"
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What the languages need beside what every release has. Raises ValueError on an unknown dictionary."""
+        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+
+    @property
+    def more_spacy_models(self) -> list[str]:
+        """Names of spaCy models beside those of the languages themselves."""
+        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
+
+    @property
+    def repairs(self) -> list[Patch]:
+        """The repairs that were asked for, and those without which a language does not start."""
+        return [*self.patches, *(patch for patch in needed_for(self.extras) if patch not in self.patches)]
 
 
 @dataclass
@@ -102,15 +122,16 @@ def choose(manifest: Manifest, facts: Mapping[str, Any]) -> tuple[Profile, Mappi
 def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Finding]]:
     """The voices of a deploy, and what the store lacks for it."""
     try:
-        voices = catalogue.choose_voices(wanted.languages, wanted.voices)
+        voices = catalogue.choose_voices(wanted.languages, wanted.voices, wanted.mandarin_model)
     except ValueError as error:
         return [], [Finding("FAIL", "VOICES", f"{error}.", "The list of voices is in docs/voices.md.")]
     findings = []
     spacy = {artifact.name for artifact in manifest.of_kind("spacy-model")}
     try:
-        models = catalogue.spacy_models_for(wanted.languages, wanted.spacy_models)
+        models = catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models)
     except ValueError as error:
         return [], [Finding("FAIL", "SPACY_MODEL", f"{error}.", "Mend the name or take it out.")]
+    findings += _language_findings(manifest, wanted)
     for model in models:
         if model.name not in spacy:
             findings.append(
@@ -163,6 +184,24 @@ def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Fin
             )
         )
     return voices, findings
+
+
+def _language_findings(manifest: Manifest, wanted: Wanted) -> list[Finding]:
+    """What the store lacks of the Python packages and dictionaries of the languages."""
+    rows = [artifact for artifact in manifest.artifacts if artifact.kind != "lock"]
+    lacking = sorted(set(wanted.extras) - {extra for artifact in rows for extra in artifact.extras})
+    if not lacking:
+        return []
+    names = ", ".join(row.title for code in wanted.languages if (row := catalogue.LANGUAGES[code]).extras)
+    return [
+        Finding(
+            "FAIL",
+            "LANGUAGE",
+            f"the store has nothing for {', '.join(lacking)}; {names} can't be launched without.",
+            "Run playbooks/fetch.yml with the same kokoro_languages, kokoro_japanese_dictionary and "
+            "kokoro_mandarin_model, and carry the store again.",
+        )
+    ]
 
 
 def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: float) -> list[Finding]:
@@ -244,13 +283,53 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
     return findings
 
 
+def selinux_findings(facts: Mapping[str, Any], root: str) -> list[Finding]:
+    """What is wrong with the labels of a host with SELinux, and what will be after a relabel."""
+    selinux = facts.get("selinux") or {}
+    if not selinux.get("enabled"):
+        return []
+    findings = []
+    if selinux["mislabelled"]:
+        findings.append(
+            Finding(
+                "FAIL" if selinux["enforcing"] else "WARN",
+                "SELINUX",
+                f"programs of the release that serves are not labelled bin_t: {', '.join(selinux['mislabelled'])}.",
+                f"systemd can't start them as a service of their own. On the host: restorecon -RF {root}",
+            )
+        )
+    if not f"{root.rstrip('/')}/".startswith("/opt/"):
+        findings.append(
+            Finding(
+                "WARN",
+                "SELINUX",
+                f"the policy knows programs below /opt, and nothing of {root}.",
+                "They are labelled as they are installed, and a relabel of the system takes that back. Keep it with: "
+                f"semanage fcontext -a -t bin_t '{root.rstrip('/')}/(.*/)?bin(/.*)?'",
+            )
+        )
+    return findings
+
+
 def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, controller_time: float) -> list[Finding]:
     """What the host lacks, whatever release of the store it gets."""
     findings = check_platform(facts, wanted, controller_time)
+    # What a deploy makes gets its labels then; those of the release that serves are the doctor's to tell.
+    findings += [finding for finding in selinux_findings(facts, wanted.root) if finding.level == "WARN"]
 
     def fail(code: str, cause: str, remedy: str) -> None:
         findings.append(Finding("FAIL", code, cause, remedy))
 
+    if platforms.find(facts["os"]) is None:
+        findings.append(
+            Finding(
+                "WARN" if wanted.any_platform else "FAIL",
+                "PLATFORM",
+                f"{facts['os']['pretty_name'] or 'it'} is none of the supported platforms: {platforms.titles()}.",
+                "Nothing that is installed comes from the system, so another one with systemd and glibc "
+                f"{HOST_GLIBC[0]}.{HOST_GLIBC[1]} may do: try it on one host with preflight_any_platform: true.",
+            )
+        )
     if not any(profile.architecture == facts["architecture"] for profile in map(parse_profile, manifest.profiles)):
         fail(
             "ARCHITECTURE",
@@ -356,15 +435,15 @@ def candidates(manifest: Manifest, wanted: Wanted) -> list[str]:
     if not voices:
         return []
     try:
-        models = [model.name for model in catalogue.spacy_models_for(wanted.languages, wanted.spacy_models)]
+        models = [model.name for model in catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models)]
     except ValueError:
         return []
     found = set()
     for profile in manifest.profiles:
         carried = [row.sha256 for row in manifest.of_kind("python") if profile in row.profiles]
         for python in (None, *carried):
-            artifacts = manifest.for_release(profile, models, voices, python)
-            found.add(release_id(artifacts, version_of(artifacts, "xinference"), wanted.patches))
+            artifacts = manifest.for_release(profile, models, voices, python, wanted.extras)
+            found.add(release_id(artifacts, version_of(artifacts, "xinference"), wanted.repairs))
     return sorted(found)
 
 
@@ -449,7 +528,7 @@ def judge(
     if chosen is None:
         return verdict
     profile, python = chosen
-    models = catalogue.spacy_models_for(wanted.languages, wanted.spacy_models) if voices else []
+    models = catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models) if voices else []
     paths = Paths(wanted.root)
     carried = python.sha256 if isinstance(python, Artifact) else None
     interpreter = {
@@ -457,8 +536,9 @@ def judge(
         "path": paths.python(python.version) if isinstance(python, Artifact) else python["path"],
         "artifact": carried,
     }
-    artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried)
-    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.patches)
+    extras = wanted.extras if voices else ()
+    artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried, extras)
+    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.repairs if voices else ())
     release = paths.release(identity)
     drift = held.get("drift", {}).get(identity)
     complete = identity in facts["releases"]["complete"] and not drift
@@ -469,9 +549,7 @@ def judge(
     # A finished release does not need the files it was made of.
     travelling = 0 if complete else sum(artifact.size for artifact in absent)
     # What drifted is removed before it is made anew.
-    building = (
-        0 if complete or drift else int(UNPACKED * sum(a.size for a in artifacts if a.kind in ("wheel", "python")))
-    )
+    building = 0 if complete or drift else int(UNPACKED * sum(a.size for a in artifacts if a.kind in UNPACKED_KINDS))
     verdict.findings += check_disk(facts, wanted, max(0, travelling - held["arrived"]), building)
     candidate, obstacles = choose_candidate(facts, wanted, identity)
     verdict.findings += obstacles
@@ -502,9 +580,11 @@ def judge(
         "bytes": travelling,
         "model": {"name": catalogue.KOKORO_NAME, "path": f"{release}/models/{catalogue.KOKORO_NAME}"},
         "languages": list(wanted.languages),
+        "extras": [extra for extra in extras if extra in catalogue.EXTRAS],
+        "language_models": {"z": catalogue.KOKORO_ZH.name} if catalogue.KOKORO_ZH.extra in extras else {},
         "voices": voices,
         "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
-        "patches": [patch.as_dict() for patch in wanted.patches],
+        "patches": [patch.as_dict() for patch in (wanted.repairs if voices else ())],
     }
     return verdict
 
