@@ -220,6 +220,8 @@ def releases(options: Options) -> Json:
     found["sealed"] = True
     found["voices"] = contents.get("voices", [])
     found["profile"] = contents.get("profile")
+    wheels = [row for row in contents.get("artifacts", []) if row["kind"] == "wheel"]
+    found["wheels"] = {row["name"]: row["version"] for row in wheels if re.match("torch$|nvidia-cuda", row["name"])}
     found["manifest_sha256"] = contents.get("manifest_sha256")
     found["synthetic"] = contents.get("synthetic", [])
     found["damage"] = release.damage(path, contents)

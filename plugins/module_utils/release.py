@@ -119,7 +119,12 @@ def former(paths: Paths) -> dict[str, Any] | None:
         return None
     path = paths.release(name)
     model = {**contents["model"], "path": os.path.join(path, "models", contents["model"]["name"])}
-    return {"release": {"id": name, "path": path, "complete": True}, "model": model, "languages": contents["languages"]}
+    return {
+        "release": {"id": name, "path": path, "complete": True},
+        "profile": contents.get("profile"),
+        "model": model,
+        "languages": contents["languages"],
+    }
 
 
 def seal(path: str, contents: Mapping[str, Any]) -> None:
