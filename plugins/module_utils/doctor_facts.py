@@ -123,8 +123,9 @@ def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") 
     text = private_files.read_text(unit.path)
     state["release"] = None
     if text is not None:
-        started = re.search(r"^ExecStart=\S*/releases/([^/]+)/", text, re.MULTILINE)
+        started = re.search(r"^ExecStart=\S*/releases/([^/]+)/\S*/xinference-(\w+)", text, re.MULTILINE)
         state["release"] = started[1] if started else None
+        state["node"] = started[2] if started else None
     record = systemd_unit.load_record(os.path.join(options.secrets_dir, RECORD_FILE))
     state["stale"] = []
     if record and state.get("ActiveState") == "active" and text is not None:

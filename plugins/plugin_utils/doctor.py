@@ -90,7 +90,7 @@ def judge(facts: Json, expected: Expected, controller_time: float) -> list[Findi
     if facts.get("release", {}).get("current", "") is None and facts.get("unit", {}).get("LoadState") == "not-found":
         # All else would only say the same again.
         judges = (_platform, _gpu, _release) if "platform" in facts else (_release,)
-        return [finding for judge_part in judges for finding in judge_part(facts, expected, controller_time)]
+        return [finding for check in judges for finding in check(facts, expected, controller_time)]
     found: list[Finding] = []
     checked: set[str] = set()
     for names, codes, check in _JUDGES:
@@ -159,7 +159,8 @@ def _accelerator(facts: Json) -> str:
 def _gpu(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:
     """The host's cards. What is wrong with them stops a release for cards, and is worth a word on any other host."""
     cards, accelerator = facts["platform"]["gpu"], _accelerator(facts)
-    if cards["vendor"] != "nvidia" and accelerator != "cuda":
+    computes = accelerator == "cuda" and facts.get("unit", {}).get("node") != "supervisor"
+    if cards["vendor"] != "nvidia" and not computes:
         return []
     wheels = facts.get("release", {}).get("wheels", {}) if accelerator == "cuda" else {}
     build = gpu.build_of(wheels.items(), facts["platform"]["architecture"])

@@ -156,6 +156,8 @@ def choose_accelerator(manifest: Manifest, facts: Mapping[str, Any], wanted: Wan
         return Accelerator("cpu", (), tuple(findings))
     if not cuda:
         return lacks("cuda", fetch.format("this", "cuda", architecture) + f", or set {gpu.CPU_WAY}.")
+    if wanted.cluster is not None and wanted.host == wanted.cluster.supervisor.name and not wanted.cluster.works:
+        return Accelerator("cuda")  # it runs its workers' release and computes nothing
     chosen = choose(manifest, facts, "cuda")
     profile = chosen[0] if chosen is not None else cuda[0]
     wheels = [row for row in manifest.of_kind("wheel") if not row.profiles or profile.name in row.profiles]

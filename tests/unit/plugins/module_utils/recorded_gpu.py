@@ -13,6 +13,23 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import gpu_facts
 FOLDER = Path(__file__).parent / "fixtures" / "gpu"
 MESSAGES: dict[str, Any] = json.loads((FOLDER / "messages.json").read_text(encoding="utf-8"))
 
+# The facts of a host without a card.
+NO_CARD: dict[str, Any] = {
+    "vendor": "none",
+    "pci": [],
+    "modules": [],
+    "kernel": "",
+    "nodes": [],
+    "container": "",
+    "source": "",
+    "driver": "",
+    "cuda": [],
+    "cards": [],
+    "processes": [],
+    "messages": [],
+    "hung": False,
+}
+
 
 def recorded(name: str) -> str:
     """What ``nvidia-smi -q -x`` printed."""

@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import gpu_facts
-
-from .recorded_gpu import MESSAGES, Smi, host, recorded
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import (
+    MESSAGES,
+    Smi,
+    host,
+    recorded,
+)
 
 GIB = 1 << 30
 

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import NO_CARD
 
 PROFILE = "cpu-py311-x86_64"
 NOW = 1_800_000_000.0
@@ -53,6 +54,7 @@ FACTS: dict[str, Any] = {
     "systemd": {"running": True, "version": 252, "service_active": False},
     "releases": {"complete": [], "current": None},
     "candidate_left": False,
+    "gpu": NO_CARD,
     "time": NOW,
 }
 # An upgrade: another release is current, and serves.
