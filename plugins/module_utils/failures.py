@@ -386,8 +386,8 @@ FAILURES: tuple[Failure, ...] = (
         r"no kernel image is available for execution on the device"
         r"|is not compatible with the current PyTorch installation",
         "The release's torch was built without this GPU's architecture: the card is too new or too old for it.",
-        "Look at nvidia-smi --query-gpu=compute_cap --format=csv and docs/gpu.md; until a torch for their card is locked, "
-        "set preflight_accelerator: cpu for such hosts.",
+        "Look at nvidia-smi --query-gpu=compute_cap --format=csv and docs/gpu.md; until a torch for their card is "
+        "locked, set preflight_accelerator: cpu for such hosts.",
     ),
     Failure(
         "GP04",

@@ -20,7 +20,7 @@ import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
-from typing import Any, Union
+from typing import Any
 
 Json = dict[str, Any]
 # Exit status and what a command said on standard output and error, 124 where it ran past the limit.
@@ -36,7 +36,6 @@ HUNG = 124
 _MIB = 1024 * 1024
 _XML = re.compile(r"<nvidia_smi_log>.*</nvidia_smi_log>", re.DOTALL)
 _NVML = "libnvidia-ml.so.1"
-_NVML_MIG_UNSUPPORTED = 3
 
 
 def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
@@ -287,10 +286,10 @@ def nvml(library: Any) -> Json:
         library.nvmlShutdown()
 
 
-def ask_nvml(timeout: float, library: str = _NVML, ask: Callable[[Any], Json] = nvml) -> Union[Json, None]:
+def ask_nvml(timeout: float, library: str = _NVML, ask: Callable[[Any], Json] = nvml) -> Json | None:
     """What :func:`nvml` says, asked in a process of its own; None where there is no such library.
 
-    ``{"messages": [...]}`` alone where it refused, ``{"hung": True}`` where it gave no answer within ``timeout`` seconds.
+    ``{"messages": [...]}`` alone where it refused, ``{"hung": True}`` where it gave no answer in ``timeout`` seconds.
     """
     receive, send = os.pipe()
     child = os.fork()
@@ -318,7 +317,7 @@ def ask_nvml(timeout: float, library: str = _NVML, ask: Callable[[Any], Json] = 
             piece = os.read(receive, 65536)
             if not piece:
                 os.waitpid(child, 0)
-                answered: Union[Json, None] = json.loads(data) if data else None
+                answered: Json | None = json.loads(data) if data else None
                 return answered
             data += piece
     finally:
@@ -344,8 +343,8 @@ def gather(
     sys: str = "/sys",
     dev: str = "/dev",
     root: str = "/",
-    smi: Union[str, None] = None,
-    ask: Callable[[float], Union[Json, None]] = ask_nvml,
+    smi: str | None = None,
+    ask: Callable[[float], Json | None] = ask_nvml,
     seconds: float = SECONDS,
 ) -> Json:
     """All facts of a host's cards, JSON-ready; sizes in bytes. On a host without any it asks nobody.
@@ -406,7 +405,7 @@ def _ask_smi(facts: Json, runner: Runner, smi: str, end: float) -> None:
         card["capability"] = known.get(card["index"], [])
 
 
-def _merge(facts: Json, answer: Union[Json, None]) -> None:
+def _merge(facts: Json, answer: Json | None) -> None:
     """Add what NVML says to what is missing."""
     if answer is None:
         return

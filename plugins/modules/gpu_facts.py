@@ -10,8 +10,8 @@ DOCUMENTATION = r"""
 module: gpu_facts
 short_description: Read what a host has of graphics cards and their driver
 description:
-  - Asks the PCI bus, C(nvidia-smi) and, for what that does not tell, NVIDIA's library C(libnvidia-ml.so.1). None of them
-    need be there, and a driver that hangs is a fact after O(seconds).
+  - Asks the PCI bus, C(nvidia-smi) and, for what that does not tell, NVIDIA's library C(libnvidia-ml.so.1). None of
+    them need be there, and a driver that hangs is a fact after O(seconds).
   - Facts alone. M(voicefleet.kokoro.preflight) reads them with all else of a host and judges them.
 version_added: "0.1.0"
 author:
@@ -39,10 +39,10 @@ EXAMPLES = r"""
 RETURN = r"""
 gpu:
   description:
-    - C(vendor) is V(nvidia), V(amd) or V(none). C(driver) and C(cuda) are the driver's version and the newest CUDA that it
-      runs, C(kernel) the version of the module that is loaded, C(source) who told.
-    - Each of C(cards) has the C(index) of nvidia-smi, C(name), C(uuid), C(memory) in bytes, compute C(capability), whether
-      C(mig) is on and its C(instances), C(ecc) errors and C(compute_mode).
+    - C(vendor) is V(nvidia), V(amd) or V(none). C(driver) and C(cuda) are the driver's version and the newest CUDA that
+      it runs, C(kernel) the version of the module that is loaded, C(source) who told.
+    - Each of C(cards) has the C(index) of nvidia-smi, C(name), C(uuid), C(memory) in bytes, compute C(capability),
+      whether C(mig) is on and its C(instances), C(ecc) errors and C(compute_mode).
     - Each of C(processes) has C(pid), C(name), C(type), C(memory) in bytes and the index of its C(card).
     - C(pci), C(modules) and C(nodes) are what the kernel shows, C(container) the container that the host is, if any.
     - C(hung) says that the driver gave no answer, C(messages) what it complained of.

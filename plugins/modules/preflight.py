@@ -91,7 +91,8 @@ options:
     choices: [auto, cuda, cpu]
     default: auto
   cards:
-    description: The cards that the service uses, by the index that C(nvidia-smi) shows. Empty means all that can be used.
+    description: >-
+      The cards that the service uses, by the index that C(nvidia-smi) shows. Empty means all that can be used.
     type: list
     elements: int
     default: []

@@ -166,7 +166,9 @@ def _gpu(facts: Json, expected: Expected, controller_time: float) -> list[Findin
     build = gpu.build_of(wheels.items(), facts["platform"]["architecture"])
     faults = gpu.check(cards, build, (), 0, True).faults
     found = [
-        Finding(fault.level if accelerator == "cuda" else "WARN", fault.code, fault.cause, fault.remedy.rstrip(".") + ".")
+        Finding(
+            fault.level if accelerator == "cuda" else "WARN", fault.code, fault.cause, fault.remedy.rstrip(".") + "."
+        )
         for fault in faults
     ]
     if found or accelerator != "cuda" or _gpu_used_unknown(facts):

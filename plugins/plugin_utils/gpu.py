@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Judge a host's graphics cards: whether they work, and whether a CUDA build of torch runs on them.
 
-The facts are those of ``module_utils/gpu_facts.py``. What a build asks of a host is told by its lock: torch's version, and
-the CUDA version of its runtime.
+The facts are those of ``module_utils/gpu_facts.py``. What a build asks of a host is told by its lock: torch's version,
+and the CUDA version of its runtime.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..module_utils import diagnosis
@@ -19,8 +19,8 @@ Json = Mapping[str, Any]
 
 # The oldest driver that runs every minor version of a CUDA: NVIDIA, "CUDA Compatibility", Minor Version Compatibility.
 DRIVERS = {11: 450, 12: 525, 13: 580}
-# What a torch of the registry was compiled for: torch.cuda.get_arch_list() of the locked wheel where it could be run, and
-# the same list as it stands in libtorch_python.so where not. Neither wheel carries PTX, which newer cards could compile.
+# What a torch of the registry was compiled for: torch.cuda.get_arch_list() of the locked wheel where it could be run,
+# else the same list as it stands in its libtorch_python.so. Neither has PTX, from which newer cards could compile.
 BUILT_FOR: dict[tuple[str, tuple[int, ...], str], tuple[str, ...]] = {
     ("2.13.0", (13, 0), "x86_64"): ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"),
     ("2.13.0", (13, 0), "aarch64"): ("sm_80", "sm_90", "sm_100", "sm_110", "sm_120"),
@@ -128,7 +128,7 @@ def driver_faults(facts: Json) -> list[Fault]:
             Fault(
                 "GPU_DRIVER",
                 "nvidia-smi gave no answer: the driver hangs, as after a card has failed.",
-                "Look for NVRM and Xid in journalctl -k, then reboot the host; a process that waits there can't be killed.",
+                "Look for NVRM and Xid in journalctl -k, then reboot the host: what waits there can't be killed.",
             )
         ]
     if facts["cards"]:
@@ -248,7 +248,7 @@ def card_faults(facts: Json) -> list[Fault]:
                 Fault(
                     "GPU_CARD",
                     f"{name}: MIG is on and it is not divided, so that nothing can compute on it.",
-                    f"Make an instance (nvidia-smi mig -cgi PROFILE -C), or switch MIG off (nvidia-smi -i {index} -mig 0).",
+                    f"Make an instance (nvidia-smi mig -cgi PROFILE -C), or switch it off (nvidia-smi -i {index} -mig 0).",
                     index,
                 )
             )
@@ -275,17 +275,14 @@ def build_faults(facts: Json, build: Build) -> list[Fault]:
     wants = f"driver {needed} or newer" if needed else "a newer driver"
     branch = _branch(facts["driver"] or facts["kernel"])
     # The driver's own word first: a compatibility package makes an old one run a newer CUDA.
-    if facts["cuda"]:
-        old = facts["cuda"][0] < build.cuda[0]
-    else:
-        old = bool(needed and branch and branch < needed)
+    old = facts["cuda"][0] < build.cuda[0] if facts["cuda"] else bool(needed and branch and branch < needed)
     if old:
         knows = f", which runs CUDA {'.'.join(map(str, facts['cuda']))} at most" if facts["cuda"] else ""
         found.append(
             Fault(
                 "GPU_DRIVER",
-                f"its driver is {facts['driver'] or facts['kernel']}{knows}; torch {build.torch} of the store is built for "
-                f"CUDA {build.cuda_name} and needs {wants}.",
+                f"its driver is {facts['driver'] or facts['kernel']}{knows}; torch {build.torch} of the store is built "
+                f"for CUDA {build.cuda_name} and needs {wants}.",
                 f"Upgrade the host's NVIDIA driver to {wants} and reboot",
             )
         )
@@ -307,8 +304,8 @@ def build_faults(facts: Json, build: Build) -> list[Fault]:
             found.append(
                 Fault(
                     "GPU_CARD",
-                    f"{name_of(card)} has compute capability {capability[0]}.{capability[1]}; torch {build.torch} of the "
-                    f"store has code for {kinds}.",
+                    f"{name_of(card)} has compute capability {capability[0]}.{capability[1]}; torch {build.torch} of "
+                    f"the store has code for {kinds}.",
                     "Give the service another card (xinference_cards)",
                     card["index"],
                 )
@@ -323,7 +320,7 @@ def room_of(card: Json, key: str = "total") -> int:
 
 
 def memory_faults(facts: Json, cards: Sequence[int], models: int, serving: bool) -> list[Fault]:
-    """Whether the cards hold so many models, spread evenly. What is taken now is looked at where we do not serve yet."""
+    """Whether the cards hold so many models, spread evenly. What is taken now matters where we do not serve yet."""
     found = []
     each = math.ceil(models / max(1, len(cards)))
     need = each * REPLICA_BYTES
@@ -334,8 +331,8 @@ def memory_faults(facts: Json, cards: Sequence[int], models: int, serving: bool)
             found.append(
                 Fault(
                     "GPU_CARD",
-                    f"{name_of(card)}: its compute mode {card['compute_mode']} lets one process in, and {each} models are "
-                    "to run on it.",
+                    f"{name_of(card)}: its compute mode {card['compute_mode']} lets one process in, and {each} "
+                    "models are to run on it.",
                     f"nvidia-smi -i {card['index']} -c DEFAULT, or fewer replicas (xinference_replicas).",
                     card["index"],
                 )
@@ -359,8 +356,8 @@ def memory_faults(facts: Json, cards: Sequence[int], models: int, serving: bool)
             found.append(
                 Fault(
                     "GPU_MEMORY",
-                    f"{name_of(card)}: {free / 1e9:.1f} of its {total / 1e9:.1f} GB are free, and {each} models on it take "
-                    f"{need / 1e9:.1f} GB{f'; there are: {holders}' if holders else ''}.",
+                    f"{name_of(card)}: {free / 1e9:.1f} of its {total / 1e9:.1f} GB are free, and {each} models on it "
+                    f"take {need / 1e9:.1f} GB{f'; there are: {holders}' if holders else ''}.",
                     "End what does not belong there, or name another card in xinference_cards.",
                     card["index"],
                     "WARN",
@@ -418,12 +415,13 @@ def check(facts: Json, build: Build, wanted: Sequence[int], models: int, serving
     usable = [index for index in chosen if index not in bad]
     if bad and usable and not wanted and not whole:
         # A card beside those that work, as the one for the screen.
+        way = f"; to leave it out for good, set xinference_cards: {usable}."
         faults = [
-            fault if fault.level == "WARN" or fault.card is None
-            else Fault(fault.code, fault.cause, f"It is left out. {fault.remedy.rstrip('.')}; to leave it out for good, "
-                       f"set xinference_cards: {usable}.", fault.card, "WARN")
+            replace(fault, level="WARN", remedy=f"It is left out. {fault.remedy.rstrip('.')}{way}")
+            if fault.card in bad and fault.level == "FAIL"
+            else fault
             for fault in faults
-        ]  # fmt: skip
+        ]
     elif bad:
         usable = []
     faults += memory_faults(facts, usable, models, serving) if usable else []

@@ -282,7 +282,9 @@ def test_a_report_on_no_host_is_no_good_news() -> None:
 # --- cards
 
 
-def with_card(tmp_path: Path, profile: str = "cuda-py311-x86_64", smi: Smi | None = None, **card: Any) -> dict[str, Any]:
+def with_card(
+    tmp_path: Path, profile: str = "cuda-py311-x86_64", smi: Smi | None = None, **card: Any
+) -> dict[str, Any]:
     """The healthy host with two cards, on one of which its model is, and a release for them."""
     facts = copy.deepcopy(HEALTHY)
     cards = host(tmp_path, smi or Smi(recorded("r580-2x-l40s")), L40S, modules=["nvidia"])
