@@ -248,7 +248,7 @@ def card_faults(facts: Json) -> list[Fault]:
                 Fault(
                     "GPU_CARD",
                     f"{name}: MIG is on and it is not divided, so that nothing can compute on it.",
-                    f"Make an instance (nvidia-smi mig -cgi PROFILE -C), or switch it off (nvidia-smi -i {index} -mig 0).",
+                    f"Make an instance (nvidia-smi mig -cgi PROFILE -C), or switch it off (-i {index} -mig 0).",
                     index,
                 )
             )
