@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..module_utils.disk import UNPACKED
+from ..module_utils.disk import unpacked
 from ..module_utils.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
 from ..module_utils.patches import Patch
 from . import catalogue, gpu
@@ -554,9 +554,8 @@ def judge(
     # A finished release does not need the files it was made of.
     travelling = 0 if complete else sum(artifact.size for artifact in absent)
     # What drifted is removed before it is made anew.
-    building = (
-        0 if complete or drift else int(UNPACKED * sum(a.size for a in artifacts if a.kind in ("wheel", "python")))
-    )
+    made_of = [(a.name, a.version, a.size) for a in artifacts if a.kind in ("wheel", "python")]
+    building = 0 if complete or drift else unpacked(made_of)
     verdict.findings += check_disk(facts, wanted, max(0, travelling - held["arrived"]), building)
     candidate, obstacles = choose_candidate(facts, wanted, identity, accelerator)
     verdict.findings += obstacles

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.disk import UNPACKED
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import NO_CARD
@@ -154,7 +155,7 @@ def test_what_arrived_before_a_cut_needs_no_room_again() -> None:
     plan = judge().plan
     held = {"missing": plan["missing"], "stale": [], "surplus": [], "arrived": plan["bytes"]}
     wheels = sum(row["size"] for row in plan["artifacts"] if row["kind"] == "wheel")
-    free = int(preflight.UNPACKED * wheels) + preflight.HOME_BYTES
+    free = int(UNPACKED * wheels) + preflight.HOME_BYTES
     assert [finding.code for finding in judge(filesystems__root__free=free).failures] == ["DISK"]
     assert judge(held=held, filesystems__root__free=free).failures == []
 
