@@ -255,7 +255,7 @@ def card_faults(facts: Json) -> list[Fault]:
         elif card["mig"]:
             found.append(
                 Fault(
-                    "GPU_MIG",
+                    "GPU_CARD",
                     f"{name}: MIG is on. Xinference knows cards by their number, so the service uses the first "
                     "instance alone; nobody has tried this on a card yet.",
                     "Switch MIG off where the whole card is for speech.",

@@ -228,7 +228,7 @@ def test_a_divided_card_with_a_driver_that_suits(tmp_path: Path) -> None:
     text = recorded("r535-a100-mig").replace("535.104.05", "580.95.05").replace("12.2<", "13.0<")
     facts = host(tmp_path, Smi(text, capabilities="0, 8.0\n"), [("0000:01:00.0", "nvidia")], modules=["nvidia"])
     verdict = judge(BOTH, gpu=facts)
-    assert codes(verdict) == [("WARN", "GPU_MIG")]
+    assert codes(verdict) == [("WARN", "GPU_CARD")]
     # One instance has 20 of the card's 80 GB.
     assert [f.code for f in judge(BOTH, wanted(replicas=10), gpu=facts).failures] == ["GPU_MEMORY"]
 
