@@ -145,7 +145,8 @@ def choose_accelerator(manifest: Manifest, facts: Mapping[str, Any], wanted: Wan
     if name == "cpu" or (name == "auto" and not (cards["vendor"] == "nvidia" and cuda)):
         if not cpu:
             return lacks("cpu", fetch.format("this", "cpu", architecture) + ".")
-        if name == "auto" and cards["vendor"] == "nvidia":
+        given = cards["vendor"] == "nvidia" and (cards["nodes"] or cards["cards"] or not cards["container"])
+        if name == "auto" and given:  # a container that was given no card has none
             cause = f"the host has {gpu.describe(cards)}, and the store no cuda profile: speech is made by the CPU."
             remedy = f"{fetch.format('this', 'cuda', architecture)}, or say that it is meant so: {gpu.CPU_WAY}."
             findings.append(Finding("WARN", "ACCELERATOR", cause, remedy))

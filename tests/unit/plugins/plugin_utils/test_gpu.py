@@ -99,6 +99,9 @@ def test_a_card_without_a_cuda_profile_is_a_warning(tmp_path: Path) -> None:
     assert codes(verdict) == [("WARN", "ACCELERATOR")]
     assert "2 x NVIDIA L40S, driver 580.95.05, CUDA 13.0" in verdict.findings[0].cause
     assert verdict.plan["profile"] == PROFILE
+    # A container sees the cards of its machine on the bus, and was given none.
+    inside = host(tmp_path / "c", None, [("0000:17:00.0", "nvidia")], container="docker", modules=["nvidia"])
+    assert judge(MANIFEST, gpu=inside).findings == []
 
 
 @pytest.mark.parametrize(
