@@ -45,10 +45,11 @@ class Climb:
     silence: dict[str, Any] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
-        """As a proof keeps it."""
+        """As a proof keeps it: all findings in one list, and what they rest on."""
+        of_languages = [finding for spoken in self.languages for finding in spoken.findings]
         return {
-            "findings": [asdict(finding) for finding in self.findings],
-            "phonemes": [asdict(spoken) for spoken in self.languages],
+            "findings": [asdict(finding) for finding in [*of_languages, *self.findings]],
+            "phonemes": [spoken.as_dict() for spoken in self.languages],
             "performance": self.performance,
             "silence": self.silence,
         }

@@ -188,6 +188,12 @@ class Spoken:
     findings: list[Finding] = field(default_factory=list)
     lines: list[dict[str, str]] = field(default_factory=list)
 
+    def as_dict(self) -> dict[str, Any]:
+        """``{language, name, ok, lines}``; ``ok`` is None where something could not be looked at."""
+        seen = [finding.ok for finding in self.findings]
+        ok = False if False in seen else None if None in seen or not seen else True
+        return {"language": self.language, "name": self.name, "ok": ok, "lines": self.lines}
+
 
 def count(phonemes: str) -> int:
     """How many phonemes are in a text of misaki's: signs without stress, length and punctuation."""

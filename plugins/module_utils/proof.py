@@ -385,9 +385,7 @@ def in_words(report: dict[str, Any]) -> list[str]:
             for finding in sample["findings"]
             if finding["ok"] is not True
         ]
-    for spoken in report.get("phonemes", []):
-        wrong = [line for line in map(_in_words, spoken["findings"]) if line]
-        lines += wrong or [f"{spoken['name']}: becomes the phonemes that it should"]
+    lines += [f"{each['name']} becomes the right phonemes" for each in report.get("phonemes", []) if each["ok"]]
     lines += [_speed(*series) for series in report.get("performance", {}).get("parallel", {}).items()]
     shared = [finding for finding in report.get("findings", []) if finding["name"] != "untried"]
     lines += filter(None, map(_in_words, shared))

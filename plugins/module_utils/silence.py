@@ -94,6 +94,7 @@ class DeadEnd:
         self.visits: Counter[str] = Counter()
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
+        self._ends = False
 
     def start(self) -> None:
         try:
@@ -109,6 +110,7 @@ class DeadEnd:
             threading.Thread(target=work, args=(at,), daemon=True).start()
 
     def stop(self) -> None:
+        self._ends = True
         for opened in self._sockets:
             with contextlib.suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
@@ -133,6 +135,8 @@ class DeadEnd:
         while True:
             try:
                 packet, sender = at.recvfrom(4096)
+                if self._ends:  # what wakes us is the end of the socket, and no packet
+                    return
                 asked = parse_question(packet)
                 self._note(self.names, asked or f"something that is no question ({len(packet)} bytes)")
                 if asked:
@@ -173,7 +177,7 @@ class DeadEnd:
         with contextlib.suppress(socket.timeout):
             line = visitor.recv(1024).split(b"\r\n", 1)[0]
         # A method and where to; no query, which may hold a secret.
-        said = re.sub(r"[?#\s].*|//[^/\s]*@", "", line.decode("ascii", "replace").partition(" ")[2])
+        said = re.sub(r"[?#\s].*|(?<=//)[^/\s]*@", "", line.decode("ascii", "replace").partition(" ")[2])
         self._note(self.visits, said or "a connection that said nothing")
         visitor.sendall(b"HTTP/1.1 502 Dead end\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 

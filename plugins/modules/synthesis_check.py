@@ -16,8 +16,8 @@ description:
     takes. What the words are is not heard.
   - Level V(phonemes), the release's own misaki makes the phonemes that are pinned for each language, numbers and
     abbreviations are spoken, and invented words are in the phonemes and in the length of the audio.
-  - Level V(performance), the endpoint is as fast as O(limits) want it, one request at a time and several at once, and the
-    GPU does the work where the release is for one.
+  - Level V(performance), the endpoint is as fast as O(limits) want it, one request at a time and several at once, and
+    the GPU does the work where the release is for one.
   - Level V(silence), the service reaches for nothing outside from its start to its first words. It is restarted for
     that, so it must be allowed by O(restart).
   - Level V(none), not even a file. What could not be looked at is UNVERIFIED and never counts as passed.
@@ -160,7 +160,7 @@ options:
     type: int
     default: 300
   lock_owner:
-    description: The deploy that this proof belongs to, as C(voicefleet_plan.lock). While another works, nothing restarts.
+    description: The deploy that this proof belongs to, as C(voicefleet_plan.lock). While another works, none restarts.
     type: dict
   python:
     description: An interpreter with C(soundfile), to decode formats other than WAV. It runs as the user C(nobody).
@@ -307,13 +307,13 @@ samples:
       type: dict
   sample: []
 findings:
-  description: What was found of the host and not of one answer, in the form of the findings of RV(samples).
+  description: What was found of languages and of the host, not of one answer, as in the findings of RV(samples).
   returned: always
   type: list
   elements: dict
   sample: []
 phonemes:
-  description: One entry for each language, with C(language), C(name), C(findings) and C(lines), its texts and phonemes.
+  description: One entry for each language, with C(language), C(name), C(ok) and C(lines), its texts and phonemes.
   returned: always
   type: list
   elements: dict
