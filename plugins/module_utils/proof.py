@@ -389,10 +389,9 @@ def in_words(report: dict[str, Any]) -> list[str]:
     lines += [_speed(*series) for series in report.get("performance", {}).get("parallel", {}).items()]
     shared = [finding for finding in report.get("findings", []) if finding["name"] != "untried"]
     lines += filter(None, map(_in_words, shared))
-    if any(finding["level"] == "silence" and finding["ok"] for finding in shared):
-        lines.append(
-            f"silence: {report['silence']['unit']} reached for nothing outside from its start to its first words"
-        )
+    watched = [finding["ok"] for finding in shared if finding["level"] == "silence"]
+    if watched and all(watched):
+        lines.append(f"{report['silence']['unit']} reached for nothing outside from its start to its first words")
     left = [finding["level"] for finding in report.get("findings", []) if finding["name"] == "untried"]
     if left:
         lines.append(f"not tried: {', '.join(left)}")
