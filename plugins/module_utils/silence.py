@@ -7,8 +7,8 @@ dead end on loopback, where it is written down who comes:
 - names: the service's ``/etc/resolv.conf`` names a server of ours, which answers that no name exists. Seen for certain
   for all that use the system's resolver; ways around it (systemd-resolved's socket, nscd) are closed.
 - HTTP: the proxy variables name a listener of ours, which refuses. Seen for certain for every client that heeds them.
-- addresses: the kernel's tables of sockets are looked at every 50 ms. A connection that is tried and is not refused at
-  once stays there for seconds; one that ends between two looks is not seen.
+- addresses: the kernel's tables of sockets are looked at every 50 ms. The unit's ``IPAddressDeny`` refuses nothing, it
+  lets a connection wait (SYN_SENT) until its client gives up; one that ends between two looks is not seen.
 - On a host without a default route the kernel itself counts what has nowhere to go; of whom, it does not say.
 
 Not seen: a single packet over UDP to an address that no name was asked for, on a host with a default route. The unit's
