@@ -373,7 +373,8 @@ def _speech(facts: Json, expected: Expected, controller_time: float) -> list[Fin
     if speech is None:
         return []
     proved = (facts.get("receipt") or {}).get("proof_level")
-    wanted = proved if proved in LEVELS[1:] else "format"
+    # One sentence can show no more than this, whatever the whole proof reached.
+    wanted = min(proved, "acoustic", key=LEVELS.index) if proved in LEVELS[1:] else "format"
     known = [level for level in LEVELS if level in (speech["level"], wanted)]
     if speech["level"] != wanted and known[0] == speech["level"]:
         cause = f"{speech['voice']} reached the level {speech['level']} and {wanted} was proved before: "

@@ -247,6 +247,14 @@ def test_a_proof_by_stand_ins_is_no_failure_and_is_named() -> None:
     assert "not Kokoro's voice" in next(item.cause for item in found if item.code == "RELEASE")
 
 
+@pytest.mark.parametrize("proved", ["acoustic", "phonemes", "performance", "silence"])
+def test_one_sentence_need_not_show_what_the_whole_proof_did(proved: str) -> None:
+    said = {"voice": "a", "level": "acoustic", "seconds": 1.0, "wrong": []}
+    assert bad(changed(receipt={"release": RELEASE, "proof_level": proved}, speech=said)) == []
+    noise = {**said, "level": "format", "wrong": ["The audio is white noise."]}
+    assert bad(changed(receipt={"release": RELEASE, "proof_level": proved}, speech=noise)) == [("FAIL", "SPEECH")]
+
+
 def test_parts_that_could_not_be_read_are_not_said_to_be_ok() -> None:
     facts = {"errors": {"platform": "OSError: broken"}}
     assert [(item.level, item.code) for item in doctor.judge(facts, EXPECTED, NOW)] == [("WARN", "UNREAD")]
