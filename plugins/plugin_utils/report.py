@@ -123,22 +123,25 @@ def accelerator_of(plan: Mapping[str, Any], profile: str | None) -> str | None:
 def ladder(row: Mapping[str, Any]) -> list[dict[str, str]]:
     """Each level with its state and the reason, [{"level", "state", "why"}], for the host as a whole."""
     steps = []
+    # A format that the server does not have is none that it was to be good in.
+    samples = [sample for sample in row["samples"] if sample.get("offered", True)]
     for level in LEVELS[1:]:
         findings = [finding for finding in row["findings"] if finding["level"] == level]
-        unseen = []
-        for sample in row["samples"]:
+        unseen = 0
+        for sample in samples:
             mine = [finding for finding in sample["findings"] if finding["level"] == level]
             findings += mine
-            if not mine:
-                unseen.append(sample)
+            unseen += not mine
         wrong = [finding["sentence"] for finding in findings if finding["ok"] is False]
         untried = [finding["sentence"] for finding in findings if finding["ok"] is None]
-        if wrong:
+        if LEVELS.index(level) <= LEVELS.index(row["level"]):
+            state, why = PASSED, []
+        elif wrong:
             state, why = REFUSED, wrong
         elif untried or not findings:
             state, why = UNVERIFIED, untried or ["not tried"]
-        elif level not in OF_THE_HOST and unseen and LEVELS.index(row["level"]) < LEVELS.index(level):
-            state, why = UNVERIFIED, [f"Not looked at in {len(unseen)} of {len(row['samples'])} samples."]
+        elif level not in OF_THE_HOST and unseen:
+            state, why = UNVERIFIED, [f"Not looked at in {unseen} of {len(samples)} samples."]
         else:
             state, why = PASSED, []
         said = list(dict.fromkeys(sentence.removeprefix("UNVERIFIED: ") for sentence in why))

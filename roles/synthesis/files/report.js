@@ -151,7 +151,7 @@
     const measures = [["first_byte", "First byte", " s"], ["latency", "Last byte", " s"], ["real_time_factor", "Real-time factor", ""]];
     const head = make("tr", {}, make("th", {}, "Requests at a time"), make("th", {}, "Requests"),
       ...measures.map(([, name]) => make("th", {}, `${name} p50 / p95`)));
-    const lines = loads.map(([load, values]) => make("tr", {}, make("td", {}, load), make("td", {}, String(values.requests ?? "-")),
+    const lines = loads.map(([load, values]) => make("tr", {}, make("td", {}, load), make("td", {}, `${values.requests ?? "-"}${values.errors ? `, ${values.errors} failed` : ""}`),
       ...measures.map(([name, , unit]) => make("td", {}, values[name] ? `${number(values[name].p50, unit)} / ${number(values[name].p95, unit)}` : "-"))));
     return make("table", { class: "numbers performance" }, head, ...lines);
   }

@@ -169,6 +169,14 @@ def test_levels_of_the_host_and_of_its_samples() -> None:
     assert row["performance"] == {"parallel": {"1": {"requests": 4}}}
 
 
+def test_a_format_that_the_server_does_not_have_lowers_no_level() -> None:
+    opus = sample(
+        "af_heart", finding("format", None, "The server has no opus.", "offered"), format="opus", level="none"
+    )
+    assert states(build(host(samples=[sample(), opus]))["hosts"][0])["format"] == "passed"
+    assert states(build(host(samples=[opus], level="none"))["hosts"][0])["format"] == "UNVERIFIED"
+
+
 def test_versions_are_those_of_the_plan_else_of_the_proof() -> None:
     artifacts = [
         {"kind": "wheel", "name": "xinference", "version": "4.1.0"},
