@@ -7,7 +7,8 @@ sentence, a number, an abbreviation and invented words of each language must giv
 a sentence with the invented words must take longer to say than without.
 
 The texts were chosen so that the phonemes depend neither on the tags of spaCy's model (every tag was tried for every
-word) nor on a word's context. They were made with misaki 0.9.4 and espeak-ng 1.52 of espeakng-loader 0.2.4.
+word) nor on a word's context. They were made with misaki 0.9.4, espeak-ng 1.52 of espeakng-loader 0.2.4, fugashi 1.5.2
+with unidic-lite 1.0.8, jieba 0.42.1 and pypinyin 0.55.0.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from .acoustics import Finding
 LEVEL = "phonemes"
 # Kokoro makes at least one frame of 25 ms for each phoneme; a little less, as its pauses may move.
 SECONDS_PER_PHONEME = 0.02
-# No phonemes: stress, length, ties and what ends a sentence.
-_MARKS = set('ˈˌː ^.,;:!?…—"“”()-')
+# No phonemes: stress, length, tones, ties and what ends a sentence.
+_MARKS = set('ˈˌː→↓↗↘ ^.,;:!?…—"“”()-')
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,15 @@ REFERENCES: dict[str, Reference] = {
         ),
         ("La volpe", "la vˈolpe"),
     ),
+    "j": Reference(
+        "Japanese",  # misaki expands no abbreviation in it
+        (
+            ("sentence", "今日は天気がいいです。", "kʲoː βa teŋkʲi ɡa iː desɨ."),
+            ("number", "42匹", "joɲʥɨː ɲi çikʲi"),
+            ("invented", "ゾルブラクセンの犬です。", "ʣoɾɯbɯɾakɯseɴ no inɯ desɨ."),
+        ),
+        ("犬です。", "inɯ desɨ."),
+    ),
     "p": Reference(
         "Brazilian Portuguese",
         (
@@ -135,6 +145,17 @@ REFERENCES: dict[str, Reference] = {
             ("invented", "A raposa blorvantina", "a xˌapˈozæ blˌoɾəvɐ̃ŋʧˈinæ"),
         ),
         ("A raposa", "a xˌapˈozæ"),
+    ),
+    # As the first Kokoro-82M reads it; the newer Mandarin model has signs of its own.
+    "z": Reference(
+        "Mandarin",
+        (
+            ("sentence", "今天天气很好。", "ʨi→ntʰjɛ→ntʰjɛ→nʨʰi↘ xə↓n xau↓."),
+            ("number", "42只狗", "sɨ↘ʂɨ↗ɚ↘ ꭧɨ↓kou↓"),
+            ("abbreviation", "50%", "pai↓fə→nꭧɨ→u↓ʂɨ↗"),
+            ("invented", "泽布拉克森的狗", "ʦɤ↗ pu↘la→kʰɤ↘ sə→n tɤ kou↓"),
+        ),
+        ("狗", "kou↓"),
     ),
 }
 

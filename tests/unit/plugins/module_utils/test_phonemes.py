@@ -55,6 +55,8 @@ class Interpreter:
         (folder / "misaki/__init__.py").write_text(MISAKI)
         (folder / "misaki/en.py").write_text(EN)
         (folder / "misaki/espeak.py").write_text(ESPEAK)
+        (folder / "misaki/ja.py").write_text("from . import speak\ndef JAG2P(): return speak('j')\n")
+        (folder / "misaki/zh.py").write_text("from . import speak\ndef ZHG2P(version): return speak('z')\n")
         (folder / "spacy/__init__.py").write_text("")
         self.has_model(True)
         self.knows(table())
@@ -94,10 +96,11 @@ def test_a_reference_can_tell_what_it_should(language: str) -> None:
     """Each line is there, and its invented words are phonemes that the plain text does not have."""
     reference = REFERENCES[language]
     lines = {name: (text, said) for name, text, said in reference.lines}
-    assert list(lines) == ["sentence", "number", "abbreviation", "invented"]
+    assert {"sentence", "number", "invented"} <= set(lines) <= {"sentence", "number", "abbreviation", "invented"}
+    assert list(lines)[-1] == "invented"
     assert any(sign.isdigit() for sign in lines["number"][0])
     text, said = lines["invented"]
-    assert set(reference.plain[0].split()) < set(text.split())
+    assert all(word in text for word in reference.plain[0].split())
     assert count(said) >= count(reference.plain[1]) + 8
     assert all(not any(sign.isdigit() for sign in said) for _text, said in lines.values())
 
@@ -142,13 +145,15 @@ def test_the_releases_misaki_is_asked_in_one_process(misaki: Interpreter) -> Non
 
     def seconds_of(language: str, text: str) -> float:
         asked.append((language, text))
-        return 0.06 * len(text)
+        return 0.25 * len(text)
 
-    found = prove([*sorted(REFERENCES), "j"], misaki.path, 30, seconds_of)
-    good = {"sentence": True, "number": True, "abbreviation": True, "invented": True, "invented_audio": True}
+    found = prove([*sorted(REFERENCES), "q"], misaki.path, 30, seconds_of)
     assert {spoken.language: results(spoken) for spoken in found} == {
-        **dict.fromkeys(sorted(REFERENCES), good),
-        "j": {"sentence": None},
+        **{
+            language: dict.fromkeys([*(line[0] for line in reference.lines), "invented_audio"], True)
+            for language, reference in REFERENCES.items()
+        },
+        "q": {"sentence": None},
     }
     assert asked[:2] == [("a", "The dog."), ("a", "The zorblaxen glimbrious dog.")]
     assert len(asked) == 2 * len(REFERENCES)
