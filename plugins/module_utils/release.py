@@ -131,6 +131,7 @@ def former(paths: Paths) -> dict[str, Any] | None:
     model = {**contents["model"], "path": os.path.join(path, "models", contents["model"]["name"])}
     return {
         "release": {"id": name, "path": path, "complete": True},
+        "profile": contents.get("profile"),
         "model": model,
         "languages": contents["languages"],
         "language_models": contents.get("language_models", {}),

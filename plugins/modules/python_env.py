@@ -178,7 +178,8 @@ def build(module: AnsibleModule) -> None:
         said = f"{error.strerror}: {error.filename}." if isinstance(error, OSError) else str(error)
         # uv hashes each wheel, and leaves alone what it refuses.
         said = f"{said} {artifacts.weeded(artifacts.weed(params['root'], [*locks, *wheels, *dictionaries]))}".strip()
-        full = disk.advice(str(error), params["release"], disk.UNPACKED * sum(row["size"] for row in installed))
+        needed = disk.unpacked((row["name"], row["version"], row["size"]) for row in installed)
+        full = disk.advice(str(error), params["release"], needed)
         untouched = f"The environment {env} was not made; the release that serves was not touched."
         module.fail_json(msg=f"{untouched} {full} {said}" if full else diagnosis.explain(f"{untouched} {said}"))
     seconds = round(time.monotonic() - started, 1)

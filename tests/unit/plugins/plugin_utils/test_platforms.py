@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import os_release
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import platforms, preflight, profiles
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import NO_CARD
 
 STORE_PYTHON = "3.11.18+20261110"
 
@@ -60,6 +61,7 @@ def facts(title: str, architecture: str = "x86_64") -> dict[str, Any]:
         "systemd": {"running": True, "version": systemd, "service_active": False},
         "releases": {"complete": [], "current": None},
         "candidate_left": False,
+        "gpu": NO_CARD,
         "time": 0.0,
     }
 
