@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from .acoustics import Finding
+from .unprivileged import as_nobody
 
 LEVEL = "phonemes"
 # Kokoro makes at least one frame of 25 ms for each phoneme; a little less, as its pauses may move.
@@ -249,11 +249,9 @@ def ask(
         return {}, f"{python} is not there: no release on this host"
     scratch = tempfile.mkdtemp(prefix="voicefleet-", dir=scratch_base())
     try:
-        as_nobody: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(scratch, nobody.pw_uid, nobody.pw_gid)
-            as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        account = as_nobody()
+        if account:
+            os.chown(scratch, account["user"], account["group"])
         done = subprocess.run(
             [python, "-I", "-c", _PROGRAM],
             input=json.dumps({language: list(lines) for language, lines in texts.items()}).encode(),
@@ -269,7 +267,7 @@ def ask(
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             check=False,
-            **as_nobody,
+            **account,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return {}, f"{python} gave no phonemes: {error}"
