@@ -478,6 +478,22 @@ def read_release(path: str) -> dict[str, Any]:
     return release
 
 
+# The parts of a release whose versions are kept with its proof.
+PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm")
+
+
+def versions_of(release: dict[str, Any]) -> dict[str, str]:
+    """Versions of Python and of PARTS, by name, in a ``release.json`` or a plan; empty where it names no artifacts."""
+    found = {
+        item["name"]: str(item["version"])
+        for item in release.get("artifacts") or []
+        if item.get("kind") in ("wheel", "spacy-model") and item.get("name") in PARTS
+    }
+    python = (release.get("python") or {}).get("version")
+    first = {"python": str(python)} if python and found else {}
+    return {**first, **{name: found[name] for name in PARTS if name in found}}
+
+
 def interpreter_beside(release_file: str) -> str:
     """The interpreter of the release to which a `release.json` belongs."""
     return os.path.join(os.path.dirname(os.path.realpath(release_file)), "env", "bin", "python")

@@ -306,6 +306,11 @@ samples:
       description: The audio in numbers.
       type: dict
   sample: []
+versions:
+  description: Versions of Python, Xinference, Kokoro and what they rest on, where O(release_file) names them.
+  returned: where there is a proof
+  type: dict
+  sample: {python: "3.11", xinference: 4.1.0, torch: 2.13.0}
 findings:
   description: What was found of languages and of the host, not of one answer, as in the findings of RV(samples).
   returned: always
@@ -460,6 +465,7 @@ def complete_from_release(params: dict[str, Any]) -> None:
             "profile": release.get("profile"),
             "languages": release.get("languages"),
             "made": release.get("made"),
+            "versions": proof.versions_of(release),
             "python": proof.interpreter_beside(params["release_file"]),
         }
         params.update({name: value for name, value in found.items() if not params.get(name)})
@@ -504,7 +510,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     )
     found = ladder.climb(client, wanted, samples, place)
     facts = {name: params[name] for name in ("profile", "manifest_sha256", "endpoint")}
-    facts["made"] = params.get("made")
+    facts.update({"made": params.get("made"), "versions": params.get("versions") or {}})
     facts.update(found.facts())
     report = proof.as_report(wanted, samples, params["synthetic"] or [], facts)
     before = evidence.read()

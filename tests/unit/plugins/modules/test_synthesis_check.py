@@ -157,11 +157,14 @@ def test_check_mode_asks_writes_and_fails_nothing(server: Endpoint, run: Any, tm
 
 def test_the_release_file_gives_what_is_not_said(server: Endpoint, run: Any, tmp_path: Path) -> None:
     release = {"id": "4.1.0-def", "voices": ["bf_emma"], "synthetic": ["kokoro/x.pth"], "profile": "cpu"}
+    wheels = [{"kind": "wheel", "name": name, "version": "4.1.0"} for name in ("xinference", "requests")]
+    release.update({"python": {"version": "3.11"}, "artifacts": wheels})
     (tmp_path / "release.json").write_text(json.dumps(release))
     result, status = run(release_id=None, voices=[], release_file=str(tmp_path / "release.json"))
     assert status == 0
     assert (result["release_id"], result["voices"]) == ("4.1.0-def", ["bf_emma"])
     assert (result["synthetic"], result["profile"]) == (["kokoro/x.pth"], "cpu")
+    assert result["versions"] == {"python": "3.11", "xinference": "4.1.0"}
     result, status = run(release_id=None, release_file=str(tmp_path / "none"))
     assert status == 1
     assert "no release was deployed" in result["msg"]
