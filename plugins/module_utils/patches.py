@@ -108,8 +108,8 @@ KOKORO_ZH = Patch(
     ),
     extra="mandarin-1.1",
 )
-# Xinference 4.1.0 starts in two processes, one after the other, and each imports all of it, six seconds in which the other
-# one waits. With these the first one starts the second, and both import at the same time.
+# Xinference 4.1.0 starts in two processes, one after the other, and each imports all of it, six seconds in which the
+# other one waits. With these the first one starts the second, and both import at the same time.
 START_LOCAL = Patch(
     name="start-local",
     package="xinference",
