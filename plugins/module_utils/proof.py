@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import acoustics, audio, speech
+from . import acoustics, audio, recogniser, speech
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
 from .hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
@@ -31,6 +31,7 @@ LIVE_TEXT = "Ready."
 SAMPLE_RATE = 24000  # Hz, what Kokoro makes
 # What a format's container and codec are called by `audio.inspect`.
 FORMATS = {"wav": ("wav", "pcm_s16le"), "mp3": ("mp3", "mp3"), "flac": ("flac", "flac"), "ogg": ("ogg", "vorbis")}
+ALWAYS = "acoustic"  # up to here every proof tries all: it takes no more than the answers themselves
 PROOF_FILE = "proof.json"
 # A voice becomes a file name; Xinference itself would open a path.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,+-]{0,99}")
@@ -64,6 +65,18 @@ class Wanted:
     text: str = TEXT
     required_level: str = "acoustic"
     languages: list[str] = field(default_factory=list)  # those that are launched; each is a model of its own
+    tried_level: str = ""  # the highest level that is tried, where that is above the required one
+    transcriber: str = ""  # the uid of a Whisper model at the same endpoint, for the level "intelligible"
+    word_error_rate: float = recogniser.WORD_ERROR_RATE  # what of its transcription may be wrong, 0..1
+
+    @property
+    def top(self) -> str:
+        """The highest level that is tried."""
+        return max(self.required_level, self.tried_level or ALWAYS, ALWAYS, key=LEVELS.index)
+
+    def tries(self, level: str) -> bool:
+        """Whether a level is tried at all."""
+        return LEVELS.index(level) <= LEVELS.index(self.top)
 
     def model_of(self, voice: str) -> str:
         """The model that speaks with a voice."""
@@ -83,6 +96,8 @@ class Wanted:
             found.append("No format is named: nothing would be proved.")
         if not self.text.strip():
             found.append("The text is empty: nothing would be spoken.")
+        if not 0 <= self.word_error_rate < 1:
+            found.append(f"A word error rate lies between 0 and 1; {self.word_error_rate} does not.")
         return found
 
     def key(self) -> dict[str, Any]:
@@ -94,6 +109,8 @@ class Wanted:
             "formats": sorted(self.formats),
             "text": self.text,
             "required_level": self.required_level,
+            "transcriber": self.transcriber,
+            "word_error_rate": self.word_error_rate,
         }
 
 
@@ -269,6 +286,11 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
             decoded[sample.file_name] = audio.decode_wav(answers[sample.file_name])
         findings, sample.measurements = judge_samples(decoded[sample.file_name], wanted.text)
         sample.findings += findings
+    if wanted.tries(recogniser.LEVEL):
+        recordings = [recogniser.Recording(each.voice, each.file_name, answers[each.file_name]) for each in sound]
+        heard = recogniser.listen(client, recordings, wanted.text, python, wanted.transcriber, wanted.word_error_rate)
+        for sample, finding in zip(sound, heard):
+            sample.findings.append(finding)
     for sample in samples:
         sample.level = level_of(sample.findings)
     return samples, answers
@@ -294,6 +316,7 @@ def _alive(client: SpeechClient, model: str, voice: str) -> float:
 def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts: dict[str, Any]) -> dict[str, Any]:
     """The proof as it is kept and returned. `facts` are added as they are: profile, manifest digest and so on."""
     return {
+        "tried_level": wanted.top,
         **wanted.key(),
         **facts,
         "schema": 1,
@@ -353,6 +376,8 @@ class Evidence:
         if report is None or any(report.get(name) != value for name, value in wanted.key().items()):
             return None
         if LEVELS.index(report["level"]) < LEVELS.index(wanted.required_level):
+            return None
+        if LEVELS.index(report.get("tried_level", ALWAYS)) < LEVELS.index(wanted.top):
             return None
         try:
             whole = all(sample["sha256"] == sha256_file(sample["file"]) for sample in report["samples"])

@@ -13,8 +13,10 @@ description:
   - Asks an OpenAI-style C(/v1/audio/speech) for a sentence, in every voice and format, and looks at what comes.
   - Level V(format), the answer is a whole file of the format asked for, 24 kHz, mono, and not what another voice gave.
   - Level V(acoustic), it is not silence, noise or a constant tone, not clipped, cut or looped, and as long as the text
-    takes. What the words are is not heard.
-  - Level V(none), not even that. What could not be looked at is UNVERIFIED and never counts as passed.
+    takes.
+  - Level V(intelligible), its words are those of the text. English is heard by C(pocketsphinx) in O(python), word for
+    word and without a network; other languages by the model O(transcriber), else they are UNVERIFIED.
+  - Level V(none), not even the first. What could not be looked at is UNVERIFIED and never counts as passed.
   - Sound files and C(proof.json) are kept in O(evidence_dir), in a folder of the release's name, for root alone.
   - Where a kept proof is of the same release, text, voices, formats and required level, and its files are as they were,
     one short request shows that the model is alive, and the kept proof is returned.
@@ -82,10 +84,31 @@ options:
   required_level:
     description: The level that every voice must reach in every format.
     type: str
-    choices: [format, acoustic]
+    choices: [format, acoustic, phonemes, intelligible, performance, silence]
     default: acoustic
+  try_level:
+    description:
+      - The highest level that is tried, where it is above O(required_level). V(format) and V(acoustic) always are, as
+        they cost no more than the answers themselves.
+    type: str
+    choices: [format, acoustic, phonemes, intelligible, performance, silence]
+    default: acoustic
+  transcriber:
+    description:
+      - The uid of a speech-to-text model, as Whisper, that O(endpoint) serves, for the level V(intelligible). The key
+        must have a right to it. Empty means C(pocketsphinx), which knows English alone.
+    type: str
+    default: ""
+  word_error_rate:
+    description:
+      - What of the words in a transcription by O(transcriber) may be wrong, from 0 to 1. In Japanese and Chinese signs
+        are counted.
+    type: float
+    default: 0.2
   python:
-    description: An interpreter with C(soundfile), to decode formats other than WAV. It runs as the user C(nobody).
+    description:
+      - An interpreter with C(soundfile) and C(pocketsphinx), to decode formats other than WAV and to hear words. It runs
+        as the user C(nobody).
     type: path
   manifest_sha256:
     description: Digest of the manifest on which the release rests, for the evidence.
@@ -138,7 +161,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 level:
-  description: The lowest level of all voices and formats, V(none), V(format) or V(acoustic).
+  description: The lowest level of all voices and formats, V(none) or one of those of O(required_level).
   returned: always
   type: str
   sample: acoustic
@@ -238,6 +261,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     diagnosis,
     layout,
     proof,
+    recogniser,
     textfile,
 )
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
@@ -268,7 +292,10 @@ def main() -> None:
             "release_id": {"type": "str"},
             "release_file": {"type": "path"},
             "synthetic": {"type": "list", "elements": "str"},
-            "required_level": {"type": "str", "choices": ["format", "acoustic"], "default": "acoustic"},
+            "required_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
+            "try_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
+            "transcriber": {"type": "str", "default": ""},
+            "word_error_rate": {"type": "float", "default": recogniser.WORD_ERROR_RATE},
             "python": {"type": "path"},
             "manifest_sha256": {"type": "str"},
             "profile": {"type": "str"},
@@ -295,6 +322,9 @@ def main() -> None:
         text=params["text"],
         required_level=params["required_level"],
         languages=params["languages"],
+        tried_level=params["try_level"],
+        transcriber=params["transcriber"],
+        word_error_rate=params["word_error_rate"],
     )
     faults = wanted.faults()
     if faults:
@@ -370,8 +400,8 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
         hint = (
-            "\nFor tests with stand-ins, require the level format (synthesis_required_level)."
-            if report["synthetic"] and wanted.required_level == "acoustic" and report["level"] == "format"
+            f"\nThe stand-ins of tests say “{proof.TEXT}” and nothing else; with synthesis_text another text was asked for."
+            if report["synthetic"] and wanted.text != proof.TEXT
             else ""
         )
         kept_in = f" They are kept in {evidence.folder}." if answers else ""
