@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a voice says the words that it was asked: the level `intelligible` of a proof.
 
-English is heard by pocketsphinx, which lies in every release with its model of US English: word for word, by the program
-`recogniser_program`, in the release's interpreter, with no network. Where the operator serves a Whisper model, its
+English is heard by pocketsphinx, which lies in every release with its model of US English: word for word, by
+`recogniser_program` in the release's interpreter, with no network. Where the operator serves a Whisper model, its
 transcription is compared instead, in any language, by the share of wrong words. What can't be heard is UNVERIFIED.
 """
 

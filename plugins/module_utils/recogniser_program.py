@@ -9,10 +9,9 @@ writes one to standard output::
     {"words": ["the", "quick", ...], "unknown": [], "samples": [{"heard": ["the", "quick", ...]}, {"error": "..."}]}
 
 A recogniser that is asked whether a sentence was said says yes too easily, and one that is free to write what it hears
-knows too little of voices and words. So it chooses, at the place of each word of the text: that word, one of eight words
-that sound unlike it, one of the text's other words, or none. What was said is the text where it chose each of its words.
-Words that are left out, exchanged, or said in another order, other sentences, other languages and noises all lead it
-elsewhere.
+knows too little of voices and words. So it chooses, at the place of each word of the text: that word, one of eight that
+sound unlike it, one of the text's other words, or none. The text was said where it chose each of its words. Words that
+are left out or exchanged, another order, other sentences, other languages and noises lead it elsewhere.
 """
 
 from __future__ import annotations
@@ -35,23 +34,25 @@ Phones = tuple[str, ...]
 RATE = 16000  # Hz, what the model was trained on
 LONGEST = 60.0  # seconds of audio: what is longer is no answer to a sentence, and would be heard for minutes
 DECOYS = 8  # other words at each place
-UNLIKE = 0.8  # how much of a decoy's phones differ from the word's
-OWN_UNLIKE = 0.5  # the same for the text's own words, which decide whether any were exchanged
+SHORTEST = 3  # sounds of a word that can be told from others
+UNLIKE = 0.8  # how much of a decoy's sounds differ from the word's
 NEAR = 5  # places from which the text's own words are taken
-# A way is given up where another is so much likelier. With pocketsphinx's own limits, a third of these, a sentence takes
-# twice as long, 2 s for each of its seconds, and the labelled set comes out the same.
+# A way is given up where another is so much likelier. With pocketsphinx's own limits a sentence takes twice as long, 2 s
+# for each of its seconds, and comes out the same.
 BEAMS = {"beam": 1e-40, "pbeam": 1e-40, "wbeam": 1e-25}
 # How likely the word of the text is said to be, before it is heard; decoys share half of what is left.
-TRUST = 0.9
+TRUST = 0.9999
 # Common words, of which those that are unlike become decoys: of one to three syllables, with all of English's sounds.
-COMMON = (
-    "water people thousand morning under never always children mountain window yellow orange purple silver table paper"
-    " music letter number seven eleven twenty house street school church road friend mother father sister ship boat"
-    " train plane horse sheep chicken spider bird fish cat mouse box clock card hand foot head face eat drink sleep walk"
-    " run sing laugh cry push pull think know say tell ask give take make good bad hot cold big small long short green"
-    " black white red blue slow fast happy in on at by with from to and or but if when why how this that those my your"
-    " his her it we they please again later system error today city tonight enough fruit voice judge month vision"
-).split()
+_COMMON = """
+    water people thousand morning under never always children mountain window yellow orange purple silver table
+    paper music letter number seven eleven twenty house street school church road friend mother father sister ship
+    boat train plane horse sheep chicken spider bird fish cat mouse box clock card hand foot head face eat drink
+    sleep walk run sing laugh cry push pull think know say tell ask give take make good bad hot cold big small long
+    short green black white red blue slow fast happy in on at by with from to and or but if when why how this that
+    those my your his her it we they please again later system error today city tonight enough fruit voice judge
+    month vision
+"""
+COMMON = _COMMON.split()
 _VOWELS = "AEIOU"
 
 
@@ -93,14 +94,25 @@ def british(phones: Phones) -> list[Phones]:
 
 
 def unlike(first: Iterable[Phones], second: Iterable[Phones]) -> float:
-    """The share of phones by which two words differ, where they are most alike."""
+    """The share of sounds by which two words differ, where they are most alike."""
     others = list(second)
     return min(distance(one, two) / max(len(one), len(two)) for one in first for two in others)
 
 
+def vowels(ways: Iterable[Phones]) -> set[str]:
+    """The vowels of a word, in all the ways to say it."""
+    return {phone for phones in ways for phone in phones if phone[0] in _VOWELS}
+
+
 def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> list[str]:
-    """What else may be heard at the place of a word."""
+    """What else may be heard at the place of a word.
+
+    Nothing for one of two sounds, such as `of`: it is swallowed too easily to be told from others of its kind. That it
+    was left out is heard all the same.
+    """
     word = words[place]
+    if max(map(len, said[word])) < SHORTEST:
+        return []
     length = len(said[word][0])
     fit = [
         other
@@ -111,20 +123,27 @@ def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> 
         and unlike(said[other], said[word]) >= UNLIKE
     ]
     others = fit if len(fit) <= DECOYS else [fit[i * len(fit) // DECOYS] for i in range(DECOYS)]
-    near = dict.fromkeys(words[max(0, place - NEAR) : place + NEAR + 1])
-    return others + [own for own in near if own != word and unlike(said[own], said[word]) >= OWN_UNLIKE]
+    # The text's own words show whether any were exchanged. There is no choice among these, so they must not sound alike
+    # at all: `knows` is easily taken for `old`.
+    own = [
+        other
+        for other in dict.fromkeys(words[max(0, place - NEAR) : place + NEAR + 1])
+        if unlike(said[other], said[word]) >= UNLIKE and not vowels(said[other]) & vowels(said[word])
+    ]
+    return others + own
 
 
 def grammar(words: Sequence[str], said: dict[str, list[Phones]]) -> str:
     """The grammar, in JSGF, of all that may be heard."""
-    rest = (1 - TRUST) / 2
-    places = (
-        f"( /{TRUST:g}/ {word} | /{rest:g}/ ({' | '.join(choices(words, place, said))}) | /{rest:g}/ <NULL> )"
-        for place, word in enumerate(words)
-    )
+    rest = f"/{(1 - TRUST) / 2:f}/"
+    places = []
+    for place, word in enumerate(words):
+        others = choices(words, place, said)
+        instead = f"{rest} ({' | '.join(others)}) | " if others else ""
+        places.append(f"( /{TRUST}/ {word} | {instead}{rest} <NULL> )")
     # What is said before or after the text is heard as one of the common words.
     more = [word for word in COMMON[::12] if word in said and word not in words]
-    beside = f"( /{TRUST:g}/ <NULL> | /{1 - TRUST:g}/ ({' | '.join(more)}) )"
+    beside = f"( /{TRUST}/ <NULL> | {rest} ({' | '.join(more)}) )"
     return f"#JSGF V1.0;\ngrammar text;\npublic <text> = {beside} {' '.join(places)} {beside};\n"
 
 

@@ -107,8 +107,8 @@ options:
     default: 0.2
   python:
     description:
-      - An interpreter with C(soundfile) and C(pocketsphinx), to decode formats other than WAV and to hear words. It runs
-        as the user C(nobody).
+      - An interpreter with C(soundfile) and C(pocketsphinx), to decode formats other than WAV and to hear words.
+      - It runs as the user C(nobody).
     type: path
   manifest_sha256:
     description: Digest of the manifest on which the release rests, for the evidence.
@@ -400,7 +400,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
         hint = (
-            f"\nThe stand-ins of tests say “{proof.TEXT}” and nothing else; with synthesis_text another text was asked for."
+            f"\nThe stand-ins of tests say “{proof.TEXT}” and nothing else; synthesis_text is another text."
             if report["synthetic"] and wanted.text != proof.TEXT
             else ""
         )

@@ -65,7 +65,23 @@ def make(sound: Labelled, folder: Path) -> Path:
         for number, notes in enumerate(_CHORDS):
             parts.append(folder / f"{sound.name}-{number}.wav")
             voices = [word for note in notes for word in ("pluck", note)]
-            run("sox", "-R", "-n", "-r", str(RATE), "-b", "16", "-c", "3", parts[-1], "synth", "0.65", *voices, "gain", "-12")
+            run(
+                "sox",
+                "-R",
+                "-n",
+                "-r",
+                str(RATE),
+                "-b",
+                "16",
+                "-c",
+                "3",
+                parts[-1],
+                "synth",
+                "0.65",
+                *voices,
+                "gain",
+                "-12",
+            )
         run("sox", *parts, "-c", "1", target, "remix", "1-3")
     else:
         run("sox", "-D", "-R", "-n", "-r", str(RATE), "-b", "16", "-c", "1", target, *sound.source.split())
