@@ -37,7 +37,7 @@ DECOYS = 8  # other words at each place
 SHORTEST = 3  # sounds of a word that can be told from others
 UNLIKE = 0.8  # how much of a decoy's sounds differ from the word's
 NEAR = 5  # places from which the text's own words are taken
-# A way is given up where another is so much likelier. With pocketsphinx's own limits a sentence takes twice as long, 2 s
+# A way is given up where another is so much likelier. By pocketsphinx's own limits a sentence takes twice as long, 2 s
 # for each of its seconds, and comes out the same.
 BEAMS = {"beam": 1e-40, "pbeam": 1e-40, "wbeam": 1e-25}
 # How likely the word of the text is said to be, before it is heard; decoys share half of what is left.
@@ -99,6 +99,11 @@ def unlike(first: Iterable[Phones], second: Iterable[Phones]) -> float:
     return min(distance(one, two) / max(len(one), len(two)) for one in first for two in others)
 
 
+def is_short(ways: Iterable[Phones]) -> bool:
+    """Whether a word is too short to be told from others."""
+    return max(map(len, ways)) < SHORTEST
+
+
 def vowels(ways: Iterable[Phones]) -> set[str]:
     """The vowels of a word, in all the ways to say it."""
     return {phone for phones in ways for phone in phones if phone[0] in _VOWELS}
@@ -107,11 +112,11 @@ def vowels(ways: Iterable[Phones]) -> set[str]:
 def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> list[str]:
     """What else may be heard at the place of a word.
 
-    Nothing for one of two sounds, such as `of`: it is swallowed too easily to be told from others of its kind. That it
-    was left out is heard all the same.
+    Nothing for one of two sounds, such as `of`: it is swallowed too easily to be told from others of its kind, and nothing
+    of its kind for others. That it was left out is heard all the same.
     """
     word = words[place]
-    if max(map(len, said[word])) < SHORTEST:
+    if is_short(said[word]):
         return []
     length = len(said[word][0])
     fit = [
@@ -119,6 +124,7 @@ def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> 
         for other in COMMON
         if other in said
         and other not in words
+        and not is_short(said[other])
         and abs(len(said[other][0]) - length) <= 1
         and unlike(said[other], said[word]) >= UNLIKE
     ]
@@ -128,14 +134,16 @@ def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> 
     own = [
         other
         for other in dict.fromkeys(words[max(0, place - NEAR) : place + NEAR + 1])
-        if unlike(said[other], said[word]) >= UNLIKE and not vowels(said[other]) & vowels(said[word])
+        if not is_short(said[other])
+        and unlike(said[other], said[word]) >= UNLIKE
+        and not vowels(said[other]) & vowels(said[word])
     ]
     return others + own
 
 
 def grammar(words: Sequence[str], said: dict[str, list[Phones]]) -> str:
     """The grammar, in JSGF, of all that may be heard."""
-    rest = f"/{(1 - TRUST) / 2:f}/"
+    rest = f"/{(1 - TRUST) / 2:.12f}/"
     places = []
     for place, word in enumerate(words):
         others = choices(words, place, said)
