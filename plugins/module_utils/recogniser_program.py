@@ -112,8 +112,8 @@ def vowels(ways: Iterable[Phones]) -> set[str]:
 def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> list[str]:
     """What else may be heard at the place of a word.
 
-    Nothing for one of two sounds, such as `of`: it is swallowed too easily to be told from others of its kind, and nothing
-    of its kind for others. That it was left out is heard all the same.
+    Nothing for one of two sounds, such as `of`: it is swallowed too easily to be told from others, and nothing
+    of that kind for other words. That it was left out is heard all the same.
     """
     word = words[place]
     if is_short(said[word]):
