@@ -12,7 +12,7 @@ import sys
 import tempfile
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,15 +36,21 @@ SPACY_MODULE = ROOT / "plugins" / "plugin_utils" / "spacy_compatibility.py"
 TORCH_VARIABLES = ("UV_FIND_LINKS", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 
 
-def resolve(profile: Profile, uv: str, left_out: Iterable[str]) -> locks.Lock:
-    """uv's answer for one profile, less some packages; the best file of each."""
+def resolve(
+    profile: Profile, uv: str, left_out: Iterable[str], extras: Iterable[str], pinned: locks.Lock | None = None
+) -> locks.Lock:
+    """uv's answer for one profile, less some packages; the best file of each. ``pinned`` has the versions to take."""
     with tempfile.TemporaryDirectory() as folder:
-        output, override = Path(folder) / "pylock.toml", Path(folder) / "overrides.txt"
+        output, override, constraint = (Path(folder) / name for name in ("pylock.toml", "overrides.txt", "pins.txt"))
         override.write_text(overrides(left_out), encoding="utf-8")
+        pins = pinned.packages if pinned is not None else ()
+        constraint.write_text("".join(f"{package.name}=={package.version}\n" for package in pins), encoding="utf-8")
+        inputs = [LOCKS / "requirements.in", *(LOCKS / f"requirements.{extra}.in" for extra in extras)]
         command = [
             uv, "pip", "compile", "--quiet", "--no-config", "--no-header", "--format", "pylock.toml",
             "--python-version", profile.python, "--python-platform", profile.uv_platform,
-            "--override", str(override), "--output-file", str(output), str(LOCKS / "requirements.in"),
+            "--override", str(override), "--constraint", str(constraint), "--output-file", str(output),
+            *map(str, inputs),
         ]  # fmt: skip
         environment = dict(os.environ)
         # uv does not read pip's variable; a folder of CPU builds named there serves both.
@@ -69,14 +75,27 @@ def published(package: locks.LockedPackage) -> locks.LockedPackage:
     return replace(package, location=f"{TORCH_INDEX}/{urllib.parse.quote(package.filename)}", size=local.stat().st_size)
 
 
+def marked(lock: locks.Lock, resolved: Callable[[Iterable[str]], locks.Lock]) -> locks.Lock:
+    """The lock with the extras that each package belongs to: it is needed with one of them, and not with none."""
+
+    def names(extras: Iterable[str]) -> set[str]:
+        return {package.name for package in resolved(extras).packages}
+
+    base = names([])
+    own = {extra: names([extra]) - base for extra in catalogue.EXTRAS}
+    rows = (replace(p, extras=tuple(sorted(e for e in own if p.name in own[e]))) for p in lock.packages)
+    return replace(lock, packages=tuple(rows))
+
+
 def lock_of(profile: Profile, uv: str) -> locks.Lock:
     """The new lock of a profile. Raises LockError, CalledProcessError."""
-    found = resolve(profile, uv, profile.left_out)
+    found = resolve(profile, uv, profile.left_out, catalogue.EXTRAS)
+    found = marked(found, lambda extras: resolve(profile, uv, profile.left_out, extras, found))
     lock = replace(found, packages=tuple(published(package) for package in found.packages))
     cpu_build = str(lock.version_of("torch")).endswith("+cpu")
     if profile.accelerator == "cpu" and not cpu_build:
         print(f"{profile.name}: no find-links folder or index gave a CPU build of torch: taking the one pinned here")
-        without_torch = resolve(profile, uv, [*profile.left_out, "torch"])
+        without_torch = resolve(profile, uv, [*profile.left_out, "torch"], catalogue.EXTRAS)
         return locks.for_cpu(lock, without_torch, locks.read_lock(TORCH_CPU, profile).packages[0])
     if profile.accelerator != "cpu" and cpu_build:
         raise locks.LockError("the package index gave a CPU build of torch: set UV_DEFAULT_INDEX to a mirror of PyPI")

@@ -1,32 +1,94 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write docs/voices.md from the catalogue: ``python tools/voices_page.py > docs/voices.md``."""
+"""Write docs/voices.md from the catalogue and the locks: ``python tools/voices_page.py > docs/voices.md``."""
 
 from __future__ import annotations
 
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue
+from pathlib import Path
+
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, locks
+
+# The profile that is fetched where none is chosen; others differ by little.
+LOCK = Path(__file__).resolve().parent.parent / "roles/artifact_store/files/locks/pylock.cpu-py311-x86_64.toml"
+SPACY_SIZES = {"en_core_web_sm": 12.8}  # MB, as published
+WEIGHTS_MB, VOICE_MB = 327, 0.5
+
+HEAD = """# Voices and languages
+
+`kokoro_languages` and `kokoro_voices` choose what the store holds and what hosts serve. A voice's first letter is its
+language, the second says female or male. A voice that does not exist, or whose language is not configured, is refused
+by `fetch.yml` and by `preflight` with the nearest names.
+
+Each language is a model of its own: the first of `kokoro_languages` is asked for as `kokoro`, any other as that and its
+letter, as `kokoro-j`. A model takes 1.5 GB of memory.
+
+## Voices
+
+| letter | language | voices |
+| --- | --- | --- |
+"""
+
+NEEDS = """
+## What each needs
+
+Beside what every release has: Xinference, Kokoro with its weights ({weights} MB) and {voice} MB for each voice, espeak
+with its data. Nothing else of a language is in the store, travels or is installed, and nothing is fetched in use.
+
+| letter | spaCy model | Python packages and dictionary | MB to carry |
+| --- | --- | --- | --- |
+"""
+
+TAIL = """
+Japanese is read by a dictionary, `kokoro_japanese_dictionary`:
+
+- `light`, the default: UniDic 2.1.2 as the Python package `unidic-lite`, pinned like all others; 250 MB installed.
+- `full`: UniDic 3.1.0 of 2021 as it is published, {full:.0f} MB to carry and {unpacked:.0f} MB installed, with more
+  words and newer readings. `fetch.yml` takes it from its address; with `artifact_store_dictionary_source=file:///a/folder`
+  from a folder that has `{filename}`. One digest counts in both cases.
+
+Mandarin is spoken by a model of `kokoro_mandarin_model`:
+
+- `v1.0`, the default: Kokoro-82M, as every language, with the voices above.
+- `v1.1-zh`: {zh}, with {zh_voices} in their place; {weights} MB more. English words among the Chinese
+  ones are read, too, for which en_core_web_sm comes along. Of its hundred voices only these have a digest that could be
+  confirmed, so only they are served. In a folder (`artifact_store_kokoro_source=file://...`) its files lie below
+  `{zh}/`. Revision `{zh_revision}`.
+
+Kokoro-82M, revision `{revision}`, {licence}.
+Each file is pinned by its sha256 in `plugins/plugin_utils/catalogue.py`, from which this page is written.
+"""
+
+
+def _megabytes(packages: list[locks.LockedPackage]) -> float:
+    return sum(package.size for package in packages) / 1e6
+
+
+def _needs(language: catalogue.Language, lock: locks.Lock) -> str:
+    """A row of the second table."""
+    models = ", ".join(language.spacy_models) or "none"
+    own = [package for package in lock.packages if set(package.extras) & set(language.extras)]
+    size = _megabytes(own) + sum(SPACY_SIZES[name] for name in language.spacy_models)
+    names, sizes = ", ".join(package.name for package in own) or "none", f"{size:.1f}"
+    if language.code == "j":
+        light = [package for package in lock.packages if "japanese-light" in package.extras]
+        names += f"; {light[0].name} (light) or {catalogue.UNIDIC.filename} (full)"
+        sizes = f"{size + _megabytes(light):.1f} (light), {size + catalogue.UNIDIC.size / 1e6:.1f} (full)"
+    return f"| `{language.code}` | {models} | {names} | {sizes} |\n"
 
 
 def page() -> str:
     """The page's text."""
-    lines = [
-        "# Voices and languages",
-        "",
-        "A voice's first letter is its language, the second says female or male. A voice is asked for by its name;",
-        "`kokoro_languages` and `kokoro_voices` choose what the store holds and what hosts serve.",
-        "",
-        "| letter | language | spaCy model | voices |",
-        "| --- | --- | --- | --- |",
-    ]
-    for code, language in catalogue.LANGUAGES.items():
-        models = ", ".join(language.spacy_models) or "none"
-        voices = " ".join(catalogue.voices_of([code]))
-        lines.append(f"| `{code}` | {language.title} | {models} | {voices} |")
-    lines += [
-        "",
-        f"Kokoro-82M, revision `{catalogue.KOKORO_REVISION}`, {catalogue.KOKORO_LICENCE}.",
-        "Each file is pinned by its sha256 in `plugins/plugin_utils/catalogue.py`, from which this page is written.",
-    ]
-    return "\n".join(lines) + "\n"
+    lock = locks.read_lock(LOCK)
+    languages = catalogue.LANGUAGES.values()
+    voices = "".join(f"| `{x.code}` | {x.title} | {' '.join(catalogue.voices_of([x.code]))} |\n" for x in languages)
+    unidic = catalogue.UNIDIC
+    tail = TAIL.format(
+        zh=catalogue.KOKORO_ZH.name, zh_voices=" and ".join(f"`{voice}`" for voice in catalogue.KOKORO_ZH.voices),
+        zh_revision=catalogue.KOKORO_ZH.revision, weights=WEIGHTS_MB, full=unidic.size / 1e6,
+        unpacked=unidic.unpacked / 1e6, filename=unidic.filename,
+        revision=catalogue.KOKORO_REVISION, licence=catalogue.KOKORO_LICENCE,
+    )  # fmt: skip
+    needs = "".join(_needs(language, lock) for language in languages)
+    return HEAD + voices + NEEDS.format(weights=WEIGHTS_MB, voice=VOICE_MB) + needs + tail
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report, rollout
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report, report_table, rollout
 
 DOCUMENTATION = """
 name: voicefleet_summary
@@ -59,4 +59,4 @@ def summary(state: dict[str, Any], facts: dict[str, dict[str, Any]], now: float)
     lost = f"every host of batch {len(state['batches'])} is gone, or had failed before"
     data = report.build(hosts, "", {**state, "stop": state["stop"] or lost})
     left = report.unfinished(data)
-    return ["", *report.table(data), f"Not done on {len(left)} of {len(hosts)} hosts; no report was written."]
+    return ["", *report_table.table(data), f"Not done on {len(left)} of {len(hosts)} hosts; no report was written."]

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, deploy_lock, preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, deploy_lock, gpu, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
 
@@ -35,9 +35,15 @@ class ActionModule(ControllerAction):
         "topology": {"type": "str", "choices": ["independent", "cluster"], "default": "independent"},
         "open": {"type": "bool", "default": False},
         "supervisor_cpus": {"type": "int", "default": preflight.SUPERVISOR_CPUS},
+        "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
+        "cards": {"type": "list", "elements": "int", "default": []},
+        "replicas": {"type": "int", "default": 1},
         "candidate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
         "candidate_port": {"type": "int", "default": 0},
-        "patches": {"type": "list", "elements": "str", "choices": list(patches.CATALOGUE), "default": []},
+        "patches": {"type": "list", "elements": "str", "choices": patches.OPTIONAL, "default": []},
+        "mandarin_model": {"type": "str", "choices": ["v1.0", "v1.1-zh"], "default": "v1.0"},
+        "any_platform": {"type": "bool", "default": False},
+        "japanese_dictionary": {"type": "str", "choices": ["light", "full"], "default": "light"},
     }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -62,9 +68,15 @@ class ActionModule(ControllerAction):
             port=arguments["port"],
             accept_synthetic=arguments["accept_synthetic"],
             minimum_memory=arguments["minimum_memory_mb"] * 1_000_000,
+            accelerator=arguments["accelerator"],
+            cards=arguments["cards"],
+            replicas=arguments["replicas"],
             candidate=arguments["candidate"],
             candidate_port=arguments["candidate_port"],
             patches=patches.choose(arguments["patches"]),
+            japanese_dictionary=arguments["japanese_dictionary"],
+            mandarin_model=arguments["mandarin_model"],
+            any_platform=arguments["any_platform"],
         )
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         asked = {
@@ -84,6 +96,7 @@ class ActionModule(ControllerAction):
                 result={"not_reached": True},
             ) from None
         facts = state["state"]
+        about = summary(facts) + (f", {gpu.describe(facts['gpu'])}" if facts["gpu"]["vendor"] != "none" else "")
         verdict = preflight.judge(manifest, digest, str(store), facts, state, wanted, time.time())
         findings = [vars(finding) for finding in verdict.findings]
         if verdict.failures:
@@ -91,7 +104,7 @@ class ActionModule(ControllerAction):
                 self.module("voicefleet.kokoro.deploy_lock", {"owner": lock}, task_vars)
             lines = "\n".join(f"  {finding}" for finding in verdict.findings)
             raise AnsibleActionFail(
-                f"{host} can't be deployed, nothing was changed. {summary(facts)}.\n{lines}",
+                f"{host} can't be deployed, nothing was changed. {about}.\n{lines}",
                 result={"findings": findings},
             )
         for finding in verdict.findings:
@@ -109,7 +122,7 @@ class ActionModule(ControllerAction):
         ready = "is complete" if release["complete"] else "is to be mended" if release["drifted"] else "is to be made"
         return {
             "changed": False,
-            "msg": f"{summary(facts)}; profile {plan['profile']}, release {plan['release']['id']} {ready}, {todo}",
+            "msg": f"{about}; profile {plan['profile']}, release {plan['release']['id']} {ready}, {todo}",
             "findings": findings,
             "table": preflight.table(plan),
             "ansible_facts": {"voicefleet_plan": plan},

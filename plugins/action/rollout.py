@@ -49,8 +49,14 @@ class ActionModule(ControllerAction):
             variables = hostvars[host]
             settings[host] = {name: variables[name] for name in SETTINGS if name in variables}
         mistakes = rollout.differing(settings)
+        canary, serial = arguments["canary"], arguments["serial"]
+        # Members of a cluster change together. What an operator set all the same, preflight speaks of.
+        if any(hostvars[host].get("xinference_topology") == "cluster" for host in hosts):
+            known = {name for of_host in settings.values() for name in of_host}
+            canary = canary if "voicefleet_canary" in known else 0
+            serial = serial if "voicefleet_serial" in known else "100%"
         try:
-            state = rollout.new(arguments["canary"], arguments["serial"], arguments["max_fail_percentage"])
+            state = rollout.new(canary, serial, arguments["max_fail_percentage"])
         except rollout.RolloutError as error:
             mistakes.append(str(error))
         if mistakes:

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import download, locks, proxy, signature, store
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, cache_folder, display
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.catalogue import PYTHON_BUILDS
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.catalogue import PYTHON_BUILDS, UNIDIC
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import parse_profile
 
@@ -34,6 +34,9 @@ class ActionModule(ControllerAction):
         "spacy_models": {"type": "list", "elements": "str", "default": []},
         "pythons": {"type": "list", "elements": "str", "default": []},
         "python_source": {"type": "str", "default": PYTHON_BUILDS},
+        "japanese_dictionary": {"type": "str", "choices": ["light", "full"], "default": "light"},
+        "mandarin_model": {"type": "str", "choices": ["v1.0", "v1.1-zh"], "default": "v1.0"},
+        "dictionary_source": {"type": "str", "default": UNIDIC.source},
         "contents": {"type": "str", "choices": ["all", "python"], "default": "all"},
         "spacy_source": {"type": "str", "required": True},
         "kokoro_source": {"type": "str", "required": True},
@@ -46,7 +49,7 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
-        for name in ("spacy_source", "kokoro_source", "python_source"):
+        for name in ("spacy_source", "kokoro_source", "python_source", "dictionary_source"):
             if download.without_credentials(arguments[name]) != arguments[name].rstrip("?#") and "@" in arguments[name]:
                 raise AnsibleActionFail(
                     f"{name} holds a user name or a password. An address ends up in the manifest: "
@@ -64,6 +67,9 @@ class ActionModule(ControllerAction):
                 pythons=arguments["pythons"],
                 python_source=arguments["python_source"],
                 contents=arguments["contents"],
+                japanese_dictionary=arguments["japanese_dictionary"],
+                mandarin_model=arguments["mandarin_model"],
+                dictionary_source=arguments["dictionary_source"],
                 find_links=download.find_links(os.environ.items()),
                 index=arguments["index"],
                 uv=arguments["uv"],

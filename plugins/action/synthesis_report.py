@@ -10,14 +10,17 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import junit, report, rollout
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import junit, report, report_page, report_table, rollout
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display, fact
 
 
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.synthesis_report``: see the module's documentation."""
 
-    SPEC = {"report_dir": {"type": "path", "required": True}}
+    SPEC = {
+        "report_dir": {"type": "path", "required": True},
+        "audio_mb": {"type": "float", "default": report_page.AUDIO_MB},
+    }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         folder = Path(arguments["report_dir"]).absolute()
@@ -28,11 +31,11 @@ class ActionModule(ControllerAction):
             report.Host(name, plan, synthesis, report.load_clips(folder, name, synthesis), ends.get(name))
             for name, plan, synthesis in gather(hostvars, folder, ends)
         ]
-        data = report.build(hosts, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)), state)
+        data = report.build(hosts, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), state)
         page, record, cases = folder / "index.html", folder / "report.json", folder / "junit.xml"
         again = folder / "retry"
         unfinished = report.unfinished(data)
-        lines = report.table(data)
+        lines = report_table.table(data)
         if unfinished:
             where = f"@{again}" if not self.check_mode else ",".join(unfinished)
             lines.append(f"Not done on {len(unfinished)} of {len(hosts)} hosts. Once mended: --limit '{where}'")
@@ -51,10 +54,11 @@ class ActionModule(ControllerAction):
         if not hosts:
             result["lines"] = ["No host was proved or planned in this run: no report was written."]
         elif not self.check_mode:
-            html = report.render(data, {host.name: host.clips for host in hosts})
+            clips = {host.name: host.clips for host in hosts}
+            html = report_page.render(data, clips, arguments["audio_mb"])
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                write_atomic(str(record), canonical_json(data))
+                write_atomic(str(record), canonical_json(report.for_machines(data)))
                 write_atomic(str(cases), junit.render(data))
                 write_atomic(str(page), html.encode("utf-8"))
                 if unfinished:

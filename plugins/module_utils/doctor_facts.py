@@ -123,8 +123,9 @@ def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") 
     text = private_files.read_text(unit.path)
     state["release"] = None
     if text is not None:
-        started = re.search(r"^ExecStart=\S*/releases/([^/]+)/", text, re.MULTILINE)
+        started = re.search(r"^ExecStart=\S*/releases/([^/]+)/\S*/xinference-(\w+)", text, re.MULTILINE)
         state["release"] = started[1] if started else None
+        state["node"] = started[2] if started else None
     record = systemd_unit.load_record(os.path.join(options.secrets_dir, RECORD_FILE))
     state["stale"] = []
     if record and state.get("ActiveState") == "active" and text is not None:
@@ -220,6 +221,8 @@ def releases(options: Options) -> Json:
     found["sealed"] = True
     found["voices"] = contents.get("voices", [])
     found["profile"] = contents.get("profile")
+    wheels = [row for row in contents.get("artifacts", []) if row["kind"] == "wheel"]
+    found["wheels"] = {row["name"]: row["version"] for row in wheels if re.match("torch$|nvidia-cuda", row["name"])}
     found["manifest_sha256"] = contents.get("manifest_sha256")
     found["synthetic"] = contents.get("synthetic", [])
     found["damage"] = release.damage(path, contents)

@@ -386,8 +386,8 @@ FAILURES: tuple[Failure, ...] = (
         r"no kernel image is available for execution on the device"
         r"|is not compatible with the current PyTorch installation",
         "The release's torch was built without this GPU's architecture: the card is too new or too old for it.",
-        "Look at nvidia-smi --query-gpu=compute_cap --format=csv; give such hosts a store with a cpu profile until a "
-        "torch for their card is locked.",
+        "Look at nvidia-smi --query-gpu=compute_cap --format=csv and docs/gpu.md; until a torch for their card is "
+        "locked, set preflight_accelerator: cpu for such hosts.",
     ),
     Failure(
         "GP04",
@@ -402,7 +402,7 @@ FAILURES: tuple[Failure, ...] = (
         r"|unsatisfied condition: cuda>=",
         "The host's NVIDIA driver is older than the release's CUDA needs: 13 wants driver 580, 12 wants 525. torch may "
         "quietly use the CPU.",
-        "Upgrade the host's driver (nvidia-smi shows it), or give such hosts a store with a cpu profile.",
+        "Upgrade the host's driver (nvidia-smi shows it), or set preflight_accelerator: cpu for such hosts.",
     ),
     Failure(
         "GP03",
@@ -414,7 +414,7 @@ FAILURES: tuple[Failure, ...] = (
         "GP05",
         r"CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED",
         "The GPU's memory is full. Kokoro itself takes up to 1.7 GB and the CUDA context.",
-        "nvidia-smi shows who holds it; choose another card with gpu_idx in xinference_launch_options.",
+        "nvidia-smi shows who holds it; choose another card with xinference_cards.",
     ),
     Failure(
         "GP06",
@@ -432,14 +432,14 @@ FAILURES: tuple[Failure, ...] = (
         "GP08",
         r"Device \S+ is not available!|CUDA requested but not available",
         "The GPU was asked for and torch sees none.",
-        "Check nvidia-smi, the driver's version against the release's CUDA, and that xinference_devices names the "
+        "Run the doctor, which looks at driver and cards; see that xinference_devices, if it is set, names all of the "
         "GPU's device nodes.",
     ),
     Failure(
         "GP09",
         r"(?i:can'?t use gpu)|Providers: \['CPUExecutionProvider'\]",
         "The model runs on the CPU though a GPU was expected.",
-        "Take a cuda profile for this host, and name the GPU's device nodes in xinference_devices.",
+        "Fetch a cuda profile for this host, and take preflight_accelerator: cpu out of its variables.",
     ),
     Failure(
         "GP10",
@@ -452,7 +452,43 @@ FAILURES: tuple[Failure, ...] = (
         r"CUDA unknown error - this may be due to an incorrectly set up environment|invalid device ordinal",
         "CUDA can't be started: the module nvidia_uvm is not loaded, the unit hides the device nodes, or "
         "CUDA_VISIBLE_DEVICES names a card that is not there.",
-        "modprobe nvidia_uvm; name all device nodes in xinference_devices; check gpu_idx.",
+        "modprobe nvidia_uvm; nvidia-modprobe -u -c 0 makes the nodes; check xinference_cards and gpu_idx.",
+    ),
+    Failure(
+        "GP12",
+        r"Unable to determine the device handle for|GPU is lost|GPU has fallen off the bus|NVRM: Xid \([^)]*\): 79,",
+        "A card no longer answers on the bus: power, heat, a riser or the card itself.",
+        "Power the host off and on; a restart alone may not bring it back. journalctl -k has NVRM lines of the moment. "
+        "If it happens again, exchange the card, and let the host serve without it until then.",
+    ),
+    Failure(
+        "GP13",
+        r"uncorrectable ECC error encountered|NVRM: Xid \([^)]*\): (48|63|64|94|95),",
+        "The card's memory has errors that could not be corrected.",
+        "Reboot the host, which takes bad rows out of use; where errors come again the card must be exchanged. "
+        "nvidia-smi -q -d ECC,ROW_REMAPPER shows them.",
+    ),
+    Failure(
+        "GP14",
+        r"couldn't communicate with the NVIDIA driver|Driver Not Loaded|Found no NVIDIA driver on your system",
+        "The NVIDIA driver's kernel module is not loaded: none is installed, none was built for this kernel, or Secure "
+        "Boot refused it.",
+        "modprobe nvidia says why; dkms status shows for which kernels it was built. After a new kernel install its "
+        "headers and reboot.",
+    ),
+    Failure(
+        "GP15",
+        r"Failed to initialize NVML: (Unknown Error|Insufficient Permissions)|nvmlInit\w*: Insufficient Permissions",
+        "The driver's device nodes can't be opened: they are closed to this user, or a container lost them, as after a "
+        "daemon-reload on its host.",
+        "ls -l /dev/nvidia*; start the container anew, with its devices named to the runtime.",
+    ),
+    Failure(
+        "GP16",
+        r"No devices were found",
+        "The NVIDIA driver is loaded and knows no card that it can use.",
+        "journalctl -k | grep NVRM tells why: a card too old for this driver, an open module on a card older than "
+        "Turing, or a card given to a virtual machine.",
     ),
     # --- audio and requests
     Failure(
@@ -502,20 +538,20 @@ FAILURES: tuple[Failure, ...] = (
         "LG02",
         r"cotonoha-dic[\w.-]*amazonaws|polm/unidic-py/master/dicts\.json",
         "The Japanese dictionary UniDic was asked from the internet.",
-        "Take Japanese out of kokoro_languages, or carry a store that has the dictionary.",
+        "Carry a store that was fetched with j in kokoro_languages and deploy from it; it has a dictionary.",
     ),
     Failure(
         "LG01",
         r"Failed initializing MeCab",
         "The Japanese dictionary UniDic is missing; its package is empty at first.",
-        "Take Japanese out of kokoro_languages, or carry a store that has the dictionary.",
+        "Carry a store that was fetched with j in kokoro_languages and deploy from it; it has a dictionary.",
     ),
     Failure(
         "LG03",
         r"pip install misaki\[(ja|zh)\]|No module named '(pyopenjtalk|fugashi|jaconv|mojimoji|jieba|pypinyin"
         r"|pypinyin_dict|cn2an|ordered_set)'",
         "The packages for Japanese or Chinese are not in the release.",
-        "Take the language out of kokoro_languages, or fetch a store whose lock has its packages.",
+        "Fetch and deploy with the language in kokoro_languages: its packages come with it.",
     ),
     Failure(
         "LG04",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import layout, packet_filter, release
+from . import gpu_facts, layout, packet_filter, release, selinux
 
 # Where interpreters are looked for: PATH of a root shell without profile, and where builds from source go.
 PYTHON_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/python/bin")
@@ -181,9 +181,11 @@ def gather(root: str, home: str) -> dict[str, Any]:
         "cpu_count": os.cpu_count() or 1,
         "addresses": addresses(_read("/proc/net/fib_trie")),
         "nft": packet_filter.find_nft(),
+        "gpu": gpu_facts.gather(),
         "listeners": listeners([_read("/proc/net/tcp"), _read("/proc/net/tcp6")]),
         "systemd": systemd(),
         "releases": releases(root),
+        "selinux": selinux.facts(layout.Paths(root).current),
         "candidate_left": candidate_left(home),
         "time": time.time(),
     }

@@ -34,6 +34,8 @@ class Patch(NamedTuple):
     old: str
     new: str
     reason: str
+    more: tuple[tuple[str, str], ...] = ()  # other places of the same file
+    extra: str = ""  # what a release has that can't do without the repair; "" where it is the operator's choice
 
     def as_dict(self) -> dict[str, str]:
         """What ``release.json`` keeps of it."""
@@ -52,7 +54,71 @@ KOKORO_EVAL = Patch(
     new="model=KModel(config=config_path, model=model_path).to(self._device).eval(),",
     reason="Xinference runs Kokoro in training mode: with dropout, by which every sentence loses a fifth of its values",
 )
-CATALOGUE: Mapping[str, Patch] = {patch.name: patch for patch in (KOKORO_EVAL,)}
+# misaki 0.9.4 imports pyopenjtalk, which has no wheel, wherever it is asked for Japanese, and uses it only where it is
+# told to; Kokoro never tells it so.
+MISAKI_OPENJTALK = Patch(
+    name="misaki-openjtalk",
+    package="misaki",
+    file="misaki/ja.py",
+    before="5870e02433629475e95eaa0b023ac4948a9335e3dafbda0b6641156516c03c22",
+    after="54b9080d5850e6943e619ae7da2e2e5f30312bdc9872f96f9b27def9d4a2b798",
+    old="import pyopenjtalk\n",
+    new="pyopenjtalk = None\n",
+    reason="misaki's Japanese imports pyopenjtalk, of which there is no wheel, and does not use it",
+    extra="japanese",
+)
+# mojimoji has no wheel for aarch64. Compared over all of Unicode: after the NFKC before it, what misaki asks of it
+# changes these three quotation marks and nothing else.
+MISAKI_MOJIMOJI = Patch(
+    name="misaki-mojimoji",
+    package="misaki",
+    file="misaki/cutlet.py",
+    before="7695fc7d853ae4e99679dff4ca0c8404d4804a6fb1059a9d6ad02baeabc4d4de",
+    after="66b407a6ffa09f3e1290f17917c270f0d64bc6cebfcca3d9c101740af50ff00c",
+    old="import mojimoji\n",
+    new="""
+class mojimoji:
+    zen_to_han = staticmethod(lambda text, kana: text.translate({0x2018: "`", 0x2019: "'", 0x201D: '"'}))
+    han_to_zen = staticmethod(lambda text, digit, ascii: text)
+
+""",
+    reason="misaki's Japanese imports mojimoji, of which there is no wheel for aarch64, for three quotation marks",
+    extra="japanese",
+)
+# The newer Mandarin's class asks the hub for each voice by its name, and is in training mode like the other.
+KOKORO_ZH = Patch(
+    name="kokoro-zh",
+    package="xinference",
+    file="xinference/model/audio/kokoro_zh.py",
+    before="f8a966e7ab1592d031b33feefae765c70ef4d0a022e7f6ba673974fc1e0f8cad",
+    after="a8355a55dc03d2f412b8f6b9800f61e060b15fe5f3b9f08dccafd18659542ccb",
+    old="model=KModel(config=config_path, model=model_path).to(self._device),",
+    new="model=KModel(config=config_path, model=model_path).to(self._device).eval(),",
+    reason="Xinference asks the hub for each voice of Kokoro-82M-v1.1-zh, and runs it in training mode",
+    more=(
+        (
+            "        generator = self._model(text=input, voice=voice, speed=speed, **kwargs)\n",
+            """        import os
+
+        local_voice = os.path.join(self._model_path, "voices", f"{voice}.pt")
+        voice = local_voice if os.path.isfile(local_voice) else voice
+        generator = self._model(text=input, voice=voice, speed=speed, **kwargs)
+""",
+        ),
+    ),
+    extra="mandarin-1.1",
+)
+CATALOGUE: Mapping[str, Patch] = {
+    patch.name: patch for patch in (KOKORO_EVAL, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)
+}
+# Those that an operator may choose.
+OPTIONAL = [name for name, patch in CATALOGUE.items() if not patch.extra]
+
+
+def needed_for(extras: Iterable[str]) -> list[Patch]:
+    """The repairs without which what a release has beside the others' packages does not work."""
+    wanted = set(extras)
+    return [patch for patch in CATALOGUE.values() if patch.extra in wanted]
 
 
 def choose(names: Iterable[str]) -> list[Patch]:
@@ -79,7 +145,9 @@ def apply(patch: Patch, env: str, site: str) -> None:
     if found == patch.after:
         repaired = data
     elif found == patch.before:
-        repaired = data.replace(patch.old.encode(), patch.new.encode(), 1)
+        repaired = data
+        for old, new in ((patch.old, patch.new), *patch.more):
+            repaired = repaired.replace(old.encode(), new.encode(), 1)
     else:
         raise PatchError(_refusal(patch, f"has the sha256 {found}, known is {patch.before}"))
     if sha256_bytes(repaired) != patch.after:

@@ -24,13 +24,22 @@ from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
 from .hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
 from .languages import uid_of
+from .performance import MEASURES, Load
+from .phonemes import Spoken
 from .speech import SpeechClient, SpeechError
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 LIVE_TEXT = "Ready."
 SAMPLE_RATE = 24000  # Hz, what Kokoro makes
 # What a format's container and codec are called by `audio.inspect`.
-FORMATS = {"wav": ("wav", "pcm_s16le"), "mp3": ("mp3", "mp3"), "flac": ("flac", "flac"), "ogg": ("ogg", "vorbis")}
+FORMATS = {
+    "wav": ("wav", "pcm_s16le"),
+    "mp3": ("mp3", "mp3"),
+    "flac": ("flac", "flac"),
+    "ogg": ("ogg", "vorbis"),
+    "opus": ("ogg", "opus"),
+}
+OPUS_RATE = 48000  # Hz: Opus counts so, whatever went in
 ALWAYS = "acoustic"  # up to here every proof tries all: it takes no more than the answers themselves
 PROOF_FILE = "proof.json"
 # A voice becomes a file name; Xinference itself would open a path.
@@ -65,7 +74,9 @@ class Wanted:
     text: str = TEXT
     required_level: str = "acoustic"
     languages: list[str] = field(default_factory=list)  # those that are launched; each is a model of its own
+    extra_formats: list[str] = field(default_factory=list)  # tried where the server has them, else told and not counted
     tried_level: str = ""  # the highest level that is tried, where that is above the required one
+    load: Load = Load()  # for the level "performance"
     transcriber: str = ""  # the uid of a Whisper model at the same endpoint, for the level "intelligible"
     word_error_rate: float = recogniser.WORD_ERROR_RATE  # what of its transcription may be wrong, 0..1
 
@@ -98,7 +109,7 @@ class Wanted:
             found.append("The text is empty: nothing would be spoken.")
         if not 0 <= self.word_error_rate < 1:
             found.append(f"A word error rate lies between 0 and 1; {self.word_error_rate} does not.")
-        return found
+        return found + self.load.faults()
 
     def key(self) -> dict[str, Any]:
         """What kept evidence must agree with."""
@@ -111,6 +122,7 @@ class Wanted:
             "required_level": self.required_level,
             "transcriber": self.transcriber,
             "word_error_rate": self.word_error_rate,
+            "limits": dict(self.load.limits),
         }
 
 
@@ -128,6 +140,7 @@ class Sample:
     bytes: int = 0
     sha256: str | None = None
     file: str | None = None
+    offered: bool = True  # False for an extra format that the server does not have
     measurements: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -151,13 +164,34 @@ def lowest(levels: Iterable[str]) -> str:
     return min(levels, key=LEVELS.index, default=LEVELS[0])
 
 
+def settle(samples: Iterable[Sample], languages: Iterable[Spoken] = (), host: Iterable[Finding] = ()) -> None:
+    """Give each sample the level that it reached: by its own findings, those of its language and those of the host."""
+    spoken, shared = {each.language: each.findings for each in languages}, list(host)
+    for sample in samples:
+        sample.level = level_of([*sample.findings, *spoken.get(sample.voice[:1], []), *shared])
+
+
+def untried(wanted: Wanted) -> list[Finding]:
+    """A finding of the host for each level above those that are tried: not tried is never passed."""
+    return [
+        Finding("untried", level, None, None, "tried", f"The level {level} was not tried (synthesis_try_level).")
+        for level in LEVELS[1:]
+        if not wanted.tries(level)
+    ]
+
+
+def reached(samples: Iterable[Sample]) -> str:
+    """The level of a proof: the lowest of its samples, but for formats that the server need not have."""
+    return lowest(sample.level for sample in samples if sample.offered)
+
+
 def check_format(data: bytes, audio_format: str, same_as: str | None) -> tuple[Stream | None, list[Finding]]:
     """Look at an answer's container. `same_as` names the voice whose answer had the very same bytes, if any."""
 
     def finding(name: str, ok: bool, value: float | str | None, limit: str, good: str, bad: str) -> Finding:
         return Finding(name, "format", ok, value, limit, good if ok else bad)
 
-    expected = audio.LABELS[FORMATS[audio_format]]
+    expected, rate = audio.LABELS[FORMATS[audio_format]], OPUS_RATE if audio_format == "opus" else SAMPLE_RATE
     try:
         stream = audio.inspect(data)
     except AudioError as error:
@@ -173,11 +207,11 @@ def check_format(data: bytes, audio_format: str, same_as: str | None) -> tuple[S
         ),
         finding(
             "sample_rate",
-            stream.sample_rate == SAMPLE_RATE,
+            stream.sample_rate == rate,
             stream.sample_rate,
-            f"{SAMPLE_RATE} Hz",
+            f"{rate} Hz",
             f"It has {stream.sample_rate} Hz.",
-            f"It has {stream.sample_rate} Hz; Kokoro makes {SAMPLE_RATE} Hz.",
+            f"It has {stream.sample_rate} Hz; {rate} Hz were expected, as Kokoro makes {SAMPLE_RATE} Hz.",
         ),
         finding(
             "channels",
@@ -252,7 +286,9 @@ def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple
 
 def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tuple[list[Sample], dict[str, bytes]]:
     """Ask for every voice in every format, one after the other. Returns the samples and their bytes by file name."""
-    samples = [Sample(voice, form) for form in wanted.formats for voice in wanted.voices]
+    formats = list(dict.fromkeys([*wanted.formats, *wanted.extra_formats]))
+    samples = [Sample(voice, form) for form in formats for voice in wanted.voices]
+    lacking: dict[str, str] = {}
     answers: dict[str, bytes] = {}
     givers: dict[str, str] = {}
     hopeless: SpeechError | None = None
@@ -261,8 +297,16 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
             sample.findings = [Finding("answer", "format", None, None, "200", f"Not tried, because: {hopeless}")]
             continue
         try:
+            if sample.format in lacking:
+                raise SpeechError("no_format", lacking[sample.format])
             reply = client.speak(wanted.model_of(sample.voice), wanted.text, sample.voice, sample.format)
         except SpeechError as error:
+            if error.kind == "no_format" and sample.format not in wanted.formats:
+                lacking[sample.format] = str(error)
+                sample.offered = False
+                said = f"The server does not have the format {sample.format}. {error}"
+                sample.findings = [Finding("offered", "format", None, error.status, "where the server has it", said)]
+                continue
             sample.findings = [Finding("answer", "format", False, error.status, "200", str(error))]
             hopeless = error if error.kind in _HOPELESS else None
             continue
@@ -291,8 +335,7 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
         heard = recogniser.listen(client, recordings, wanted.text, python, wanted.transcriber, wanted.word_error_rate)
         for sample, finding in zip(sound, heard):
             sample.findings.append(finding)
-    for sample in samples:
-        sample.level = level_of(sample.findings)
+    settle(samples)
     return samples, answers
 
 
@@ -317,11 +360,16 @@ def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts
     """The proof as it is kept and returned. `facts` are added as they are: profile, manifest digest and so on."""
     return {
         "tried_level": wanted.top,
+        "extra_formats": wanted.extra_formats,
+        "findings": [asdict(finding) for finding in untried(wanted)],
+        "phonemes": [],
+        "performance": {},
+        "silence": {},
         **wanted.key(),
         **facts,
         "schema": 1,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "level": lowest(sample.level for sample in samples),
+        "level": reached(samples),
         "synthetic": synthetic,
         "samples": [asdict(sample) for sample in samples],
     }
@@ -348,9 +396,36 @@ def in_words(report: dict[str, Any]) -> list[str]:
             for finding in sample["findings"]
             if finding["ok"] is not True
         ]
+    lines += [f"{each['name']} becomes the right phonemes" for each in report.get("phonemes", []) if each["ok"]]
+    lines += [_speed(*series) for series in report.get("performance", {}).get("parallel", {}).items()]
+    shared = [finding for finding in report.get("findings", []) if finding["name"] != "untried"]
+    lines += filter(None, map(_in_words, shared))
+    watched = [finding["ok"] for finding in shared if finding["level"] == "silence"]
+    if watched and all(watched):
+        lines.append(f"{report['silence']['unit']} reached for nothing outside from its start to its first words")
+    left = [finding["level"] for finding in report.get("findings", []) if finding["name"] == "untried"]
+    if left:
+        lines.append(f"not tried: {', '.join(left)}")
     if report["synthetic"]:
         lines.append(stand_in(report["synthetic"]))
     return lines
+
+
+def _speed(at_once: str, series: dict[str, Any]) -> str:
+    """A series of requests as a line: the middle and 95 of 100 of each measure."""
+    numbers = [
+        f"{words} {series[name]['p50']:.2f} / {series[name]['p95']:.2f}{'' if name == 'real_time_factor' else ' s'}"
+        for name, words in MEASURES.items()
+        if name in series
+    ]
+    how = "one at a time" if at_once == "1" else f"{at_once} at once"
+    return f"{series['requests']} requests, {how} (p50 / p95): {', '.join(numbers) or 'no answer'}"
+
+
+def _in_words(finding: dict[str, Any]) -> str:
+    """A finding that is not good as a line, else nothing."""
+    word = {None: "UNVERIFIED", False: "FAIL", True: ""}[finding["ok"]]
+    return word and f"  {word} {finding['name']}: {finding['sentence']}"
 
 
 class Evidence:
@@ -379,8 +454,11 @@ class Evidence:
             return None
         if LEVELS.index(report.get("tried_level", ALWAYS)) < LEVELS.index(wanted.top):
             return None
+        if not {*wanted.extra_formats} <= {*report.get("extra_formats", []), *wanted.formats}:
+            return None
         try:
-            whole = all(sample["sha256"] == sha256_file(sample["file"]) for sample in report["samples"])
+            kept = [sample for sample in report["samples"] if sample.get("offered", True)]
+            whole = all(sample["sha256"] == sha256_file(sample["file"]) for sample in kept)
         except (OSError, TypeError):
             return None
         return report if whole else None
@@ -413,6 +491,22 @@ def read_release(path: str) -> dict[str, Any]:
     if not isinstance(release, dict) or not isinstance(release.get("id"), str):
         raise ValueError(f"{path} is not what the kokoro role wrote: it names no release.")
     return release
+
+
+# The parts of a release whose versions are kept with its proof.
+PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm")
+
+
+def versions_of(release: dict[str, Any]) -> dict[str, str]:
+    """Versions of Python and of PARTS, by name, in a ``release.json`` or a plan; empty where it names no artifacts."""
+    found = {
+        item["name"]: str(item["version"])
+        for item in release.get("artifacts") or []
+        if item.get("kind") in ("wheel", "spacy-model") and item.get("name") in PARTS
+    }
+    python = (release.get("python") or {}).get("version")
+    first = {"python": str(python)} if python and found else {}
+    return {**first, **{name: found[name] for name in PARTS if name in found}}
 
 
 def interpreter_beside(release_file: str) -> str:

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import inventory, patches
+from . import dictionary, inventory, patches, selinux
 from .hashing import sha256_bytes, sha256_file, write_atomic
 from .layout import Paths
 
@@ -153,6 +153,7 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
     if os.path.isdir(folder):
         os.rename(folder, former)
     os.rename(unpacked, folder)
+    selinux.label(folder)
     for leftover in (scratch, former):
         shutil.rmtree(leftover, ignore_errors=True)
     return interpreter
@@ -191,9 +192,19 @@ def run_uv(uv: str, arguments: Iterable[str], scratch: str) -> str:
     return done.stderr + done.stdout
 
 
-def stamp_of(lock_sha256: str, python: str, repairs: Sequence[patches.Patch] = ()) -> dict[str, Any]:
+def stamp_of(
+    lock_sha256: str,
+    python: str,
+    repairs: Sequence[patches.Patch] = (),
+    extras: Sequence[str] = (),
+    dictionaries: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """What an environment was made from."""
     stamp: dict[str, Any] = {"lock": lock_sha256, "python": python}
+    if extras:
+        stamp["extras"] = sorted(extras)
+    if dictionaries:
+        stamp["dictionaries"] = [row["sha256"] for row in dictionaries]
     if repairs:
         stamp["patches"] = {patch.name: patch.after for patch in repairs}
     return stamp
@@ -230,10 +241,13 @@ def make(
     uv_version: str,
     root: str,
     repairs: Sequence[patches.Patch] = (),
+    extras: Sequence[str] = (),
+    dictionaries: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Make the environment at ``<release>/env``, with ``repairs`` of its files, and return the path of uv.
 
-    ``lock`` and ``wheels`` are artifacts (``sha256``, ``path``) which the host holds. Raises EnvError, OSError.
+    ``lock``, ``wheels`` and ``dictionaries`` are artifacts (``sha256``, ``path``) which the host holds; ``extras`` are
+    those of the lock to install. Raises EnvError, DictionaryError, OSError.
     """
     paths = Paths(root)
     env = os.path.join(release, "env")
@@ -255,7 +269,7 @@ def make(
     run_uv(
         uv,
         ["pip", "sync", "--quiet", "--no-index", "--no-build", "--compile-bytecode", "--link-mode", "hardlink",
-         "--python", os.path.join(env, "bin", "python"), placed],
+         "--python", os.path.join(env, "bin", "python"), *(f"--extra={extra}" for extra in extras), placed],
         scratch,
     )  # fmt: skip
     for patch in repairs:
@@ -263,7 +277,11 @@ def make(
             patches.apply(patch, env, site_packages(env))
         except patches.PatchError as error:
             raise EnvError(str(error)) from error
+    for row in dictionaries:
+        dictionary.install(paths.artifact(row["sha256"], row["path"]), row, site_packages(env))
     write_atomic(os.path.join(site_packages(env), START), START_TEXT.encode())
-    write_atomic(os.path.join(env, STAMP), json.dumps(stamp_of(lock["sha256"], python, repairs)).encode())
+    selinux.label(env)
+    stamp = stamp_of(lock["sha256"], python, repairs, extras, dictionaries)
+    write_atomic(os.path.join(env, STAMP), json.dumps(stamp).encode())
     shutil.rmtree(scratch, ignore_errors=True)
     return uv

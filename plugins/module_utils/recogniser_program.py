@@ -58,7 +58,7 @@ _VOWELS = "AEIOU"
 
 def words_of(text: str) -> list[str]:
     """The words of a text in small letters. A sign that is spoken, as & or $, is a word of its own."""
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s.,;:!?'\"()\[\]…–—-]", text.lower().replace("’", "'"))
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s.,;:!?'\"()\[\]“”„«»‘…–—-]", text.lower().replace("’", "'"))
 
 
 def distance(first: Sequence[str], second: Sequence[str]) -> int:

@@ -32,11 +32,21 @@ def read(path: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and data.get("id") == os.path.basename(path) else None
 
 
+def _voice_file(model: str, voice: str) -> str:
+    """Where a voice lies: in the model's folder, or in that of another one beside it."""
+    beside = os.path.dirname(model)
+    others = sorted(os.listdir(beside)) if os.path.isdir(beside) else []
+    places = [
+        os.path.join(folder, "voices", f"{voice}.pt") for folder in (model, *(os.path.join(beside, n) for n in others))
+    ]
+    return next((place for place in places if os.path.exists(place)), places[0])
+
+
 def gaps(path: str, model: str, voices: list[str], spacy_models: list[str], python: str) -> list[str]:
     """What a release lacks before it may be sealed."""
     site = os.path.join(path, "env", "lib", f"python{python}", "site-packages")
     wanted = [os.path.join(path, "env", "bin", "xinference-local"), os.path.join(model, "config.json")]
-    wanted += [os.path.join(model, "voices", f"{voice}.pt") for voice in voices]
+    wanted += [_voice_file(model, voice) for voice in voices]
     wanted += [os.path.join(site, name) for name in spacy_models]
     absent = [file for file in wanted if not os.path.exists(file)]
     if not any(name.endswith(".pth") for name in (os.listdir(model) if os.path.isdir(model) else [])):
@@ -55,7 +65,7 @@ def damage(path: str, contents: Mapping[str, Any]) -> list[str]:
     for row in contents["artifacts"]:
         if row["kind"] not in _MODEL_KINDS:
             continue
-        file = os.path.join(model, *row["path"].split("/")[2:])
+        file = os.path.join(os.path.dirname(model), *row["path"].split("/")[1:])
         if os.path.exists(file) and os.stat(file).st_size != row["size"]:
             found.append(f"{file} ({os.stat(file).st_size} bytes of {row['size']})")
         elif not os.path.exists(file) and file not in found:
@@ -119,7 +129,13 @@ def former(paths: Paths) -> dict[str, Any] | None:
         return None
     path = paths.release(name)
     model = {**contents["model"], "path": os.path.join(path, "models", contents["model"]["name"])}
-    return {"release": {"id": name, "path": path, "complete": True}, "model": model, "languages": contents["languages"]}
+    return {
+        "release": {"id": name, "path": path, "complete": True},
+        "profile": contents.get("profile"),
+        "model": model,
+        "languages": contents["languages"],
+        "language_models": contents.get("language_models", {}),
+    }
 
 
 def seal(path: str, contents: Mapping[str, Any]) -> None:

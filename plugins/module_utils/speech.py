@@ -28,6 +28,8 @@ MOST_BYTES = 64 << 20
 _ACTOR = re.compile(r"\[address=[^\]]*?pid=\d+\]\s*")
 
 # Xinference 4.1 looks on the model hub for a voice that is not in the model's folder, and says this offline.
+# libsndfile's words in Xinference; the field's name in the refusals of other servers.
+_NO_FORMAT = re.compile(r"Unknown format: |\bresponse_format\b")
 _HUB = ("trying to locate the file on the Hub", "the client has been closed")
 
 
@@ -36,7 +38,7 @@ class SpeechError(Exception):
 
     `status` is the HTTP status, or None where there was no answer. `kind` is stable, for machines: `refused`,
     `timeout`, `unreachable`, `unauthorized`, `forbidden`, `no_model`, `no_voice`,
-    `loading`, `limited`, `failed`, `odd`.
+    `no_format`, `loading`, `limited`, `failed`, `odd`.
     """
 
     def __init__(self, kind: str, message: str, status: int | None = None) -> None:
@@ -188,6 +190,8 @@ class SpeechClient:
             return SpeechError("limited", f"{place}: too many requests, or this address is banned. {said}", status)
         if status == 503:
             return SpeechError("loading", f"{place}: the model is not ready. {said}", status)
+        if status != 404 and _NO_FORMAT.search(said):
+            return SpeechError("no_format", f"{place}: it does not make this format. {said}", status)
         if any(words in said for words in _HUB):
             return SpeechError("no_voice", f"{place}: the model has no voice {voice!r}. {said}", status)
         return SpeechError("failed", f"{place}: {said or 'without a word'}", status)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Callable
 from urllib.parse import quote
 
-from . import layout, ledger, private_files, release, systemd_unit, xinference_config
+from . import gpu_facts, layout, ledger, private_files, release, systemd_unit, xinference_config
 
 MOST_BYTES = 4 << 20  # of one host's texts together
 FILE_BYTES = 1 << 20  # of one text: its end
@@ -157,7 +157,8 @@ def collect(
         "memory.txt": lambda: private_files.read_text("/proc/meminfo") or "",
         "processes.txt": command("ps", "-eo", "pid,ppid,user,rss,etime,comm"),
         "ports.txt": command("ss", "-ltn"),
-        "nvidia-smi.txt": command("nvidia-smi"),
+        # It hangs for ever where a card has failed.
+        "nvidia-smi.txt": lambda: gpu_facts.run(["nvidia-smi"], 30)[1],
     }
     secrets = secrets_of(secrets_dir)
     collected: dict[str, str] = {}

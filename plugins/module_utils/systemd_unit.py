@@ -66,6 +66,26 @@ class Unit:
             return {}
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
+    def get(self, name: str) -> str:
+        """One property as ``systemctl show`` tells it; empty where systemd can't be asked."""
+        status, output = self._run(["systemctl", "show", self.name, "--property=" + name, "--value"], 30)
+        return output.strip() if status == 0 else ""
+
+    def processes(self, cgroups: str = "/sys/fs/cgroup") -> list[int]:
+        """The processes of the unit's control group now; empty where it has none or can't be looked at."""
+        group = self.get("ControlGroup")
+        found: list[int] = []
+        # cgroup v1 has systemd's hierarchy in a folder of its own, v2 has but one.
+        for top in (os.path.join(cgroups, "systemd"), cgroups) if group else ():
+            for folder, _folders, files in os.walk(top + group):
+                if "cgroup.procs" in files:
+                    with contextlib.suppress(OSError):  # a group that ends just now
+                        text = private_files.read_text(os.path.join(folder, "cgroup.procs")) or ""
+                        found += [int(pid) for pid in text.split()]
+            if found:
+                break
+        return sorted(found)
+
     def ctl(self, verb: str, timeout: float = 60) -> None:
         """``systemctl VERB`` this unit (``daemon-reload`` takes none). Raises :class:`SystemdError`."""
         command = ["systemctl", verb] + ([] if verb == "daemon-reload" else [self.name])

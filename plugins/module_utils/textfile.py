@@ -13,6 +13,7 @@ from .acoustics import LEVELS
 from .hashing import write_atomic
 
 FILE = "voicefleet.prom"
+_NUMBERED = [(str(number), level) for number, level in enumerate(LEVELS)]
 
 
 def _label(value: object) -> str:
@@ -27,7 +28,7 @@ def render(report: Mapping[str, Any], alive_seconds: float | None, now: float) -
     voices = {sample["voice"] for sample in report.get("samples", [])}
     synthetic = bool(report.get("synthetic"))
     rows: list[tuple[str, str, float]] = [
-        ("proof_level", "What the last proof of speech reached: 0 none, 1 format, 2 acoustic.",
+        ("proof_level", f"What the last proof of speech reached: {', '.join(map(' '.join, _NUMBERED))}.",
          LEVELS.index(report["level"])),
         ("proof_required_level", "What it had to reach.", LEVELS.index(report["required_level"])),
         ("proof_timestamp_seconds", "When the last proof was made.", _seconds(report.get("time"), now)),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import secrets
 import string
@@ -198,14 +199,24 @@ def autostart_entry(launch: Mapping[str, Any], max_retries: int, retry_interval:
     }
 
 
-def launches(launch: Mapping[str, Any], languages: Sequence[str]) -> list[Json]:
-    """One payload for each language, or the payload itself where none is named."""
+def launches(
+    launch: Mapping[str, Any], languages: Sequence[str], models: Mapping[str, str] | None = None
+) -> list[Json]:
+    """One payload for each language, or the payload itself where none is named.
+
+    ``models`` has the languages that another model speaks, and its name; it lies beside the payload's.
+    """
     if not languages:
         return [dict(launch)]
-    return [
-        {**launch, "lang_code": language, "model_uid": uid_of(str(launch.get("model_uid")), language, languages)}
-        for language in dict.fromkeys(languages)
-    ]
+    found = []
+    for language in dict.fromkeys(languages):
+        row = {**launch, "lang_code": language, "model_uid": uid_of(str(launch.get("model_uid")), language, languages)}
+        name = (models or {}).get(language)
+        if name:
+            row["model_name"] = name
+            row["model_path"] = os.path.join(os.path.dirname(str(launch.get("model_path"))), name)
+        found.append(row)
+    return found
 
 
 def wanted_state(

@@ -70,7 +70,13 @@ def differences(wanted: Json, launched: Json | None) -> list[str]:
     """Names of the compared parameters in which a running model is not the wanted one."""
     if launched is None:
         return []
-    return [name for name in COMPARED if name in launched and wanted.get(name) != launched[name]]
+    found = [name for name in COMPARED if name in launched and wanted.get(name) != launched[name]]
+    # A replica keeps the cards that it was given: its share of those that were asked for, or Xinference's own choice.
+    share, asked = launched.get("gpu_idx"), wanted.get("gpu_idx")
+    asked = asked if asked is None or isinstance(asked, list) else [asked]
+    if "gpu_idx" in found and isinstance(share, list) and (asked is None or set(share) <= set(asked)):
+        found.remove("gpu_idx")
+    return found
 
 
 def log_faults(path: str, since: str, count: int = 6) -> list[str]:

@@ -18,50 +18,18 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  root:
-    description: The folder on the host that holds artifacts and releases.
-    type: path
-    default: /opt/voicefleet
-  home:
-    description: The service's home.
-    type: path
-    default: /var/lib/voicefleet
-  secrets_dir:
-    description: The folder of the service's secrets.
-    type: path
-    default: /etc/voicefleet
-  unit:
-    description: The service's systemd unit.
-    type: str
-    default: voicefleet-xinference.service
-  host:
-    description: The address on which the service listens.
-    type: str
-    default: 127.0.0.1
-  port:
-    description: The port on which the service listens.
-    type: int
-    default: 9997
-  model:
-    description: The uid of the model.
-    type: str
-    default: kokoro
   minimum_memory_mb:
     description: Memory in MB below which a host is too small.
     type: int
     default: 3500
-  speak:
-    description: Whether a READY model is asked for one sentence, which is kept nowhere.
-    type: bool
-    default: true
-  timeout:
-    description: Seconds for that sentence.
-    type: int
-    default: 60
   bundle:
     description: The archive of a support bundle on the controller. Empty means that none is made.
     type: str
     default: ""
+extends_documentation_fragment:
+  - voicefleet.kokoro.host
+  - voicefleet.kokoro.host.service
+  - voicefleet.kokoro.host.api
 attributes:
   check_mode:
     support: full

@@ -18,46 +18,14 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  root:
-    description: The folder that holds artifacts and releases.
-    type: path
-    default: /opt/voicefleet
-  home:
-    description: The service's home.
-    type: path
-    default: /var/lib/voicefleet
-  secrets_dir:
-    description: The folder of the service's secrets.
-    type: path
-    default: /etc/voicefleet
-  unit:
-    description: The service's systemd unit.
-    type: str
-    default: voicefleet-xinference.service
-  host:
-    description: The address on which the service listens.
-    type: str
-    default: 127.0.0.1
-  port:
-    description: The port on which the service listens.
-    type: int
-    default: 9997
-  model:
-    description: The uid of the model.
-    type: str
-    default: kokoro
   receipts:
     description: The host's ledger.
     type: path
     default: /var/lib/voicefleet-evidence/receipts.jsonl
-  speak:
-    description: Whether a READY model is asked for one sentence, which is kept nowhere.
-    type: bool
-    default: true
-  timeout:
-    description: Seconds for that sentence.
-    type: int
-    default: 60
+extends_documentation_fragment:
+  - voicefleet.kokoro.host
+  - voicefleet.kokoro.host.service
+  - voicefleet.kokoro.host.api
 attributes:
   check_mode:
     support: full

@@ -17,14 +17,6 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  root:
-    description: The folder that holds artifacts and releases.
-    type: path
-    default: /opt/voicefleet
-  home:
-    description: The service's home.
-    type: path
-    default: /var/lib/voicefleet
   releases:
     description: Releases, by id, whose files are compared with what they were when they were sealed.
     type: list
@@ -48,6 +40,7 @@ options:
         description: An owner that is known to have ended.
         type: dict
 extends_documentation_fragment:
+  - voicefleet.kokoro.host
   - voicefleet.kokoro.artifacts
 attributes:
   check_mode:

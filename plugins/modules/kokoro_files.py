@@ -10,6 +10,7 @@ DOCUMENTATION = r"""
 module: kokoro_files
 short_description: Put Kokoro's configuration, weights and voices into a release
 description:
+  - A second model of the release, as that of Mandarin, has a folder beside the first one's.
   - Lays the files out as Xinference looks for them, so that a voice is found by its name and no hub is asked.
   - Files are hard links to the host's artifacts where the file system allows.
 version_added: "0.1.0"
@@ -77,8 +78,14 @@ def main() -> None:
     )
     model, paths = module.params["model"], Paths(module.params["root"])
     rows = of_kind(module.params["artifacts"], "kokoro-config", "kokoro-weights", "kokoro-voice")
-    # kokoro/<model name>/<file>: what stands after the model's name is its place in the model's folder.
-    wanted = {row["path"].split("/", 2)[2]: paths.artifact(row["sha256"], row["path"]) for row in rows}
+    # kokoro/<model name>/<file>: another model's folder is beside this one's.
+    beside = os.path.dirname(model)
+    wanted = {
+        os.path.relpath(os.path.join(beside, *row["path"].split("/")[1:]), model): paths.artifact(
+            row["sha256"], row["path"]
+        )
+        for row in rows
+    }
     if module.check_mode:
         absent = [file for file in sorted(wanted) if not release.is_placed(wanted[file], os.path.join(model, file))]
         diff = {"before": "", "after": "".join(f"{file}\n" for file in absent)}

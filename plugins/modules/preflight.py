@@ -82,6 +82,24 @@ options:
     description: The CPUs that the supervisor of a cluster needs. With fewer than 4 it hangs.
     type: int
     default: 4
+  accelerator:
+    description:
+      - What the host computes on, decided before a byte moves. V(auto) is V(cuda) where there is an NVIDIA card and the
+        store has a cuda profile for the host, else V(cpu). A card that can't be used then is a failure, with the driver
+        that is needed or the profile that would fit; V(cpu) says that it is meant so.
+    type: str
+    choices: [auto, cuda, cpu]
+    default: auto
+  cards:
+    description: >-
+      The cards that the service uses, by the index that C(nvidia-smi) shows. Empty means all that can be used.
+    type: list
+    elements: int
+    default: []
+  replicas:
+    description: Processes of each language's model, which the cards' memory must hold.
+    type: int
+    default: 1
   candidate:
     description:
       - Whether an upgrade tries the new release beside the one that serves. V(auto) does where the host has the room,
@@ -96,11 +114,26 @@ options:
   patches:
     description:
       - Names of repairs of upstream's files that the release gets; they are part of its id.
+      - Those without which a language does not start come with the language.
       - V(kokoro-eval) takes Kokoro out of training mode, in which Xinference 4.1.0 leaves it.
     type: list
     elements: str
     choices: [kokoro-eval]
     default: []
+  mandarin_model:
+    description: The model that speaks Mandarin, V(v1.0) as all other languages, or V(v1.1-zh) of its own.
+    type: str
+    choices: [v1.0, v1.1-zh]
+    default: v1.0
+  any_platform:
+    description: Whether a platform that is not among the supported ones is a warning, and no refusal.
+    type: bool
+    default: false
+  japanese_dictionary:
+    description: The dictionary of Japanese. V(light) is a Python package, V(full) UniDic's own archive.
+    type: str
+    choices: [light, full]
+    default: light
 attributes:
   check_mode:
     support: full

@@ -15,6 +15,8 @@ description:
   - Checks the settings on the controller, reads the certificates there, and has the host ask its proxy before anything
     is changed. All that is wrong is told at once.
   - Where nothing is set it does nothing.
+extends_documentation_fragment:
+  - voicefleet.kokoro.proxy
 attributes:
   check_mode:
     support: full
@@ -25,73 +27,11 @@ attributes:
 seealso:
   - module: voicefleet.kokoro.proxy_settings
 options:
-  state:
-    description: V(absent) removes exactly what was written.
-    type: str
-    choices: [present, absent]
-    default: present
-  http:
-    description: The proxy for C(http://) targets, without credentials.
-    type: str
-    default: ""
-  https:
-    description: The proxy for C(https://) targets, without credentials.
-    type: str
-    default: ""
-  all:
-    description: The proxy for all other targets; may be SOCKS.
-    type: str
-    default: ""
-  no_proxy:
-    description: Names, suffixes, addresses and networks that are reached directly.
-    type: list
-    elements: str
-    default: []
-  peers:
-    description: Names and addresses of the other hosts, which are reached directly.
-    type: list
-    elements: str
-    default: []
-  username:
-    description: The proxy's user, as it is.
-    type: str
-    default: ""
-  password:
-    description: The proxy's password, as it is.
-    type: str
-    default: ""
   ca_certificates:
     description: Files on the controller with certificates of private CAs in PEM.
     type: list
     elements: path
     default: []
-  pip_index_url:
-    description: A mirror of PyPI for pip and uv.
-    type: str
-    default: ""
-  hf_endpoint:
-    description: A mirror of the model hub.
-    type: str
-    default: ""
-  clients:
-    description: For which clients to write files. Those that the host does not have are passed over.
-    type: list
-    elements: str
-    choices: [login, pam, systemd, apt, dnf, pip, uv, docker, ansible]
-    default: [login, pam, systemd, apt, dnf, pip, uv, docker, ansible]
-  units:
-    description: systemd units that get the variables with credentials, such as V(dnf-automatic.service).
-    type: list
-    elements: str
-    default: []
-  probe:
-    description: Whether to ask the proxy first.
-    type: bool
-    default: true
-  probe_url:
-    description: What to ask it for. Without one the mirrors are asked for, or else any page, for the proxy alone.
-    type: str
-    default: ""
 """
 
 EXAMPLES = r"""

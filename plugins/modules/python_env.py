@@ -15,6 +15,7 @@ description:
   - An environment that was cut short is made anew; a finished one is left alone.
   - A sealed release whose files are not as they were is reopened first. Files that are wrong are removed, so that this
     and the later steps make them anew, and an environment in which anything is wrong is made anew as a whole.
+  - A dictionary of Japanese among the artifacts is unpacked beside the packages.
   - Where the artifacts hold a Python and O(python) names its place, it is unpacked there first.
 version_added: "0.1.0"
 author:
@@ -36,6 +37,11 @@ options:
     description:
       - Names of repairs of upstream's files to make in the environment. Each is made for one published file, known by
         its digest; where the lock brings another, the module stops with a message.
+    type: list
+    elements: str
+    default: []
+  extras:
+    description: Extras of the lock to install, such as V(mandarin), those of the release's languages.
     type: list
     elements: str
     default: []
@@ -75,6 +81,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     artifacts,
     deploy_lock,
     diagnosis,
+    dictionary,
     disk,
     inventory,
     patches,
@@ -93,6 +100,7 @@ def main() -> None:
             "python": {"type": "path", "required": True},
             "root": {"type": "path", "default": "/opt/voicefleet"},
             "patches": {"type": "list", "elements": "str", "default": []},
+            "extras": {"type": "list", "elements": "str", "default": []},
             "artifacts": artifact_list(),
         },
         supports_check_mode=True,
@@ -135,7 +143,8 @@ def build(module: AnsibleModule) -> None:
         repairs = patches.choose(params["patches"])
     except patches.PatchError as error:
         module.fail_json(msg=f"Nothing was changed: {error}.")
-    stamp = python_env.stamp_of(locks[0]["sha256"], params["python"], repairs)
+    dictionaries = of_kind(params["artifacts"], "dictionary")
+    stamp = python_env.stamp_of(locks[0]["sha256"], params["python"], repairs, params["extras"], dictionaries)
     env = f"{params['release']}/env"
     try:
         drift = release.drift(params["release"])
@@ -149,7 +158,7 @@ def build(module: AnsibleModule) -> None:
     ):  # fmt: skip
         said = f"{params['release']} was reopened" if drift else f"{env} was made from this lock"
         module.exit_json(changed=bool(drift), msg=said, diff=drift_diff(drift) if drift else {})
-    installed = wheels if carried is None else [*wheels, carried]
+    installed = [*wheels, *dictionaries, *([carried] if carried is not None else [])]
     packages = "".join(f"{row['name']} {row['version']}\n" for row in installed)
     packages += "".join(f"{patch.file} repaired ({patch.name})\n" for patch in repairs)
     diff = drift_diff(drift) if drift else {"before": "", "after": packages}
@@ -160,15 +169,17 @@ def build(module: AnsibleModule) -> None:
         if carried is not None:
             python_env.install_python(carried, params["root"])
         python_env.make(
-            params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"], repairs
-        )
-    except (python_env.EnvError, OSError) as error:
+            params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"], repairs,
+            params["extras"], dictionaries,
+        )  # fmt: skip
+    except (python_env.EnvError, dictionary.DictionaryError, OSError) as error:
         # Half an environment is of no use to the next run, and the disk may be full of it.
         python_env.discard(params["release"])
-        said = str(error) if isinstance(error, python_env.EnvError) else f"{error.strerror}: {error.filename}."
+        said = f"{error.strerror}: {error.filename}." if isinstance(error, OSError) else str(error)
         # uv hashes each wheel, and leaves alone what it refuses.
-        said = f"{said} {artifacts.weeded(artifacts.weed(params['root'], [*locks, *wheels]))}".strip()
-        full = disk.advice(str(error), params["release"], disk.UNPACKED * sum(row["size"] for row in installed))
+        said = f"{said} {artifacts.weeded(artifacts.weed(params['root'], [*locks, *wheels, *dictionaries]))}".strip()
+        needed = disk.unpacked((row["name"], row["version"], row["size"]) for row in installed)
+        full = disk.advice(str(error), params["release"], needed)
         untouched = f"The environment {env} was not made; the release that serves was not touched."
         module.fail_json(msg=f"{untouched} {full} {said}" if full else diagnosis.explain(f"{untouched} {said}"))
     seconds = round(time.monotonic() - started, 1)

@@ -188,6 +188,7 @@ def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) 
         module.fail_json(msg=f"The release {identity} is not whole and was not sealed. It lacks: {', '.join(gaps)}")
     deploy_lock.mark("seal")
     contents = {"id": identity, "made": int(time.time()), **{key: plan[key] for key in KEPT}}
+    contents["language_models"] = plan.get("language_models", {})
     release.seal(path, contents)
     module.exit_json(changed=True, release=identity)
 

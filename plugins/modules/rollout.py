@@ -35,7 +35,10 @@ options:
     type: raw
     default: 0
   serial:
-    description: For O(step=plan), hosts of every further batch, as a number or a percentage of all hosts.
+    description:
+      - For O(step=plan), hosts of every further batch, as a number or a percentage of all hosts.
+      - Where a host has C(xinference_topology=cluster), all go in one batch, unless C(voicefleet_canary) or
+        C(voicefleet_serial) is set in the inventory.
     type: raw
     default: 100%
   max_fail_percentage:

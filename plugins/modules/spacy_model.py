@@ -152,7 +152,8 @@ def main() -> None:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if failed:
-        full = disk.advice(failed, params["release"], disk.UNPACKED * sum(row["size"] for row in todo))
+        needed = disk.unpacked((row["name"], row["version"], row["size"]) for row in todo)
+        full = disk.advice(failed, params["release"], needed)
         said = f"{full} {failed} The release that serves was not touched.".strip()
         module.fail_json(msg=said if full else diagnosis.explain(said))
     module.exit_json(changed=True, installed=names, msg=", ".join(names), diff=diff)

@@ -50,6 +50,20 @@ options:
     description: Address of the interpreters' builds, a mirror, or C(file://) and a folder of archives.
     type: str
     default: https://github.com/astral-sh/python-build-standalone/releases/download
+  japanese_dictionary:
+    description: The dictionary of Japanese. V(light) is a Python package, V(full) UniDic's own archive.
+    type: str
+    choices: [light, full]
+    default: light
+  mandarin_model:
+    description: The model that speaks Mandarin, V(v1.0) as all other languages, or V(v1.1-zh) of its own.
+    type: str
+    choices: [v1.0, v1.1-zh]
+    default: v1.0
+  dictionary_source:
+    description: Address of the folder of UniDic's archive, a mirror, or C(file://) and a folder.
+    type: str
+    default: https://cotonoha-dic.s3-ap-northeast-1.amazonaws.com
   contents:
     description: V(python) leaves the models out.
     type: str

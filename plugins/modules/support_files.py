@@ -17,23 +17,9 @@ description:
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
-options:
-  root:
-    description: The folder that holds artifacts and releases.
-    type: path
-    default: /opt/voicefleet
-  home:
-    description: The service's home.
-    type: path
-    default: /var/lib/voicefleet
-  secrets_dir:
-    description: The folder of the service's secrets. They are read only to be taken out of all else.
-    type: path
-    default: /etc/voicefleet
-  unit:
-    description: The service's systemd unit.
-    type: str
-    default: voicefleet-xinference.service
+extends_documentation_fragment:
+  - voicefleet.kokoro.host
+  - voicefleet.kokoro.host.service
 attributes:
   check_mode:
     support: full

@@ -14,9 +14,17 @@ description:
   - Level V(format), the answer is a whole file of the format asked for, 24 kHz, mono, and not what another voice gave.
   - Level V(acoustic), it is not silence, noise or a constant tone, not clipped, cut or looped, and as long as the text
     takes.
+  - Level V(phonemes), the release's own misaki makes the phonemes that are pinned for each language, numbers and
+    abbreviations are spoken, and invented words are in the phonemes and in the length of the audio.
   - Level V(intelligible), its words are those of the text. English is heard by C(pocketsphinx) in O(python), word for
     word and without a network; other languages by the model O(transcriber), else they are UNVERIFIED.
-  - Level V(none), not even the first. What could not be looked at is UNVERIFIED and never counts as passed.
+  - Level V(performance), the endpoint is as fast as O(limits) want it, one request at a time and several at once, and
+    the GPU does the work where the release is for one.
+  - Level V(silence), the service reaches for nothing outside from its start to its first words. It is restarted for
+    that, so it must be allowed by O(restart).
+  - Level V(none), not even a file. What could not be looked at is UNVERIFIED and never counts as passed.
+  - A server that no release of ours runs on is proved the same way, with O(release_id), O(voices) and O(endpoint). What
+    needs a release or its service is UNVERIFIED there.
   - Sound files and C(proof.json) are kept in O(evidence_dir), in a folder of the release's name, for root alone.
   - Where a kept proof is of the same release, text, voices, formats and required level, and its files are as they were,
     one short request shows that the model is alive, and the kept proof is returned.
@@ -63,8 +71,16 @@ options:
     description: Formats to try. Formats other than V(wav) need O(python) for the level V(acoustic).
     type: list
     elements: str
-    choices: [wav, mp3, flac, ogg]
+    choices: [wav, mp3, flac, ogg, opus]
     default: [wav, mp3]
+  extra_formats:
+    description:
+      - Formats to try where the server has them, as V(opus), which Xinference has not. One that it does not have is
+        told, UNVERIFIED, and counts for nothing.
+    type: list
+    elements: str
+    choices: [wav, mp3, flac, ogg, opus]
+    default: []
   evidence_dir:
     description: Where evidence is kept.
     type: path
@@ -89,7 +105,7 @@ options:
   try_level:
     description:
       - The highest level that is tried, where it is above O(required_level). V(format) and V(acoustic) always are, as
-        they cost no more than the answers themselves.
+        they take no more than the answers themselves. What was not tried is UNVERIFIED.
     type: str
     choices: [format, acoustic, phonemes, intelligible, performance, silence]
     default: acoustic
@@ -105,6 +121,61 @@ options:
         are counted.
     type: float
     default: 0.2
+  requests:
+    description: How many requests are measured one at a time, and how many with O(parallel) at once.
+    type: int
+    default: 10
+  parallel:
+    description: How many requests are made at once in the second series of the level V(performance).
+    type: int
+    default: 4
+  limits:
+    description:
+      - What 95 of 100 requests must keep at the level V(performance). Without a limit a number is measured and told.
+    type: dict
+    default: {}
+    suboptions:
+      first_byte:
+        description: Seconds until the first byte, one request at a time.
+        type: float
+      latency:
+        description: Seconds until the last byte, one request at a time.
+        type: float
+      real_time_factor:
+        description: The latency divided by the length of the audio, one request at a time.
+        type: float
+      parallel_first_byte:
+        description: As O(limits.first_byte), with O(parallel) requests at once.
+        type: float
+      parallel_latency:
+        description: As O(limits.latency), with O(parallel) requests at once.
+        type: float
+      parallel_real_time_factor:
+        description: As O(limits.real_time_factor), with O(parallel) requests at once.
+        type: float
+  unit:
+    description:
+      - The systemd unit of this host that answers at O(endpoint). Without it the service's processes are not looked at,
+        neither on the GPU nor while it starts.
+    type: str
+  gpu_indexes:
+    description: The cards that the model is to use, by nvidia-smi's index. Empty means any.
+    type: list
+    elements: int
+    default: []
+  restart:
+    description:
+      - Whether O(unit) may be restarted twice, which the level V(silence) needs. Meanwhile it answers nobody, for as
+        long as it takes to start and load its models.
+    type: bool
+    default: false
+  restart_seconds:
+    description: How long the service may take from a restart to its first words.
+    type: int
+    default: 300
+  lock_owner:
+    description: The deploy that this proof belongs to, as C(voicefleet_plan.lock). While another works, none restarts.
+    type: dict
   python:
     description:
       - An interpreter with C(soundfile) and C(pocketsphinx), to decode formats other than WAV and to hear words.
@@ -152,6 +223,17 @@ EXAMPLES = r"""
     python: "{{ voicefleet_plan.release.path }}/env/bin/python"
     api_key_file: /etc/voicefleet/client.key
 
+- name: Prove any OpenAI-style endpoint
+  voicefleet.kokoro.synthesis_check:
+    endpoint: https://speech.example.org
+    api_key_file: /etc/speech.key
+    model: tts-1
+    release_id: tts-1
+    voices: [alloy, nova]
+    formats: [wav, mp3]
+    extra_formats: [flac, opus]
+    try_level: performance
+
 - name: Prove again what was deployed some time ago
   voicefleet.kokoro.synthesis_check:
     release_file: /opt/voicefleet/current/release.json
@@ -161,7 +243,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 level:
-  description: The lowest level of all voices and formats, V(none) or one of those of O(required_level).
+  description:
+    - The lowest level of all voices and formats, V(none), V(format), V(acoustic), V(phonemes), V(intelligible),
+      V(performance) or V(silence). A level counts where all those below it were reached.
   returned: always
   type: str
   sample: acoustic
@@ -238,6 +322,35 @@ samples:
       description: The audio in numbers.
       type: dict
   sample: []
+versions:
+  description: Versions of Python, Xinference, Kokoro and what they rest on, where O(release_file) names them.
+  returned: where there is a proof
+  type: dict
+  sample: {python: "3.11", xinference: 4.1.0, torch: 2.13.0}
+findings:
+  description: What was found of languages and of the host, not of one answer, as in the findings of RV(samples).
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+phonemes:
+  description: One entry for each language, with C(language), C(name), C(ok) and C(lines), its texts and phonemes.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+performance:
+  description:
+    - C(parallel) holds, for V(1) and for O(parallel) requests at once, C(first_byte), C(latency) and
+      C(real_time_factor), each with C(p50) and C(p95), and how many C(requests) and C(errors) there were. Seconds.
+  returned: always
+  type: dict
+  sample: {parallel: {"1": {latency: {p50: 0.41, p95: 0.52}, requests: 10, errors: 0}}}
+silence:
+  description: What the service tried while it started, as C(names), C(proxied) and C(sockets). Empty where not watched.
+  returned: always
+  type: dict
+  sample: {}
 lines:
   description: The result in words, as a person reads it.
   returned: always
@@ -259,7 +372,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     deploy_lock,
     diagnosis,
+    ladder,
     layout,
+    performance,
     proof,
     recogniser,
     textfile,
@@ -285,9 +400,10 @@ def main() -> None:
             "formats": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["wav", "mp3", "flac", "ogg"],
+                "choices": list(proof.FORMATS),
                 "default": ["wav", "mp3"],
             },
+            "extra_formats": {"type": "list", "elements": "str", "choices": list(proof.FORMATS), "default": []},
             "evidence_dir": {"type": "path", "default": "/var/lib/voicefleet-evidence"},
             "release_id": {"type": "str"},
             "release_file": {"type": "path"},
@@ -296,6 +412,18 @@ def main() -> None:
             "try_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
             "transcriber": {"type": "str", "default": ""},
             "word_error_rate": {"type": "float", "default": recogniser.WORD_ERROR_RATE},
+            "requests": {"type": "int", "default": 10},
+            "parallel": {"type": "int", "default": 4},
+            "limits": {
+                "type": "dict",
+                "default": {},
+                "options": {name: {"type": "float"} for name in performance.LIMITS},
+            },
+            "unit": {"type": "str"},
+            "gpu_indexes": {"type": "list", "elements": "int", "default": []},
+            "restart": {"type": "bool", "default": False},
+            "restart_seconds": {"type": "int", "default": 300},
+            "lock_owner": {"type": "dict"},
             "python": {"type": "path"},
             "manifest_sha256": {"type": "str"},
             "profile": {"type": "str"},
@@ -322,9 +450,15 @@ def main() -> None:
         text=params["text"],
         required_level=params["required_level"],
         languages=params["languages"],
+        extra_formats=list(dict.fromkeys(params["extra_formats"])),
         tried_level=params["try_level"],
         transcriber=params["transcriber"],
         word_error_rate=params["word_error_rate"],
+        load=performance.Load(
+            params["requests"],
+            params["parallel"],
+            {name: value for name, value in params["limits"].items() if value is not None},
+        ),
     )
     faults = wanted.faults()
     if faults:
@@ -352,6 +486,7 @@ def complete_from_release(params: dict[str, Any]) -> None:
             "profile": release.get("profile"),
             "languages": release.get("languages"),
             "made": release.get("made"),
+            "versions": proof.versions_of(release),
             "python": proof.interpreter_beside(params["release_file"]),
         }
         params.update({name: value for name, value in found.items() if not params.get(name)})
@@ -385,8 +520,19 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
             changed=False, msg=said, **{**result_of(kept, evidence), "live": True, "live_seconds": seconds}
         )
     samples, answers = proof.prove(client, wanted, params["python"])
+    place = ladder.Place(
+        python=params["python"],
+        profile=params["profile"],
+        unit=params["unit"],
+        gpu_indexes=tuple(params["gpu_indexes"]),
+        restart=params["restart"],
+        restart_seconds=params["restart_seconds"],
+        lock_owner=params["lock_owner"],
+    )
+    found = ladder.climb(client, wanted, samples, place)
     facts = {name: params[name] for name in ("profile", "manifest_sha256", "endpoint")}
-    facts["made"] = params.get("made")
+    facts.update({"made": params.get("made"), "versions": params.get("versions") or {}})
+    facts.update(found.facts())
     report = proof.as_report(wanted, samples, params["synthetic"] or [], facts)
     before = evidence.read()
     evidence.write(report, answers)
@@ -395,7 +541,8 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         "before": "\n".join([*(proof.in_words(before) if before else []), ""]),
         "after": "\n".join([*result["lines"], ""]),
     }
-    below = [sample for sample in samples if LEVELS.index(sample.level) < LEVELS.index(wanted.required_level)]
+    least = LEVELS.index(wanted.required_level)
+    below = [sample for sample in samples if sample.offered and LEVELS.index(sample.level) < least]
     latencies = [sample.latency_seconds for sample in samples if sample.latency_seconds is not None]
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:

@@ -12,9 +12,10 @@ short_description: Write the report on the proofs of speech of all hosts
 description:
   - Gathers the facts C(voicefleet_plan) and C(voicefleet_synthesis) of all hosts, and the WAV files that
     M(voicefleet.kokoro.synthesis_check) brought to the controller.
-  - Writes C(index.html), one file to look at and listen to that needs no network, and beside it C(report.json) and
-    C(junit.xml) for CI.
-  - Shows a short table in the terminal.
+  - Writes C(index.html), one file to look at and listen to that needs no network, and beside it C(report.json) for
+    machines and C(junit.xml) for CI. C(docs/report.md) says how to read them.
+  - Says which hosts are slower than the rest, sound different, or run something else.
+  - Shows a short table in the terminal; of more than 20 hosts, those alone that failed or stand out.
   - A host that was planned and not proved is in it too, with what is known.
   - In a run that M(voicefleet.kokoro.rollout) counted, every host is in it, with what became of it, why, and after how
     many seconds. C(retry) beside the report then names those that are left, for C(--limit @).
@@ -22,6 +23,14 @@ description:
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
+options:
+  audio_mb:
+    description:
+      - Megabytes of sound that C(index.html) holds. Hosts that failed or stand out come first, then one voice of each
+        other host, then the rest. What is beyond is linked, and lies in C(audio/<host>/<voice>.wav).
+      - The page is larger than that by a third.
+    type: float
+    default: 24
 extends_documentation_fragment:
   - voicefleet.kokoro.report
 seealso:

@@ -52,6 +52,10 @@ options:
     type: list
     elements: str
     default: []
+  language_models:
+    description: The languages that another model speaks, each with its name; it lies beside the first one.
+    type: dict
+    default: {}
   host:
     description: The address on which the service listens.
     type: str
@@ -192,7 +196,7 @@ def make_keepers(params: Json, secrets: dict[str, str]) -> list[xinference_launc
             params["home"],
             workers=workers,
         )
-        for launch in xinference_config.launches(params["launch"], params["languages"])
+        for launch in xinference_config.launches(params["launch"], params["languages"], params["language_models"])
     ]
 
 
@@ -283,6 +287,7 @@ def main() -> None:
             "launch": {"type": "dict", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "languages": {"type": "list", "elements": "str", "default": []},
+            "language_models": {"type": "dict", "default": {}},
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9997},
             "timeout": {"type": "int", "default": 180},

@@ -56,6 +56,10 @@ options:
     type: list
     elements: str
     default: []
+  language_models:
+    description: The languages that another model speaks, each with its name; it lies beside the first one.
+    type: dict
+    default: {}
   user:
     description: The service's system user; it owns O(home). It must exist, except in check mode.
     type: str
@@ -199,7 +203,9 @@ class Setup:
         self.models = [
             launch
             for model in params["models"]
-            for launch in xinference_config.launches(model, params.get("languages") or [])
+            for launch in xinference_config.launches(
+                model, params.get("languages") or [], params.get("language_models") or {}
+            )
         ]
         self.changes: list[str] = []
         self.secrets: dict[str, str] = {}
@@ -340,6 +346,7 @@ def main() -> None:
             "release_path": {"type": "path", "required": True},
             "models": {"type": "list", "elements": "dict", "required": True},
             "languages": {"type": "list", "elements": "str", "default": []},
+            "language_models": {"type": "dict", "default": {}},
             "user": {"type": "str", "default": "voicefleet"},
             "home": {"type": "path", "default": "/var/lib/voicefleet"},
             "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},

@@ -9,7 +9,8 @@ CPython builds that uv 0.13.9 would choose (astral-sh/python-build-standalone).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .spacy_compatibility import COMPATIBILITY
@@ -123,14 +124,52 @@ PYTHONS = {
 
 @dataclass(frozen=True)
 class Language:
-    """A language of Kokoro: its letter (``lang_code``), its name, and the spaCy models that misaki loads for it."""
+    """A language of Kokoro: its letter (``lang_code``), its name, and what it needs beside what every release has.
+
+    ``spacy_models`` are those that misaki loads for it, ``extras`` those of the locks with its Python packages.
+    """
 
     code: str
     title: str
     spacy_models: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
 
-# Those whose Python packages are in the committed locks; Japanese and Mandarin need misaki's extras.
+# Japanese is read by a dictionary: the light one is a Python package, UniDic's own an archive that is unpacked.
+JAPANESE_DICTIONARIES = ("light", "full")
+# The extras of the locks; bin/refresh-locks takes what each needs from the requirements.*.in beside them.
+EXTRAS = ("japanese", "japanese-light", "mandarin")
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """An archive of a dictionary: ``extra`` is what a release has that needs it, ``size`` and ``unpacked`` in bytes."""
+
+    name: str
+    version: str
+    extra: str
+    source: str
+    filename: str
+    sha256: str
+    size: int
+    unpacked: int
+    licence: str
+
+
+# As unidic-py 1.1.0 downloads it; digest and sizes as those who check them publish them alike, among them the builds
+# of several speech programs (Hangry-Labs/kokoroTTS).
+UNIDIC = Dictionary(
+    "unidic",
+    "3.1.0",
+    "japanese-full",
+    "https://cotonoha-dic.s3-ap-northeast-1.amazonaws.com",
+    "unidic-3.1.0.zip",
+    "638718c4c63625ab300de4c92c67925d54c0e9e3830009eaa992f29819d59c43",
+    525_943_040,
+    811_662_881,
+    "GPL-2.0 OR LGPL-2.1 OR BSD-3-Clause",
+)
+
 LANGUAGES = {
     language.code: language
     for language in (
@@ -140,7 +179,9 @@ LANGUAGES = {
         Language("f", "French"),
         Language("h", "Hindi"),
         Language("i", "Italian"),
+        Language("j", "Japanese", extras=("japanese",)),
         Language("p", "Brazilian Portuguese"),
+        Language("z", "Mandarin Chinese", extras=("mandarin",)),
     )
 }
 
@@ -183,19 +224,103 @@ VOICES = {
     "hm_psi": "2f0f055cea4f1083f4ef127ece48d71606347f6557dbb961c0ca5740a2da485b",
     "if_sara": "6c0b253b955fe32f1a1a86006aebe83d050ea95afd0e7be15182f087deedbf55",
     "im_nicola": "234ed06648649f9bd874b37508ea17560b9c993ef85b4ddb3e3a71e062bd2c12",
+    "jf_alpha": "1bf4c9dc69e45ee46183b071f4db766349aac5592acbcfeaf051018048a5d787",
+    "jf_gongitsune": "1b171917f18f351e65f2bf9657700cd6bfec4e65589c297525b9cf3c20105770",
+    "jf_nezumi": "d83f007a7f01783b77014561a7d493d327a0210e143440e91c9b697590d27661",
+    "jf_tebukuro": "0d6917904438aec85f73a6fa1f7ac2be6481aae47c697834936930a91796c576",
+    "jm_kumo": "98340afd68b1cee84fe0cd95528cfa6d4b39e416aa75a9df64049d52c8b55896",
     "pf_dora": "07e4ff987c5d5a8c3995efd15cc4f0db7c4c15e881b198d8ab7f67ecf51f5eb7",
     "pm_alex": "cf0ba8c573c2480fc54123683a35cf1e2ae130428e441eb91f9149bdb188a526",
     "pm_santa": "d42103169c5c872abbafb9129133af7e942bb9d272c3cc3b95c203e7d7198c29",
+    "zf_xiaobei": "9b76be63dab4f4f96962030acc0126a9aee9728608fbbe115e2b58a2bd504df6",
+    "zf_xiaoni": "95b49f169bf1640f4f43c25e13daa39f7b98d15d00823e83ef5c14b3ced59e49",
+    "zf_xiaoxiao": "cfaf6f2ded1ee56f1ff94fcd2b0e6cdf32e5b794bdc05b44e7439d44aef5887c",
+    "zf_xiaoyi": "b5235dbaeef85a4c613bf78af9a88ff63c25bac5f26ba77e36186d8b7ebf05e2",
+    "zm_yunjian": "76cbf8bad35901d011d9628a2fdceb7b4f1f127e7a3269cb393b3941eb7fc417",
+    "zm_yunxi": "dbe6e1ce7c3dbaf2f5667432947b638b1c6831ccbe154c4610dbcc44f431e27b",
+    "zm_yunxia": "bb2b03b08e84d64e1214440ce3b624987fac177f2eeb5bab8571799a3d980acd",
+    "zm_yunyang": "5238ac22e0c7f8b6cdd2eddd6e444b8a700b73c4674d9a047d59a94ff96379a2",
 }
 
 
-def voices_of(languages: Iterable[str]) -> list[str]:
+@dataclass(frozen=True)
+class KokoroModel:
+    """One of Kokoro's models: where it is published, and name and digest of each file.
+
+    ``extra`` is what a release has that needs it, "" for the one that each has.
+    """
+
+    name: str
+    repository: str
+    revision: str
+    config: tuple[str, str]
+    weights: tuple[str, str]
+    voices: Mapping[str, str]
+    extra: str = ""
+
+
+KOKORO = KokoroModel(KOKORO_NAME, KOKORO_REPOSITORY, KOKORO_REVISION, KOKORO_CONFIG, KOKORO_WEIGHTS, VOICES)
+# Of its hundred voices these are pinned: of the others no digest is published that could be confirmed.
+KOKORO_ZH = KokoroModel(
+    "Kokoro-82M-v1.1-zh",
+    "hexgrad/Kokoro-82M-v1.1-zh",
+    "01e7505bd6a7a2ac4975463114c3a7650a9f7218",
+    ("config.json", "bc333efa5ce4ceff433c8c8e5d027a1eca0166001e4e4a62bea2d26ff7a46890"),
+    ("kokoro-v1_1-zh.pth", "b1d8410fa44dfb5c15471fd6c4225ea6b4e9ac7fa03c98e8bea47a9928476e2b"),
+    {
+        "zf_001": "9bdc9a87e13e9bb1ea3e7803259c2ecbfebaeeb2ff80b5d0c76df1a464c1c962",
+        "zm_010": "d2eeba86192eee269f600ca6821038034abd017532a1fe68ff7b0e86c2983b2a",
+    },
+    "mandarin-1.1",
+)
+MANDARIN_MODELS = {"v1.0": KOKORO, "v1.1-zh": KOKORO_ZH}
+_NUMBERED = re.compile(r"z[fm]_\d{3}\Z")
+
+
+def mandarin_model(version: str) -> KokoroModel:
+    """The model that speaks Mandarin. Raises ValueError on an unknown version."""
+    if version not in MANDARIN_MODELS:
+        raise ValueError(f"kokoro_mandarin_model is {version!r}; choose {' or '.join(MANDARIN_MODELS)}")
+    return MANDARIN_MODELS[version]
+
+
+def model_of(voice: str) -> KokoroModel:
+    """The model that a voice belongs to."""
+    return KOKORO_ZH if voice in KOKORO_ZH.voices else KOKORO
+
+
+def voices_of(languages: Iterable[str], mandarin: str = "v1.0") -> list[str]:
     """All voices of some languages, sorted. A voice's first letter is its language."""
-    codes = set(languages)
-    return sorted(voice for voice in VOICES if voice[0] in codes)
+    codes, model = set(languages), mandarin_model(mandarin)
+    table = [*(voice for voice in VOICES if voice[0] != "z"), *(voice for voice in model.voices if voice[0] == "z")]
+    return sorted(voice for voice in table if voice[0] in codes)
 
 
-def choose_voices(languages: Iterable[str], voices: Iterable[str]) -> list[str]:
+def _voice_mistake(voice: str, codes: list[str], mandarin: str) -> str | None:
+    """What is wrong with a voice that was asked for, with the nearest names; None where nothing is."""
+    every = voices_of(LANGUAGES, mandarin)
+    if voice in every and voice[0] in codes:
+        return None
+    if voice in every:
+        title, own = LANGUAGES[voice[0]].title, voices_of(codes, mandarin)
+        near = difflib.get_close_matches(voice, own, n=3, cutoff=0.5) or own[:3]
+        return (
+            f"voice {voice!r} speaks {title}: add {voice[0]!r} to kokoro_languages, or take one of the configured "
+            f"languages, such as {' or '.join(near) or 'none'}"
+        )
+    other = next((version for version, model in MANDARIN_MODELS.items() if voice in model.voices), None)
+    if other is not None:
+        return f"voice {voice!r} is one of Mandarin {other}: set kokoro_mandarin_model: {other}"
+    near = difflib.get_close_matches(voice, every, n=3, cutoff=0.5)
+    if _NUMBERED.match(voice):
+        return (
+            f"voice {voice!r} is not pinned: of {KOKORO_ZH.name} (kokoro_mandarin_model: v1.1-zh) there are "
+            f"{' and '.join(KOKORO_ZH.voices)}"
+        )
+    return f"voice {voice!r} does not exist" + (f"; did you mean {' or '.join(near)}?" if near else "")
+
+
+def choose_voices(languages: Iterable[str], voices: Iterable[str], mandarin: str = "v1.0") -> list[str]:
     """The voices that were asked for, or all of the languages where none was. Raises ValueError with every mistake."""
     codes, wanted = list(languages), list(voices)
     mistakes = [
@@ -205,18 +330,32 @@ def choose_voices(languages: Iterable[str], voices: Iterable[str]) -> list[str]:
     ]
     if not codes:
         mistakes.append("no language was named; kokoro_languages: [a] is American English")
-    for voice in wanted:
-        if voice not in VOICES:
-            near = difflib.get_close_matches(voice, VOICES, n=3, cutoff=0.5)
-            mistakes.append(
-                f"voice {voice!r} does not exist" + (f"; did you mean {' or '.join(near)}?" if near else "")
-            )
-        elif voice[0] not in codes:
-            title = LANGUAGES[voice[0]].title if voice[0] in LANGUAGES else voice[0]
-            mistakes.append(f"voice {voice!r} speaks {title}: add {voice[0]!r} to kokoro_languages or leave it out")
+    known = [code for code in codes if code in LANGUAGES]
+    mistakes += [mistake for voice in wanted if (mistake := _voice_mistake(voice, known, mandarin))]
     if mistakes:
         raise ValueError("; ".join(mistakes))
-    return sorted(set(wanted)) or voices_of(codes)
+    return sorted(set(wanted)) or voices_of(codes, mandarin)
+
+
+def extras_for(languages: Iterable[str], dictionary: str = "light", mandarin: str = "v1.0") -> tuple[str, ...]:
+    """What some languages need beside what every release has, sorted.
+
+    ``dictionary`` is the one of Japanese, ``mandarin`` the version of the model for it. Of these, the locks have those
+    of EXTRAS; the others are that of a dictionary and of a model. Raises ValueError.
+    """
+    if dictionary not in JAPANESE_DICTIONARIES:
+        raise ValueError(f"kokoro_japanese_dictionary is {dictionary!r}; choose {' or '.join(JAPANESE_DICTIONARIES)}")
+    found = {extra for code in languages for extra in LANGUAGES[code].extras}
+    if "japanese" in found:
+        found.add(f"japanese-{dictionary}")
+    if "mandarin" in found:
+        found.add(mandarin_model(mandarin).extra)
+    return tuple(sorted(found - {""}))
+
+
+def spacy_of(extras: Iterable[str]) -> list[str]:
+    """The names of spaCy models that extras need: the newer Mandarin reads English words as American English does."""
+    return list(LANGUAGES["a"].spacy_models) if KOKORO_ZH.extra in extras else []
 
 
 def spacy_models_for(languages: Iterable[str], extra: Iterable[str] = ()) -> list[SpacyModel]:

@@ -67,7 +67,7 @@ def _fits(package: locks.LockedPackage, profile: Profile) -> bool:
         return False
 
 
-def _profile_gaps(store: Path, manifest: Manifest, name: str, uv: str) -> list[Gap]:
+def _profile_gaps(store: Path, manifest: Manifest, name: str, uv: str, extras: Iterable[str]) -> list[Gap]:
     try:
         profile = parse_profile(name)
         lock = locks.read_lock(store / profile.lock_path)
@@ -77,7 +77,8 @@ def _profile_gaps(store: Path, manifest: Manifest, name: str, uv: str) -> list[G
         return [Gap(name, f"its lock can't be read: {error.strerror} ({error.filename})")]
     listed = {artifact.path: artifact for artifact in manifest.of_kind("wheel")}
     target = f"Python {profile.python}, glibc {'.'.join(map(str, WHEEL_GLIBC))}, {profile.architecture}"
-    gaps = []
+    unlocked = sorted({extra for extra in extras if extra in catalogue.EXTRAS} - set(lock.extras))
+    gaps = [Gap(name, f"its lock has no packages for {extra}") for extra in unlocked]
     for package in lock.packages:
         artifact = listed.get(f"wheels/{package.filename}")
         if not package.is_wheel:
@@ -139,7 +140,7 @@ def _speech_gaps(
             gaps.append(Gap("models", f"spacy/{model.filename} is not in the store"))
     for voice in voices:
         if ("kokoro-voice", voice) not in there:
-            gaps.append(Gap(voice[0], f"kokoro/{catalogue.KOKORO_NAME}/voices/{voice}.pt is not in the store"))
+            gaps.append(Gap(voice[0], f"kokoro/{catalogue.model_of(voice).name}/voices/{voice}.pt is not in the store"))
     return gaps
 
 
@@ -150,18 +151,30 @@ def find_gaps(
     languages: Sequence[str] | None = None,
     voices: Iterable[str] = (),
     extra: Iterable[str] = (),
+    extras: Iterable[str] | None = None,
 ) -> list[Gap]:
     """All that a store lacks, at once; empty for a store that is closed. Changes nothing, reaches no network.
 
     ``languages``, ``voices`` and ``extra`` (spaCy models) are what was configured. Without ``languages`` those of the
     stored voices count, which suits a store whose configuration is not at hand; an empty list asks for no models, as a
-    store of wheels alone has none. Raises ValueError on an unknown language or model.
+    store of wheels alone has none. ``extras`` are what the languages need beside what every release has; without, their
+    packages count, whatever the dictionary. Raises ValueError on an unknown language or model.
     """
     if languages is None:
         languages = sorted({artifact.name[0] for artifact in manifest.of_kind("kokoro-voice")})
+    needed = [x for code in languages for x in catalogue.LANGUAGES[code].extras] if extras is None else list(extras)
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda name: _profile_gaps(store, manifest, name, uv), manifest.profiles))
+        found = list(pool.map(lambda name: _profile_gaps(store, manifest, name, uv, needed), manifest.profiles))
     gaps = [gap for gaps in found for gap in gaps]
+    dictionary = catalogue.UNIDIC
+    if dictionary.extra in needed and not manifest.of_kind("dictionary"):
+        gaps.append(
+            Gap("j", f"dictionaries/{dictionary.filename} is not in the store: Japanese does not start without it")
+        )
+    zh = catalogue.KOKORO_ZH
+    for kind, (file, _sha256) in (("kokoro-config", zh.config), ("kokoro-weights", zh.weights)):
+        if languages and zh.extra in needed and not any(zh.extra in a.extras for a in manifest.of_kind(kind)):
+            gaps.append(Gap("z", f"kokoro/{zh.name}/{file} is not in the store"))
     if languages:
         gaps += _speech_gaps(store, manifest, languages, voices, extra)
     return gaps

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..module_utils.acoustics import LEVELS
-from . import deploy_lock
-from .preflight import ESPEAK_PATH, Finding, Wanted, check_platform
+from . import deploy_lock, gpu
+from .preflight import ESPEAK_PATH, Finding, Wanted, check_platform, selinux_findings
 
 Json = Mapping[str, Any]
 
@@ -23,7 +23,12 @@ CHECKS = {
     "SYSTEMD": "systemd runs the host, and is new enough",
     "GLIBC": "glibc is 2.29 or newer",
     "MEMORY": "the host has the memory that Kokoro needs",
+    "GPU_DRIVER": "the driver of the host's NVIDIA cards answers, and runs the release's CUDA",
+    "GPU_CARD": "each card answers, has no errors, and is one that the release was built for",
+    "GPU_NODES": "the card's device nodes are there",
+    "GPU_USED": "the model's process is on a card",
     "NOEXEC": "programs may run from the releases, the service's home and the temporary folder",
+    "SELINUX": "where SELinux is on, what systemd starts is labelled as a program",
     "PATH_LENGTH": "the service's home has 50 bytes at most, and the path of espeak's data less than 160",
     "CLOCK": "the clock agrees with the controller's within five minutes",
     "DISK": "the file systems of the releases, the home and the temporary folder have room",
@@ -56,7 +61,11 @@ _NEEDS = {
     "PORT": ("UNIT", "API"),
     "MODEL": ("API",),
     "SPEECH": ("API", "MODEL"),
+    "GPU_CARD": ("GPU_DRIVER", "GPU_NODES"),
+    "GPU_NODES": ("GPU_DRIVER",),
+    "GPU_USED": ("GPU_DRIVER", "GPU_NODES", "GPU_CARD", "API", "MODEL"),
 }
+_GPU = ("GPU_DRIVER", "GPU_CARD", "GPU_NODES", "GPU_USED")
 DAY = 86400
 GROWTH_BYTES = 4_000_000_000  # Kokoro grows to 3.3 GB with long texts, and more is a leak
 GROWTH_SHARE = 0.85  # of the unit's MemoryMax
@@ -81,7 +90,8 @@ def judge(facts: Json, expected: Expected, controller_time: float) -> list[Findi
     """All findings of one host, one OK for each check that found nothing. ``facts`` are those of ``doctor_facts``."""
     if facts.get("release", {}).get("current", "") is None and facts.get("unit", {}).get("LoadState") == "not-found":
         # All else would only say the same again.
-        return [*_platform(facts, expected, controller_time), *_release(facts, expected, controller_time)]
+        judges = (_platform, _gpu, _release) if "platform" in facts else (_release,)
+        return [finding for check in judges for finding in check(facts, expected, controller_time)]
     found: list[Finding] = []
     checked: set[str] = set()
     for names, codes, check in _JUDGES:
@@ -95,6 +105,7 @@ def judge(facts: Json, expected: Expected, controller_time: float) -> list[Findi
     unknown = {code for code, needs in _NEEDS.items() if failed.intersection(needs)}
     unknown |= {"LOGS"} if facts.get("logs", {}).get("found") else set()
     unknown |= {"SPEECH"} if facts.get("speech") is None else set()
+    unknown |= _gpu_unknown(facts)
     found += [Finding("OK", code, f"{CHECKS[code]}.", "") for code in CHECKS if code in checked - said - unknown]
     return found
 
@@ -124,6 +135,7 @@ def _platform(facts: Json, expected: Expected, controller_time: float) -> list[F
     platform = facts["platform"]
     # Who holds the port is judged below, from the unit's processes.
     found = [item for item in check_platform(platform, wanted, controller_time) if item.code != "PORT"]
+    found += selinux_findings(platform, expected.root)
     by_device: dict[int, tuple[int, list[str]]] = {}
     for system in platform["filesystems"].values():
         by_device.setdefault(system["device"], (system["free"], []))[1].append(system["path"])
@@ -139,6 +151,52 @@ def _platform(facts: Json, expected: Expected, controller_time: float) -> list[F
                 )
             )
     return found
+
+
+def _accelerator(facts: Json) -> str:
+    """What the current release computes on, empty where there is none."""
+    return str(facts.get("release", {}).get("profile") or "").split("-", maxsplit=1)[0]
+
+
+def _gpu(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:
+    """The host's cards. What is wrong with them stops a release for cards, and is worth a word on any other host."""
+    cards, accelerator = facts["platform"]["gpu"], _accelerator(facts)
+    computes = accelerator == "cuda" and facts.get("unit", {}).get("node") != "supervisor"
+    if cards["vendor"] != "nvidia" and not computes:
+        return []
+    wheels = facts.get("release", {}).get("wheels", {}) if accelerator == "cuda" else {}
+    build = gpu.build_of(wheels.items(), facts["platform"]["architecture"])
+    faults = gpu.check(cards, build, (), 0, True).faults
+    found = [
+        Finding(
+            fault.level if accelerator == "cuda" else "WARN", fault.code, fault.cause, fault.remedy.rstrip(".") + "."
+        )
+        for fault in faults
+    ]
+    if found or accelerator != "cuda" or _gpu_used_unknown(facts):
+        return found
+    own, on_card = {row["pid"] for row in facts["processes"]}, {row["pid"] for row in cards["processes"]}
+    if not own & on_card:
+        cause = "none of the service's processes is on a card: speech is made by the CPU."
+        remedy = f"systemctl restart {expected.unit}; if it stays so, its log says why (LOGS)."
+        found.append(Finding("FAIL", "GPU_USED", cause, remedy))
+    return found
+
+
+def _gpu_used_unknown(facts: Json) -> bool:
+    """Whether it can't be told who computes on the cards: nobody serves, or only nvidia-smi outside would know."""
+    cards = facts["platform"]["gpu"]
+    told = cards["source"] == "nvidia-smi" and not cards["container"]
+    return not told or not facts.get("processes") or facts.get("api", {}).get("state") != "READY"
+
+
+def _gpu_unknown(facts: Json) -> set[str]:
+    """Checks of cards that are not said to be OK, as there is none or it can't be told."""
+    if "gpu" not in facts.get("platform", {}):
+        return set(_GPU)
+    if facts["platform"]["gpu"]["vendor"] != "nvidia":
+        return set(_GPU)
+    return {"GPU_USED"} if _accelerator(facts) != "cuda" or _gpu_used_unknown(facts) else set()
 
 
 def _deploy(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:
@@ -315,7 +373,8 @@ def _speech(facts: Json, expected: Expected, controller_time: float) -> list[Fin
     if speech is None:
         return []
     proved = (facts.get("receipt") or {}).get("proof_level")
-    wanted = proved if proved in LEVELS[1:] else "format"
+    # One sentence can show no more than this, whatever the whole proof reached.
+    wanted = min(proved, "acoustic", key=LEVELS.index) if proved in LEVELS[1:] else "format"
     known = [level for level in LEVELS if level in (speech["level"], wanted)]
     if speech["level"] != wanted and known[0] == speech["level"]:
         cause = f"{speech['voice']} reached the level {speech['level']} and {wanted} was proved before: "
@@ -362,7 +421,8 @@ def _logs(facts: Json, expected: Expected, controller_time: float) -> list[Findi
 
 _JUDGES: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Json, Expected, float], list[Finding]]], ...] = (
     # the facts that a judge needs, the checks that it makes, and the judge
-    (("platform",), ("NOT_ROOT", "SYSTEMD", "GLIBC", "MEMORY", "NOEXEC", "CLOCK", "DISK"), _platform),
+    (("platform",), ("NOT_ROOT", "SYSTEMD", "GLIBC", "MEMORY", "NOEXEC", "SELINUX", "CLOCK", "DISK"), _platform),
+    (("platform",), _GPU, _gpu),
     (("lock", "platform", "release"), ("DEPLOY",), _deploy),
     (("release",), ("RELEASE", "DRIFT", "PATH_LENGTH"), _release),
     (("files",), ("FILES",), _files),

@@ -3,6 +3,9 @@
 
 uv resolves; what is kept of its answer is the one wheel that the profile's hosts will install, or the sdist where a
 package has no wheel. One file for each package makes a lock the list of what travels.
+
+What only some languages need is an extra of the lock, in the words of PEP 751: such a package has the marker
+``'japanese' in extras``, and uv installs it where it is given ``--extra japanese``.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import re
 import tomllib
 import urllib.parse
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from .profiles import Profile, best_tag
 # What the registry's torch needs for CUDA. Some have other users, too: Xinference asks for nvidia-ml-py.
 _CUDA = re.compile(r"(nvidia-.+|cuda-.+|triton)\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_IN_EXTRAS = re.compile(r"'([a-z-]+)' in extras")
 
 
 class LockError(Exception):
@@ -30,7 +35,7 @@ class LockedPackage:
     """One package of a lock and the one file of it that travels.
 
     ``location`` is a URL in a committed lock and a path relative to the lock in a store's. ``size`` is in bytes, 0
-    where an index did not tell it.
+    where an index did not tell it. ``extras`` are those that it belongs to, none where every release has it.
     """
 
     name: str
@@ -39,6 +44,7 @@ class LockedPackage:
     location: str
     sha256: str
     size: int
+    extras: tuple[str, ...] = ()
 
     @property
     def is_wheel(self) -> bool:
@@ -56,10 +62,40 @@ class Lock:
         """The locked version of a package, None where it is not locked."""
         return next((package.version for package in self.packages if package.name == name), None)
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """All extras that packages of it belong to, sorted."""
+        return tuple(sorted({extra for package in self.packages for extra in package.extras}))
+
+    def with_extras(self, extras: Iterable[str]) -> Lock:
+        """The lock without what belongs to other extras alone. Raises LockError on an extra that it does not have."""
+        wanted = set(extras)
+        if wanted - set(self.extras):
+            raise LockError(f"the lock has no packages for {', '.join(sorted(wanted - set(self.extras)))}")
+        kept = (replace(p, extras=tuple(sorted(wanted & set(p.extras)))) for p in self.packages
+                if not p.extras or wanted & set(p.extras))  # fmt: skip
+        return replace(self, packages=tuple(kept))
+
 
 def _filename(entry: dict[str, Any]) -> str:
     location = str(entry.get("url") or entry.get("path") or "")
     return str(entry.get("name") or urllib.parse.unquote(location.rsplit("/", 1)[-1]))
+
+
+def _extras(package: dict[str, Any], source: str) -> tuple[str, ...]:
+    """The extras that a package's marker names. Raises LockError where it says more of them than that.
+
+    Other markers are uv's, about platforms: it was asked for the profile's, where they hold.
+    """
+    marker = str(package.get("marker", ""))
+    found = tuple(_IN_EXTRAS.findall(marker))
+    if "extras" in marker and marker != _marker(found):
+        raise LockError(f"{source}: package {package['name']} has the marker {marker!r}; make the lock anew")
+    return found
+
+
+def _marker(extras: Iterable[str]) -> str:
+    return " or ".join(f"'{extra}' in extras" for extra in extras)
 
 
 def _locked(package: dict[str, Any], entry: dict[str, Any], source: str) -> LockedPackage:
@@ -68,8 +104,9 @@ def _locked(package: dict[str, Any], entry: dict[str, Any], source: str) -> Lock
     if not _DIGEST.match(digest) or not location:
         raise LockError(f"{source}: package {package['name']} has no sha256 or no address; make the lock anew")
     return LockedPackage(
-        str(package["name"]), str(package["version"]), _filename(entry), location, digest, int(entry.get("size", 0))
-    )
+        str(package["name"]), str(package["version"]), _filename(entry), location, digest, int(entry.get("size", 0)),
+        _extras(package, source),
+    )  # fmt: skip
 
 
 def wheel_tags(filename: str) -> list[str]:
@@ -130,6 +167,8 @@ def render_lock(lock: Lock, profile: Profile) -> str:
         'created-by = "voicefleet.kokoro"',
         f"requires-python = {_quote(lock.requires_python)}",
     ]
+    if lock.extras:
+        lines.append(f"extras = [{', '.join(_quote(extra) for extra in lock.extras)}]")
     for package in lock.packages:
         address = "url" if "://" in package.location else "path"
         size = f"size = {package.size}, " if package.size else ""
@@ -138,7 +177,9 @@ def render_lock(lock: Lock, profile: Profile) -> str:
             f"hashes = {{ sha256 = {_quote(package.sha256)} }} }}"
         )
         key = f"wheels = [{entry}]" if package.is_wheel else f"sdist = {entry}"
-        lines += ["", "[[packages]]", f"name = {_quote(package.name)}", f"version = {_quote(package.version)}", key]
+        lines += ["", "[[packages]]", f"name = {_quote(package.name)}", f"version = {_quote(package.version)}"]
+        lines += [f"marker = {_quote(_marker(package.extras))}"] if package.extras else []
+        lines.append(key)
     return "\n".join(lines) + "\n"
 
 
@@ -174,4 +215,6 @@ def differences(old: Lock | None, new: Lock) -> list[str]:
             lines.append(f"- {name} {a.version}")
         elif a is not None and b is not None and (a.version, a.sha256) != (b.version, b.sha256):
             lines.append(f"~ {name} {a.version} -> {b.version}" + (" (another file)" if a.version == b.version else ""))
+        elif a is not None and b is not None and a.extras != b.extras:
+            lines.append(f"~ {name} {b.version} (for {', '.join(b.extras) or 'every language'})")
     return lines

@@ -19,7 +19,9 @@ from ..module_utils.patches import Patch
 
 SCHEMA = 1
 FILENAME = "manifest.json"
-KINDS = ("wheel", "lock", "spacy-model", "kokoro-config", "kokoro-weights", "kokoro-voice", "python", "sbom")
+KINDS = (
+    "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "python", "sbom",
+)  # fmt: skip
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -32,7 +34,8 @@ class ManifestError(Exception):
 class Artifact:
     """One file of a store: ``path`` relative to the store, ``size`` in bytes, ``profiles`` empty where it suits all.
 
-    ``tags`` are a wheel's platform tags, such as ``cp311-cp311-manylinux_2_28_x86_64``.
+    ``tags`` are a wheel's platform tags, such as ``cp311-cp311-manylinux_2_28_x86_64``. ``extras`` are what a release
+    must have one of to need the file, empty where each needs it; of a lock, all that it knows.
     """
 
     path: str
@@ -46,6 +49,7 @@ class Artifact:
     synthetic: bool = False
     profiles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Manifest:
         for artifact in sorted(self.artifacts, key=lambda a: a.path):
             row = asdict(artifact)
             row["profiles"] = sorted(artifact.profiles)
+            if not artifact.extras:
+                del row["extras"]
             rows.append(row)
         return canonical_json({"schema": SCHEMA, "profiles": sorted(self.profiles), "artifacts": rows})
 
@@ -73,13 +79,19 @@ class Manifest:
         return [artifact for artifact in self.artifacts if artifact.kind in kinds]
 
     def for_release(
-        self, profile: str, spacy_models: Iterable[str], voices: Iterable[str], python: str | None = None
+        self,
+        profile: str,
+        spacy_models: Iterable[str],
+        voices: Iterable[str],
+        python: str | None = None,
+        extras: Iterable[str] = (),
     ) -> list[Artifact]:
         """What one release needs: the profile's wheels and lock, the spaCy models, Kokoro and the voices.
 
-        ``python`` is the digest of the store's Python that it is built on, None where the host has one.
+        ``python`` is the digest of the store's Python that it is built on, None where the host has one; ``extras`` are
+        those of its languages.
         """
-        names, chosen = set(spacy_models), set(voices)
+        names, chosen, own = set(spacy_models), set(voices), set(extras)
         wanted = []
         for artifact in self.artifacts:
             if artifact.kind == "sbom":
@@ -87,6 +99,8 @@ class Manifest:
             if artifact.kind == "python" and artifact.sha256 != python:
                 continue
             if artifact.profiles and profile not in artifact.profiles:
+                continue
+            if artifact.kind != "lock" and artifact.extras and not own & set(artifact.extras):
                 continue
             if artifact.kind == "spacy-model" and artifact.name not in names:
                 continue
@@ -111,7 +125,7 @@ def _artifact(row: Any, number: int) -> Artifact:
     if unknown:
         raise ManifestError(f"artifact {number} of the manifest has unknown keys: {', '.join(sorted(unknown))}")
     try:
-        artifact = Artifact(**{**row, **{name: tuple(row.get(name, ())) for name in ("profiles", "tags")}})
+        artifact = Artifact(**{**row, **{name: tuple(row.get(name, ())) for name in ("profiles", "tags", "extras")}})
     except TypeError as error:
         raise ManifestError(f"artifact {number} of the manifest is incomplete: {error}") from error
     check_path(str(artifact.path))

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..module_utils.disk import UNPACKED
+from ..module_utils.disk import unpacked
 from ..module_utils.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
-from ..module_utils.patches import Patch
-from . import catalogue
+from ..module_utils.patches import Patch, needed_for
+from . import catalogue, gpu, platforms
 from .cluster import Cluster
 from .manifest import Artifact, Manifest, release_id
 from .profiles import HOST_GLIBC, Profile, parse_profile
 
+# What of a release takes more room than its files.
+UNPACKED_KINDS = ("wheel", "python", "dictionary")
 # Room for logs, receipts and what the service writes at home.
 HOME_BYTES = 1_000_000_000
 # Xinference's two processes take 0.9 GB, Kokoro 1.4 GB at first and up to 3.3 GB after long texts.
@@ -67,6 +69,32 @@ class Wanted:
     cluster: Cluster | None = None
     cluster_faults: Sequence[str] = ()
     supervisor_cpus: int = SUPERVISOR_CPUS
+    japanese_dictionary: str = "light"  # or "full"
+    any_platform: bool = False
+    mandarin_model: str = "v1.0"  # or "v1.1-zh"
+    accelerator: str = "auto"  # or "cuda", "cpu"
+    cards: Sequence[int] = ()  # nvidia-smi's indexes; empty for all that can be used
+    replicas: int = 1
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What the languages need beside what every release has. Raises ValueError on an unknown dictionary."""
+        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+
+    @property
+    def more_spacy_models(self) -> list[str]:
+        """Names of spaCy models beside those of the languages themselves."""
+        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
+
+    @property
+    def repairs(self) -> list[Patch]:
+        """The repairs that were asked for, and those without which a language does not start."""
+        return [*self.patches, *(patch for patch in needed_for(self.extras) if patch not in self.patches)]
+
+    @property
+    def models(self) -> int:
+        """How many model processes run on the host: one for each language and replica."""
+        return len(self.languages) * self.replicas
 
 
 @dataclass
@@ -81,13 +109,20 @@ class Verdict:
         return [finding for finding in self.findings if finding.level == "FAIL"]
 
 
-def choose(manifest: Manifest, facts: Mapping[str, Any]) -> tuple[Profile, Mapping[str, str] | Artifact] | None:
+def profiles_of(manifest: Manifest, architecture: str, accelerator: str = "") -> list[Profile]:
+    """The store's profiles for an architecture, of one accelerator or any, the newest Python first."""
+    every = sorted((parse_profile(name) for name in manifest.profiles), key=lambda p: p.python, reverse=True)
+    return [p for p in every if p.architecture == architecture and accelerator in ("", p.accelerator)]
+
+
+def choose(
+    manifest: Manifest, facts: Mapping[str, Any], accelerator: str = ""
+) -> tuple[Profile, Mapping[str, str] | Artifact] | None:
     """The profile of the store and the Python that go together, newest first.
 
     A Python of the host is preferred to one of the store: the host's owner keeps it patched.
     """
-    every = sorted((parse_profile(name) for name in manifest.profiles), key=lambda p: p.python, reverse=True)
-    profiles = [profile for profile in every if profile.architecture == facts["architecture"]]
+    profiles = profiles_of(manifest, facts["architecture"], accelerator)
     for profile in profiles:
         for python in facts["pythons"]:
             if ".".join(python["version"].split(".")[:2]) == profile.python:
@@ -99,18 +134,81 @@ def choose(manifest: Manifest, facts: Mapping[str, Any]) -> tuple[Profile, Mappi
     return None
 
 
+@dataclass(frozen=True)
+class Accelerator:
+    """What a host computes on: ``cpu`` or ``cuda``, and of its cards those that it uses; empty for all of them."""
+
+    name: str
+    cards: tuple[int, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def choose_accelerator(manifest: Manifest, facts: Mapping[str, Any], wanted: Wanted) -> Accelerator:
+    """On what a host is to compute, decided from its cards and the profiles of the store before a byte moves.
+
+    ``auto`` is ``cuda`` where there is an NVIDIA card and a cuda profile, and a card that can't be used then is a
+    failure: whoever owns such a host would find out by its slowness otherwise. It is ``cpu`` where either is missing.
+    """
+    cards, architecture = facts["gpu"], facts["architecture"]
+    cpu, cuda = (profiles_of(manifest, architecture, name) for name in ("cpu", "cuda"))
+    name = wanted.accelerator
+    findings: list[Finding] = []
+    if not cpu and not cuda:  # said as ARCHITECTURE
+        return Accelerator("cpu" if name == "auto" else name)
+
+    def lacks(accelerator: str, remedy: str) -> Accelerator:
+        have = ", ".join(profile.name for profile in (*cpu, *cuda))
+        cause = f"the store serves {have} and no {accelerator} profile; the host has {gpu.describe(cards)}."
+        return Accelerator(accelerator, (), (Finding("FAIL", "ACCELERATOR", cause, remedy),))
+
+    fetch = "Fetch one of {} architecture on the connected machine (artifact_store_profiles: [{}-py311-{}])"
+    if name == "cpu" or (name == "auto" and not (cards["vendor"] == "nvidia" and cuda)):
+        if not cpu:
+            return lacks("cpu", fetch.format("this", "cpu", architecture) + ".")
+        given = cards["vendor"] == "nvidia" and (cards["nodes"] or cards["cards"] or not cards["container"])
+        if name == "auto" and given:  # a container that was given no card has none
+            cause = f"the host has {gpu.describe(cards)}, and the store no cuda profile: speech is made by the CPU."
+            remedy = f"{fetch.format('this', 'cuda', architecture)}, or say that it is meant so: {gpu.CPU_WAY}."
+            findings.append(Finding("WARN", "ACCELERATOR", cause, remedy))
+        elif name == "auto" and any(card["vendor"] == "amd" and card["class"] >= "0x038" for card in cards["pci"]):
+            # An AMD card for a screen is in every other desktop; these are made for computing.
+            cause = f"the host has {gpu.describe(cards)}: speech is made by the CPU."
+            findings.append(Finding("WARN", "ACCELERATOR", cause, f"Say that it is meant so: {gpu.CPU_WAY}."))
+        return Accelerator("cpu", (), tuple(findings))
+    if not cuda:
+        return lacks("cuda", fetch.format("this", "cuda", architecture) + f", or set {gpu.CPU_WAY}.")
+    if wanted.cluster is not None and wanted.host == wanted.cluster.supervisor.name and not wanted.cluster.works:
+        return Accelerator("cuda")  # it runs its workers' release and computes nothing
+    chosen = choose(manifest, facts, "cuda")
+    profile = chosen[0] if chosen is not None else cuda[0]
+    wheels = [row for row in manifest.of_kind("wheel") if not row.profiles or profile.name in row.profiles]
+    build = gpu.build_of([(row.name, row.version) for row in wheels], architecture)
+    usable = gpu.check(cards, build, wanted.cards, wanted.models, facts["systemd"]["service_active"])
+    way = (
+        f"; or let it run on the CPU, with the store's {cpu[0].name}: {gpu.CPU_WAY}."
+        if cpu
+        else f"; or fetch a cpu profile too (artifact_store_profiles) and set {gpu.CPU_WAY}."
+    )
+    for fault in usable.faults:
+        remedy = fault.remedy.rstrip(".") + (way if fault.level == "FAIL" else ".")
+        findings.append(Finding(fault.level, fault.code, fault.cause, remedy))
+    there = tuple(card["index"] for card in cards["cards"])
+    return Accelerator("cuda", tuple(wanted.cards) or (() if usable.cards == there else usable.cards), tuple(findings))
+
+
 def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Finding]]:
     """The voices of a deploy, and what the store lacks for it."""
     try:
-        voices = catalogue.choose_voices(wanted.languages, wanted.voices)
+        voices = catalogue.choose_voices(wanted.languages, wanted.voices, wanted.mandarin_model)
     except ValueError as error:
         return [], [Finding("FAIL", "VOICES", f"{error}.", "The list of voices is in docs/voices.md.")]
     findings = []
     spacy = {artifact.name for artifact in manifest.of_kind("spacy-model")}
     try:
-        models = catalogue.spacy_models_for(wanted.languages, wanted.spacy_models)
+        models = catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models)
     except ValueError as error:
         return [], [Finding("FAIL", "SPACY_MODEL", f"{error}.", "Mend the name or take it out.")]
+    findings += _language_findings(manifest, wanted)
     for model in models:
         if model.name not in spacy:
             findings.append(
@@ -163,6 +261,24 @@ def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Fin
             )
         )
     return voices, findings
+
+
+def _language_findings(manifest: Manifest, wanted: Wanted) -> list[Finding]:
+    """What the store lacks of the Python packages and dictionaries of the languages."""
+    rows = [artifact for artifact in manifest.artifacts if artifact.kind != "lock"]
+    lacking = sorted(set(wanted.extras) - {extra for artifact in rows for extra in artifact.extras})
+    if not lacking:
+        return []
+    names = ", ".join(row.title for code in wanted.languages if (row := catalogue.LANGUAGES[code]).extras)
+    return [
+        Finding(
+            "FAIL",
+            "LANGUAGE",
+            f"the store has nothing for {', '.join(lacking)}; {names} can't be launched without.",
+            "Run playbooks/fetch.yml with the same kokoro_languages, kokoro_japanese_dictionary and "
+            "kokoro_mandarin_model, and carry the store again.",
+        )
+    ]
 
 
 def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: float) -> list[Finding]:
@@ -244,22 +360,65 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
     return findings
 
 
-def check_host(facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, controller_time: float) -> list[Finding]:
-    """What the host lacks, whatever release of the store it gets."""
+def selinux_findings(facts: Mapping[str, Any], root: str) -> list[Finding]:
+    """What is wrong with the labels of a host with SELinux, and what will be after a relabel."""
+    selinux = facts.get("selinux") or {}
+    if not selinux.get("enabled"):
+        return []
+    findings = []
+    if selinux["mislabelled"]:
+        findings.append(
+            Finding(
+                "FAIL" if selinux["enforcing"] else "WARN",
+                "SELINUX",
+                f"programs of the release that serves are not labelled bin_t: {', '.join(selinux['mislabelled'])}.",
+                f"systemd can't start them as a service of their own. On the host: restorecon -RF {root}",
+            )
+        )
+    if not f"{root.rstrip('/')}/".startswith("/opt/"):
+        findings.append(
+            Finding(
+                "WARN",
+                "SELINUX",
+                f"the policy knows programs below /opt, and nothing of {root}.",
+                "They are labelled as they are installed, and a relabel of the system takes that back. Keep it with: "
+                f"semanage fcontext -a -t bin_t '{root.rstrip('/')}/(.*/)?bin(/.*)?'",
+            )
+        )
+    return findings
+
+
+def check_host(
+    facts: Mapping[str, Any], wanted: Wanted, manifest: Manifest, controller_time: float, accelerator: str = ""
+) -> list[Finding]:
+    """What the host lacks, whatever release of the store it gets; ``accelerator`` is what it was decided to have."""
     findings = check_platform(facts, wanted, controller_time)
+    # What a deploy makes gets its labels then; those of the release that serves are the doctor's to tell.
+    findings += [finding for finding in selinux_findings(facts, wanted.root) if finding.level == "WARN"]
 
     def fail(code: str, cause: str, remedy: str) -> None:
         findings.append(Finding("FAIL", code, cause, remedy))
 
-    if not any(profile.architecture == facts["architecture"] for profile in map(parse_profile, manifest.profiles)):
+    if platforms.find(facts["os"]) is None:
+        findings.append(
+            Finding(
+                "WARN" if wanted.any_platform else "FAIL",
+                "PLATFORM",
+                f"{facts['os']['pretty_name'] or 'it'} is none of the supported platforms: {platforms.titles()}.",
+                "Nothing that is installed comes from the system, so another one with systemd and glibc "
+                f"{HOST_GLIBC[0]}.{HOST_GLIBC[1]} may do: try it on one host with preflight_any_platform: true.",
+            )
+        )
+    profiles = profiles_of(manifest, facts["architecture"], accelerator)
+    if not profiles_of(manifest, facts["architecture"]):
         fail(
             "ARCHITECTURE",
             f"the host is {facts['architecture']}, the store serves {', '.join(manifest.profiles) or 'none'}.",
             "Fetch a profile of this architecture (artifact_store_profiles).",
         )
-    elif choose(manifest, facts) is None:
+    elif profiles and choose(manifest, facts, accelerator) is None:
         have = ", ".join(f"{p['version']} ({p['path']})" for p in facts["pythons"]) or "none"
-        need = ", ".join(sorted({parse_profile(name).python for name in manifest.profiles}))
+        need = ", ".join(sorted({profile.python for profile in profiles}))
         first = need.split(", ", maxsplit=1)[0]
         newer = (
             all(tuple(map(int, p["version"].split(".")[:2])) >= (3, 13) for p in facts["pythons"]) and facts["pythons"]
@@ -356,15 +515,15 @@ def candidates(manifest: Manifest, wanted: Wanted) -> list[str]:
     if not voices:
         return []
     try:
-        models = [model.name for model in catalogue.spacy_models_for(wanted.languages, wanted.spacy_models)]
+        models = [model.name for model in catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models)]
     except ValueError:
         return []
     found = set()
     for profile in manifest.profiles:
         carried = [row.sha256 for row in manifest.of_kind("python") if profile in row.profiles]
         for python in (None, *carried):
-            artifacts = manifest.for_release(profile, models, voices, python)
-            found.add(release_id(artifacts, version_of(artifacts, "xinference"), wanted.patches))
+            artifacts = manifest.for_release(profile, models, voices, python, wanted.extras)
+            found.add(release_id(artifacts, version_of(artifacts, "xinference"), wanted.repairs))
     return sorted(found)
 
 
@@ -383,7 +542,9 @@ def drift_finding(identity: str, drift: Mapping[str, Mapping[str, Any]]) -> Find
     )
 
 
-def choose_candidate(facts: Mapping[str, Any], wanted: Wanted, release: str) -> tuple[dict[str, Any], list[Finding]]:
+def choose_candidate(
+    facts: Mapping[str, Any], wanted: Wanted, release: str, accelerator: Accelerator = Accelerator("cpu")
+) -> tuple[dict[str, Any], list[Finding]]:
     """Whether an upgrade first tries the release beside the one that serves, and what stands in its way.
 
     Returns ``{"wanted": bool, "left": bool, "unit": str, "home": str, "account_home": str, "secrets_dir": str,
@@ -409,6 +570,8 @@ def choose_candidate(facts: Mapping[str, Any], wanted: Wanted, release: str) -> 
     needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1)
     if available < needed:
         obstacles.append(f"{available / 1e9:.1f} GB of memory are free and it needs {needed / 1e9:.1f} GB")
+    if accelerator.name == "cuda":
+        obstacles += gpu.candidate_obstacles(facts["gpu"], accelerator.cards, wanted.models)
     if port == 0:
         obstacles.append(f"there is no free port above {wanted.port} (xinference_candidate_port)")
     elif port == wanted.port or (port in taken and not candidate["left"]):
@@ -442,14 +605,16 @@ def judge(
     ``facts`` and ``held`` (``missing``, ``stale``, ``surplus``, ``arrived``, ``drift``) are what ``host_state`` gave.
     """
     voices, findings = check_store(manifest, wanted)
-    findings += check_host(facts, wanted, manifest, controller_time)
+    accelerator = choose_accelerator(manifest, facts, wanted)
+    findings += check_host(facts, wanted, manifest, controller_time, accelerator.name)
+    findings += accelerator.findings
     findings += check_cluster(facts, wanted)
     verdict = Verdict(findings=findings)
-    chosen = choose(manifest, facts)
+    chosen = choose(manifest, facts, accelerator.name)
     if chosen is None:
         return verdict
     profile, python = chosen
-    models = catalogue.spacy_models_for(wanted.languages, wanted.spacy_models) if voices else []
+    models = catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models) if voices else []
     paths = Paths(wanted.root)
     carried = python.sha256 if isinstance(python, Artifact) else None
     interpreter = {
@@ -457,8 +622,9 @@ def judge(
         "path": paths.python(python.version) if isinstance(python, Artifact) else python["path"],
         "artifact": carried,
     }
-    artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried)
-    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.patches)
+    extras = wanted.extras if voices else ()
+    artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried, extras)
+    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.repairs if voices else ())
     release = paths.release(identity)
     drift = held.get("drift", {}).get(identity)
     complete = identity in facts["releases"]["complete"] and not drift
@@ -469,11 +635,10 @@ def judge(
     # A finished release does not need the files it was made of.
     travelling = 0 if complete else sum(artifact.size for artifact in absent)
     # What drifted is removed before it is made anew.
-    building = (
-        0 if complete or drift else int(UNPACKED * sum(a.size for a in artifacts if a.kind in ("wheel", "python")))
-    )
+    made_of = [(a.name, a.version, a.size) for a in artifacts if a.kind in UNPACKED_KINDS]
+    building = 0 if complete or drift else unpacked(made_of)
     verdict.findings += check_disk(facts, wanted, max(0, travelling - held["arrived"]), building)
-    candidate, obstacles = choose_candidate(facts, wanted, identity)
+    candidate, obstacles = choose_candidate(facts, wanted, identity, accelerator)
     verdict.findings += obstacles
     data = f"{release}/env/lib/python{profile.python}/site-packages/espeakng_loader/espeak-ng-data"
     if len(os.fsencode(data)) > ESPEAK_PATH:
@@ -489,6 +654,7 @@ def judge(
         "store": store,
         "manifest_sha256": manifest_sha256,
         "profile": profile.name,
+        "cards": list(accelerator.cards),
         "release": {"id": identity, "path": release, "complete": complete, "drifted": bool(drift)},
         "current": facts["releases"]["current"],
         "former": facts["releases"].get("former"),
@@ -502,9 +668,11 @@ def judge(
         "bytes": travelling,
         "model": {"name": catalogue.KOKORO_NAME, "path": f"{release}/models/{catalogue.KOKORO_NAME}"},
         "languages": list(wanted.languages),
+        "extras": [extra for extra in extras if extra in catalogue.EXTRAS],
+        "language_models": {"z": catalogue.KOKORO_ZH.name} if catalogue.KOKORO_ZH.extra in extras else {},
         "voices": voices,
         "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
-        "patches": [patch.as_dict() for patch in wanted.patches],
+        "patches": [patch.as_dict() for patch in (wanted.repairs if voices else ())],
     }
     return verdict
 

@@ -36,7 +36,8 @@ def purl(artifact: Artifact) -> str | None:
     if artifact.kind in ("wheel", "spacy-model"):
         return f"pkg:pypi/{_normalised(artifact.name)}@{version}"
     if artifact.kind.startswith("kokoro-"):
-        return f"pkg:huggingface/hexgrad/Kokoro-82M@{version}"
+        folders = artifact.path.split("/")[1:-1]
+        return f"pkg:huggingface/hexgrad/{folders[0] if folders else 'Kokoro-82M'}@{version}"
     return None
 
 

@@ -51,7 +51,8 @@ class Request:
 
     ``spacy_models`` are those beside what the languages need; ``pythons`` are feature versions (``3.11``) of which the
     store carries an interpreter; ``index`` is a package index (PEP 503) that is asked before the locked addresses;
-    ``contents`` is ``all``, or ``python`` for what has no model in it.
+    ``contents`` is ``all``, or ``python`` for what has no model in it; ``japanese_dictionary`` is ``light`` or
+    ``full``, ``mandarin_model`` ``v1.0`` or ``v1.1-zh``.
     """
 
     profiles: Sequence[Profile]
@@ -64,9 +65,27 @@ class Request:
     pythons: Sequence[str] = ()
     python_source: str = catalogue.PYTHON_BUILDS
     contents: str = "all"
+    japanese_dictionary: str = "light"
+    dictionary_source: str = catalogue.UNIDIC.source
+    mandarin_model: str = "v1.0"
     find_links: Sequence[Path] = ()
     index: str | None = None
     uv: str | None = None
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What the languages need beside what every release has."""
+        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+
+    @property
+    def more_spacy_models(self) -> list[str]:
+        """Names of spaCy models beside those of the languages themselves."""
+        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
+
+    @property
+    def chosen_voices(self) -> list[str]:
+        """The voices that were asked for, or all. Raises ValueError with every mistake."""
+        return catalogue.choose_voices(self.languages, self.voices, self.mandarin_model)
 
 
 @dataclass
@@ -147,7 +166,7 @@ def _model_items(request: Request) -> list[_Item]:
     note = _standin_note(request.spacy_source)
     local = download.local_path(request.spacy_source) is not None
     base = request.spacy_source.rstrip("/")
-    for model in catalogue.spacy_models_for(request.languages, request.spacy_models):
+    for model in catalogue.spacy_models_for(request.languages, request.more_spacy_models):
         source = f"{base}/{model.filename}" if local else f"{base}/{model.name}-{model.version}/{model.filename}"
         artifact = Artifact(
             f"spacy/{model.filename}", model.sha256, 0, "spacy-model", model.name, model.version,
@@ -157,23 +176,48 @@ def _model_items(request: Request) -> list[_Item]:
     note = _standin_note(request.kokoro_source)
     local = download.local_path(request.kokoro_source) is not None
     base = request.kokoro_source.rstrip("/")
-    if not local:
-        base = f"{base}/{catalogue.KOKORO_REPOSITORY}/resolve/{catalogue.KOKORO_REVISION}"
-    rows = [
-        ("kokoro-config", "config", *catalogue.KOKORO_CONFIG),
-        ("kokoro-weights", "weights", *catalogue.KOKORO_WEIGHTS),
-    ]
-    rows += [
-        ("kokoro-voice", voice, f"voices/{voice}.pt", catalogue.VOICES[voice])
-        for voice in catalogue.choose_voices(request.languages, request.voices)
-    ]
-    for kind, name, file, sha256 in rows:
-        artifact = Artifact(
-            f"kokoro/{catalogue.KOKORO_NAME}/{file}", sha256, 0, kind, name, catalogue.KOKORO_REVISION[:12],
-            licence=catalogue.KOKORO_LICENCE, synthetic=note is not None,
-        )  # fmt: skip
-        items.append(_Item(download.Wanted(artifact.path, (f"{base}/{file}",), None if note else sha256), artifact))
+    for kokoro in (catalogue.KOKORO, catalogue.KOKORO_ZH):
+        if kokoro.extra and kokoro.extra not in request.extras:
+            continue
+        # In a folder of files, the model that each release has lies at the top.
+        place = f"{base}/{kokoro.repository}/resolve/{kokoro.revision}"
+        if local:
+            place = f"{base}/{kokoro.name}" if kokoro.extra else base
+        prefix = f"{kokoro.name}-" if kokoro.extra else ""
+        rows = [
+            ("kokoro-config", f"{prefix}config", *kokoro.config),
+            ("kokoro-weights", f"{prefix}weights", *kokoro.weights),
+        ]
+        rows += [
+            ("kokoro-voice", voice, f"voices/{voice}.pt", kokoro.voices[voice])
+            for voice in request.chosen_voices
+            if catalogue.model_of(voice) is kokoro
+        ]
+        for kind, name, file, sha256 in rows:
+            artifact = Artifact(
+                f"kokoro/{kokoro.name}/{file}", sha256, 0, kind, name, kokoro.revision[:12],
+                licence=catalogue.KOKORO_LICENCE, synthetic=note is not None,
+                extras=(kokoro.extra,) if kokoro.extra else (),
+            )  # fmt: skip
+            items.append(
+                _Item(download.Wanted(artifact.path, (f"{place}/{file}",), None if note else sha256), artifact)
+            )
     return items
+
+
+def _dictionary_items(request: Request) -> list[_Item]:
+    """The dictionaries that no Python package holds."""
+    dictionary = catalogue.UNIDIC
+    if dictionary.extra not in request.extras:
+        return []
+    note = _standin_note(request.dictionary_source)
+    artifact = Artifact(
+        f"dictionaries/{dictionary.filename}", dictionary.sha256, 0, "dictionary", dictionary.name, dictionary.version,
+        licence=dictionary.licence, synthetic=note is not None, extras=(dictionary.extra,),
+    )  # fmt: skip
+    source = f"{request.dictionary_source.rstrip('/')}/{dictionary.filename}"
+    digest = None if note else dictionary.sha256
+    return [_Item(download.Wanted(artifact.path, (source,), digest, dictionary.size), artifact)]
 
 
 def _python_items(request: Request) -> list[_Item]:
@@ -284,20 +328,22 @@ def build(
     The manifest is written last and everything reaches its place by a rename, so a store that was left half-made does
     not pass verification. Raises StoreError, DownloadError, LockError, ValueError, OSError.
     """
-    voices = catalogue.choose_voices(request.languages, request.voices)
-    models = catalogue.spacy_models_for(request.languages, request.spacy_models)
+    voices = request.chosen_voices
+    models = catalogue.spacy_models_for(request.languages, request.more_spacy_models)
     committed = {}
     for profile in request.profiles:
         path = request.lock_folder / Path(profile.lock_path).name
         if not path.is_file():
             have = ", ".join(sorted(p.name[7:-5] for p in request.lock_folder.glob("pylock.*.toml")))
             raise StoreError(f"there is no lock for profile {profile.name}; locked are: {have}")
-        committed[profile] = locks.read_lock(path)
+        own = [extra for extra in request.extras if extra in catalogue.EXTRAS]
+        committed[profile] = locks.read_lock(path).with_extras(own)
         spacy = committed[profile].version_of("spacy")
         unfit = [reason for reason in (catalogue.spacy_mismatch(model, spacy) for model in models) if reason]
         if unfit:
             raise StoreError(f"profile {profile.name}: {'; '.join(unfit)}")
-    items = _python_items(request) + (_model_items(request) if request.contents == "all" else [])
+    items = _python_items(request) + _dictionary_items(request)
+    items += _model_items(request) if request.contents == "all" else []
     before, known = _former(store)
     if check:
         wanted = {item.artifact.path for item in items} | {p.lock_path for p in request.profiles}
@@ -344,14 +390,14 @@ def build(
                 artifacts[target] = Artifact(
                     target, sha256, size, "wheel", package.name, package.version, item.source, licence, False,
                     tuple(sorted({*(former.profiles if former else ()), profile.name})),
-                    tuple(sorted(locks.wheel_tags(filename))),
+                    tuple(sorted(locks.wheel_tags(filename))), package.extras,
                 )  # fmt: skip
                 placed[target] = path
             text = locks.render_lock(locks.Lock(lock.requires_python, tuple(packages)), profile).encode()
             kept = _keep_bytes(cache, text)
             artifacts[profile.lock_path] = Artifact(
                 profile.lock_path, kept.name, len(text), "lock", profile.name,
-                str(lock.version_of("xinference") or ""), profiles=(profile.name,),
+                str(lock.version_of("xinference") or ""), profiles=(profile.name,), extras=lock.extras,
             )  # fmt: skip
             placed[profile.lock_path] = kept
         for model_item in items:
@@ -367,7 +413,7 @@ def build(
         removed = _remove(store, [path for path in known if path not in artifacts])
         uv = find_uv(request.uv, ready.iterdir(), Path(scratch))
         languages = request.languages if request.contents == "all" else []
-        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.spacy_models)
+        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.more_spacy_models, request.extras)
         if gaps:
             lines = "".join(f"\n  {gap}" for gap in gaps)
             raise StoreError(f"it would not be complete, so it has no manifest that fits. What it lacks:{lines}")

@@ -8,6 +8,8 @@ In the folder OUT:
     kokoro/config.json                  as published with hexgrad/Kokoro-82M (Apache-2.0), byte for byte
     kokoro/kokoro-v1_0.pth              the true architecture, 81.8 M parameters; seeded random weights
     kokoro/voices/<voice>.pt            float32, shape (510, 1, 256), seeded by the voice's name
+    kokoro/Kokoro-82M-v1.1-zh/          the same weights under the names of the newer model for Mandarin, whose alphabet
+                                        its configuration has
     kokoro/SYNTHETIC.json
     speaking/                           as kokoro/, with a smaller generator that train.py taught the proof's sentence:
                                         it says that in each of VOICES, and noise in place of any other text
@@ -44,7 +46,14 @@ SPACY_MODEL = ("en_core_web_sm", "3.8.0")
 SPACY_REQUIREMENT = ">=3.8.0,<3.9.0"  # what the published model of this version declares
 WEIGHTS = "kokoro-v1_0.pth"
 SENTENCE_PHONEMES = "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˈOvəɹ ðə lˈAzi dˈɔɡ."
-VOICES = ("af_heart", "af_bella", "am_michael", "bf_emma")
+# One for each language, and more than one for English.
+VOICES = (
+    "af_heart", "af_bella", "am_michael", "bf_emma", "ef_dora", "ff_siwis", "hf_alpha", "if_sara", "jf_alpha",
+    "pf_dora", "zf_xiaobei",
+)  # fmt: skip
+MANDARIN = "Kokoro-82M-v1.1-zh"
+MANDARIN_VOICES = ("zf_001", "zm_010")
+BOPOMOFO = "".join(map(chr, range(0x3105, 0x312A))) + "12345/"
 SEED = 82
 NOTE = "Made-up weights for quickstart and tests: what they say is not Kokoro's voice."
 
@@ -235,6 +244,7 @@ def make_noise(out: Path, voices: list[str]) -> None:
     model = fresh_model(config)
     shape_output(model, config)
     write_kokoro(out, model, voices)
+    write_mandarin(out / MANDARIN)
     for phonemes in (SENTENCE_PHONEMES, "jˈɛs."):
         try_kokoro(out, voices[0], phonemes, FRAMES_PER_PHONEME)
 
@@ -254,6 +264,21 @@ def write_kokoro(out: Path, model: Any, voices: list[str]) -> None:
 
     (out / "voices").mkdir()
     for voice in voices:
+        torch.save(voice_style(voice), out / "voices" / f"{voice}.pt")
+
+
+def write_mandarin(out: Path) -> None:
+    """The newer model for Mandarin: Bopomofo and tones take the places of the vocabulary that are free."""
+    import torch
+
+    (out / "voices").mkdir(parents=True)
+    os.link(out.parent / WEIGHTS, out / "kokoro-v1_1-zh.pth")
+    config = read_config()
+    free = sorted(set(range(1, config["n_token"])) - set(config["vocab"].values()))
+    signs = [sign for sign in BOPOMOFO if sign not in config["vocab"]]
+    config["vocab"] |= dict(zip(signs, free, strict=False))
+    (out / "config.json").write_text(json.dumps(config, ensure_ascii=False) + "\n", encoding="utf-8")
+    for voice in MANDARIN_VOICES:
         torch.save(voice_style(voice), out / "voices" / f"{voice}.pt")
 
 

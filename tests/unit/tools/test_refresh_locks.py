@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -92,9 +94,12 @@ def test_without_a_cpu_build_at_hand_the_pinned_one_makes_the_same_lock(
     torch = locks.LockedPackage("torch", "2.13.0", "torch.whl", "https://host/torch", "0" * 64, 1)
     others = [package for package in committed.packages if package.name != "torch"]
 
-    def resolve(_profile: Profile, _uv: str, left_out: list[str]) -> locks.Lock:
+    def resolve(
+        _profile: Profile, _uv: str, left_out: list[str], extras: Sequence[str], _pinned: locks.Lock | None = None
+    ) -> locks.Lock:
         extra = [] if "torch" in left_out else [*cuda, torch]
-        rows = sorted([*others, *extra], key=lambda package: package.name)
+        asked = [replace(p, extras=()) for p in others if not p.extras or set(p.extras) & set(extras)]
+        rows = sorted([*asked, *extra], key=lambda package: package.name)
         return locks.Lock(committed.requires_python, tuple(rows))
 
     monkeypatch.setattr(tool, "resolve", resolve)
@@ -107,3 +112,17 @@ def test_a_cpu_build_in_a_cuda_lock_is_refused(tool: ModuleType, monkeypatch: py
     monkeypatch.setattr(tool, "resolve", lambda *_arguments: locks.Lock("", (torch,)))
     with pytest.raises(locks.LockError, match="UV_DEFAULT_INDEX"):
         tool.lock_of(Profile("cuda", "3.11", "x86_64"), "uv")
+
+
+def test_a_package_belongs_to_the_extras_that_need_it_and_to_none_where_all_do(tool: ModuleType) -> None:
+    needs = {"": ["kokoro", "regex"], "japanese": ["fugashi", "shared"], "mandarin": ["jieba", "shared", "regex"]}
+
+    def lock(extras: Sequence[str]) -> locks.Lock:
+        found = sorted({name for key in ("", *extras) for name in needs.get(key, [])})
+        rows = (locks.LockedPackage(n, "1", f"{n}-1-py3-none-any.whl", f"https://h/{n}", "0" * 64, 1) for n in found)
+        return locks.Lock("", tuple(rows))
+
+    marked = tool.marked(lock(["japanese", "mandarin"]), lock)
+    assert {package.name: package.extras for package in marked.packages} == {
+        "fugashi": ("japanese",), "jieba": ("mandarin",), "kokoro": (), "regex": (), "shared": ("japanese", "mandarin"),
+    }  # fmt: skip

@@ -46,6 +46,16 @@ def test_settings_that_cannot_be_are_refused_together() -> None:
         run(fleet(a={"voicefleet_canary": 2}, b={}), step="plan", canary=2, serial="some")
 
 
+@pytest.mark.parametrize(
+    ("settings", "serial"), [({}, ["100%"]), ({"voicefleet_canary": 1}, [1, "100%"]), ({"voicefleet_serial": 2}, [2])]
+)
+def test_the_members_of_a_cluster_go_together_unless_told(settings: dict[str, Any], serial: list[Any]) -> None:
+    member = {"xinference_topology": "cluster", **settings}
+    given = {"canary": settings.get("voicefleet_canary", 1), "serial": settings.get("voicefleet_serial", "40%")}
+    state = run(fleet(a=member, b=member), step="plan", **given)["ansible_facts"]["voicefleet_rollout"]
+    assert state["serial"] == serial
+
+
 def test_a_run_in_one_batch_forgets_the_one_before() -> None:
     old = {"serial": [1], "canary": True, "limit": 0, "hosts": ["x"], "batches": [{"hosts": ["a"], "began": 1}]}
     state = run(fleet(old, a={}), step="begin", whole=True)["ansible_facts"]["voicefleet_rollout"]

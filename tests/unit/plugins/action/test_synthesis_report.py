@@ -18,7 +18,7 @@ PROOF = {"release_id": "4.1.0-abc", "level": "acoustic", "samples": [], "voices"
 def run(folder: Path, hostvars: dict[str, Any], check_mode: bool = False) -> dict[str, Any]:
     task = SimpleNamespace(args={}, check_mode=check_mode, async_val=0, delegate_to=None, action="x")
     action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
-    result: dict[str, Any] = action.act({"report_dir": str(folder)}, {"hostvars": hostvars})
+    result: dict[str, Any] = action.act({"report_dir": str(folder), "audio_mb": 1.0}, {"hostvars": hostvars})
     return result
 
 
@@ -31,6 +31,7 @@ def test_page_and_record_are_written(tmp_path: Path) -> None:
     result = run(tmp_path / "report", hostvars)
     assert (result["changed"], result["level"]) == (False, "none")
     record = json.loads(Path(result["json"]).read_text())
+    assert (record["schema"], record["counts"]["hosts"]) == (2, 2)
     assert [(row["host"], row["level"]) for row in record["hosts"]] == [("speaker1", "acoustic"), ("speaker2", "none")]
     assert "speaker2" in Path(result["html"]).read_text()
     assert result["lines"][-1] == f"Report: {tmp_path}/report/index.html"

@@ -35,3 +35,13 @@ def test_a_disk_that_became_empty_again_is_no_riddle() -> None:
     assert disk.sentence("/x", 2e6, 1e6).endswith(
         "has 2 MB free and 1 MB are to be written, which may not suffice. Free some, then run the play again."
     )
+
+
+def test_machine_code_for_cards_packs_badly() -> None:
+    wheels = [
+        ("torch", "2.13.0", 100),
+        ("nvidia-cublas", "13.1.1.3", 100),
+        ("torch", "2.13.0+cpu", 100),
+        ("spacy", "3", 100),
+    ]
+    assert [disk.unpacked([wheel]) for wheel in wheels] == [220, 220, 420, 420]

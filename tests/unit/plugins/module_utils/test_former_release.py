@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,21 @@ def test_nothing_before_is_said(paths: Paths) -> None:
         release.choose_former(paths, "", [])
     with pytest.raises(release.ReleaseError, match="before anything was current.*whole: none"):
         release.choose_former(Paths("/nowhere"), "", [])
+
+
+def test_a_file_of_a_second_model_is_looked_for_beside_the_first(paths: Paths) -> None:
+    row = {**VOICE, "path": "kokoro/Kokoro-82M-v1.1-zh/voices/zf_001.pt", "name": "zf_001"}
+    contents = {**CONTENTS, "artifacts": [*CONTENTS["artifacts"], row]}
+    (missing,) = release.damage(paths.release("one"), contents)
+    assert missing == paths.release("one") + "/models/Kokoro-82M-v1.1-zh/voices/zf_001.pt"
+
+
+def test_the_former_release_is_brought_back_with_the_models_of_its_languages(paths: Paths) -> None:
+    assert (release.former(paths) or {})["language_models"] == {}
+    spoken = {"z": "Kokoro-82M-v1.1-zh"}
+    make(paths, "three")
+    release.switch(paths, "three")
+    folder = Path(paths.release("three"))
+    (folder / "release.json").chmod(0o644)
+    (folder / "release.json").write_text(json.dumps({"id": "three", **CONTENTS, "language_models": spoken}))
+    assert (release.former(paths) or {})["language_models"] == spoken

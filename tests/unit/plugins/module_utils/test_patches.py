@@ -107,3 +107,22 @@ def test_each_repair_changes_one_place_and_says_why() -> None:
         assert patch.before != patch.after
         assert patch.old != patch.new
         assert patch.reason
+
+
+def test_what_a_language_can_not_do_without_comes_with_it_and_is_nobodys_choice() -> None:
+    assert [patch.name for patch in patches.needed_for(["japanese", "mandarin"])] == [
+        "misaki-openjtalk",
+        "misaki-mojimoji",
+    ]
+    assert patches.needed_for(["mandarin"]) == []
+    assert patches.needed_for([]) == []
+    assert patches.OPTIONAL == ["kokoro-eval"]
+
+
+def test_what_stands_in_for_mojimoji_does_as_it_does() -> None:
+    """After NFKC the two calls change three quotation marks; tried with mojimoji 0.0.13 on every character there is."""
+    names: dict[str, type] = {}
+    exec(patches.MISAKI_MOJIMOJI.new, names)
+    mojimoji = names["mojimoji"]
+    assert mojimoji.zen_to_han("‘日’”ア1a", kana=False) == "`日'\"ア1a"  # type: ignore[attr-defined]
+    assert mojimoji.han_to_zen("日ア1a“", digit=False, ascii=False) == "日ア1a“"  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import proof
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import Finding
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.performance import Load
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import Evidence, Wanted
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import Reply, SpeechError
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import (
@@ -303,3 +304,83 @@ def test_the_release_file(tmp_path: Path) -> None:
     (tmp_path / "r1").mkdir()
     link.symlink_to("r1")
     assert proof.interpreter_beside(str(link / "release.json")) == str(tmp_path / "r1" / "env" / "bin" / "python")
+
+
+# --- formats that a server need not have, and what kept evidence is good for
+
+
+def test_a_format_that_the_server_need_not_have_counts_for_nothing() -> None:
+    refused = SpeechError("no_format", "answered 400: no opus", 400)
+    endpoint = Endpoint(
+        {(voice, form): SPEECH[voice] if form == "wav" else refused for voice in SPEECH for form in ("wav", "opus")}
+    )
+    samples, answers = proof.prove(endpoint, wanted(extra_formats=["opus"]))
+    assert [(s.format, s.offered, s.level) for s in samples] == [
+        *[("wav", True, "acoustic")] * 2,
+        *[("opus", False, "none")] * 2,
+    ]
+    assert [voice for _text, voice, form in endpoint.asked if form == "opus"] == ["af_heart"]  # once is enough
+    assert proof.reached(samples) == "acoustic"
+    assert set(answers) == {"af_heart.wav", "am_michael.wav"}
+    assert "UNVERIFIED offered: The server does not have the format opus." in "\n".join(
+        proof.in_words(proof.as_report(wanted(), samples, [], {}))
+    )
+
+
+def test_a_format_that_is_demanded_and_refused_is_a_failure() -> None:
+    endpoint = Endpoint({("af_heart", "opus"): SpeechError("no_format", "answered 400: no opus", 400)})
+    (sample,), _answers = proof.prove(endpoint, wanted(voices=["af_heart"], formats=["opus"], extra_formats=["opus"]))
+    assert (sample.offered, sample.level, sample.findings[0].ok) == (True, "none", False)
+
+
+def test_opus_counts_at_48_khz_and_nothing_else_does() -> None:
+    opus = (FIXTURES / "yes.opus").read_bytes()
+    assert {f.name for f in proof.check_format(opus, "opus", None)[1] if not f.ok} == set()
+    assert {f.name for f in proof.check_format(opus, "ogg", None)[1] if not f.ok} == {"container", "sample_rate"}
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        ({}, True),
+        ({"tried_level": "performance"}, True),
+        ({"tried_level": "silence"}, False),
+        ({"extra_formats": ["opus"]}, True),
+        ({"extra_formats": ["flac"]}, False),
+        ({"load": Load(limits={"latency": 1.0})}, False),
+    ],
+)
+def test_a_kept_proof_holds_for_what_was_tried_in_it(tmp_path: Path, change: dict[str, Any], holds: bool) -> None:
+    asked = wanted(tried_level="performance", extra_formats=["opus"])
+    answers = {
+        **{(voice, "wav"): data for voice, data in SPEECH.items()},
+        **{(voice, "opus"): SpeechError("no_format", "no") for voice in SPEECH},
+    }
+    samples, blobs = proof.prove(Endpoint(answers), asked)
+    evidence = Evidence(str(tmp_path), "4.1.0-abc")
+    evidence.write(proof.as_report(asked, samples, [], {}), blobs)
+    assert (evidence.holds(wanted(**change)) is not None) is holds
+
+
+def test_a_proof_in_words_tells_speed_phonemes_and_what_was_not_tried() -> None:
+    numbers = {name: {"p50": 0.5, "p95": 1.25} for name in ("first_byte", "latency", "real_time_factor")}
+    facts = {
+        "findings": [
+            {"name": "names", "level": "silence", "ok": True, "sentence": "None."},
+            {"name": "gpu", "level": "performance", "ok": None, "sentence": "nvidia-smi can't be asked."},
+        ],
+        "phonemes": [{"language": "a", "name": "American English", "ok": True, "lines": []}],
+        "performance": {"parallel": {"4": {**numbers, "requests": 12, "errors": 0}}},
+        "silence": {"unit": "x.service"},
+    }
+    assert proof.in_words(proof.as_report(wanted(), [], [], facts)) == [
+        "American English becomes the right phonemes",
+        "12 requests, 4 at once (p50 / p95): first byte 0.50 / 1.25 s, whole answer 0.50 / 1.25 s, real-time factor"
+        " 0.50 / 1.25",
+        "  UNVERIFIED gpu: nvidia-smi can't be asked.",
+        "x.service reached for nothing outside from its start to its first words",
+    ]
+    facts["findings"][0]["ok"] = False
+    assert not any("reached for nothing" in line for line in proof.in_words(proof.as_report(wanted(), [], [], facts)))
+    quick = proof.in_words(proof.as_report(wanted(), [], [], {}))
+    assert quick == ["not tried: phonemes, intelligible, performance, silence"]

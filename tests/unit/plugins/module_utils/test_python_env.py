@@ -96,6 +96,24 @@ def test_repairs_are_made_in_the_environment_and_are_part_of_its_stamp(
     assert not python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11"))
 
 
+def test_extras_are_asked_of_uv_and_dictionaries_unpacked_and_both_are_part_of_the_stamp(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(python_env.dictionary, "install", lambda file, row, site: asked.append((file, site)))
+    words = {**row("dictionaries/unidic-3.1.0.zip", "4", "unidic"), "kind": "dictionary"}
+    env, more = str(root / "releases/r/env"), (["japanese", "mandarin"], [words])
+    python_env.make(
+        str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "0.13.9", str(root), (), *more
+    )  # fmt: skip
+    sync = next(line for line in (root / "uv.log").read_text().splitlines() if line.startswith("pip sync"))
+    assert "--extra=japanese --extra=mandarin" in sync
+    assert asked == [(f"{root}/artifacts/{'4' * 64}/unidic-3.1.0.zip", env + "/lib/python3.11/site-packages")]
+    assert python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", (), *more))
+    for other in ((["japanese"], [words]), (["japanese", "mandarin"], [])):
+        assert not python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", (), *other))
+
+
 def test_a_repair_that_fails_leaves_no_finished_environment(root: Path) -> None:
     use_uv(root, 'mkdir -p "$(dirname "$(dirname "$last")")/../env/lib/python3.11/site-packages"')
     repairs = python_env.patches.choose(["kokoro-eval"])

@@ -115,3 +115,13 @@ def test_a_file_system_is_synced_where_there_is_no_program_for_it(monkeypatch: p
     monkeypatch.setenv("PATH", "/nowhere")
     release.sync_file_system("/")
     assert called == ["sync"]
+
+
+def test_a_voice_may_lie_in_the_folder_of_another_model(tmp_path: Path) -> None:
+    model = tmp_path / "models" / "Kokoro-82M"
+    other = tmp_path / "models" / "Kokoro-82M-v1.1-zh" / "voices"
+    other.mkdir(parents=True)
+    (other / "zf_001.pt").touch()
+    gaps = release.gaps(str(tmp_path), str(model), ["zf_001", "zf_002"], [], "3.11")
+    assert str(model / "voices/zf_002.pt") in gaps
+    assert not [gap for gap in gaps if "zf_001" in gap]

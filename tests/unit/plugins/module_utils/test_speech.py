@@ -114,6 +114,13 @@ def test_a_redirect_is_not_followed_with_the_key(server: Server) -> None:
         (500, HUB, "no_voice", "the model has no voice 'af_heart'. An error happened while trying to locate"),
         (500, "Internal Server Error:\n 1 validation error", "failed", "Internal Server Error: 1 validation error"),
         (500, "", "failed", "without a word"),
+        (
+            500,
+            '{"detail":"[address=127.0.0.1:1, pid=2] Unknown format: \'OPUS\'"}',
+            "no_format",
+            "Unknown format: 'OPUS'",
+        ),
+        (400, '{"error":{"message":"response_format must be mp3"}}', "no_format", "it does not make this format"),
         (503, '{"error":{"message":"Model is loading"}}', "loading", "the model is not ready. Model is loading"),
     ],
 )

@@ -180,6 +180,23 @@ def test_other_parameters_are_launched_anew(tmp_path: Path) -> None:
     assert client.calls == ["login", "terminate kokoro", "launch"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "given", "differs"),
+    [
+        (None, [1], False),  # Xinference chose a card itself
+        ([0, 1], [1], False),  # this replica's share
+        (1, [1], False),
+        ([0], [1], True),
+        ([0, 1], None, True),
+        (None, None, False),
+    ],
+)
+def test_a_replica_keeps_the_card_that_it_was_given(asked: object, given: object, differs: bool) -> None:
+    wanted = {"model_path": "/r/1", **({"gpu_idx": asked} if asked is not None else {})}
+    found = xinference_launch.differences(wanted, {"model_path": "/r/1", "gpu_idx": given})
+    assert found == (["gpu_idx"] if differs else [])
+
+
 def test_unknown_parameters_count_as_the_wanted_ones(tmp_path: Path) -> None:
     assert keeper(FakeClient([instance("READY")]), tmp_path).ensure(180).changes == []
 

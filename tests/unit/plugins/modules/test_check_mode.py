@@ -8,6 +8,7 @@ have tests of their own: xinference_setup, xinference_service, xinference_model,
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -21,11 +22,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.doc_fragments.artifacts import (
-    ModuleDocFragment as artifacts_fragment,
-)
-from ansible_collections.voicefleet.kokoro.plugins.doc_fragments.report import ModuleDocFragment as report_fragment
-from ansible_collections.voicefleet.kokoro.plugins.doc_fragments.store import ModuleDocFragment as store_fragment
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, ledger, removal
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import release as releases
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
@@ -39,7 +35,7 @@ from ansible_collections.voicefleet.kokoro.plugins.modules import (
     teardown,
 )
 
-FRAGMENTS = {"artifacts": artifacts_fragment, "report": report_fragment, "store": store_fragment}
+FRAGMENTS = "ansible_collections.voicefleet.kokoro.plugins.doc_fragments"
 MODULES = Path(release.__file__).parent
 # A stand-in for uv that makes what uv would.
 UV = """#!/bin/sh
@@ -164,7 +160,9 @@ def test_every_module_has_a_check_mode_and_says_so(path: Path) -> None:
     assert documentation is not None
     described = yaml.safe_load(documentation[1])
     for fragment in described.get("extends_documentation_fragment", []):
-        described = {**yaml.safe_load(FRAGMENTS[fragment.split(".")[2]].DOCUMENTATION), **described}
+        name, part = [*fragment.split(".")[2:], "documentation"][:2]
+        shared = getattr(importlib.import_module(f"{FRAGMENTS}.{name}").ModuleDocFragment, part.upper())
+        described = {**yaml.safe_load(shared), **described}
     attributes = described["attributes"]
     # What a fetch would download is known only by asking for it.
     assert attributes["check_mode"]["support"] == ("partial" if path.stem == "store_fetch" else "full")

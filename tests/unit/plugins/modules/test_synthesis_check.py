@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import http.server
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +134,7 @@ def test_a_stand_in_passes_where_the_format_is_enough_and_is_named(server: Endpo
     server.answer = NOISE
     result, status = run(synthetic=["kokoro/x.pth"])
     assert status == 1
-    assert "synthesis_required_level" in result["msg"]
+    assert "say “The quick brown fox jumps over the lazy dog.” and nothing else" in result["msg"]
     result, status = run(synthetic=["kokoro/x.pth"], required_level="format")
     assert (status, result["level"]) == (0, "format")
     assert "this audio is not Kokoro's voice (kokoro/x.pth)" in result["msg"]
@@ -154,11 +157,14 @@ def test_check_mode_asks_writes_and_fails_nothing(server: Endpoint, run: Any, tm
 
 def test_the_release_file_gives_what_is_not_said(server: Endpoint, run: Any, tmp_path: Path) -> None:
     release = {"id": "4.1.0-def", "voices": ["bf_emma"], "synthetic": ["kokoro/x.pth"], "profile": "cpu"}
+    wheels = [{"kind": "wheel", "name": name, "version": "4.1.0"} for name in ("xinference", "requests")]
+    release.update({"python": {"version": "3.11"}, "artifacts": wheels})
     (tmp_path / "release.json").write_text(json.dumps(release))
     result, status = run(release_id=None, voices=[], release_file=str(tmp_path / "release.json"))
     assert status == 0
     assert (result["release_id"], result["voices"]) == ("4.1.0-def", ["bf_emma"])
     assert (result["synthetic"], result["profile"]) == (["kokoro/x.pth"], "cpu")
+    assert result["versions"] == {"python": "3.11", "xinference": "4.1.0"}
     result, status = run(release_id=None, release_file=str(tmp_path / "none"))
     assert status == 1
     assert "no release was deployed" in result["msg"]
@@ -179,4 +185,101 @@ def test_bad_input_is_refused_before_anything_is_asked(
     result, status = run(**change)
     assert status == 1
     assert words in result["msg"]
+    assert server.asked == []
+
+
+# --- any OpenAI-style endpoint, as a real server on loopback that knows nothing of Xinference
+
+
+class Foreign(http.server.BaseHTTPRequestHandler):
+    """Speaks WAV alone, a syllable for each letter; each voice has a seed."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers["Authorization"] != "Bearer xf-secret" or asked["model"] != "tts-1":
+            return self.reply(401, b"{}")
+        if asked["response_format"] != "wav":
+            return self.reply(400, b'{"error": {"message": "response_format: only wav is supported"}}')
+        seed = {"alloy": 1, "nova": 2}[asked["voice"]]
+        return self.reply(200, wav(pcm(speech_like(0.08 * len(asked["input"]), seed))))
+
+    def reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def foreign() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_an_endpoint_without_a_release_of_ours_is_proved_as_far_as_it_can_be(foreign: str, run: Any) -> None:
+    result, status = run(
+        endpoint=foreign,
+        model="tts-1",
+        release_id="tts-1",
+        voices=["alloy", "nova"],
+        text="One two three four five six seven.",
+        extra_formats=["opus"],
+        try_level="silence",
+        requests=2,
+        parallel=2,
+    )
+    assert (status, result["level"]) == (0, "acoustic"), result["lines"]
+    found = {(each["level"], each["name"]): each["ok"] for each in result["findings"]}
+    assert found == {
+        **{("phonemes", "sentence"): None, ("phonemes", "invented_audio"): True},
+        **{("performance", name): True for name in ("first_byte", "latency", "real_time_factor")},
+        **{("performance", f"parallel_{name}"): True for name in ("first_byte", "latency", "real_time_factor")},
+        **{("performance", "gpu"): None, ("silence", "watched"): None},
+    }
+    said = "\n".join(result["lines"])
+    assert "American English could not be tried: no release's Python was named that has misaki" in said
+    assert "No reference text is pinned for the language 'n'" in said
+    assert "opus: none" in said
+    assert [sample["offered"] for sample in result["samples"]] == [True, True, False, False]
+    assert result["performance"]["parallel"]["2"]["requests"] == 2
+
+
+def test_a_required_level_that_cannot_be_tried_is_a_failure_that_says_why(foreign: str, run: Any) -> None:
+    result, status = run(endpoint=foreign, model="tts-1", voices=["alloy"], required_level="phonemes")
+    assert status == 1
+    assert "did not reach the level phonemes" in result["msg"]
+    assert "UNVERIFIED sentence: American English could not be tried" in result["msg"]
+
+
+def test_a_limit_that_is_not_kept_fails_where_it_is_required(server: Endpoint, run: Any) -> None:
+    slow = {"limits": {"latency": 0.1}, "requests": 1, "parallel": 1}
+    result, status = run(try_level="performance", **slow)
+    assert (status, result["level"]) == (0, "acoustic")
+    assert any(each["name"] == "latency" and each["ok"] is False for each in result["findings"])
+    result, status = run(required_level="performance", **slow)
+    assert status == 1
+    assert (
+        "FAIL latency: Requests one at a time: whole answer 0.50 s in the middle, 0.50 s for 95 of 100; over the"
+        in (result["msg"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"limits": {"latency": -1}}, "The limit latency is -1.0: a number above 0 was expected (synthesis_limits)."),
+        ({"parallel": 0}, "0 requests at once can't be made"),
+        ({"requests": 10**6}, "1000000 requests can't be measured"),
+    ],
+)
+def test_a_load_that_makes_no_sense_is_refused_before_anything_is_asked(
+    server: Endpoint, run: Any, given: dict[str, Any], words: str
+) -> None:
+    result, status = run(**given)
+    assert (status, words in result["msg"]) == (1, True)
     assert server.asked == []

@@ -2,11 +2,19 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.failures import FAILURES
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import doctor
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import (
+    MESSAGES,
+    NO_CARD,
+    Smi,
+    host,
+    recorded,
+)
 
 NOW = 1_000_000.0
 RELEASE = "4.1.0-3f9a1c2b7d5e"
@@ -36,6 +44,8 @@ HEALTHY: dict[str, Any] = {
         "filesystems": {"root": system("/opt", 1), "home": system("/var/lib/voicefleet", 1), "tmp": system("/tmp", 2)},
         "time": NOW,
         "candidate_left": False,
+        "architecture": "x86_64",
+        "gpu": NO_CARD,
     },
     "unit": {
         "LoadState": "loaded",
@@ -103,10 +113,14 @@ def bad(facts: dict[str, Any], now: float = NOW) -> list[tuple[str, str]]:
     return [(item.level, item.code) for item in doctor.judge(facts, EXPECTED, now) if item.level != "OK"]
 
 
+GPU = {code for code in doctor.CHECKS if code.startswith("GPU_")}
+L40S = [("0000:17:00.0", "nvidia"), ("0000:65:00.0", "nvidia")]
+
+
 def test_a_healthy_host_is_ok_in_every_check_that_can_be_made() -> None:
     found = doctor.judge(HEALTHY, EXPECTED, NOW)
     assert {item.level for item in found} == {"OK"}
-    assert {item.code for item in found} == set(doctor.CHECKS) - {"UNREACHABLE", "UNREAD"}
+    assert {item.code for item in found} == set(doctor.CHECKS) - {"UNREACHABLE", "UNREAD"} - GPU
     assert len(found) == len({item.code for item in found})
 
 
@@ -233,6 +247,14 @@ def test_a_proof_by_stand_ins_is_no_failure_and_is_named() -> None:
     assert "not Kokoro's voice" in next(item.cause for item in found if item.code == "RELEASE")
 
 
+@pytest.mark.parametrize("proved", ["acoustic", "phonemes", "performance", "silence"])
+def test_one_sentence_need_not_show_what_the_whole_proof_did(proved: str) -> None:
+    said = {"voice": "a", "level": "acoustic", "seconds": 1.0, "wrong": []}
+    assert bad(changed(receipt={"release": RELEASE, "proof_level": proved}, speech=said)) == []
+    noise = {**said, "level": "format", "wrong": ["The audio is white noise."]}
+    assert bad(changed(receipt={"release": RELEASE, "proof_level": proved}, speech=noise)) == [("FAIL", "SPEECH")]
+
+
 def test_parts_that_could_not_be_read_are_not_said_to_be_ok() -> None:
     facts = {"errors": {"platform": "OSError: broken"}}
     assert [(item.level, item.code) for item in doctor.judge(facts, EXPECTED, NOW)] == [("WARN", "UNREAD")]
@@ -263,3 +285,64 @@ def test_the_report_is_the_worst_of_all_hosts_and_the_worst_stands_last() -> Non
 
 def test_a_report_on_no_host_is_no_good_news() -> None:
     assert doctor.report({}, "now")["status"] == 2
+
+
+# --- cards
+
+
+def with_card(
+    tmp_path: Path, profile: str = "cuda-py311-x86_64", smi: Smi | None = None, **card: Any
+) -> dict[str, Any]:
+    """The healthy host with two cards, on one of which its model is, and a release for them."""
+    facts = copy.deepcopy(HEALTHY)
+    cards = host(tmp_path, smi or Smi(recorded("r580-2x-l40s")), L40S, modules=["nvidia"])
+    facts["platform"]["gpu"] = {**cards, **card}
+    facts["release"].update(profile=profile, wheels={"torch": "2.13.0", "nvidia-cuda-runtime": "13.0.96"})
+    facts["processes"][0]["pid"] = 4242
+    return facts
+
+
+def test_a_host_whose_model_is_on_its_card(tmp_path: Path) -> None:
+    found = doctor.judge(with_card(tmp_path), EXPECTED, NOW)
+    assert {item.level for item in found} == {"OK"}
+    assert {item.code for item in found} >= GPU
+
+
+def test_a_model_that_is_not_on_the_card_it_was_made_for(tmp_path: Path) -> None:
+    facts = with_card(tmp_path)
+    facts["processes"][0]["pid"] = 843
+    [finding] = wrong(facts)
+    assert (finding.level, finding.code) == ("FAIL", "GPU_USED")
+    facts["platform"]["gpu"]["container"] = "docker"  # there nvidia-smi sees no process
+    assert wrong(facts) == []
+    assert "GPU_USED" not in {item.code for item in doctor.judge(facts, EXPECTED, NOW)}
+
+
+@pytest.mark.parametrize("message", ["mismatch", "lost", "not_loaded", "none", "unknown"])
+def test_a_driver_that_fails(tmp_path: Path, message: str) -> None:
+    status, text = MESSAGES[message]
+    [finding] = wrong(with_card(tmp_path / "a", smi=Smi(text, status)))
+    assert (finding.level, finding.code) == ("FAIL", "GPU_DRIVER")
+    # A release for the CPU serves all the same.
+    [finding] = wrong(with_card(tmp_path / "b", "cpu-py311-x86_64", Smi(text, status)))
+    assert (finding.level, finding.code) == ("WARN", "GPU_DRIVER")
+
+
+def test_a_card_that_is_gone_altogether(tmp_path: Path) -> None:
+    facts = with_card(tmp_path)
+    facts["platform"]["gpu"] = NO_CARD
+    [finding] = wrong(facts)
+    assert (finding.level, finding.code) == ("FAIL", "GPU_CARD")
+    facts["unit"]["node"] = "supervisor"  # of a cluster: its workers have the cards
+    assert wrong(facts) == []
+
+
+def test_cards_are_looked_at_before_the_first_deploy(tmp_path: Path) -> None:
+    status, text = MESSAGES["mismatch"]
+    facts = with_card(tmp_path, smi=Smi(text, status))
+    facts["unit"], facts["release"] = {"LoadState": "not-found"}, {**HEALTHY["release"], "current": None}
+    assert [item.code for item in doctor.judge(facts, EXPECTED, NOW)] == ["GPU_DRIVER", "RELEASE"]
+
+
+def wrong(facts: dict[str, Any]) -> list[doctor.Finding]:
+    return [item for item in doctor.judge(facts, EXPECTED, NOW) if item.level != "OK"]

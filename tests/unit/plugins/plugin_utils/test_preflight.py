@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.disk import UNPACKED
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import NO_CARD
 
 PROFILE = "cpu-py311-x86_64"
 NOW = 1_800_000_000.0
@@ -53,6 +55,7 @@ FACTS: dict[str, Any] = {
     "systemd": {"running": True, "version": 252, "service_active": False},
     "releases": {"complete": [], "current": None},
     "candidate_left": False,
+    "gpu": NO_CARD,
     "time": NOW,
 }
 # An upgrade: another release is current, and serves.
@@ -152,7 +155,7 @@ def test_what_arrived_before_a_cut_needs_no_room_again() -> None:
     plan = judge().plan
     held = {"missing": plan["missing"], "stale": [], "surplus": [], "arrived": plan["bytes"]}
     wheels = sum(row["size"] for row in plan["artifacts"] if row["kind"] == "wheel")
-    free = int(preflight.UNPACKED * wheels) + preflight.HOME_BYTES
+    free = int(UNPACKED * wheels) + preflight.HOME_BYTES
     assert [finding.code for finding in judge(filesystems__root__free=free).failures] == ["DISK"]
     assert judge(held=held, filesystems__root__free=free).failures == []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets `pytest tests/unit` run in a plain checkout: the tests import ansible_collections.voicefleet.kokoro.
+"""Lets `pytest tests/unit` run in a plain checkout, for the tests import ansible_collections.voicefleet.kokoro.
 
 ansible-test brings its own way to find the collection; there this file changes nothing.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def parent_of_ansible_collections() -> Path:

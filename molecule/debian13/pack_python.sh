@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# pack_python.sh FOLDER: a stand-in for the interpreter that a store carries, out of the image of a Debian 12 host.
+set -euo pipefail
+folder=$1
+name=$(sed -n 's/^ *"\(3\.11\.[0-9]*\)", "\([0-9]*\)", "x86_64".*/cpython-\1+\2-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz/p' \
+    "$(dirname "$(readlink -f "$0")")/../../plugins/plugin_utils/catalogue.py")
+[ -n "$name" ]
+mkdir -p "$folder"
+# Debian's own additions lead out of the tree, to /etc; caches would be made for another path.
+docker run --rm --network none voicefleet-host:debian12 tar -C /usr -cf - --sort=name --owner=0 --group=0 \
+    --exclude=__pycache__ --exclude=sitecustomize.py --exclude=EXTERNALLY-MANAGED --transform='s,^,python/,S' \
+    bin/python3.11 lib/python3.11 | gzip -n >"$folder/$name.new"
+mv "$folder/$name.new" "$folder/$name"
+echo '{"synthetic": true, "note": "Debian 12'"'"'s own Python, packed for tests."}' >"$folder/SYNTHETIC.json"

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nine languages on a host without a network: what each says of a sentence, and three that speak.
+
+The phonemes are what the real packages make of the sentences: misaki's lexica, espeak, the Japanese dictionary, jieba
+and pypinyin. Of the stand-ins they take only the part of speech of English words, which these sentences do not turn on.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from deployed import UNIT, Speaker, read_wav
+from testinfra.host import Host
+
+ENV = "/opt/voicefleet/current/env"
+
+SENTENCES = {
+    "a": ("The quick brown fox jumps over the lazy dog.", "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˈOvəɹ ðə lˈAzi dˈɔɡ."),
+    "b": ("The quick brown fox jumps over the lazy dog.", "ðə kwˈɪk bɹˈWn fˈɒks ʤˈʌmps ˈQvə ðə lˈAzi dˈɒɡ."),
+    "e": ("El veloz murciélago hindú comía feliz cardillo.", "el βelˈoθ muɾθjˈelaɣo indˈu komˈia felˈiθ kaɾðˈiʎo."),
+    "f": ("Portez ce vieux whisky au juge blond qui fume.", "pɔʁtˈe sə vjˈø wˈɪski o ʒˈyʒ blˈɔ̃ ki fˈym."),
+    "h": ("यह एक परीक्षण वाक्य है।", "jˌəh ˈeːk pəɾˈiːkʃəɳ ʋˈaːkːjə hɛː"),
+    "i": ("Quel vituperabile xenofobo zelante assaggia il whisky.",
+          "kwel vitʊperˈabile ksenˈɔfobo ʣelˈante aSˈaʤːa il wˈiskɪ."),
+    "j": ("今日は良い天気なので、公園を散歩します。", "kʲoː βa joi teŋkʲi na no de, koːeɴ o sampo ɕi masɨ."),
+    "p": ("Um pequeno jabuti xereta viu dez cegonhas felizes.",
+          "ũŋ pˌekˈenʊ ʒˌabuʧˈi ʃˌeɾˈetæ vˈiʊ dˈɛs sˌeɡˈoɲæs fˌelˈizys."),
+    "z": ("今天天气很好，我们去公园散步。", "ʨi→ntʰjɛ→ntʰjɛ→nʨʰi↘ xə↓n xau↓, wo↓mən ʨʰy↘ kʊ→ŋɥɛ↗n sa↘npu↘."),
+}  # fmt: skip
+
+# What runs in the release's own Python; it reads a language and a sentence and prints phonemes.
+PHONEMES = """
+import json, sys
+from kokoro import KPipeline
+for code, text in json.load(sys.stdin).items():
+    pipeline = KPipeline(lang_code=code, repo_id="hexgrad/Kokoro-82M", model=False)
+    print(json.dumps([code, "".join(result.phonemes for result in pipeline(text))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def phonemes(host: Host) -> dict[str, str]:
+    """What the release makes of each sentence, on the host that has no network."""
+    asked = json.dumps({code: text for code, (text, _phonemes) in SENTENCES.items()})
+    said = host.check_output(
+        f"printf %s %s | TMPDIR=$(mktemp -d) {ENV}/bin/python -W ignore -c %s", "%s", asked, PHONEMES
+    )
+    return dict(json.loads(line) for line in said.splitlines() if line.startswith("["))
+
+
+@pytest.mark.parametrize("code", SENTENCES)
+def test_a_language_turns_text_into_phonemes(phonemes: dict[str, str], code: str) -> None:
+    assert phonemes[code] == SENTENCES[code][1]
+
+
+@pytest.mark.parametrize(("uid", "voice"), [("kokoro", "af_heart"), ("kokoro-j", "jf_alpha"), ("kokoro-z", "zf_001")])
+def test_a_language_speaks(speaker: Speaker, uid: str, voice: str) -> None:
+    answer = speaker.ask(voice, model=uid, input=SENTENCES[voice[0]][0])
+    assert answer.status == 200, answer.body[:500]
+    with read_wav(answer.body) as wav:
+        assert wav.getframerate() == 24000
+        assert wav.getnframes() / wav.getframerate() > 1
+
+
+def test_the_chinese_word_list_is_kept_for_the_next_time(host: Host, speaker: Speaker) -> None:
+    """jieba writes it into the service's own folder for temporary files; elsewhere the sandbox would forbid it."""
+    assert speaker.ask("zf_001", model="kokoro-z", input=SENTENCES["z"][0]).status == 200
+    assert host.file("/var/lib/voicefleet/tmp/jieba.cache").user == "voicefleet"
+    assert "Dump cache file failed" not in host.check_output("journalctl --no-pager --unit %s", UNIT)
+
+
+def test_nothing_is_installed_that_no_language_needs(host: Host) -> None:
+    """The light dictionary and not the other; none of the packages that misaki asks for and does not use."""
+    listed = host.check_output(f"ls {ENV}/lib/python3.11/site-packages").split()
+    assert {"fugashi", "jaconv", "unidic_lite", "jieba", "pypinyin", "cn2an"} <= set(listed)
+    assert not {"unidic", "pyopenjtalk", "mojimoji", "nltk", "jamo", "mishkal"} & set(listed)
+
+
+def test_nothing_asked_the_internet(host: Host) -> None:
+    journal = host.check_output("journalctl --no-pager --unit %s", UNIT)
+    log = host.check_output("cat /var/lib/voicefleet/logs/*.log*")
+    for mark in ("Max retries exceeded", "NameResolutionError", "Network is unreachable", "huggingface.co/hexgrad"):
+        assert mark not in journal + log

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The doctor's words under a failed task that has none yet.
+
+What our modules say is explained already. This is for the rest, Ansible's own tasks and lost connections, in every
+playbook: lying beside them, it is loaded with them and needs no setting.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+from ansible_collections.voicefleet.kokoro.plugins.filter.diagnose import diagnose
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis
+
+DOCUMENTATION = """
+name: voicefleet_doctor
+type: aggregate
+short_description: what a failed task means and what to do
+description:
+  - For the playbooks of voicefleet.kokoro, beside which it lies.
+  - Says of a failure that is known its code, cause and remedy, once for all hosts that have it.
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "voicefleet_doctor"
+    CALLBACK_NEEDS_ENABLED = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[str] = set()
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            self._explain(result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._explain(result)
+
+    def _explain(self, result: Any) -> None:
+        meaning = meaning_of(result.result)
+        if meaning and meaning not in self.told:
+            self.told.add(meaning)
+            self._display.display(f"{result.host.get_name()}: {meaning}")
+
+
+def meaning_of(result: dict[str, Any]) -> str:
+    """What a task's result, or that of a loop's item, means; empty where it is not known or was said already."""
+    # Of a loop's items only those that failed; what callbacks get of the task as a whole does not say that it did.
+    failed = [result, *(item for item in result.get("results") or [] if {"failed", "unreachable"} & item.keys())]
+    if any(diagnosis.HEADING in str(part.get("msg")) for part in failed):
+        return ""
+    said = (diagnose(part).partition(diagnosis.HEADING) for part in failed)
+    return next((heading + words for _message, heading, words in said if heading), "")

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How fast an endpoint speaks, one request at a time and several at once, and whether a GPU does the work."""
+
+from __future__ import annotations
+
+import csv
+import math
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+from . import audio
+from .acoustics import Finding
+from .speech import Reply, SpeechError
+
+LEVEL = "performance"
+# What is measured of each request, and what it is called in a sentence. Seconds, but for the factor.
+MEASURES = {
+    "first_byte": "first byte",
+    "latency": "whole answer",
+    "real_time_factor": "real-time factor",
+}
+# A limit holds for the 95th percentile of one request at a time, with this in front for that of several at once.
+PARALLEL = "parallel_"
+LIMITS = (*MEASURES, *(PARALLEL + name for name in MEASURES))
+# No series begins another request after this many seconds: a CPU takes seconds for each.
+SERIES_SECONDS = 60.0
+
+Ask = Callable[[str], Reply]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of the endpoint and what it must keep: `requests` in each series, `parallel` at once in one."""
+
+    requests: int = 10
+    parallel: int = 4
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def faults(self) -> list[str]:
+        """What is wrong with it, in sentences."""
+        found = []
+        if not 1 <= self.requests <= 1000:
+            found.append(f"{self.requests} requests can't be measured: 1 to 1000 were expected (synthesis_requests).")
+        if not 1 <= self.parallel <= 256:
+            found.append(f"{self.parallel} requests at once can't be made: 1 to 256 are possible (synthesis_parallel).")
+        for name, value in self.limits.items():
+            if name not in LIMITS:
+                found.append(f"{name!r} is no limit; there are {', '.join(LIMITS)} (synthesis_limits).")
+            elif not value > 0 or math.isinf(value):
+                found.append(f"The limit {name} is {value}: a number above 0 was expected (synthesis_limits).")
+        return found
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile: the smallest value that at least that share (0..1) of the values do not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+@dataclass
+class Series:
+    """Some requests, so many at a time: their numbers by name of the measure, and what went wrong."""
+
+    at_once: int
+    values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def requests(self) -> int:
+        return len(self.values["latency"])
+
+    def add(self, reply: Reply) -> None:
+        """Raises AudioError where the answer is no sound."""
+        stream = audio.inspect(reply.data)
+        if not stream.complete or stream.seconds <= 0:
+            raise audio.AudioError(f"The answer is not whole: {stream.note or 'it has no length'}.")
+        self.values["first_byte"].append(reply.first_byte_seconds)
+        self.values["latency"].append(reply.seconds)
+        self.values["real_time_factor"].append(reply.seconds / stream.seconds)
+
+    def summary(self) -> dict[str, Any]:
+        """``{first_byte: {p50, p95}, latency: ..., real_time_factor: ..., requests: n, errors: n}``."""
+        numbers = {
+            name: {"p50": round(percentile(values, 0.5), 4), "p95": round(percentile(values, 0.95), 4)}
+            for name, values in self.values.items()
+            if values
+        }
+        return {**numbers, "requests": self.requests, "errors": len(self.errors)}
+
+
+def measure(ask: Ask, voices: Sequence[str], requests: int, at_once: int, seconds: float = SERIES_SECONDS) -> Series:
+    """Ask for every voice in turn, `at_once` requests at any time, `requests` in all or as many as begin in `seconds`.
+
+    Never fewer than one round. The first error that is not of one request alone ends it.
+    """
+    series, lock = Series(at_once), threading.Lock()
+    waiting = [voices[number % len(voices)] for number in range(max(requests, at_once))][::-1]
+    begun, end = [0], time.monotonic() + seconds
+
+    def work() -> None:
+        while True:
+            with lock:
+                if not waiting or series.errors or (begun[0] >= at_once and time.monotonic() > end):
+                    return
+                voice = waiting.pop()
+                begun[0] += 1
+            try:
+                reply = ask(voice)
+                with lock:
+                    series.add(reply)
+            except (SpeechError, audio.AudioError) as error:
+                with lock:
+                    series.errors.append(str(error))
+
+    threads = [threading.Thread(target=work, daemon=True) for _each in range(at_once)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return series
+
+
+def prove(ask: Ask, voices: Sequence[str], load: Load) -> tuple[dict[str, Any], list[Finding]]:
+    """Measure after a warm-up. Returns the numbers, ``{parallel: {"1": ..., "N": ...}, limits}``, and the findings."""
+    numbers: dict[str, Any] = {"parallel": {}, "limits": dict(load.limits)}
+    findings: list[Finding] = []
+    warm_up = measure(ask, voices, len(set(voices)), 1)
+    if warm_up.errors:
+        said = f"Its speed was not measured, as the warm-up failed: {warm_up.errors[0]}"
+        return numbers, [Finding("answers", LEVEL, False, None, "every request answered", said)]
+    for at_once in dict.fromkeys((1, load.parallel)):
+        series = measure(ask, voices, load.requests, at_once)
+        numbers["parallel"][str(at_once)] = series.summary()
+        findings += judge(series, load.limits)
+        if series.errors:
+            break
+    return numbers, findings
+
+
+def judge(series: Series, limits: Mapping[str, float]) -> list[Finding]:
+    """A finding for the answers and one for each measure. No limit: told, and good."""
+    at_once = f"{series.at_once} at once" if series.at_once > 1 else "one at a time"
+    found = []
+    if series.errors:
+        said = f"{len(series.errors)} of {series.requests + len(series.errors)} requests, {at_once}, failed: "
+        found.append(Finding("answers", LEVEL, False, len(series.errors), "0", said + series.errors[0]))
+    for name, words in MEASURES.items():
+        values = series.values[name]
+        if not values:
+            continue
+        middle, high = percentile(values, 0.5), percentile(values, 0.95)
+        key = (PARALLEL if series.at_once > 1 else "") + name
+        limit = limits.get(key)
+        unit = "" if name == "real_time_factor" else " s"
+        said = f"Requests {at_once}: {words} {middle:.2f}{unit} in the middle, {high:.2f}{unit} for 95 of 100"
+        ok = limit is None or high <= limit
+        said += "." if limit is None else f"; {'within' if ok else 'over'} the limit of {limit:g}{unit} ({key})."
+        found.append(Finding(key, LEVEL, ok, round(high, 4), "none" if limit is None else f"{limit:g}{unit}", said))
+    return found
+
+
+def gpu_finding(
+    expected: bool | None,
+    processes: Collection[int],
+    apps: str | None,
+    cards: str | None = None,
+    configured: Sequence[int] | None = None,
+    contained: bool = False,
+) -> Finding:
+    """Whether the service's processes hold memory on the card that they should.
+
+    `apps` is what ``nvidia-smi --query-compute-apps=gpu_uuid,pid,used_memory --format=csv,noheader,nounits`` says,
+    `cards` what ``--query-gpu=index,uuid`` does, each None where it can't be asked. `configured` are the indexes of the
+    cards that are meant, None for any. A container does not see which processes use a card.
+    """
+
+    def finding(ok: bool | None, value: str | None, said: str) -> Finding:
+        return Finding("gpu", LEVEL, ok, value, "the model's process holds memory on the configured card", said)
+
+    if expected is None:
+        return finding(None, None, "Whether a GPU should do the work is not known: no release says its profile.")
+    if not expected:
+        return finding(True, "cpu", "The release is for CPUs: no GPU is expected to do the work.")
+    if apps is None:
+        return finding(None, None, "Whether the GPU does the work can't be told: nvidia-smi can't be asked.")
+    if not processes:
+        return finding(
+            None, None, "Whether the GPU does the work can't be told: the service's processes are not known."
+        )
+    rows = [(row[0], int(row[1]), row[2]) for row in _rows(apps, 3) if row[1].isdigit()]
+    mine = [row for row in rows if row[1] in processes]
+    if not mine:
+        if contained:
+            said = "Whether the GPU does the work can't be told: within a container nvidia-smi does not name processes."
+            return finding(None, None, said)
+        others = f"; {len(rows)} others do" if rows else ""
+        said = f"No process of the service holds memory on a GPU{others}: the work is done by the CPU."
+        return finding(False, "none", said)
+    indexes = {row[1]: int(row[0]) for row in _rows(cards or "", 2) if row[0].isdigit()}
+    held = ", ".join(f"{row[2]} MiB by process {row[1]} on {_card(row[0], indexes)}" for row in mine)
+    if configured is None:
+        return finding(True, held, f"The service holds {held}.")
+    if any(row[0] not in indexes for row in mine):
+        return finding(None, held, f"The service holds {held}; which card that is nvidia-smi does not say.")
+    strays = [row for row in mine if indexes[row[0]] not in configured]
+    meant = ", ".join(map(str, configured))
+    said = f"The service holds {held}; the card {meant} is configured."
+    return finding(not strays, held, said if strays else f"The service holds {held}, as configured.")
+
+
+def _card(uuid: str, indexes: Mapping[str, int]) -> str:
+    return f"card {indexes[uuid]}" if uuid in indexes else uuid
+
+
+def _rows(text: str, columns: int) -> list[list[str]]:
+    return [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if len(row) >= columns]

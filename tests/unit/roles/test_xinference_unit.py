@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role xinference makes of a plan: the service's unit and the launch of its model, on cards and without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import Smi, host, recorded
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils import test_gpu, test_preflight
+
+ROLE = Path(__file__).resolve().parents[3] / "roles" / "xinference"
+TEMPLATE = ROLE / "templates" / "voicefleet-xinference.service.j2"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins() -> None:
+    """Ansible's own lookups and filters, as a play has them."""
+    init_plugin_loader()
+
+
+class Rendered:
+    """The role's unit and launch for a plan and an inventory's variables."""
+
+    def __init__(self, plan: Mapping[str, Any], **inventory: Any) -> None:
+        loader = DataLoader()
+        values: dict[str, Any] = {}
+        for file in ("defaults/main.yml", "vars/main.yml"):
+            values.update(loader.load_from_file(str(ROLE / file), trusted_as_template=True))
+        setup = {"cores": 8, "environment_file": "/etc/voicefleet/xinference.env"}
+        values.update(inventory, voicefleet_plan=plan, __xinference_setup=setup)
+        templar = Templar(loader=loader, variables=values)
+        self.unit = str(
+            templar.template(trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{TEMPLATE}') }}}}"))
+        )
+        self.launch = templar.template(trust_as_template("{{ __xinference_launch }}"))
+
+    def settings(self, name: str) -> list[str]:
+        """The values of a directive, in order."""
+        return [line.split("=", 1)[1] for line in self.unit.splitlines() if line.startswith(f"{name}=")]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(value.strip('"').split("=", 1) for value in self.settings("Environment"))
+
+
+def planned(tmp_path: Path, ask: Any = None, **changes: Any) -> dict[str, Any]:
+    """The plan of a host with two L40S."""
+    verdict = test_preflight.judge(test_gpu.BOTH, ask, gpu=test_gpu.good(tmp_path, **changes))
+    assert verdict.failures == []
+    return verdict.plan
+
+
+def test_a_host_without_a_card_sees_no_device() -> None:
+    unit = Rendered(test_preflight.judge(test_gpu.BOTH).plan)
+    assert unit.settings("PrivateDevices") == ["true"]
+    assert unit.settings("DevicePolicy") == ["closed"]
+    assert unit.settings("DeviceAllow") == []
+    assert not [name for name in unit.environment if name.startswith("CUDA")]
+    assert "nvidia" not in unit.unit
+    assert "device" not in unit.launch
+
+
+def test_a_host_with_cards_sees_those_devices_alone(tmp_path: Path) -> None:
+    unit = Rendered(planned(tmp_path))
+    assert unit.settings("PrivateDevices") == ["false"]
+    assert unit.settings("DevicePolicy") == ["closed"]
+    assert unit.settings("DeviceAllow") == ["char-nvidia* rwm"]
+    assert unit.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert "CUDA_VISIBLE_DEVICES" not in unit.environment
+    assert "modprobe@nvidia_uvm.service" in unit.settings("Wants")[-1]
+    assert "nvidia-persistenced.service" in unit.settings("After")[-1]
+    prepared = [value for value in unit.settings("ExecStartPre") if "nvidia-modprobe" in value]
+    assert prepared == ["+-/usr/bin/nvidia-modprobe -c 0", "+-/usr/bin/nvidia-modprobe -u -c 0"]
+    # All else of the hardening is as without a card.
+    assert unit.settings("CapabilityBoundingSet") == [""]
+    assert unit.settings("NoNewPrivileges") == ["true"]
+
+
+def test_a_model_for_cards_never_falls_back_to_the_cpu(tmp_path: Path) -> None:
+    launch = Rendered(planned(tmp_path, test_preflight.wanted(replicas=2)), xinference_replicas=2).launch
+    assert launch["device"] == "cuda"
+    assert launch["replica"] == 2
+    # Xinference spreads replicas over the cards that it sees; the operator may name a card for each.
+    assert "gpu_idx" not in launch
+    named = Rendered(planned(tmp_path / "b"), xinference_replicas=2, xinference_launch_options={"gpu_idx": [0, 1]})
+    assert named.launch["gpu_idx"] == [0, 1]
+
+
+def test_a_card_that_is_left_out_is_hidden(tmp_path: Path) -> None:
+    facts = test_gpu.good(tmp_path)
+    facts["cards"][0]["capability"] = [6, 1]
+    plan = test_preflight.judge(test_gpu.BOTH, gpu=facts).plan
+    unit = Rendered(plan)
+    assert unit.environment["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "+-/usr/bin/nvidia-modprobe -c 1" in unit.settings("ExecStartPre")
+
+
+def test_cards_that_are_named(tmp_path: Path) -> None:
+    plan = planned(tmp_path, test_preflight.wanted(cards=[1, 0]))
+    assert Rendered(plan).environment["CUDA_VISIBLE_DEVICES"] == "1,0"
+
+
+def test_a_divided_card_is_not_named_to_xinference(tmp_path: Path) -> None:
+    text = recorded("r535-a100-mig").replace("535.104.05", "580.95.05").replace("12.2<", "13.0<")
+    facts = host(tmp_path, Smi(text, capabilities="0, 8.0\n"), [("0000:01:00.0", "nvidia")], modules=["nvidia"])
+    unit = Rendered(test_preflight.judge(test_gpu.BOTH, gpu=facts).plan)
+    assert "CUDA_VISIBLE_DEVICES" not in unit.environment
+    assert unit.settings("DeviceAllow") == ["char-nvidia* rwm"]  # nvidia-caps too
+
+
+def test_devices_may_be_named_by_hand(tmp_path: Path) -> None:
+    nodes = ["/dev/nvidia1", "/dev/nvidiactl", "/dev/nvidia-uvm"]
+    assert Rendered(planned(tmp_path), xinference_devices=nodes).settings("DeviceAllow") == [f"{n} rwm" for n in nodes]
+
+
+@pytest.mark.parametrize(
+    ("profile", "device"), [("cuda-py311-x86_64", "cuda"), ("cpu-py311-x86_64", None), (None, None)]
+)
+def test_a_former_release_is_brought_back_as_what_it_was(
+    tmp_path: Path, profile: str | None, device: str | None
+) -> None:
+    """After a failed upgrade, and by rollback.yml: the plan's profile is then the former release's."""
+    unit = Rendered({**planned(tmp_path), "profile": profile})
+    assert unit.launch.get("device") == device
+    assert unit.settings("PrivateDevices") == ["false" if device else "true"]
