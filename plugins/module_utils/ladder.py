@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import audio, deploy_lock, performance, phonemes, proof, silence, systemd_unit
+from . import audio, deploy_lock, gpu_facts, performance, phonemes, proof, silence, systemd_unit
 from .acoustics import LEVELS, Finding
 from .proof import Sample, Wanted
 from .speech import Reply, SpeechClient, SpeechError
@@ -98,7 +98,7 @@ def _performance(
     return numbers, [*findings, _gpu(place)]
 
 
-def _gpu(place: Place, runner: systemd_unit.Runner = systemd_unit.run) -> Finding:
+def _gpu(place: Place, runner: systemd_unit.Runner = gpu_facts.run) -> Finding:
     """Whether the service's processes hold memory on a card, as nvidia-smi tells it."""
     expected = None if not place.profile else not place.profile.startswith("cpu")
     if not expected:
