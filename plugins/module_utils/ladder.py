@@ -32,6 +32,7 @@ class Place:
     gpu_indexes: tuple[int, ...] = ()  # the cards that are configured; none: any
     restart: bool = False  # whether the service may be restarted
     restart_seconds: float = 300.0
+    language_models: Mapping[str, str] = field(default_factory=dict)  # names of models of one language, by language
     lock_owner: Mapping[str, Any] | None = None  # of the deploy that this proof belongs to
 
 
@@ -81,7 +82,8 @@ def _phonemes(client: SpeechClient, wanted: Wanted, place: Place, speaks: bool) 
         except (SpeechError, audio.AudioError) as error:
             return str(error)
 
-    return phonemes.prove(sorted(voices), place.python, client.timeout, seconds_of if speaks else None)
+    heard = seconds_of if speaks else None
+    return phonemes.prove(sorted(voices), place.python, client.timeout, heard, place.language_models)
 
 
 def _performance(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import pwd
 import re
 import subprocess
 import time
@@ -27,6 +26,7 @@ from .languages import uid_of
 from .performance import MEASURES, Load
 from .phonemes import Spoken
 from .speech import SpeechClient, SpeechError
+from .unprivileged import as_nobody
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 LIVE_TEXT = "Ready."
@@ -258,10 +258,6 @@ def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple
         return []
     if not python:
         return ["no Python with soundfile was named that could decode it"] * len(blobs)
-    as_nobody: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     try:
         done = subprocess.run(
             [python, "-I", "-c", _DECODER],
@@ -271,7 +267,7 @@ def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
             check=False,
-            **as_nobody,
+            **as_nobody(),
         )
     except (OSError, subprocess.SubprocessError) as error:
         return [f"{python} could not decode it: {error}"] * len(blobs)

@@ -486,6 +486,7 @@ def complete_from_release(params: dict[str, Any]) -> None:
             "profile": release.get("profile"),
             "languages": release.get("languages"),
             "made": release.get("made"),
+            "language_models": release.get("language_models"),
             "versions": proof.versions_of(release),
             "python": proof.interpreter_beside(params["release_file"]),
         }
@@ -527,6 +528,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         gpu_indexes=tuple(params["gpu_indexes"]),
         restart=params["restart"],
         restart_seconds=params["restart_seconds"],
+        language_models=params.get("language_models") or {},
         lock_owner=params["lock_owner"],
     )
     found = ladder.climb(client, wanted, samples, place)

@@ -20,6 +20,7 @@ _TYPES = {
     "kokoro-config": "machine-learning-model",
     "kokoro-weights": "machine-learning-model",
     "kokoro-voice": "data",
+    "dictionary": "data",
     "python": "platform",
     "lock": "file",
 }

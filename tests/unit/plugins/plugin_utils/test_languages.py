@@ -12,9 +12,12 @@ import pytest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, closure, locks, preflight, store
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest, read_manifest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import parse_profile
-
-from .test_platforms import facts
-from .test_store import PROFILE, request_, write_wheel
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.test_platforms import facts
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.test_store import (
+    PROFILE,
+    request_,
+    write_wheel,
+)
 
 __all__ = ["request_"]  # the fixture
 

@@ -10,9 +10,8 @@ import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import xinference_config
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, closure, preflight, store
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest, read_manifest
-
-from .test_languages import asked, judge, manifest
-from .test_store import request_
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.test_languages import asked, judge, manifest
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.test_store import request_
 
 __all__ = ["asked", "request_"]  # fixtures
 
