@@ -21,7 +21,12 @@ CACHE = os.environ.get("VOICEFLEET_CACHE", os.path.expanduser("~/.cache/voicefle
 
 def options(folder: Path, **variables: Any) -> tuple[str, str]:
     """So that the level is tried, and `folder` has the proof."""
-    given = {"synthesis_try_level": "intelligible", "synthesis_report_dir": str(folder), **variables}
+    given = {
+        "synthesis_try_level": "intelligible",
+        "synthesis_extra_formats": [],
+        "synthesis_report_dir": str(folder),
+        **variables,
+    }
     return "--extra-vars", json.dumps(given)
 
 
