@@ -11,8 +11,6 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
-import os
-import pwd
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from . import recogniser_program
 from .acoustics import Finding
 from .recogniser_program import distance, words_of
 from .speech import SpeechClient, SpeechError
+from .unprivileged import as_nobody
 
 LEVEL = "intelligible"
 WORD_ERROR_RATE = 0.2  # of a transcription: Whisper writes names and numbers in its own way
@@ -131,10 +130,6 @@ def run(request: dict[str, Any], python: str) -> dict[str, Any]:
     source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
     if not source:
         raise RecogniserError("the recogniser's program is not where it should be: the collection is incomplete.")
-    as_nobody: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     try:
         done = subprocess.run(
             [python, "-I", "-B", "-c", source.decode("utf-8") if isinstance(source, bytes) else source],
@@ -145,7 +140,7 @@ def run(request: dict[str, Any], python: str) -> dict[str, Any]:
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"},
             check=False,
-            **as_nobody,
+            **as_nobody(),
         )
         if done.returncode == 0:
             return dict(json.loads(done.stdout))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployed import SENTENCE, Speaker
+from deployed import Speaker
 from deploys import current, deploy, succeed
 from testinfra.host import Host
 
@@ -21,7 +21,12 @@ CACHE = os.environ.get("VOICEFLEET_CACHE", os.path.expanduser("~/.cache/voicefle
 
 def options(folder: Path, **variables: Any) -> tuple[str, str]:
     """So that the level is tried, and `folder` has the proof."""
-    given = {"synthesis_try_level": "intelligible", "synthesis_report_dir": str(folder), **variables}
+    given = {
+        "synthesis_try_level": "intelligible",
+        "synthesis_extra_formats": [],
+        "synthesis_report_dir": str(folder),
+        **variables,
+    }
     return "--extra-vars", json.dumps(given)
 
 
@@ -51,7 +56,7 @@ def test_it_hears_that_any_other_text_is_not_said(host: Host, tmp_path: Path, te
     assert status != 0
     assert "did not reach the level intelligible" in said
     assert "It is not intelligible. A recogniser heard" in said
-    assert f"The stand-ins of tests say “{SENTENCE}” and nothing else" in said
+    assert "and nothing else; synthesis_text is another text" in said
     assert heard(tmp_path, host) == dict.fromkeys(ANSWERS, False)
 
 
@@ -64,8 +69,7 @@ def test_a_release_that_says_noise_is_not_intelligible_and_never_serves(
     status, said = deploy(*noise)
     assert status != 0
     assert "did not reach the level intelligible" in said
-    assert "It is not intelligible. A recogniser heard" in said
+    assert said.count("It is not intelligible. A recogniser heard") >= len(ANSWERS)
     assert f"The former release {former} " in said
-    assert heard(tmp_path, host) == dict.fromkeys(ANSWERS, False)
     assert current(host) == former
     assert speaker.ask().status == 200
