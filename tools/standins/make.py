@@ -8,8 +8,8 @@ In the folder OUT:
     kokoro/config.json                  as published with hexgrad/Kokoro-82M (Apache-2.0), byte for byte
     kokoro/kokoro-v1_0.pth              the true architecture, 81.8 M parameters; seeded random weights
     kokoro/voices/<voice>.pt            float32, shape (510, 1, 256), seeded by the voice's name
-    kokoro/Kokoro-82M-v1.1-zh/          all but the same weights under the names of the newer model for Mandarin, whose alphabet
-                                        its configuration has
+    kokoro/Kokoro-82M-v1.1-zh/          all but the same weights under the names of the newer model for Mandarin, whose
+                                        alphabet its configuration has
     kokoro/SYNTHETIC.json
     speaking/                           as kokoro/, with a smaller generator that train.py taught the proof's sentence:
                                         it says that in each of VOICES, and noise in place of any other text
