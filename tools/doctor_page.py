@@ -28,9 +28,9 @@ Other arguments go to `ansible-playbook` (`--limit`, `--forks`, `-e`). In an ins
 | 1 | there are warnings |
 | 2 | something failed, or no host could be examined; what Ansible said of that is on standard error |
 
-`ansible-playbook doctor.yml` (or `voicefleet.kokoro.doctor`) says the same. Its own exit status can't tell warnings:
-it is 0 where nothing failed and 2 where something did; with `-e doctor_strict=true` it is 2 for warnings too. `-e
-doctor_json_file=FILE` writes the JSON, `-e doctor_bundle=FILE` the bundle.
+`ansible-playbook doctor.yml` (or `voicefleet.kokoro.doctor.yml`) says the same. Its own exit status can't tell
+warnings: it is 0 where nothing failed and 2 where something did; with `-e doctor_strict=true` it is 2 for warnings too.
+`-e doctor_json_file=FILE` writes the JSON, `-e doctor_bundle=FILE` the bundle.
 
 A finding is one line: level, host, code, cause, remedy. Codes do not change.
 

@@ -21,6 +21,10 @@ MEANS = {
     "none": "nothing was proved",
     "format": "every voice answered with a whole 24 kHz file; whether it is speech is not known",
     "acoustic": "every voice answered with audio that measures as speech; whether the words are right is UNVERIFIED",
+    "phonemes": "that, and no word is lost on the way to the model; whether they are heard is UNVERIFIED",
+    "intelligible": "a recogniser on the host heard the sentence from every voice, word for word",
+    "performance": "a recogniser heard the sentence from every voice, as fast as was required",
+    "silence": "a recogniser heard the sentence, as fast as was required, and nothing outside was asked for",
 }
 
 

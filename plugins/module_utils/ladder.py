@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import audio, deploy_lock, performance, phonemes, proof, silence, systemd_unit
+from . import audio, deploy_lock, gpu_facts, performance, phonemes, proof, silence, systemd_unit
 from .acoustics import LEVELS, Finding
 from .proof import Sample, Wanted
 from .speech import Reply, SpeechClient, SpeechError
@@ -32,6 +32,7 @@ class Place:
     gpu_indexes: tuple[int, ...] = ()  # the cards that are configured; none: any
     restart: bool = False  # whether the service may be restarted
     restart_seconds: float = 300.0
+    language_models: Mapping[str, str] = field(default_factory=dict)  # names of models of one language, by language
     lock_owner: Mapping[str, Any] | None = None  # of the deploy that this proof belongs to
 
 
@@ -81,7 +82,8 @@ def _phonemes(client: SpeechClient, wanted: Wanted, place: Place, speaks: bool) 
         except (SpeechError, audio.AudioError) as error:
             return str(error)
 
-    return phonemes.prove(sorted(voices), place.python, client.timeout, seconds_of if speaks else None)
+    heard = seconds_of if speaks else None
+    return phonemes.prove(sorted(voices), place.python, client.timeout, heard, place.language_models)
 
 
 def _performance(
@@ -96,7 +98,7 @@ def _performance(
     return numbers, [*findings, _gpu(place)]
 
 
-def _gpu(place: Place, runner: systemd_unit.Runner = systemd_unit.run) -> Finding:
+def _gpu(place: Place, runner: systemd_unit.Runner = gpu_facts.run) -> Finding:
     """Whether the service's processes hold memory on a card, as nvidia-smi tells it."""
     expected = None if not place.profile else not place.profile.startswith("cpu")
     if not expected:

@@ -108,8 +108,58 @@ KOKORO_ZH = Patch(
     ),
     extra="mandarin-1.1",
 )
+# Xinference 4.1.0 starts in two processes, one after the other, and each imports all of it, six seconds in which the
+# other one waits. With these the first one starts the second, and both import at the same time.
+START_LOCAL = Patch(
+    name="start-local",
+    package="xinference",
+    file="xinference/deploy/local.py",
+    before="713524060358092cde7e0fff579016e3da03c6ffbfc19c8ac329589744a7aad6",
+    after="a3a4c96f7b99cdec149831134310304421435e70fc5a9818408f5d0941c538a4",
+    old="""from ..core.supervisor import SupervisorActor
+from .utils import health_check
+from .worker import start_worker_components
+""",
+    new="from .utils import health_check\n",
+    reason="Xinference's first process imports all of Xinference before it starts the second one, which does so again",
+    more=(
+        (
+            "    from .utils import create_worker_actor_pool, update_all_formatter_addresses\n",
+            """    from ..core.supervisor import SupervisorActor
+    from .utils import create_worker_actor_pool, update_all_formatter_addresses
+    from .worker import start_worker_components
+""",
+        ),
+    ),
+)
+START_HOST = Patch(
+    name="start-host",
+    package="xinference",
+    file="xinference/deploy/local_host.py",
+    before="7db310f34b3e89f7fc4be2a296a9ea49de6fb88f54f641c065dc4c2d3694f96f",
+    after="8639854822a70e1ae4730d2f3ad92acd256f6b28efb063c9e4ba76fb26bef5cf",
+    old="""        from ..core.supervisor import SupervisorActor
+        from .local import LOCAL_SUPERVISOR_UID
+        from .utils import health_check
+""",
+    new="",
+    reason=START_LOCAL.reason,
+    more=(
+        (
+            """        deadline = time.monotonic() + STARTUP_TIMEOUT
+        while self.cluster.pid not in self.owner.workers:""",
+            """        from ..api import restful_api  # noqa: F401
+        from ..core.supervisor import SupervisorActor
+        from .local import LOCAL_SUPERVISOR_UID
+        from .utils import health_check
+
+        deadline = time.monotonic() + STARTUP_TIMEOUT
+        while self.cluster.pid not in self.owner.workers:""",
+        ),
+    ),
+)
 CATALOGUE: Mapping[str, Patch] = {
-    patch.name: patch for patch in (KOKORO_EVAL, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)
+    patch.name: patch for patch in (KOKORO_EVAL, START_LOCAL, START_HOST, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)
 }
 # Those that an operator may choose.
 OPTIONAL = [name for name, patch in CATALOGUE.items() if not patch.extra]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -25,12 +24,15 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from .acoustics import Finding
+from .unprivileged import as_nobody
 
 LEVEL = "phonemes"
 # Kokoro makes at least one frame of 25 ms for each phoneme; a little less, as its pauses may move.
 SECONDS_PER_PHONEME = 0.02
 # No phonemes: stress, length, tones, ties and what ends a sentence.
-_MARKS = set('ˈˌː→↓↗↘ ^.,;:!?…—"“”()-')
+_MARKS = set('ˈˌː→↓↗↘12345 ^.,;:!?…—"“”()-/')
+# Models that read a language in a way of their own, by the language and the model's name.
+_OTHER_READINGS = {("z", "Kokoro-82M-v1.1-zh"): "z1.1"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,6 @@ REFERENCES: dict[str, Reference] = {
         ),
         ("A raposa", "a xˌapˈozæ"),
     ),
-    # As the first Kokoro-82M reads it; the newer Mandarin model has signs of its own.
     "z": Reference(
         "Mandarin",
         (
@@ -156,6 +157,17 @@ REFERENCES: dict[str, Reference] = {
             ("invented", "泽布拉克森的狗", "ʦɤ↗ pu↘la→kʰɤ↘ sə→n tɤ kou↓"),
         ),
         ("狗", "kou↓"),
+    ),
+    # The newer model's signs are of bopomofo.
+    "z1.1": Reference(
+        "Mandarin",
+        (
+            ("sentence", "今天天气很好。", "ㄐ阴1ㄊ言1ㄊ言1ㄑㄧ4/ㄏㄣ2ㄏㄠ3."),
+            ("number", "42只狗", "ㄙㄭ4ㄕ十2ㄦ4/ㄓ十2ㄍㄡ3"),
+            ("abbreviation", "50%", "ㄅㄞ3ㄈㄣ1ㄓ十1ㄨ3ㄕ十2"),
+            ("invented", "泽布拉克森的狗", "ㄗㄜ2/ㄅㄨ4ㄌㄚ1ㄎㄜ4/ㄙㄣ1/ㄉㄜ5/ㄍㄡ3"),
+        ),
+        ("狗", "ㄍㄡ3"),
     ),
 }
 
@@ -182,9 +194,9 @@ def pipeline(language):
     if language == "j":
         from misaki import ja
         return ja.JAG2P()
-    if language == "z":
+    if language[0] == "z":
         from misaki import zh
-        return zh.ZHG2P(version=None)
+        return zh.ZHG2P(version=language[1:] or None)
     from misaki import espeak
     return espeak.EspeakG2P(language=ESPEAK[language])
 
@@ -249,11 +261,9 @@ def ask(
         return {}, f"{python} is not there: no release on this host"
     scratch = tempfile.mkdtemp(prefix="voicefleet-", dir=scratch_base())
     try:
-        as_nobody: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(scratch, nobody.pw_uid, nobody.pw_gid)
-            as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        account = as_nobody()
+        if account:
+            os.chown(scratch, account["user"], account["group"])
         done = subprocess.run(
             [python, "-I", "-c", _PROGRAM],
             input=json.dumps({language: list(lines) for language, lines in texts.items()}).encode(),
@@ -269,7 +279,7 @@ def ask(
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             check=False,
-            **as_nobody,
+            **account,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return {}, f"{python} gave no phonemes: {error}"
@@ -285,9 +295,14 @@ def ask(
     return answers, None
 
 
-def judge(language: str, answer: Mapping[str, Any] | None, why: str | None) -> Spoken:
+def reading(language: str, models: Mapping[str, str]) -> str:
+    """The key in the references of how a language is read, given the models of languages that have one of their own."""
+    return _OTHER_READINGS.get((language, models.get(language, "")), language)
+
+
+def judge(key: str, answer: Mapping[str, Any] | None, why: str | None) -> Spoken:
     """One language's findings; `answer` is that of :func:`ask`, `why` says why there is none."""
-    reference = REFERENCES.get(language)
+    language, reference = key[:1], REFERENCES.get(key)
     if reference is None:
         spoken = Spoken(language, language)
         said = f"No reference text is pinned for the language {language!r}: nothing to compare with."
@@ -320,9 +335,9 @@ def judge(language: str, answer: Mapping[str, Any] | None, why: str | None) -> S
     return spoken
 
 
-def judge_lengths(language: str, plain: float, invented: float) -> Finding:
+def judge_lengths(key: str, plain: float, invented: float) -> Finding:
     """Whether the invented words are in the audio: seconds of the text without and with them."""
-    reference = REFERENCES[language]
+    reference = REFERENCES[key]
     _name, text, expected = next(line for line in reference.lines if line[0] == "invented")
     without, base = reference.plain
     words = " and ".join(word for word in text.split() if word not in without.split())
@@ -343,31 +358,33 @@ def prove(
     python: str | None,
     timeout: float,
     seconds_of: Callable[[str, str], float | str] | None,
+    models: Mapping[str, str] | None = None,
 ) -> list[Spoken]:
-    """Every language's findings.
+    """Every language's findings. `models` are the names of those that speak one language alone, by language.
 
     `seconds_of` says a text in a language and gives the audio's length, or why there is none; without it nobody speaks.
     """
-    known = {language: REFERENCES[language] for language in languages if language in REFERENCES}
-    texts = {language: [*(line[1] for line in known[language].lines), known[language].plain[0]] for language in known}
+    keys = {language: reading(language, models or {}) for language in languages}
+    known = {key: REFERENCES[key] for key in keys.values() if key in REFERENCES}
+    texts = {key: [*(line[1] for line in known[key].lines), known[key].plain[0]] for key in known}
     answers, why = ask(python, texts, timeout) if texts else ({}, None)
     found = []
-    for language in languages:
-        spoken = judge(language, answers.get(language), why)
-        if language in known and seconds_of is not None:
-            spoken.findings.append(_said(language, seconds_of))
+    for key in keys.values():
+        spoken = judge(key, answers.get(key), why)
+        if key in known and seconds_of is not None:
+            spoken.findings.append(_said(key, seconds_of))
         found.append(spoken)
     return found
 
 
-def _said(language: str, seconds_of: Callable[[str, str], float | str]) -> Finding:
-    reference = REFERENCES[language]
+def _said(key: str, seconds_of: Callable[[str, str], float | str]) -> Finding:
+    reference = REFERENCES[key]
     text = next(line[1] for line in reference.lines if line[0] == "invented")
     lengths = []
     for words in (reference.plain[0], text):
-        seconds = seconds_of(language, words)
+        seconds = seconds_of(key[:1], words)
         if isinstance(seconds, str):
             said = f"{reference.name}: “{words}” could not be said: {seconds}"
             return Finding("invented_audio", LEVEL, False, None, "audio", said)
         lengths.append(seconds)
-    return judge_lengths(language, *lengths)
+    return judge_lengths(key, *lengths)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import pwd
 import re
 import subprocess
 import time
@@ -19,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import acoustics, audio, speech
+from . import acoustics, audio, recogniser, speech
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
 from .hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
@@ -27,6 +26,7 @@ from .languages import uid_of
 from .performance import MEASURES, Load
 from .phonemes import Spoken
 from .speech import SpeechClient, SpeechError
+from .unprivileged import as_nobody
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 LIVE_TEXT = "Ready."
@@ -77,6 +77,8 @@ class Wanted:
     extra_formats: list[str] = field(default_factory=list)  # tried where the server has them, else told and not counted
     tried_level: str = ""  # the highest level that is tried, where that is above the required one
     load: Load = Load()  # for the level "performance"
+    transcriber: str = ""  # the uid of a Whisper model at the same endpoint, for the level "intelligible"
+    word_error_rate: float = recogniser.WORD_ERROR_RATE  # what of its transcription may be wrong, 0..1
 
     @property
     def top(self) -> str:
@@ -105,6 +107,8 @@ class Wanted:
             found.append("No format is named: nothing would be proved.")
         if not self.text.strip():
             found.append("The text is empty: nothing would be spoken.")
+        if not 0 <= self.word_error_rate < 1:
+            found.append(f"A word error rate lies between 0 and 1; {self.word_error_rate} does not.")
         return found + self.load.faults()
 
     def key(self) -> dict[str, Any]:
@@ -116,6 +120,8 @@ class Wanted:
             "formats": sorted(self.formats),
             "text": self.text,
             "required_level": self.required_level,
+            "transcriber": self.transcriber,
+            "word_error_rate": self.word_error_rate,
             "limits": dict(self.load.limits),
         }
 
@@ -252,10 +258,6 @@ def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple
         return []
     if not python:
         return ["no Python with soundfile was named that could decode it"] * len(blobs)
-    as_nobody: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     try:
         done = subprocess.run(
             [python, "-I", "-c", _DECODER],
@@ -265,7 +267,7 @@ def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
             check=False,
-            **as_nobody,
+            **as_nobody(),
         )
     except (OSError, subprocess.SubprocessError) as error:
         return [f"{python} could not decode it: {error}"] * len(blobs)
@@ -324,6 +326,11 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
             decoded[sample.file_name] = audio.decode_wav(answers[sample.file_name])
         findings, sample.measurements = judge_samples(decoded[sample.file_name], wanted.text)
         sample.findings += findings
+    if wanted.tries(recogniser.LEVEL):
+        recordings = [recogniser.Recording(each.voice, each.file_name, answers[each.file_name]) for each in sound]
+        heard = recogniser.listen(client, recordings, wanted.text, python, wanted.transcriber, wanted.word_error_rate)
+        for sample, finding in zip(sound, heard):
+            sample.findings.append(finding)
     settle(samples)
     return samples, answers
 

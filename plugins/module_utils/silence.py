@@ -26,6 +26,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import struct
 import threading
@@ -363,6 +364,7 @@ def led_astray(
     status, said = runner(armed, 30)
     if status != 0:
         raise SystemdError(f"systemd-run failed ({status}): {said}")
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         for made in (place, folder):
             os.makedirs(made, mode=0o755, exist_ok=True)
@@ -381,6 +383,13 @@ def led_astray(
         unit.ctl("daemon-reload")
         unit.ctl("restart", RESTART_SECONDS)
         runner(["systemctl", "stop", f"{TIMER}.timer"], 30)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: Any) -> None:
+    """A lost connection or a play that is ended: leave by the way on which all is put back."""
+    raise SystemExit(128 + number)
 
 
 def _write(path: str, text: str) -> None:
@@ -414,7 +423,7 @@ def prove(
     facts: dict[str, Any] = {"unit": unit.name}
     try:
         watch.start()
-        with astray(unit, dead_end, 2 * seconds + 4 * RESTART_SECONDS):
+        with astray(unit, dead_end, seconds + 2 * RESTART_SECONDS):
             try:
                 spoken()
                 facts["seconds"] = round(time.monotonic() - begin, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import socket
 import ssl
 import time
@@ -103,6 +104,32 @@ class SpeechClient:
             headers={"Content-Type": "application/json", "Accept": "*/*"},
             method="POST",
         )
+        return self._ask(request, model, voice)
+
+    def transcribe(self, model: str, data: bytes, file_name: str, language: str) -> str:
+        """What a speech-to-text model hears in a sound file, by `POST /v1/audio/transcriptions`. Raises SpeechError."""
+        line = f"----{secrets.token_hex(16)}"
+        parts = "".join(
+            f'--{line}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in (("model", model), ("language", language), ("response_format", "json"))
+        )
+        parts += (
+            f'--{line}\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
+        request = urllib.request.Request(
+            self.endpoint + "/v1/audio/transcriptions",
+            data=parts.encode() + data + f"\r\n--{line}--\r\n".encode(),
+            headers={"Content-Type": f"multipart/form-data; boundary={line}", "Accept": "application/json"},
+            method="POST",
+        )
+        reply = self._ask(request, model, "")
+        try:
+            return str(json.loads(reply.data)["text"])
+        except (ValueError, KeyError, TypeError):
+            raise SpeechError("odd", f"{self.endpoint} did not answer with a transcription.") from None
+
+    def _ask(self, request: urllib.request.Request, model: str, voice: str) -> Reply:
         if self._key:
             request.add_unredirected_header("Authorization", f"Bearer {self._key}")
         give_up = time.monotonic() + self.patience

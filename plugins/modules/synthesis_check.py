@@ -13,9 +13,11 @@ description:
   - Asks an OpenAI-style C(/v1/audio/speech) for a sentence, in every voice and format, and looks at what comes.
   - Level V(format), the answer is a whole file of the format asked for, 24 kHz, mono, and not what another voice gave.
   - Level V(acoustic), it is not silence, noise or a constant tone, not clipped, cut or looped, and as long as the text
-    takes. What the words are is not heard.
+    takes.
   - Level V(phonemes), the release's own misaki makes the phonemes that are pinned for each language, numbers and
     abbreviations are spoken, and invented words are in the phonemes and in the length of the audio.
+  - Level V(intelligible), its words are those of the text. English is heard by C(pocketsphinx) in O(python), word for
+    word and without a network; other languages by the model O(transcriber), else they are UNVERIFIED.
   - Level V(performance), the endpoint is as fast as O(limits) want it, one request at a time and several at once, and
     the GPU does the work where the release is for one.
   - Level V(silence), the service reaches for nothing outside from its start to its first words. It is restarted for
@@ -107,6 +109,18 @@ options:
     type: str
     choices: [format, acoustic, phonemes, intelligible, performance, silence]
     default: acoustic
+  transcriber:
+    description:
+      - The uid of a speech-to-text model, as Whisper, that O(endpoint) serves, for the level V(intelligible). The key
+        must have a right to it. Empty means C(pocketsphinx), which knows English alone.
+    type: str
+    default: ""
+  word_error_rate:
+    description:
+      - What of the words in a transcription by O(transcriber) may be wrong, from 0 to 1. In Japanese and Chinese signs
+        are counted.
+    type: float
+    default: 0.2
   requests:
     description: How many requests are measured one at a time, and how many with O(parallel) at once.
     type: int
@@ -163,7 +177,9 @@ options:
     description: The deploy that this proof belongs to, as C(voicefleet_plan.lock). While another works, none restarts.
     type: dict
   python:
-    description: An interpreter with C(soundfile), to decode formats other than WAV. It runs as the user C(nobody).
+    description:
+      - An interpreter with C(soundfile) and C(pocketsphinx), to decode formats other than WAV and to hear words.
+      - It runs as the user C(nobody).
     type: path
   manifest_sha256:
     description: Digest of the manifest on which the release rests, for the evidence.
@@ -360,6 +376,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
     layout,
     performance,
     proof,
+    recogniser,
     textfile,
 )
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
@@ -393,6 +410,8 @@ def main() -> None:
             "synthetic": {"type": "list", "elements": "str"},
             "required_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
             "try_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
+            "transcriber": {"type": "str", "default": ""},
+            "word_error_rate": {"type": "float", "default": recogniser.WORD_ERROR_RATE},
             "requests": {"type": "int", "default": 10},
             "parallel": {"type": "int", "default": 4},
             "limits": {
@@ -433,6 +452,8 @@ def main() -> None:
         languages=params["languages"],
         extra_formats=list(dict.fromkeys(params["extra_formats"])),
         tried_level=params["try_level"],
+        transcriber=params["transcriber"],
+        word_error_rate=params["word_error_rate"],
         load=performance.Load(
             params["requests"],
             params["parallel"],
@@ -465,6 +486,7 @@ def complete_from_release(params: dict[str, Any]) -> None:
             "profile": release.get("profile"),
             "languages": release.get("languages"),
             "made": release.get("made"),
+            "language_models": release.get("language_models"),
             "versions": proof.versions_of(release),
             "python": proof.interpreter_beside(params["release_file"]),
         }
@@ -506,6 +528,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         gpu_indexes=tuple(params["gpu_indexes"]),
         restart=params["restart"],
         restart_seconds=params["restart_seconds"],
+        language_models=params.get("language_models") or {},
         lock_owner=params["lock_owner"],
     )
     found = ladder.climb(client, wanted, samples, place)
@@ -526,8 +549,8 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
         hint = (
-            "\nFor tests with stand-ins, require the level format (synthesis_required_level)."
-            if report["synthetic"] and least > LEVELS.index("format") and report["level"] == "format"
+            f"\nThe stand-ins of tests say “{proof.TEXT}” and nothing else; synthesis_text is another text."
+            if report["synthetic"] and wanted.text != proof.TEXT
             else ""
         )
         kept_in = f" They are kept in {evidence.folder}." if answers else ""

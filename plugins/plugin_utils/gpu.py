@@ -283,7 +283,7 @@ def build_faults(facts: Json, build: Build) -> list[Fault]:
                 "GPU_DRIVER",
                 f"its driver is {facts['driver'] or facts['kernel']}{knows}; torch {build.torch} of the store is built "
                 f"for CUDA {build.cuda_name} and needs {wants}.",
-                f"Upgrade the host's NVIDIA driver to {wants} and reboot",
+                f"Upgrade the host's NVIDIA driver{f' to {needed} or newer' if needed else ''} and reboot",
             )
         )
     for card in facts["cards"]:

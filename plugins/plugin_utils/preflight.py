@@ -256,7 +256,7 @@ def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Fin
                 "FAIL",
                 "SYNTHETIC",
                 f"the store holds stand-ins made for tests ({', '.join(synthetic[:3])}…): the audio "
-                "would not be speech.",
+                "would not be Kokoro's voice.",
                 "Fetch the real files, or set preflight_accept_synthetic: true for a trial.",
             )
         )

@@ -30,6 +30,8 @@ FAILED, ODD, WELL = STATES = ("failed", "stands out", "well")
 PASSED, REFUSED, UNVERIFIED = "passed", "failed", "UNVERIFIED"
 # These are of a host as a whole, the others of each sample.
 OF_THE_HOST = ("phonemes", "performance", "silence")
+# The name of a finding that stands for a whole level, which was not asked for.
+UNTRIED = "untried"
 
 IN_WORDS = {
     "none": "no proof",
@@ -133,7 +135,7 @@ def ladder(row: Mapping[str, Any]) -> list[dict[str, str]]:
             findings += mine
             unseen += not mine
         wrong = [finding["sentence"] for finding in findings if finding["ok"] is False]
-        untried = [finding["sentence"] for finding in findings if finding["ok"] is None]
+        untried = [_why_not(finding) for finding in findings if finding["ok"] is None]
         if LEVELS.index(level) <= LEVELS.index(row["level"]):
             state, why = PASSED, []
         elif wrong:
@@ -148,6 +150,11 @@ def ladder(row: Mapping[str, Any]) -> list[dict[str, str]]:
         more = f" And {len(said) - 3} more." if len(said) > 3 else ""
         steps.append({"level": level, "state": state, "why": " ".join(said[:3]) + more})
     return steps
+
+
+def _why_not(finding: Mapping[str, Any]) -> str:
+    """Why something was not looked at; of a whole level that was not asked for, in few words: there may be four."""
+    return "not tried (synthesis_try_level)" if finding["name"] == UNTRIED else str(finding["sentence"])
 
 
 def load_clips(folder: Path, host: str, synthesis: Mapping[str, Any]) -> dict[str, Clip]:

@@ -25,6 +25,7 @@ from .report import (
     FAILED,
     IN_WORDS,
     ODD,
+    UNTRIED,
     UNVERIFIED,
     WELL,
     Clip,
@@ -498,7 +499,8 @@ def _details(row: Mapping[str, Any], sounds: Sounds, texts: _Texts, measured: bo
         "record": row["record"],
         "versions": {name: texts(value) for name, value in row["versions"].items()},
         "levels": [[texts(step["level"]), texts(step["state"]), texts(step["why"])] for step in row["levels"]],
-        "findings": _findings(row["findings"], texts, measured),
+        # The ladder says which levels were not asked for.
+        "findings": _findings([one for one in row["findings"] if one["name"] != UNTRIED], texts, measured),
         "performance": row["performance"],
         "cards": sorted(voices.values(), key=amiss_first),
     }

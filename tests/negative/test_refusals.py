@@ -73,7 +73,7 @@ def test_a_host_whose_only_python_is_too_new(host_with_new_python: Host, store_c
 
 def test_stand_ins_where_real_models_are_expected(host: Host, store_copy: Callable[[], Path]) -> None:
     play = host.deploy(store_copy(), "-e", "preflight_accept_synthetic=false")
-    refused(play, host, "SYNTHETIC", "would not be speech")
+    refused(play, host, "SYNTHETIC", "would not be Kokoro's voice")
 
 
 def test_no_store_at_all(host: Host, tmp_path: Path) -> None:

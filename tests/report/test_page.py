@@ -249,6 +249,14 @@ def test_what_is_unverified_does_not_look_passed(chromium: Chromium, written: Ma
     assert not any("performance" in step[0] for step in passed)
 
 
+def test_levels_that_were_not_asked_for_are_said_once(chromium: Chromium, written: Make) -> None:
+    chromium.open(written("one").page, height=2400)
+    open_ = chromium.run("[...document.querySelectorAll('.ladder .open-level')].map((step) => step.textContent)")
+    assert [step.split()[1] for step in open_] == ["phonemes", "intelligible", "performance", "silence"]
+    assert all("UNVERIFIED not tried (synthesis_try_level)" in step for step in open_)
+    assert chromium.run("document.querySelectorAll('.finding').length") == 0
+
+
 def test_times_under_load_are_shown_where_they_are_known(chromium: Chromium, written: Make) -> None:
     chromium.open(written("eight").page, height=2400)
     chromium.run(OPEN.format(count=1))

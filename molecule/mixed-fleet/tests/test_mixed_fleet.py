@@ -86,7 +86,7 @@ def test_a_store_for_the_other_kind_is_refused() -> None:
 
 
 def test_the_doctor_tells_of_the_drivers() -> None:
-    _status, said = play("-e", "doctor_speak=false", play="doctor")
+    _status, said = play("-e", "doctor_speak=false", play="doctor.yml")
     assert re.search(rf"FAIL {OLD} +RELEASE", said), said
     assert re.search(rf"OK +{CARD} +GPU_DRIVER", said), said
     assert not re.search(rf"{CPU} +GPU_", said), said

@@ -65,7 +65,7 @@ def test_the_former_release_serves(host: Host, speaker: Speaker, one: str, two: 
 def test_the_ledger_tells_the_way(host: Host, one: str, two: str) -> None:
     assert [(line["release"], line["previous"]) for line in receipts(host)] == [(two, None), (one, two), (two, one)]
     last = receipts(host)[-1]
-    assert last["proof_level"] == "format"
+    assert last["proof_level"] == "acoustic"
     assert last["synthetic"]
     assert last["artifacts"] == receipts(host)[0]["artifacts"]
     assert last["manifest_sha256"] == receipts(host)[0]["manifest_sha256"]

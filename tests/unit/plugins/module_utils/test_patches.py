@@ -116,7 +116,7 @@ def test_what_a_language_can_not_do_without_comes_with_it_and_is_nobodys_choice(
     ]
     assert patches.needed_for(["mandarin"]) == []
     assert patches.needed_for([]) == []
-    assert patches.OPTIONAL == ["kokoro-eval"]
+    assert patches.OPTIONAL == ["kokoro-eval", "start-local", "start-host"]
 
 
 def test_what_stands_in_for_mojimoji_does_as_it_does() -> None:

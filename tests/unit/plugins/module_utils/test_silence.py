@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import time
@@ -267,6 +268,23 @@ def test_it_is_taken_back_whatever_happens_and_leaves_what_is_not_its_own(tmp_pa
         raise RuntimeError("cut")
     assert systemd.verbs()[-3:] == ["daemon-reload", "restart", "stop"]
     assert list(other.parent.iterdir()) == [other]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_it_is_taken_back_where_the_play_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+    systemd = Systemd()
+    before = signal.getsignal(number)
+
+    def ended() -> None:
+        with silence.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    with pytest.raises(SystemExit):
+        ended()
+    assert systemd.verbs()[-3:] == ["daemon-reload", "restart", "stop"]
+    assert not (tmp_path / "silence").exists()
+    assert signal.getsignal(number) == before
 
 
 def test_without_the_timer_nothing_is_touched(tmp_path: Path) -> None:

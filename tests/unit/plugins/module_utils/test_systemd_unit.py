@@ -77,6 +77,20 @@ def test_a_unit_of_others_is_foreign(tmp_path: Path) -> None:
     assert one.foreign()
 
 
+@pytest.mark.parametrize("version", ["systemd", ""])
+def test_the_processes_of_a_unit_and_of_the_groups_below_it(tmp_path: Path, version: str) -> None:
+    asked, _commands = unit(tmp_path, output="/system.slice/x.service")
+    group = tmp_path / "cgroup" / version / "system.slice/x.service"
+    (group / "inner").mkdir(parents=True)
+    (group / "cgroup.procs").write_text("20\n7\n")
+    (group / "inner/cgroup.procs").write_text("30\n")
+    assert asked.processes(str(tmp_path / "cgroup")) == [7, 20, 30]
+    assert asked.processes(str(tmp_path / "nowhere")) == []
+    assert unit(tmp_path, status=1, output="no bus")[0].processes(str(tmp_path / "cgroup")) == []
+    # A unit that does not run has no group, and all groups are not its own.
+    assert unit(tmp_path, output="")[0].processes(str(tmp_path / "cgroup")) == []
+
+
 def test_restart_reasons_name_what_changed(tmp_path: Path) -> None:
     env = tmp_path / "env"
     env.write_text("A=1\n")

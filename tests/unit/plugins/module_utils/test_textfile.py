@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils import textfile
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
 
 REPORT: dict[str, Any] = {
     "release_id": "4.1.0-abc",
@@ -61,3 +63,14 @@ def test_the_exporter_may_read_the_file(tmp_path: Path) -> None:
     (file,) = tmp_path.iterdir()
     assert file.name == "voicefleet.prom"
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
+
+
+def test_the_numbers_of_the_levels_are_told_where_they_are_shown() -> None:
+    text = textfile.render(REPORT, None, 0.0)
+    assert "reached: 0 none, 1 format, 2 acoustic, 3 phonemes, 4 intelligible, 5 performance, 6 silence." in text
+    dashboard = json.loads((Path(__file__).parents[4] / "roles/monitoring/files/dashboard.json").read_text())
+    (panel,) = (each for each in dashboard["panels"] if each["targets"][0]["expr"] == "voicefleet_proof_level")
+    options = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
+    assert {number: option["text"] for number, option in options.items()} == {
+        str(number): level for number, level in enumerate(LEVELS)
+    }

@@ -280,7 +280,7 @@ def test_stand_ins_are_refused_unless_accepted() -> None:
     manifest = Manifest(rows, (PROFILE,))
     (failure,) = judge(manifest).failures
     assert failure.code == "SYNTHETIC"
-    assert "not be speech" in str(failure)
+    assert "not be Kokoro's voice" in str(failure)
     accepted = judge(manifest, wanted(accept_synthetic=True))
     assert accepted.findings == []
     assert accepted.plan["synthetic"] == ["kokoro/Kokoro-82M/kokoro-v1_0.pth"]

@@ -143,6 +143,12 @@ def test_levels_of_an_older_proof_are_unverified_and_not_passed() -> None:
     assert row["levels"][-1] == {"level": "silence", "state": "UNVERIFIED", "why": "not tried"}
 
 
+def test_a_level_that_was_not_asked_for_is_said_shortly() -> None:
+    untried = finding("silence", None, "The level silence was not tried (synthesis_try_level).", "untried")
+    row = build(host(findings=[untried]))["hosts"][0]
+    assert row["levels"][-1] == {"level": "silence", "state": "UNVERIFIED", "why": "not tried (synthesis_try_level)"}
+
+
 def test_levels_of_the_host_and_of_its_samples() -> None:
     heard = sample("af_heart", finding("format", True), finding("acoustic", True), finding("intelligible", True))
     mute = sample("am_michael", finding("format", False, "Cut."))

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the proof hears of the real Xinference, with the two kinds of stand-in weights, in this order: weights that were
+taught the proof's sentence say it, and nothing else; random ones say nothing, and never come to serve.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployed import Speaker
+from deploys import current, deploy, succeed
+from testinfra.host import Host
+
+ANSWERS = [f"{voice} {audio_format}" for voice in ("af_heart", "am_michael") for audio_format in ("wav", "mp3")]
+CACHE = os.environ.get("VOICEFLEET_CACHE", os.path.expanduser("~/.cache/voicefleet"))
+
+
+def options(folder: Path, **variables: Any) -> tuple[str, str]:
+    """So that the level is tried, and `folder` has the proof."""
+    given = {
+        "synthesis_try_level": "intelligible",
+        "synthesis_extra_formats": [],
+        "synthesis_report_dir": str(folder),
+        **variables,
+    }
+    return "--extra-vars", json.dumps(given)
+
+
+def heard(folder: Path, host: Host) -> dict[str, bool | None]:
+    """What was found of the words in each answer."""
+    proof = json.loads((folder / "hosts" / f"{host.backend.get_hostname()}.json").read_text(encoding="utf-8"))
+    return {
+        f"{sample['voice']} {sample['format']}": finding["ok"]
+        for sample in proof["synthesis"]["samples"]
+        for finding in sample["findings"]
+        if finding["level"] == "intelligible"
+    }
+
+
+def test_it_hears_the_sentence_that_the_weights_were_taught(host: Host, tmp_path: Path) -> None:
+    succeed(*options(tmp_path), play="verify")
+    assert heard(tmp_path, host) == dict.fromkeys(ANSWERS, True)
+
+
+@pytest.mark.parametrize(
+    "text", ["All is well on this host, and it says so.", "The quick brown fox sleeps under the lazy cat."]
+)
+def test_it_hears_that_any_other_text_is_not_said(host: Host, tmp_path: Path, text: str) -> None:
+    status, said = deploy(
+        *options(tmp_path, synthesis_text=text, synthesis_required_level="intelligible"), play="verify"
+    )
+    assert status != 0
+    assert "did not reach the level intelligible" in said
+    assert "It is not intelligible. A recogniser heard" in said
+    assert "and nothing else; synthesis_text is another text" in said
+    assert heard(tmp_path, host) == dict.fromkeys(ANSWERS, False)
+
+
+def test_a_release_that_says_noise_is_not_intelligible_and_never_serves(
+    host: Host, speaker: Speaker, tmp_path: Path
+) -> None:
+    """It has the form of speech: a whole file of the right length, for each voice its own."""
+    former = current(host)
+    noise = options(tmp_path, artifact_store_path=f"{CACHE}/store-noise", synthesis_required_level="intelligible")
+    status, said = deploy(*noise)
+    assert status != 0
+    assert "did not reach the level intelligible" in said
+    assert said.count("It is not intelligible. A recogniser heard") >= len(ANSWERS)
+    assert f"The former release {former} " in said
+    assert current(host) == former
+    assert speaker.ask().status == 200
