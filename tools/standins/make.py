@@ -8,8 +8,8 @@ In the folder OUT:
     kokoro/config.json                  as published with hexgrad/Kokoro-82M (Apache-2.0), byte for byte
     kokoro/kokoro-v1_0.pth              the true architecture, 81.8 M parameters; seeded random weights
     kokoro/voices/<voice>.pt            float32, shape (510, 1, 256), seeded by the voice's name
-    kokoro/Kokoro-82M-v1.1-zh/          the same weights under the names of the newer model for Mandarin, whose alphabet
-                                        its configuration has
+    kokoro/Kokoro-82M-v1.1-zh/          all but the same weights under the names of the newer model for Mandarin, whose
+                                        alphabet its configuration has
     kokoro/SYNTHETIC.json
     speaking/                           as kokoro/, with a smaller generator that train.py taught the proof's sentence:
                                         it says that in each of VOICES, and noise in place of any other text
@@ -272,7 +272,10 @@ def write_mandarin(out: Path) -> None:
     import torch
 
     (out / "voices").mkdir(parents=True)
-    os.link(out.parent / WEIGHTS, out / "kokoro-v1_1-zh.pth")
+    # One contents has one name on a host, so these differ: by a thousandth, in what no one hears.
+    parts = torch.load(out.parent / WEIGHTS, weights_only=True)
+    next(iter(parts["decoder"].values())).mul_(1.001)
+    torch.save(parts, out / "kokoro-v1_1-zh.pth")
     config = read_config()
     free = sorted(set(range(1, config["n_token"])) - set(config["vocab"].values()))
     signs = [sign for sign in BOPOMOFO if sign not in config["vocab"]]
