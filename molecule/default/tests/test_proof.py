@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The proof's levels above those of one answer, on the real service: phonemes, performance, silence on the wire.
 
-The weights are stand-ins, so the level of each answer stays low. What counts here is what was found beside them.
+What counts here is what was found of language and host, whatever the stand-ins' own answers are worth.
 """
 
 from __future__ import annotations
