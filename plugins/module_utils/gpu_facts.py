@@ -18,9 +18,9 @@ import shutil
 import signal
 import subprocess
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from typing import Any
+from xml.etree import ElementTree
 
 Json = dict[str, Any]
 # Exit status and what a command said on standard output and error, 124 where it ran past the limit.

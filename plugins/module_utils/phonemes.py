@@ -30,7 +30,7 @@ LEVEL = "phonemes"
 # Kokoro makes at least one frame of 25 ms for each phoneme; a little less, as its pauses may move.
 SECONDS_PER_PHONEME = 0.02
 # No phonemes: stress, length, tones, ties and what ends a sentence.
-_MARKS = set('ˈˌː→↓↗↘12345 ^.,;:!?…—"“”()-/')
+_MARKS = set('ˈˌː→↓↗↘12345 ^.,;:!?…—"\u201c\u201d()-/')
 # Models that read a language in a way of their own, by the language and the model's name.
 _OTHER_READINGS = {("z", "Kokoro-82M-v1.1-zh"): "z1.1"}
 
@@ -321,16 +321,16 @@ def judge(key: str, answer: Mapping[str, Any] | None, why: str | None) -> Spoken
     for (name, text, expected), phonemes in zip(reference.lines, came):
         spoken.lines.append({"text": text, "expected": expected, "phonemes": phonemes})
         if _same(phonemes, expected):
-            said, ok = f"{reference.name}: “{text}” becomes /{phonemes}/.", True
+            said, ok = f"{reference.name}: '{text}' becomes /{phonemes}/.", True
         elif name == "invented" and count(phonemes) <= count(plain):
             said, ok = (
-                f"{reference.name}: the invented words of “{text}” are left out; only /{phonemes}/ is spoken.",
+                f"{reference.name}: the invented words of '{text}' are left out; only /{phonemes}/ is spoken.",
                 False,
             )
         elif not count(phonemes):
-            said, ok = f"{reference.name}: “{text}” is left out: it becomes no phoneme at all.", False
+            said, ok = f"{reference.name}: '{text}' is left out: it becomes no phoneme at all.", False
         else:
-            said, ok = f"{reference.name}: “{text}” becomes /{phonemes}/; /{expected}/ was expected.", False
+            said, ok = f"{reference.name}: '{text}' becomes /{phonemes}/; /{expected}/ was expected.", False
         spoken.findings.append(Finding(name, LEVEL, ok, phonemes, expected, said))
     return spoken
 
@@ -384,7 +384,7 @@ def _said(key: str, seconds_of: Callable[[str, str], float | str]) -> Finding:
     for words in (reference.plain[0], text):
         seconds = seconds_of(key[:1], words)
         if isinstance(seconds, str):
-            said = f"{reference.name}: “{words}” could not be said: {seconds}"
+            said = f"{reference.name}: '{words}' could not be said: {seconds}"
             return Finding("invented_audio", LEVEL, False, None, "audio", said)
         lengths.append(seconds)
     return judge_lengths(key, *lengths)

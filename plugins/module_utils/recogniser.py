@@ -62,11 +62,11 @@ def unverified(why: str) -> Finding:
 
 def judge(words: Sequence[str], heard: Sequence[str], british: bool) -> Finding:
     """What a recogniser that heard some words, of a text's, says of a sample."""
-    said, limit = f"“{' '.join(heard)}”" if heard else "nothing", f"{len(words)} of {len(words)} words"
+    said, limit = f"'{' '.join(heard)}'" if heard else "nothing", f"{len(words)} of {len(words)} words"
     wrong = distance(words, heard)
     if not wrong:
         return Finding("words", LEVEL, True, said, limit, "A recogniser heard the text, word for word.")
-    sentence = f"A recogniser heard {said} where “{' '.join(words)}” was to be said."
+    sentence = f"A recogniser heard {said} where '{' '.join(words)}' was to be said."
     lost = wrong == len(words) - len(heard)
     if british and wrong <= len(words) * MISHEARD_BRITISH:
         known = "Its model is American and the voice British: a few words amiss say nothing."
@@ -165,11 +165,11 @@ def compare(text: str, heard: str, language: str, limit: float) -> Finding:
     if not wanted:
         return unverified("the text has no words.")
     rate = distance(wanted, got) / len(wanted)
-    said = f"The transcription is “{' '.join(heard.split())[:300]}”: {rate:.0%} of the {what} are wrong"
+    said = f"The transcription is '{' '.join(heard.split())[:300]}': {rate:.0%} of the {what} are wrong"
     ok = rate <= limit
     return Finding(
         "words", LEVEL, ok, round(rate, 3), f"at most {limit:.0%} of the {what} wrong",
-        f"{said}." if ok else f"It is not intelligible. {said}, at most {limit:.0%} may be. “{text}” was to be said.",
+        f"{said}." if ok else f"It is not intelligible. {said}, at most {limit:.0%} may be. '{text}' was to be said.",
     )  # fmt: skip
 
 

@@ -58,7 +58,9 @@ _VOWELS = "AEIOU"
 
 def words_of(text: str) -> list[str]:
     """The words of a text in small letters. A sign that is spoken, as & or $, is a word of its own."""
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s.,;:!?'\"()\[\]“”„«»‘…–—-]", text.lower().replace("’", "'"))
+    return re.findall(
+        r"[^\W_]+(?:'[^\W_]+)*|[^\w\s.,;:!?'\"()\[\]\u201c\u201d„«»\u2018…–—-]", text.lower().replace("\u2019", "'")
+    )
 
 
 def distance(first: Sequence[str], second: Sequence[str]) -> int:

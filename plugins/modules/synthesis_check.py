@@ -549,7 +549,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
         hint = (
-            f"\nThe stand-ins of tests say “{proof.TEXT}” and nothing else; synthesis_text is another text."
+            f"\nThe stand-ins of tests say '{proof.TEXT}' and nothing else; synthesis_text is another text."
             if report["synthetic"] and wanted.text != proof.TEXT
             else ""
         )

@@ -389,16 +389,18 @@ def _badge(row: Mapping[str, Any]) -> str:
 
 def _number_cell(name: str, value: float | None, usual: float | None, unit: str, odd: bool) -> str:
     """A number with a bar below it, whose tick is the fleet's median."""
-    bar = ""
+    ruler = ""
     if value is not None and usual:
         # Two and a half times the median fills it.
         width = min(100.0, value / usual * 40)
-        bar = (
+        ruler = (
             '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
             f'<rect width="{width:.0f}" height="6"/><line x1="40" x2="40" y1="0" y2="6"/></svg>'
         )
     kind = ' class="odd"' if odd else ""
-    return f'<td data-name="{name}" data-sort="{-1 if value is None else value}"{kind}>{number(value, unit)}{bar}</td>'
+    return (
+        f'<td data-name="{name}" data-sort="{-1 if value is None else value}"{kind}>{number(value, unit)}{ruler}</td>'
+    )
 
 
 def _code_cell(name: str, value: str | None, odd: bool) -> str:
@@ -423,7 +425,7 @@ def _foot(report: Mapping[str, Any], sounds: Sounds) -> str:
         f"<p>The level of a host is that of its worst sample, the lowest first: {steps}. What could not be looked at is"
         " UNVERIFIED, and never counts as passed.</p>"
         "<p>Latency is from the request to the last byte, and the real-time factor is that divided by the length of the"
-        " audio (below 1: faster than speaking); both are medians over a host\u2019s samples, and the tick in a bar is"
+        " audio (below 1: faster than speaking); both are medians over a host's samples, and the tick in a bar is"
         " the fleet\u2019s median. A host stands out where its speed or its sound is further from the fleet\u2019s"
         " median than chance would have it, or where it runs something else than most.</p>"
         f"<p>Open a host to hear it, see it, and read what was measured.{left} For machines: <code>report.json</code>,"

@@ -124,5 +124,5 @@ def test_what_stands_in_for_mojimoji_does_as_it_does() -> None:
     names: dict[str, type] = {}
     exec(patches.MISAKI_MOJIMOJI.new, names)
     mojimoji = names["mojimoji"]
-    assert mojimoji.zen_to_han("‘日’”ア1a", kana=False) == "`日'\"ア1a"  # type: ignore[attr-defined]
-    assert mojimoji.han_to_zen("日ア1a“", digit=False, ascii=False) == "日ア1a“"  # type: ignore[attr-defined]
+    assert mojimoji.zen_to_han("\u2018日\u2019\u201dア1a", kana=False) == "`日'\"ア1a"  # type: ignore[attr-defined]
+    assert mojimoji.han_to_zen("日ア1a\u201c", digit=False, ascii=False) == "日ア1a\u201c"  # type: ignore[attr-defined]

@@ -124,7 +124,7 @@ def test_the_right_phonemes_are_good_however_they_are_composed() -> None:
 def test_words_that_are_left_out_are_named() -> None:
     spoken = judge("a", answer("a", invented="ðə  dˈɔɡ."), None)
     assert results(spoken) == {"sentence": True, "number": True, "abbreviation": True, "invented": False}
-    assert "the invented words of “The zorblaxen glimbrious dog.” are left out" in spoken.findings[-1].sentence
+    assert "the invented words of 'The zorblaxen glimbrious dog.' are left out" in spoken.findings[-1].sentence
     spoken = judge("a", answer("a", number=" dˈɔɡz.", abbreviation=""), None)
     assert results(spoken) == {"sentence": True, "number": False, "abbreviation": False, "invented": True}
     assert "/fˈɔɹTi tˈu dˈɔɡz./ was expected" in spoken.findings[1].sentence
@@ -218,7 +218,7 @@ def test_invented_words_must_be_heard_in_the_length() -> None:
 def test_an_endpoint_that_does_not_say_them_is_a_failure(misaki: Interpreter) -> None:
     (spoken,) = prove(["p"], misaki.path, 30, lambda _language, _text: "answered 500")
     assert spoken.findings[-1].ok is False
-    assert "“A raposa” could not be said: answered 500" in spoken.findings[-1].sentence
+    assert "'A raposa' could not be said: answered 500" in spoken.findings[-1].sentence
 
 
 def test_the_scratch_folder_lies_where_code_may_run(monkeypatch: pytest.MonkeyPatch) -> None:

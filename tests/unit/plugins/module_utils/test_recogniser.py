@@ -32,8 +32,8 @@ SAID = recogniser_program.read_dictionary(DICTIONARY)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("The quick — brown “fox” (jumps)!", ["the", "quick", "brown", "fox", "jumps"]),
-        ("Don’t stop, it's well-known.", ["don't", "stop", "it's", "well", "known"]),
+        ("The quick — brown \u201cfox\u201d (jumps)!", ["the", "quick", "brown", "fox", "jumps"]),
+        ("Don\u2019t stop, it's well-known.", ["don't", "stop", "it's", "well", "known"]),
         ("5 & 6 cost $3", ["5", "&", "6", "cost", "$", "3"]),
         (" … ", []),
     ],
@@ -97,7 +97,7 @@ def test_more_words_of_a_british_voice_may_be_misheard() -> None:
 
 
 def test_the_sentence_says_what_was_heard() -> None:
-    assert "heard “month” where “the quick" in recogniser.judge(WORDS, ["month"], False).sentence
+    assert "heard 'month' where 'the quick" in recogniser.judge(WORDS, ["month"], False).sentence
     assert "heard nothing where" in recogniser.judge(WORDS, [], False).sentence
 
 

@@ -393,8 +393,9 @@ def test_a_service_that_does_not_speak(proc: Path) -> None:
 
 def test_a_restart_that_fails(proc: Path) -> None:
     @contextmanager
-    def way(_unit: Unit, _opened: DeadEnd, _seconds: float) -> Iterator[None]:
-        raise SystemdError("restart failed")
+    def way(_unit: Unit, _opened: DeadEnd, seconds: float) -> Iterator[None]:
+        if seconds:
+            raise SystemdError("restart failed")
         yield
 
     systemd = Systemd()

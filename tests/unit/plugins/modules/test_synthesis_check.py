@@ -134,7 +134,7 @@ def test_a_stand_in_passes_where_the_format_is_enough_and_is_named(server: Endpo
     server.answer = NOISE
     result, status = run(synthetic=["kokoro/x.pth"])
     assert status == 1
-    assert "say “The quick brown fox jumps over the lazy dog.” and nothing else" in result["msg"]
+    assert "say 'The quick brown fox jumps over the lazy dog.' and nothing else" in result["msg"]
     result, status = run(synthetic=["kokoro/x.pth"], required_level="format")
     assert (status, result["level"]) == (0, "format")
     assert "this audio is not Kokoro's voice (kokoro/x.pth)" in result["msg"]
