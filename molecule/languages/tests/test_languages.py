@@ -8,6 +8,7 @@ and pypinyin. Of the stand-ins they take only the part of speech of English word
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 from deployed import UNIT, Speaker, read_wav
@@ -59,7 +60,8 @@ def phonemes(host: Host) -> dict[str, str]:
 
 @pytest.mark.parametrize("code", SENTENCES)
 def test_a_language_turns_text_into_phonemes(phonemes: dict[str, str], code: str) -> None:
-    assert phonemes[code] == SENTENCES[code][1]
+    # espeak writes a tilde as a sign of its own, which says the same.
+    assert unicodedata.normalize("NFC", phonemes[code]) == unicodedata.normalize("NFC", SENTENCES[code][1])
 
 
 def test_the_newer_mandarin_reads_english_words_among_the_chinese_ones(phonemes: dict[str, str]) -> None:
