@@ -13,16 +13,16 @@ Examines every host, whatever is broken there, and changes nothing: no file, no 
 host without a release, with a dead service, or that does not answer at all, which is then its finding.
 
 ```bash
-playbooks/doctor -i inventory.yml                            # one line for each finding: OK, WARN or FAIL
-playbooks/doctor -i inventory.yml --quiet                    # without those that are OK
-playbooks/doctor -i inventory.yml --json                     # the whole report as JSON, and nothing else
-playbooks/doctor -i inventory.yml --bundle support.tar.gz    # and a support bundle of all hosts
+playbooks/voicefleet-doctor -i inventory.yml                            # one line for each finding: OK, WARN or FAIL
+playbooks/voicefleet-doctor -i inventory.yml --quiet                    # without those that are OK
+playbooks/voicefleet-doctor -i inventory.yml --json                     # the whole report as JSON, and nothing else
+playbooks/voicefleet-doctor -i inventory.yml --bundle support.tar.gz    # and a support bundle of all hosts
 ```
 
 Other arguments go to `ansible-playbook` (`--limit`, `--forks`, `-e`). In an installed collection the command lies in
-`ansible_collections/voicefleet/kokoro/playbooks/doctor`.
+`ansible_collections/voicefleet/kokoro/playbooks/voicefleet-doctor`.
 
-| exit status of `playbooks/doctor` | |
+| exit status of `playbooks/voicefleet-doctor` | |
 | --- | --- |
 | 0 | all is OK |
 | 1 | there are warnings |

@@ -43,7 +43,7 @@ class Said:
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".cache/ws"), "ANSIBLE_NOCOLOR": "1"}
-    command = [str(PROJECT / "playbooks" / "doctor"), "-i", INVENTORY, *options]
+    command = [str(PROJECT / "playbooks" / "voicefleet-doctor"), "-i", INVENTORY, *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
 
 
