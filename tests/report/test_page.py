@@ -220,7 +220,7 @@ def test_the_policy_stops_foreign_scripts_and_requests(chromium: Chromium, writt
 def test_stand_ins_are_loud_and_never_green(chromium: Chromium, written: Make) -> None:
     chromium.open(written("synthetic").page, height=2400)
     chromium.run(OPEN.format(count=9))
-    assert "this audio is not Kokoro's voice" in chromium.run("document.querySelector('[role=alert]').innerText")
+    assert "this audio is not Kokoro\u2019s voice" in chromium.run("document.querySelector('[role=alert]').innerText")
     size = chromium.run("parseFloat(getComputedStyle(document.querySelector('.banner strong')).fontSize)")
     assert size > chromium.run("parseFloat(getComputedStyle(document.body).fontSize)") * 1.3
     # Also not among what is written below the rows.

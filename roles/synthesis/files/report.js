@@ -100,7 +100,7 @@
     const parts = [];
     const said = text(of.text);
     if (said) parts.push(make("p", {}, `\u201c${said}\u201d `, make("span", { class: "soft" }, of.proved ? `Proved at ${of.proved}.` : "", of.alive ? " Found alive in this run." : "")));
-    if (of.synthetic) parts.push(make("p", { class: "odd" }, "! SYNTHETIC: the weights are a stand-in, and this is not Kokoro's voice."));
+    if (of.synthetic) parts.push(make("p", { class: "odd" }, "! SYNTHETIC: the weights are a stand-in, and this is not Kokoro\u2019s voice."));
     if (!of.cards.length) return [...parts, make("p", { class: "bad" }, "✗ No proof of speech was made on this host: see its own output.")];
     parts.push(ladder(of));
     const more = of.findings.filter((finding) => finding[1] !== true);
@@ -136,7 +136,7 @@
 
   function measured(findings, looked, what) {
     const things = looked === 1 ? "1 thing" : `${looked} things`;
-    if (!data.measured) return make("p", { class: "soft" }, `${things} looked at ${what}; what was measured stands in the host's JSON.`);
+    if (!data.measured) return make("p", { class: "soft" }, `${things} looked at ${what}; what was measured stands in the host\u2019s JSON.`);
     const lines = findings.map(([name, ok, value, limit, sentence]) => make("tr", {},
       make("td", {}, ok === true ? "✓" : ok === false ? "✗" : "?"), make("td", {}, text(name)),
       make("td", {}, value === null ? "" : String(value)), make("td", {}, text(limit)),

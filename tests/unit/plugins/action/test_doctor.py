@@ -119,7 +119,7 @@ def test_a_failing_action_ends_with_what_it_means(monkeypatch: pytest.MonkeyPatc
 
 
 def command(folder: Path, status: object, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """playbooks/voicefleet-doctor, with a stand-in for ansible-playbook that writes a report of this status (none for None)."""
+    """voicefleet-doctor, with a stand-in for ansible-playbook that writes a report of this status (none for None)."""
     folder.mkdir(exist_ok=True)
     written = "" if status is None else (
         'for word in "$@"; do case $word in *doctor_json_file*) '
@@ -132,7 +132,11 @@ def command(folder: Path, status: object, *arguments: str) -> subprocess.Complet
     stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     return subprocess.run(
-        [str(ROOT / "playbooks" / "voicefleet-doctor"), *arguments], env=environment, capture_output=True, text=True, check=False
+        [str(ROOT / "playbooks" / "voicefleet-doctor"), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
