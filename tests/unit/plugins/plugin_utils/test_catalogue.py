@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, profiles
@@ -79,7 +79,11 @@ def test_the_page_of_voices_is_up_to_date() -> None:
     """docs/voices.md names every voice of every language; ``tools/voices_page.py`` writes it."""
     root = Path(__file__).parents[4]
     page = (root / "docs" / "voices.md").read_text()
-    assert runpy.run_path(str(root / "tools/voices_page.py"))["page"]() == page
+    tool = root / "tools" / "voices_page.py"
+    # Not runpy: in ansible-test, Ansible's finder takes the file for a folder of a collection.
+    names: dict[str, Any] = {"__name__": "voices_page", "__file__": str(tool)}
+    exec(compile(tool.read_text(), tool, "exec"), names)
+    assert names["page"]() == page
     for code, language in catalogue.LANGUAGES.items():
         assert f"| `{code}` | {language.title} |" in page
     assert set(re.findall(r"\b[a-z][fm]_\w+", page)) == {*catalogue.VOICES, *catalogue.KOKORO_ZH.voices}
