@@ -24,7 +24,7 @@ MEANS = {
     "phonemes": "that, and no word is lost on the way to the model; whether they are heard is UNVERIFIED",
     "intelligible": "a recogniser on the host heard the sentence from every voice, word for word",
     "performance": "a recogniser heard the sentence from every voice, as fast as was required",
-    "silence": "a recogniser heard the sentence, as fast as was required, and nothing outside was asked for",
+    "offline": "a recogniser heard the sentence, as fast as was required, and nothing outside was asked for",
 }
 
 

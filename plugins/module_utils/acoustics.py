@@ -24,7 +24,7 @@ FULL_SCALE = 32768.0
 SILENT_DBFS = -60.0
 
 # The levels of a proof, lowest first. A finding belongs to the level that it decides.
-LEVELS = ("none", "format", "acoustic", "phonemes", "intelligible", "performance", "silence")
+LEVELS = ("none", "format", "acoustic", "phonemes", "intelligible", "performance", "offline")
 
 
 @dataclass(frozen=True)

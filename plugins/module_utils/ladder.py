@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The levels of a proof that are not of one answer: phonemes, of a language; performance and silence, of the host.
+"""The levels of a proof that are not of one answer: phonemes, of a language; performance and offline, of the host.
 
 Each is tried where the proof is asked to go so high. Where it can't be, its finding is UNVERIFIED and says why.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import audio, deploy_lock, gpu_facts, performance, phonemes, proof, silence, systemd_unit
+from . import audio, deploy_lock, gpu_facts, offline, performance, phonemes, proof, systemd_unit
 from .acoustics import LEVELS, Finding
 from .proof import Sample, Wanted
 from .speech import Reply, SpeechClient, SpeechError
@@ -43,7 +43,7 @@ class Climb:
     languages: list[phonemes.Spoken] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     performance: dict[str, Any] = field(default_factory=dict)
-    silence: dict[str, Any] = field(default_factory=dict)
+    offline: dict[str, Any] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """As a proof keeps it: all findings in one list, and what they rest on."""
@@ -52,7 +52,7 @@ class Climb:
             "findings": [asdict(finding) for finding in [*of_languages, *self.findings]],
             "phonemes": [spoken.as_dict() for spoken in self.languages],
             "performance": self.performance,
-            "silence": self.silence,
+            "offline": self.offline,
         }
 
 
@@ -65,8 +65,8 @@ def climb(client: SpeechClient, wanted: Wanted, samples: Sequence[Sample], place
     if wanted.tries(performance.LEVEL):
         found.performance, findings = _performance(client, wanted, place, speaks)
         found.findings += findings
-    if wanted.tries(silence.LEVEL):
-        found.silence, findings = _silence(client, wanted, place, speaks)
+    if wanted.tries(offline.LEVEL):
+        found.offline, findings = _offline(client, wanted, place, speaks)
         found.findings += findings
     proof.settle(samples, found.languages, found.findings)
     return found
@@ -118,7 +118,7 @@ def _gpu(place: Place, runner: systemd_unit.Runner = gpu_facts.run) -> Finding:
     )
 
 
-def _silence(client: SpeechClient, wanted: Wanted, place: Place, speaks: bool) -> tuple[dict[str, Any], list[Finding]]:
+def _offline(client: SpeechClient, wanted: Wanted, place: Place, speaks: bool) -> tuple[dict[str, Any], list[Finding]]:
     holder = deploy_lock.look()
     reasons = {
         "It needs a restart of the service, and that was not allowed (synthesis_restart: true).": not place.restart,
@@ -130,9 +130,9 @@ def _silence(client: SpeechClient, wanted: Wanted, place: Place, speaks: bool) -
     }
     why = [reason for reason, holds in reasons.items() if holds]
     if why or place.unit is None:
-        return {}, [silence.untried(" ".join(why[:1]))]
+        return {}, [offline.untried(" ".join(why[:1]))]
     unit = Unit(place.unit)
-    return silence.prove(unit, lambda: _spoken(client, wanted, unit, place.restart_seconds), place.restart_seconds)
+    return offline.prove(unit, lambda: _spoken(client, wanted, unit, place.restart_seconds), place.restart_seconds)
 
 
 def _spoken(client: SpeechClient, wanted: Wanted, unit: Unit, seconds: float) -> float:

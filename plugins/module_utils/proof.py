@@ -360,7 +360,7 @@ def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts
         "findings": [asdict(finding) for finding in untried(wanted)],
         "phonemes": [],
         "performance": {},
-        "silence": {},
+        "offline": {},
         **wanted.key(),
         **facts,
         "schema": 1,
@@ -396,9 +396,9 @@ def in_words(report: dict[str, Any]) -> list[str]:
     lines += [_speed(*series) for series in report.get("performance", {}).get("parallel", {}).items()]
     shared = [finding for finding in report.get("findings", []) if finding["name"] != "untried"]
     lines += filter(None, map(_in_words, shared))
-    watched = [finding["ok"] for finding in shared if finding["level"] == "silence"]
+    watched = [finding["ok"] for finding in shared if finding["level"] == "offline"]
     if watched and all(watched):
-        lines.append(f"{report['silence']['unit']} reached for nothing outside from its start to its first words")
+        lines.append(f"{report['offline']['unit']} reached for nothing outside from its start to its first words")
     left = [finding["level"] for finding in report.get("findings", []) if finding["name"] == "untried"]
     if left:
         lines.append(f"not tried: {', '.join(left)}")

@@ -20,7 +20,7 @@ description:
     word and without a network; other languages by the model O(transcriber), else they are UNVERIFIED.
   - Level V(performance), the endpoint is as fast as O(limits) want it, one request at a time and several at once, and
     the GPU does the work where the release is for one.
-  - Level V(silence), the service reaches for nothing outside from its start to its first words. It is restarted for
+  - Level V(offline), the service reaches for nothing outside from its start to its first words. It is restarted for
     that, so it must be allowed by O(restart).
   - Level V(none), not even a file. What could not be looked at is UNVERIFIED and never counts as passed.
   - A server that no release of ours runs on is proved the same way, with O(release_id), O(voices) and O(endpoint). What
@@ -100,14 +100,14 @@ options:
   required_level:
     description: The level that every voice must reach in every format.
     type: str
-    choices: [format, acoustic, phonemes, intelligible, performance, silence]
+    choices: [format, acoustic, phonemes, intelligible, performance, offline]
     default: acoustic
   try_level:
     description:
       - The highest level that is tried, where it is above O(required_level). V(format) and V(acoustic) always are, as
         they take no more than the answers themselves. What was not tried is UNVERIFIED.
     type: str
-    choices: [format, acoustic, phonemes, intelligible, performance, silence]
+    choices: [format, acoustic, phonemes, intelligible, performance, offline]
     default: acoustic
   transcriber:
     description:
@@ -165,7 +165,7 @@ options:
     default: []
   restart:
     description:
-      - Whether O(unit) may be restarted twice, which the level V(silence) needs. Meanwhile it answers nobody, for as
+      - Whether O(unit) may be restarted twice, which the level V(offline) needs. Meanwhile it answers nobody, for as
         long as it takes to start and load its models.
     type: bool
     default: false
@@ -245,7 +245,7 @@ RETURN = r"""
 level:
   description:
     - The lowest level of all voices and formats, V(none), V(format), V(acoustic), V(phonemes), V(intelligible),
-      V(performance) or V(silence). A level counts where all those below it were reached.
+      V(performance) or V(offline). A level counts where all those below it were reached.
   returned: always
   type: str
   sample: acoustic
@@ -346,7 +346,7 @@ performance:
   returned: always
   type: dict
   sample: {parallel: {"1": {latency: {p50: 0.41, p95: 0.52}, requests: 10, errors: 0}}}
-silence:
+offline:
   description: What the service tried while it started, as C(names), C(proxied) and C(sockets). Empty where not watched.
   returned: always
   type: dict

@@ -29,7 +29,7 @@ FAILED, ODD, WELL = STATES = ("failed", "stands out", "well")
 # A level of a host: all that was looked at is good; something is not; it was not looked at, or not everywhere.
 PASSED, REFUSED, UNVERIFIED = "passed", "failed", "UNVERIFIED"
 # These are of a host as a whole, the others of each sample.
-OF_THE_HOST = ("phonemes", "performance", "silence")
+OF_THE_HOST = ("phonemes", "performance", "offline")
 # The name of a finding that stands for a whole level, which was not asked for.
 UNTRIED = "untried"
 
@@ -40,7 +40,7 @@ IN_WORDS = {
     "phonemes": "the text front end knows the words",
     "intelligible": "a recogniser heard the sentence",
     "performance": "fast enough, on the hardware meant",
-    "silence": "nothing outside was asked for anything",
+    "offline": "nothing outside was asked for anything",
 }
 
 

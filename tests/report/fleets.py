@@ -134,7 +134,7 @@ def higher(of: report.Host, chance: random.Random) -> None:
     of.synthesis["findings"] = [
         finding("reference", "phonemes", True, "ðə kwˈɪk", "The reference text has the phonemes that it should."),
         finding("gpu", "performance", None, None, "UNVERIFIED: nvidia-smi is not there."),
-        finding("attempts", "silence", True, 0, "No attempt to reach anything outside."),
+        finding("attempts", "offline", True, 0, "No attempt to reach anything outside."),
     ]
     of.synthesis["performance"] = {
         "parallel": {

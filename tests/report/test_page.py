@@ -252,7 +252,7 @@ def test_what_is_unverified_does_not_look_passed(chromium: Chromium, written: Ma
 def test_levels_that_were_not_asked_for_are_said_once(chromium: Chromium, written: Make) -> None:
     chromium.open(written("one").page, height=2400)
     open_ = chromium.run("[...document.querySelectorAll('.ladder .open-level')].map((step) => step.textContent)")
-    assert [step.split()[1] for step in open_] == ["phonemes", "intelligible", "performance", "silence"]
+    assert [step.split()[1] for step in open_] == ["phonemes", "intelligible", "performance", "offline"]
     assert all("UNVERIFIED not tried (synthesis_try_level)" in step for step in open_)
     assert chromium.run("document.querySelectorAll('.finding').length") == 0
 

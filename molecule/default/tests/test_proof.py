@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proof's levels above those of one answer, on the real service: phonemes, performance, silence on the wire.
+"""The proof's levels above those of one answer, on the real service: phonemes, performance, offline.
 
 What counts here is what was found of language and host, whatever the stand-ins' own answers are worth.
 """
@@ -75,14 +75,14 @@ def test_formats_that_the_server_lacks_count_for_nothing(proof: dict[str, Any]) 
 
 def test_it_reaches_for_nothing_while_it_starts(proof: dict[str, Any], host: Host) -> None:
     good = {"spoke": True, "names": True, "proxied": True, "sockets": True, "without_route": True}
-    assert found(proof, "silence") == good, proof["silence"]
-    assert proof["silence"]["looks"] > 100
+    assert found(proof, "offline") == good, proof["offline"]
+    assert proof["offline"]["looks"] > 100
     # All is as it was before.
     assert host.check_output("systemctl show --property DropInPaths --value %s", UNIT) == ""
-    assert not host.file("/run/voicefleet-silence").exists
+    assert not host.file("/run/voicefleet-offline").exists
     environment = host.check_output("cat /proc/$(systemctl show --property MainPID --value %s)/environ", UNIT)
     assert "127.0.53.77" not in environment
-    assert "voicefleet-silence" not in host.check_output("systemctl list-units --all --plain --no-legend")
+    assert "voicefleet-offline" not in host.check_output("systemctl list-units --all --plain --no-legend")
 
 
 @pytest.fixture
@@ -100,12 +100,12 @@ def test_whoever_reaches_out_is_seen(host: Host, tmp_path: Path) -> None:
     quick = {"synthesis_formats": ["wav"], "synthesis_extra_formats": [], "synthesis_voices": ["af_heart"]}
     proof = verify(host, tmp_path, synthesis_requests=1, synthesis_parallel=1, **quick)
     # The host has no route, so an address is counted by the kernel, which does not say whose attempt it was.
-    assert found(proof, "silence") == {
+    assert found(proof, "offline") == {
         **{"spoke": True, "names": False, "proxied": False, "sockets": True},
         "without_route": None,
     }
-    assert "models.example.org A" in proof["silence"]["names"]
-    assert list(proof["silence"]["proxied"]) == ["hub.example.org:443"]
-    assert proof["silence"]["without_route"] > 0
+    assert "models.example.org A" in proof["offline"]["names"]
+    assert list(proof["offline"]["proxied"]) == ["hub.example.org:443"]
+    assert proof["offline"]["without_route"] > 0
     # The operator's own drop-in is not touched.
     assert host.file(DROP_IN).exists

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import ladder, phonemes, proof, silence
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import ladder, offline, phonemes, proof
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS, Finding
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.ladder import Place, climb
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.performance import Load
@@ -72,17 +72,17 @@ def test_a_sample_has_its_own_findings_those_of_its_language_and_those_of_the_ho
     assert [sample.level for sample in found] == ["acoustic", "acoustic"]
     american = phonemes.Spoken("a", "American English", good("phonemes"))
     british = phonemes.Spoken("b", "British English", [Finding("invented", "phonemes", False, None, "", "left out")])
-    proof.settle(found, [american, british], good("performance", "silence"))
-    assert [sample.level for sample in found] == ["silence", "acoustic"]
-    proof.settle(found, [american], [*good("performance"), silence.untried("not allowed")])
+    proof.settle(found, [american, british], good("performance", "offline"))
+    assert [sample.level for sample in found] == ["offline", "acoustic"]
+    proof.settle(found, [american], [*good("performance"), offline.untried("not allowed")])
     assert [sample.level for sample in found] == ["performance", "acoustic"]
 
 
 def test_a_level_counts_where_all_below_it_were_reached() -> None:
     found = samples("format", "acoustic", "intelligible")
-    proof.settle(found, [], good("performance", "silence"))
+    proof.settle(found, [], good("performance", "offline"))
     assert {sample.level for sample in found} == {"acoustic"}  # nobody looked at the phonemes
-    assert LEVELS == ("none", "format", "acoustic", "phonemes", "intelligible", "performance", "silence")
+    assert LEVELS == ("none", "format", "acoustic", "phonemes", "intelligible", "performance", "offline")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_level_counts_where_all_below_it_were_reached() -> None:
         ("format", "", "acoustic"),
         ("acoustic", "acoustic", "acoustic"),
         ("phonemes", "acoustic", "phonemes"),
-        ("acoustic", "silence", "silence"),
+        ("acoustic", "offline", "offline"),
     ],
 )
 def test_what_is_tried(required: str, tried: str, top: str) -> None:
@@ -151,10 +151,10 @@ def test_performance_is_measured_and_told() -> None:
 def test_a_host_that_says_nothing_is_not_measured() -> None:
     endpoint = Endpoint()
     silent = [Sample("af_heart", "wav")]
-    found = climb(endpoint, wanted(tried_level="silence"), silent, Place(restart=True, unit="x.service"))  # type: ignore[arg-type]
+    found = climb(endpoint, wanted(tried_level="offline"), silent, Place(restart=True, unit="x.service"))  # type: ignore[arg-type]
     assert endpoint.asked == []
     assert ("performance", "answers", None) in named(found.findings)
-    assert ("silence", "watched", None) in named(found.findings)
+    assert ("offline", "watched", None) in named(found.findings)
     assert silent[0].level == "none"
 
 
@@ -180,7 +180,7 @@ def test_the_gpu_is_looked_at_where_the_release_is_for_one(
     assert ladder._gpu(place, run).ok is ok
 
 
-# --- silence is asked for, and never in another's way
+# --- offline is asked for, and never in another's way
 
 
 @pytest.fixture
@@ -191,21 +191,21 @@ def proved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def prove(unit: Unit, spoken: Any, _seconds: float) -> Any:
         units.append(unit.name)
         spoken()
-        return {"unit": unit.name}, good("silence")
+        return {"unit": unit.name}, good("offline")
 
-    monkeypatch.setattr(silence, "prove", prove)
+    monkeypatch.setattr(offline, "prove", prove)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(ladder.deploy_lock, "look", lambda: None)
     return units
 
 
-def silence_of(place: Place) -> Finding:
-    found = climb(Endpoint(), wanted(tried_level="silence", voices=["af_heart"]), samples("format"), place)  # type: ignore[arg-type]
-    return next(finding for finding in found.findings if finding.level == "silence")
+def offline_of(place: Place) -> Finding:
+    found = climb(Endpoint(), wanted(tried_level="offline", voices=["af_heart"]), samples("format"), place)  # type: ignore[arg-type]
+    return next(finding for finding in found.findings if finding.level == "offline")
 
 
 def test_where_it_is_allowed_the_service_is_watched(proved: list[str]) -> None:
-    assert silence_of(Place(restart=True, unit="x.service")).ok is True
+    assert offline_of(Place(restart=True, unit="x.service")).ok is True
     assert proved == ["x.service"]
 
 
@@ -217,7 +217,7 @@ def test_where_it_is_allowed_the_service_is_watched(proved: list[str]) -> None:
     ],
 )
 def test_where_it_is_not_it_is_unverified(proved: list[str], place: Place, words: str) -> None:
-    finding = silence_of(place)
+    finding = offline_of(place)
     assert finding.ok is None
     assert words in finding.sentence
     assert proved == []
@@ -226,14 +226,14 @@ def test_where_it_is_not_it_is_unverified(proved: list[str], place: Place, words
 def test_nothing_is_restarted_in_anothers_deploy(proved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     owner = {"controller": "fetch1", "pid": 1}
     monkeypatch.setattr(ladder.deploy_lock, "look", lambda: {"owner": owner, "time": 1.0})
-    assert "A deploy works on this host" in silence_of(Place(restart=True, unit="x.service")).sentence
+    assert "A deploy works on this host" in offline_of(Place(restart=True, unit="x.service")).sentence
     assert proved == []
-    assert silence_of(Place(restart=True, unit="x.service", lock_owner=owner)).ok is True
+    assert offline_of(Place(restart=True, unit="x.service", lock_owner=owner)).ok is True
 
 
 def test_an_account_that_is_not_root_restarts_nothing(proved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert "It needs root" in silence_of(Place(restart=True, unit="x.service")).sentence
+    assert "It needs root" in offline_of(Place(restart=True, unit="x.service")).sentence
     assert proved == []
 
 

@@ -344,7 +344,7 @@ def test_opus_counts_at_48_khz_and_nothing_else_does() -> None:
     [
         ({}, True),
         ({"tried_level": "performance"}, True),
-        ({"tried_level": "silence"}, False),
+        ({"tried_level": "offline"}, False),
         ({"extra_formats": ["opus"]}, True),
         ({"extra_formats": ["flac"]}, False),
         ({"load": Load(limits={"latency": 1.0})}, False),
@@ -366,12 +366,12 @@ def test_a_proof_in_words_tells_speed_phonemes_and_what_was_not_tried() -> None:
     numbers = {name: {"p50": 0.5, "p95": 1.25} for name in ("first_byte", "latency", "real_time_factor")}
     facts = {
         "findings": [
-            {"name": "names", "level": "silence", "ok": True, "sentence": "None."},
+            {"name": "names", "level": "offline", "ok": True, "sentence": "None."},
             {"name": "gpu", "level": "performance", "ok": None, "sentence": "nvidia-smi can't be asked."},
         ],
         "phonemes": [{"language": "a", "name": "American English", "ok": True, "lines": []}],
         "performance": {"parallel": {"4": {**numbers, "requests": 12, "errors": 0}}},
-        "silence": {"unit": "x.service"},
+        "offline": {"unit": "x.service"},
     }
     assert proof.in_words(proof.as_report(wanted(), [], [], facts)) == [
         "American English becomes the right phonemes",
@@ -383,4 +383,4 @@ def test_a_proof_in_words_tells_speed_phonemes_and_what_was_not_tried() -> None:
     facts["findings"][0]["ok"] = False
     assert not any("reached for nothing" in line for line in proof.in_words(proof.as_report(wanted(), [], [], facts)))
     quick = proof.in_words(proof.as_report(wanted(), [], [], {}))
-    assert quick == ["not tried: phonemes, intelligible, performance, silence"]
+    assert quick == ["not tried: phonemes, intelligible, performance, offline"]

@@ -67,7 +67,7 @@ def test_the_exporter_may_read_the_file(tmp_path: Path) -> None:
 
 def test_the_numbers_of_the_levels_are_told_where_they_are_shown() -> None:
     text = textfile.render(REPORT, None, 0.0)
-    assert "reached: 0 none, 1 format, 2 acoustic, 3 phonemes, 4 intelligible, 5 performance, 6 silence." in text
+    assert "reached: 0 none, 1 format, 2 acoustic, 3 phonemes, 4 intelligible, 5 performance, 6 offline." in text
     dashboard = json.loads((Path(__file__).parents[4] / "roles/monitoring/files/dashboard.json").read_text())
     (panel,) = (each for each in dashboard["panels"] if each["targets"][0]["expr"] == "voicefleet_proof_level")
     options = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]

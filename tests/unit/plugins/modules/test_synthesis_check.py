@@ -229,7 +229,7 @@ def test_an_endpoint_without_a_release_of_ours_is_proved_as_far_as_it_can_be(for
         voices=["alloy", "nova"],
         text="One two three four five six seven.",
         extra_formats=["opus"],
-        try_level="silence",
+        try_level="offline",
         requests=2,
         parallel=2,
     )
@@ -239,7 +239,7 @@ def test_an_endpoint_without_a_release_of_ours_is_proved_as_far_as_it_can_be(for
         **{("phonemes", "sentence"): None, ("phonemes", "invented_audio"): True},
         **{("performance", name): True for name in ("first_byte", "latency", "real_time_factor")},
         **{("performance", f"parallel_{name}"): True for name in ("first_byte", "latency", "real_time_factor")},
-        **{("performance", "gpu"): None, ("silence", "watched"): None},
+        **{("performance", "gpu"): None, ("offline", "watched"): None},
     }
     said = "\n".join(result["lines"])
     assert "American English could not be tried: no release's Python was named that has misaki" in said

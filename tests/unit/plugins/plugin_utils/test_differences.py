@@ -110,7 +110,7 @@ def test_what_runs_on_few_stands_out() -> None:
 
 
 def test_a_lower_level_stands_out_and_a_higher_one_does_not() -> None:
-    rows = [row("a"), row("b"), row("c"), row("d", level="format"), row("e", level="silence")]
+    rows = [row("a"), row("b"), row("c"), row("d", level="format"), row("e", level="offline")]
     assert compare(rows) == []
     assert notes(rows) == {"d": [("identity", "level")]}
 

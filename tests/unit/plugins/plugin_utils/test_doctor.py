@@ -247,7 +247,7 @@ def test_a_proof_by_stand_ins_is_no_failure_and_is_named() -> None:
     assert "not Kokoro's voice" in next(item.cause for item in found if item.code == "RELEASE")
 
 
-@pytest.mark.parametrize("proved", ["acoustic", "phonemes", "performance", "silence"])
+@pytest.mark.parametrize("proved", ["acoustic", "phonemes", "performance", "offline"])
 def test_one_sentence_need_not_show_what_the_whole_proof_did(proved: str) -> None:
     said = {"voice": "a", "level": "acoustic", "seconds": 1.0, "wrong": []}
     assert bad(changed(receipt={"release": RELEASE, "proof_level": proved}, speech=said)) == []

@@ -58,7 +58,7 @@ def test_a_level_that_was_not_tried_or_is_not_required_is_skipped_and_never_pass
 
 
 def test_levels_of_the_host_are_cases_of_their_own() -> None:
-    of_the_host = [finding("phonemes", True), finding("silence", None, "UNVERIFIED: no ss")]
+    of_the_host = [finding("phonemes", True), finding("offline", None, "UNVERIFIED: no ss")]
     of_the_host.append(finding("intelligible", None, "UNVERIFIED: not asked for"))
     said = outcome(suite("acoustic", sample(GOOD, finding("acoustic", True)), findings=of_the_host))
     assert said == {
@@ -67,7 +67,7 @@ def test_levels_of_the_host_are_cases_of_their_own() -> None:
         "af_heart wav intelligible": "skipped: UNVERIFIED: not asked for",
         "host phonemes": "",
         "host performance": "skipped: UNVERIFIED: nothing was looked at.",
-        "host silence": "skipped: UNVERIFIED: no ss",
+        "host offline": "skipped: UNVERIFIED: no ss",
     }
 
 

@@ -138,15 +138,15 @@ def test_levels_of_an_older_proof_are_unverified_and_not_passed() -> None:
     row = build(host())["hosts"][0]
     assert states(row) == {
         "format": "passed", "acoustic": "passed", "phonemes": "UNVERIFIED", "intelligible": "UNVERIFIED",
-        "performance": "UNVERIFIED", "silence": "UNVERIFIED",
+        "performance": "UNVERIFIED", "offline": "UNVERIFIED",
     }  # fmt: skip
-    assert row["levels"][-1] == {"level": "silence", "state": "UNVERIFIED", "why": "not tried"}
+    assert row["levels"][-1] == {"level": "offline", "state": "UNVERIFIED", "why": "not tried"}
 
 
 def test_a_level_that_was_not_asked_for_is_said_shortly() -> None:
-    untried = finding("silence", None, "The level silence was not tried (synthesis_try_level).", "untried")
+    untried = finding("offline", None, "The level offline was not tried (synthesis_try_level).", "untried")
     row = build(host(findings=[untried]))["hosts"][0]
-    assert row["levels"][-1] == {"level": "silence", "state": "UNVERIFIED", "why": "not tried (synthesis_try_level)"}
+    assert row["levels"][-1] == {"level": "offline", "state": "UNVERIFIED", "why": "not tried (synthesis_try_level)"}
 
 
 def test_levels_of_the_host_and_of_its_samples() -> None:
@@ -159,19 +159,19 @@ def test_levels_of_the_host_and_of_its_samples() -> None:
             findings=[
                 finding("phonemes", True),
                 finding("performance", None, "UNVERIFIED: no nvidia-smi"),
-                finding("silence", False, "It asked pypi.org."),
+                finding("offline", False, "It asked pypi.org."),
             ],
             performance={"parallel": {"1": {"requests": 4}}},
         )
     )["hosts"][0]
     assert states(row) == {
         "format": "failed", "acoustic": "UNVERIFIED", "phonemes": "passed", "intelligible": "UNVERIFIED",
-        "performance": "UNVERIFIED", "silence": "failed",
+        "performance": "UNVERIFIED", "offline": "failed",
     }  # fmt: skip
     why = {step["level"]: step["why"] for step in row["levels"]}
     assert why["acoustic"] == "Not looked at in 1 of 2 samples."
     assert why["performance"] == "no nvidia-smi"
-    assert why["silence"] == "It asked pypi.org."
+    assert why["offline"] == "It asked pypi.org."
     assert row["performance"] == {"parallel": {"1": {"requests": 4}}}
 
 

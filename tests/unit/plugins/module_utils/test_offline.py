@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import silence
+from ansible_collections.voicefleet.kokoro.plugins.module_utils import offline
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import Finding
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.silence import DeadEnd, outward
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.offline import DeadEnd, outward
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import SpeechError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.systemd_unit import SystemdError, Unit
 
@@ -74,7 +74,7 @@ def test_a_name_over_tcp_is_noted_too(dead_end: DeadEnd) -> None:
     "packet", [b"", question("x")[:14], question("x")[:2] + b"\x81" + question("x")[3:], b"\0" * 40]
 )
 def test_what_is_no_question(packet: bytes) -> None:
-    asked = silence.parse_question(packet)
+    asked = offline.parse_question(packet)
     assert asked is None
 
 
@@ -82,8 +82,8 @@ def test_the_system_resolver_meets_it() -> None:
     """What a question looks like is not ours to invent: glibc's own, where one may be asked on port 53."""
     packet = b"\xab\xcd\x01\x20\x00\x01\x00\x00\x00\x00\x00\x01\x03raw\x11githubusercontent\x03com\x00\x00\x01\x00\x01"
     packet += b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"  # EDNS, after the question
-    assert silence.parse_question(packet) == "raw.githubusercontent.com A"
-    assert silence.refusal(packet)[12:] == packet[12:-11]
+    assert offline.parse_question(packet) == "raw.githubusercontent.com A"
+    assert offline.refusal(packet)[12:] == packet[12:-11]
 
 
 @pytest.mark.parametrize(
@@ -188,11 +188,11 @@ def test_the_real_tables_are_read() -> None:
 
 
 def test_what_had_no_route_is_counted_by_the_kernel(proc: Path) -> None:
-    assert silence.no_routes(str(proc)) is None
+    assert offline.no_routes(str(proc)) is None
     (proc / "net/snmp").write_text("Ip: Forwarding OutNoRoutes InDelivers\nIp: 1 7 30\nIcmp: InMsgs\nIcmp: 1\n")
-    assert silence.no_routes(str(proc)) == 7
+    assert offline.no_routes(str(proc)) == 7
     (proc / "net/snmp6").write_text("Ip6InReceives 5\nIp6OutNoRoutes 2\n")
-    assert silence.no_routes(str(proc)) == 9
+    assert offline.no_routes(str(proc)) == 9
 
 
 def test_a_default_route(proc: Path) -> None:
@@ -200,12 +200,12 @@ def test_a_default_route(proc: Path) -> None:
     (proc / "net/route").write_text(head + "eth0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n")
     none = f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 00000001 00000000 00200200"
     (proc / "net/ipv6_route").write_text(f"{none} lo\n")  # the kernel's own, "unreachable"
-    assert not silence.default_route(str(proc))
+    assert not offline.default_route(str(proc))
     (proc / "net/ipv6_route").write_text(f"{none} eth0\n")
-    assert silence.default_route(str(proc))
+    assert offline.default_route(str(proc))
     (proc / "net/ipv6_route").unlink()
     (proc / "net/route").write_text(head + "eth0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n")
-    assert silence.default_route(str(proc))
+    assert offline.default_route(str(proc))
 
 
 # --- the drop-in
@@ -235,25 +235,25 @@ class Systemd:
 
 
 def places(tmp_path: Path) -> dict[str, str]:
-    return {"place": str(tmp_path / "silence"), "drop_ins": str(tmp_path / "system")}
+    return {"place": str(tmp_path / "offline"), "drop_ins": str(tmp_path / "system")}
 
 
 def test_the_way_astray_and_back(tmp_path: Path) -> None:
     systemd = Systemd()
-    file = tmp_path / "system" / f"{NAME}.d" / silence.DROP_IN
-    with silence.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)):
+    file = tmp_path / "system" / f"{NAME}.d" / offline.DROP_IN
+    with offline.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)):
         # The timer is armed before anything changes: whoever is cut off here leaves it to systemd.
         assert systemd.verbs() == ["stop", "systemd-run", "daemon-reload", "restart"]
         armed = systemd.said[1]
         assert "--on-active=60" in armed
-        assert f"rm -rf {file} {tmp_path}/silence; systemctl daemon-reload; systemctl try-restart {NAME}" in armed
-        assert (tmp_path / "silence/resolv.conf").read_text().startswith(f"nameserver {silence.ADDRESS}\n")
+        assert f"rm -rf {file} {tmp_path}/offline; systemctl daemon-reload; systemctl try-restart {NAME}" in armed
+        assert (tmp_path / "offline/resolv.conf").read_text().startswith(f"nameserver {offline.ADDRESS}\n")
         text = file.read_text()
-        assert f"BindReadOnlyPaths={tmp_path}/silence/resolv.conf:/etc/resolv.conf" in text
+        assert f"BindReadOnlyPaths={tmp_path}/offline/resolv.conf:/etc/resolv.conf" in text
         assert oct(file.stat().st_mode)[-3:] == "644"
     assert systemd.verbs()[4:] == ["daemon-reload", "restart", "stop"]
     assert not file.parent.exists()
-    assert not (tmp_path / "silence").exists()
+    assert not (tmp_path / "offline").exists()
 
 
 def test_it_is_taken_back_whatever_happens_and_leaves_what_is_not_its_own(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_it_is_taken_back_whatever_happens_and_leaves_what_is_not_its_own(tmp_pa
     other.write_text("[Service]\n")
     with (
         pytest.raises(RuntimeError, match="cut"),
-        silence.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)),
+        offline.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)),
     ):
         raise RuntimeError("cut")
     assert systemd.verbs()[-3:] == ["daemon-reload", "restart", "stop"]
@@ -276,14 +276,14 @@ def test_it_is_taken_back_where_the_play_is_ended(tmp_path: Path, number: signal
     before = signal.getsignal(number)
 
     def ended() -> None:
-        with silence.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)):
+        with offline.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)):
             os.kill(os.getpid(), number)
             time.sleep(5)
 
     with pytest.raises(SystemExit):
         ended()
     assert systemd.verbs()[-3:] == ["daemon-reload", "restart", "stop"]
-    assert not (tmp_path / "silence").exists()
+    assert not (tmp_path / "offline").exists()
     assert signal.getsignal(number) == before
 
 
@@ -291,7 +291,7 @@ def test_without_the_timer_nothing_is_touched(tmp_path: Path) -> None:
     systemd = Systemd(**{"systemd-run": lambda: (1, "no")})
     with (
         pytest.raises(SystemdError, match="systemd-run failed"),
-        silence.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)),
+        offline.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)),
     ):
         pytest.fail("it went in")
     assert systemd.verbs() == ["stop", "systemd-run"]
@@ -302,7 +302,7 @@ def test_the_drop_in_leads_names_and_http_to_us(tmp_path: Path) -> None:
     (tmp_path / "resolv.conf").write_text("")
     opened = DeadEnd()
     opened.proxy_port = 4321
-    lines = silence.drop_in(opened, "/run/x", str(tmp_path)).splitlines()
+    lines = offline.drop_in(opened, "/run/x", str(tmp_path)).splitlines()
     assert "UnsetEnvironment=" in lines  # the unit unsets the proxies' variables
     assert "Environment=HTTPS_PROXY=http://127.0.53.77:4321" in lines
     assert "Environment=http_proxy=http://127.0.53.77:4321" in lines
@@ -312,8 +312,8 @@ def test_the_drop_in_leads_names_and_http_to_us(tmp_path: Path) -> None:
 
 def test_names_are_asked_for_at_the_name_server_alone() -> None:
     text = "passwd: files systemd\nhosts: mymachines resolve [!UNAVAIL=return] files myhostname dns\n"
-    assert silence.nsswitch(text) == "passwd: files systemd\nhosts: files myhostname dns\n"
-    assert silence.nsswitch("hosts: files\n") == "hosts: files dns\n"
+    assert offline.nsswitch(text) == "passwd: files systemd\nhosts: files myhostname dns\n"
+    assert offline.nsswitch("hosts: files\n") == "hosts: files dns\n"
 
 
 # --- the check as a whole
@@ -331,7 +331,7 @@ def astray(during: Callable[[DeadEnd], None] = lambda _opened: None) -> Any:
 def check(proc: Path, way: Any, spoken: Callable[[], float] = lambda: 0.4, systemd: Systemd | None = None) -> Any:
     systemd = systemd or Systemd()
     opened = DeadEnd("127.0.0.1", 0)
-    facts, findings = silence.prove(Unit(NAME, runner=systemd.run), spoken, 60, opened, str(proc), way)
+    facts, findings = offline.prove(Unit(NAME, runner=systemd.run), spoken, 60, opened, str(proc), way)
     assert opened._sockets == []
     return facts, {finding.name: finding for finding in findings}
 
@@ -346,7 +346,7 @@ def test_a_service_that_is_silent(proc: Path) -> None:
     assert seen(findings) == {"spoke": True, "names": True, "proxied": True, "sockets": True, "without_route": True}
     assert facts["looks"] >= 2
     assert (facts["names"], facts["proxied"], facts["sockets"], facts["without_route"]) == ({}, {}, [], 0)
-    assert {finding.level for finding in findings.values()} == {"silence"}
+    assert {finding.level for finding in findings.values()} == {"offline"}
 
 
 def test_every_way_out_is_seen(proc: Path) -> None:
@@ -418,7 +418,7 @@ def test_what_cannot_be_watched_is_unverified_and_not_restarted(proc: Path, dead
     assert "does not run on this host" in findings["watched"].sentence
     taken = DeadEnd("127.0.0.1", dead_end.name_port)
     unit = Unit(NAME, runner=Systemd().run)
-    _facts, [finding] = silence.prove(unit, lambda: 0.1, 60, taken, str(proc), astray(lambda _o: pytest.fail("x")))
+    _facts, [finding] = offline.prove(unit, lambda: 0.1, 60, taken, str(proc), astray(lambda _o: pytest.fail("x")))
     assert finding.ok is None
     assert "can't listen" in finding.sentence
 

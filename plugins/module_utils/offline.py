@@ -41,13 +41,13 @@ from .acoustics import Finding
 from .speech import SpeechError
 from .systemd_unit import SystemdError, Unit
 
-LEVEL = "silence"
+LEVEL = "offline"
 # A loopback address of its own: 127.0.0.1:53 may be a resolver's.
 ADDRESS = "127.0.53.77"
-PLACE = "/run/voicefleet-silence"
+PLACE = "/run/voicefleet-offline"
 DROP_INS = "/run/systemd/system"
-DROP_IN = "90-voicefleet-silence.conf"
-TIMER = "voicefleet-silence-end"
+DROP_IN = "90-voicefleet-offline.conf"
+TIMER = "voicefleet-offline-end"
 LOOK_SECONDS = 0.05
 RESTART_SECONDS = 180.0
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
