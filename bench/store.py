@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest, read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact, Manifest, read_manifest
 
 RATIO, WARM_SECONDS, WARM_FILES = 1.1, 0.5, 200
 

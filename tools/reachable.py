@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "playbooks" / "collections"))
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue
 
 MODEL = catalogue.SPACY_MODELS["en_core_web_sm"]
 SOURCES = {

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import sha256_file
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, locks
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import (
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_file
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, locks
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import (
     Profile,
     known_profiles,
     overrides,
@@ -31,7 +31,7 @@ LOCKS = ROOT / "roles" / "artifact_store" / "files" / "locks"
 TORCH_CPU = LOCKS / "torch.cpu.toml"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 SPACY_TABLE = "https://raw.githubusercontent.com/explosion/spacy-models/master/compatibility.json"
-SPACY_MODULE = ROOT / "plugins" / "plugin_utils" / "spacy_compatibility.py"
+SPACY_MODULE = ROOT / "plugins" / "plugin_utils" / "store" / "spacy_compatibility.py"
 # Where an environment names CPU builds of torch, which a profile with CUDA must not take.
 TORCH_VARIABLES = ("UV_FIND_LINKS", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 

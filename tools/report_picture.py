@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 import conftest  # noqa: F401  # finds the collection
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report_page
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import page as report_page
 from ansible_collections.voicefleet.kokoro.tests.report import fleets
 from ansible_collections.voicefleet.kokoro.tests.report.browser import Chromium
 

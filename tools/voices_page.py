@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, locks
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, locks
 
 # The profile that is fetched where none is chosen; others differ by little.
 LOCK = Path(__file__).resolve().parent.parent / "roles/artifact_store/files/locks/pylock.cpu-py311-x86_64.toml"
@@ -54,7 +54,7 @@ Mandarin is spoken by a model of `kokoro_mandarin_model`:
   `{zh}/`. Revision `{zh_revision}`.
 
 Kokoro-82M, revision `{revision}`, {licence}.
-Each file is pinned by its sha256 in `plugins/plugin_utils/catalogue.py`, from which this page is written.
+Each file is pinned by its sha256 in `plugins/plugin_utils/store/catalogue.py`, from which this page is written.
 """
 
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 folder=$1
 name=$(sed -n 's/^ *"\(3\.11\.[0-9]*\)", "\([0-9]*\)", "x86_64".*/cpython-\1+\2-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz/p' \
-    "$(dirname "$(readlink -f "$0")")/../../plugins/plugin_utils/catalogue.py")
+    "$(dirname "$(readlink -f "$0")")/../../plugins/plugin_utils/store/catalogue.py")
 [ -n "$name" ]
 mkdir -p "$folder"
 # Debian's own additions lead out of the tree, to /etc; caches would be made for another path.

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.voicefleet.kokoro.plugins.filter.diagnose import diagnose
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 
 DOCUMENTATION = """
 name: voicefleet_doctor

@@ -14,10 +14,12 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import disk, http_fetch
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import delivery, manifest, rsync, serve
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import Stopped, Tally
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import delivery, rsync, serve
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery.delivery import Stopped, Tally
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import manifest
 
 # How often wrong or cut files are sent once more before the host is given up.
 ROUNDS = 2

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import deploy_lock
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import deploy_lock
 
 MODULE = "voicefleet.kokoro.deploy_lock"
 

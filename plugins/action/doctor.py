@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import bundle, doctor
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.preflight import Finding
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.preflight import Finding
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle
 
 FACT = "voicefleet_doctor"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import bundle, doctor
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle
 
 
 class ActionModule(ControllerAction):

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import patches
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host_facts import summary
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster, deploy_lock, gpu, preflight
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.state.host_facts import summary
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import cluster, deploy_lock, gpu, preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_manifest
 
 
 class ActionModule(ControllerAction):

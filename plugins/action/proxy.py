@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy_files import CLIENTS
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import proxy
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy.files import CLIENTS
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import proxy
 
 
 class ActionModule(ControllerAction):

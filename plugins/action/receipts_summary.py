@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import fleet
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json, write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import receipts as fleet
 
 
 class ActionModule(ControllerAction):

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import rollout
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, fact
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rollout
 
 SETTINGS = ("voicefleet_canary", "voicefleet_serial", "voicefleet_max_fail_percentage")
 

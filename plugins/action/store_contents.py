@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import contents
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json, write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import contents
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_manifest
 
 
 class ActionModule(ControllerAction):

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import export
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display, memo_path
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display, memo_path
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
 
 
 class ActionModule(ControllerAction):

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import download, locks, proxy, signature, store
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, cache_folder, display
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.catalogue import PYTHON_BUILDS, UNIDIC
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import parse_profile
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
+    ControllerAction,
+    cache_folder,
+    display,
+)
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import proxy
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download, locks, signature, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.catalogue import PYTHON_BUILDS, UNIDIC
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import parse_profile
 
 ADVICE = (
     "Nothing was lost: run it again and it goes on where it stopped. Behind a proxy set proxy_http, proxy_username, "

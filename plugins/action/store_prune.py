@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import prune
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, cache_folder
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.contents import in_words
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.exclusive import BusyError
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, cache_folder
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import prune
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.contents import in_words
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
 
 
 class ActionModule(ControllerAction):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue, signature, store
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, memo_path
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import ManifestError, read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, memo_path
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, signature, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_manifest
 
 
 class ActionModule(ControllerAction):

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import (
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import (
     canonical_json,
     sha256_bytes,
     sha256_file,
     write_atomic,
 )
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import SAFE_NAME
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import refuse_misspelt
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import folder_name
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.proof import SAFE_NAME
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import refuse_misspelt
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report.report import folder_name
 
 # What belongs to one run of the module and not to the proof.
 _OF_THE_RUN = ("changed", "diff", "failed", "invocation", "msg", "warnings", "deprecations", "exception")

@@ -9,9 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import junit, report, report_page, report_table, rollout
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction, display, fact
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json, write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display, fact
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rollout
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import (
+    junit,
+    report,
+)
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import (
+    page as report_page,
+)
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import (
+    table as report_table,
+)
 
 
 class ActionModule(ControllerAction):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 
 DOCUMENTATION = r"""
 name: diagnose

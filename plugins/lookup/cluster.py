@@ -38,7 +38,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import cluster
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import cluster
 
 
 class LookupModule(LookupBase):

@@ -142,10 +142,11 @@ mb_per_s:
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import artifacts as received
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, disk, http_fetch
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
 
 
 def main() -> None:

@@ -130,13 +130,9 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    balancer,
-    front,
-    private_files,
-    systemd_unit,
-    xinference_config,
-)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer, front
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config as xinference_config
 
 KEY = "client.key"
 HEADER = "client.header"

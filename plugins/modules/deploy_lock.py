@@ -69,7 +69,7 @@ owner:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock
 
 
 def main() -> None:

@@ -52,7 +52,8 @@ facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import doctor_facts, layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import doctor_facts
 
 
 def main() -> None:

@@ -114,12 +114,8 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    certificate,
-    front,
-    private_files,
-    systemd_unit,
-)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import certificate, front
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files, systemd_unit
 
 
 class Gateway:

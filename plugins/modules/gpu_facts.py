@@ -52,7 +52,7 @@ gpu:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import gpu_facts
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import gpu_facts
 
 
 def main() -> None:

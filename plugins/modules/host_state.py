@@ -106,14 +106,10 @@ arrived:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    artifacts,
-    deploy_lock,
-    host_facts,
-    layout,
-    release,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import host_facts
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import packet_filter, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import packet_filter, private_files, systemd_unit
 
 Json = dict[str, Any]
 

@@ -84,7 +84,15 @@ import socket
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import proxy, proxy_files, proxy_probe
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import (
+    files as proxy_files,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import (
+    probe as proxy_probe,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import (
+    settings as proxy,
+)
 
 
 def main() -> None:

@@ -77,19 +77,18 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list, of_kind
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
     artifacts,
-    deploy_lock,
-    diagnosis,
     dictionary,
-    disk,
     inventory,
     patches,
     python_env,
     release,
 )
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
 
 
 def main() -> None:

@@ -50,7 +50,8 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, ledger, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger, release
 
 
 def main() -> None:

@@ -121,7 +121,8 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, disk, layout, ledger, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger, release
 
 # How much of a message the ledger keeps: a journal's last lines belong to it, a whole log does not.
 MESSAGE = 4000

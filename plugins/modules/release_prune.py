@@ -73,7 +73,8 @@ artifacts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, ledger, retention
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger, retention
 
 
 def main() -> None:

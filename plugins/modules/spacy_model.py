@@ -71,16 +71,11 @@ import os
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    artifacts,
-    deploy_lock,
-    diagnosis,
-    disk,
-    python_env,
-    spacy_sdist,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.arguments import artifact_list, of_kind
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list, of_kind
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, python_env, spacy_sdist
 
 
 def is_installed(site: str, name: str, version: str) -> bool:

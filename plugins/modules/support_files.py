@@ -44,7 +44,8 @@ files:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import layout, support
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import support
 
 
 def main() -> None:

@@ -369,18 +369,17 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    deploy_lock,
-    diagnosis,
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import (
     ladder,
-    layout,
     performance,
     proof,
     recogniser,
     textfile,
 )
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import LEVELS
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import SpeechClient, SpeechError, read_key
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import SpeechClient, SpeechError, read_key
 
 # A service that just started may not listen yet.
 PATIENCE = 30.0

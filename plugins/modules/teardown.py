@@ -94,13 +94,9 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    layout,
-    ledger,
-    release,
-    removal,
-    systemd_unit,
-)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import removal
 
 
 def main() -> None:

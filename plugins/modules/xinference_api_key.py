@@ -134,13 +134,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    private_files,
-    xinference_accounts,
-    xinference_config,
-    xinference_program,
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    accounts as xinference_accounts,
 )
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference_program import SetupError, redact
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    config as xinference_config,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    program as xinference_program,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.program import SetupError, redact
 
 Json = dict[str, Any]
 

@@ -159,15 +159,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    private_files,
-    proof,
-    speech,
-    systemd_unit,
-    xinference_api,
-    xinference_config,
-    xinference_launch,
-    xinference_workers,
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    api as xinference_api,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    config as xinference_config,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    launch as xinference_launch,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    workers as xinference_workers,
 )
 
 Json = dict[str, Any]

@@ -116,7 +116,8 @@ import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import diagnosis, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files, systemd_unit
 
 Json = dict[str, Any]
 

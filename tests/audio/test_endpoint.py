@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import phonemes, proof, recogniser
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import phonemes, proof, recogniser
 from ansible_collections.voicefleet.kokoro.plugins.modules import synthesis_check
 from endpoint import KEY, Double, serving
 from sounds import SENTENCE

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import acoustics, audio, recogniser
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.acoustics import Finding
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import expected_length
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import acoustics, audio, recogniser
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import Finding
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import expected_length
 from sounds import SENTENCE, Labelled, labelled, make
 
 SET = labelled()

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import proof, speech
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import report
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.rollout import End
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout import End
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import pcm, speech_like, wav, white
 
 TIME = "2026-11-22T14:00:00Z"

@@ -20,14 +20,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import locks, sbom
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import (
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import locks, sbom
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import (
     FILENAME,
     Artifact,
     Manifest,
     read_manifest,
 )
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import Profile, parse_profile
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import Profile, parse_profile
 
 RUNTIME = ("nvidia-cuda-runtime", "13.0.96")  # as in the committed locks
 NOTE = "Made for a test: there is no CUDA in this wheel, and nothing of NVIDIA's."

@@ -318,7 +318,7 @@ def test_a_cut_connection_is_told_and_the_next_run_goes_on(two: Target, transpor
 
 
 def test_a_server_that_dies_is_told_and_the_next_run_goes_on(one: Target, gateway: str, store: Path) -> None:
-    sys.path.insert(0, str(PROJECT / "plugins" / "plugin_utils"))
+    sys.path.insert(0, str(PROJECT / "plugins" / "plugin_utils" / "delivery"))
     from serve import shared_server
 
     files = {path.relative_to(store).as_posix(): path.stat().st_size for path in store.rglob("*") if path.is_file()}

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.diagnosis import HEADING, recognise
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor.diagnosis import HEADING, recognise
 
 COLLECTION = Path(__file__).resolve().parents[3]
 KNOWN = "Max retries exceeded with url: /explosion/spacy-models/master/compatibility.json"

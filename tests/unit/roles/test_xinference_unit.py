@@ -12,7 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import Smi, host, recorded
-from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils import test_gpu, test_preflight
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_gpu, test_preflight
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "xinference"
 TEMPLATE = ROLE / "templates" / "voicefleet-xinference.service.j2"

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.failures import FAILURES
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.doctor import CHECKS
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor.failures import FAILURES
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.doctor import CHECKS
 
 PAGE = Path(__file__).parents[3] / "docs" / "doctor.md"
 

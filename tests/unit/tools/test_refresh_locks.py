@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import locks
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.profiles import Profile
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import locks
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import Profile
 
 TOOL = Path(__file__).resolve().parents[3] / "tools" / "refresh_locks.py"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import acoustics
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import catalogue
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import acoustics
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="tools run on the developer's machine")

@@ -14,8 +14,8 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.voicefleet.kokoro.plugins.action import artifacts as action_module
 from ansible_collections.voicefleet.kokoro.plugins.action.artifacts import ActionModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import artifacts as received
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received
 
 DATA = {"wheels/a.whl": b"a" * 3_000_000, "wheels/b.whl": b"b" * 10}
 

@@ -12,7 +12,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.voicefleet.kokoro.plugins.action.deploy_lock import ActionModule
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import refuse_misspelt
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import refuse_misspelt
 
 FREE = {"lock": {"taken": True, "holder": None, "age": 0.0, "phase": ""}}
 HELD = {

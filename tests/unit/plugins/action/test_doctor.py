@@ -17,7 +17,7 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.voicefleet.kokoro.plugins.action import doctor, doctor_report
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
 
 ROOT = Path(__file__).parents[4]
 ARGUMENTS = {

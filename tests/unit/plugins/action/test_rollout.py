@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action around plugin_utils/rollout.py: where its facts come from and go to."""
+"""The action around plugin_utils/fleet/rollout.py: where its facts come from and go to."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_a_strict_policy_refuses_an_unsigned_export_before_anything_is_written(s
 
 
 def test_a_signed_export_passes_a_strict_policy_and_a_foreign_key_does_not(store: Path, tmp_path: Path) -> None:
-    from ansible_collections.voicefleet.kokoro.plugins.plugin_utils import signature
+    from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import signature
 
     for name in ("mine", "foreign"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)

@@ -10,7 +10,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.action.synthesis_check import ActionModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import sha256_bytes
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_bytes
 
 SOUND = b"RIFF, or so"
 HERE = "/var/lib/voicefleet-evidence/4.1.0-abc"

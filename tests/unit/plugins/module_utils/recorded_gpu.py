@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import gpu_facts
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import gpu_facts
 
 FOLDER = Path(__file__).parent / "fixtures" / "gpu"
 MESSAGES: dict[str, Any] = json.loads((FOLDER / "messages.json").read_text(encoding="utf-8"))

@@ -22,9 +22,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import deploy_lock, ledger, removal
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import release as releases
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release as releases
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import removal
 from ansible_collections.voicefleet.kokoro.plugins.modules import (
     artifacts,
     kokoro_files,

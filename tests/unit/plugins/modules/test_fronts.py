@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules gateway and balancer put together before module_utils/front.py takes over."""
+"""What the modules gateway and balancer put together before module_utils/front/front.py takes over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import balancer as nodes
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer as nodes
 from ansible_collections.voicefleet.kokoro.plugins.modules import balancer, gateway
 
 KEY = "xf-0123456789abcdef"

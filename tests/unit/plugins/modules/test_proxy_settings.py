@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import proxy_files
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import files as proxy_files
 from ansible_collections.voicefleet.kokoro.plugins.modules import proxy_settings
 
 PASSWORD = "p#a@s/s:w"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.speech import Reply, SpeechError
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import Reply, SpeechError
 from ansible_collections.voicefleet.kokoro.plugins.modules import synthesis_check
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import pcm, speech_like, wav, white
 

@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import (
-    xinference_accounts,
-    xinference_config,
-    xinference_program,
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    accounts as xinference_accounts,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    config as xinference_config,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    program as xinference_program,
 )
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_api_key, xinference_setup
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils import xinference_stand_in

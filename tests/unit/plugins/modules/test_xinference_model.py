@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import xinference_api as api
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import xinference_config, xinference_launch
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    config as xinference_config,
+)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    launch as xinference_launch,
+)
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_model
 
 LAUNCH = {"model_name": "Kokoro-82M", "model_type": "audio", "model_uid": "kokoro", "model_path": "/r/1"}

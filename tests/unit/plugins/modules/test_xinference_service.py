@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils import systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_service
 
 CONTENT = systemd_unit.MARKER + "\n[Service]\nExecStart=/r/1/env/bin/xinference-local\n"

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.manifest import Artifact, Manifest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact, Manifest
 
 PROFILE = "cpu-py311-x86_64"
 

@@ -1,0 +1,510 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proof of speech: ask for every voice in every format, look at each answer, name the level that it reached.
+
+A sample is one voice in one format. Its findings decide its level; the level of a proof is the lowest of its samples.
+The evidence, sound files and `proof.json`, is kept in `<folder>/<release>/`, for root alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import time
+from array import array
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..host.hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
+from ..host.unprivileged import as_nobody
+from ..xinference.languages import uid_of
+from . import acoustics, audio, recogniser, speech
+from .acoustics import LEVELS, Finding
+from .audio import AudioError, Stream
+from .performance import MEASURES, Load
+from .phonemes import Spoken
+from .speech import SpeechClient, SpeechError
+
+TEXT = "The quick brown fox jumps over the lazy dog."
+LIVE_TEXT = "Ready."
+SAMPLE_RATE = 24000  # Hz, what Kokoro makes
+# What a format's container and codec are called by `audio.inspect`.
+FORMATS = {
+    "wav": ("wav", "pcm_s16le"),
+    "mp3": ("mp3", "mp3"),
+    "flac": ("flac", "flac"),
+    "ogg": ("ogg", "vorbis"),
+    "opus": ("ogg", "opus"),
+}
+OPUS_RATE = 48000  # Hz: Opus counts so, whatever went in
+ALWAYS = "acoustic"  # up to here every proof tries all: it takes no more than the answers themselves
+PROOF_FILE = "proof.json"
+# A voice becomes a file name; Xinference itself would open a path.
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,+-]{0,99}")
+# After these there is no use in asking for the next voice, and each wrong key counts towards a ban.
+_HOPELESS = ("unauthorized", "forbidden", "refused", "unreachable", "no_model", "limited", "loading", "timeout")
+
+# Reads [base64, ...] and answers [{"rate": Hz, "pcm": base64} or {"error": str}, ...].
+_DECODER = """
+import base64, io, json, sys
+import soundfile
+answers = []
+for item in json.load(sys.stdin):
+    try:
+        samples, rate = soundfile.read(io.BytesIO(base64.b64decode(item)), dtype="int16", always_2d=True)
+        pcm = samples[:, 0].astype("<i2").tobytes()
+        answers.append({"rate": rate, "pcm": base64.b64encode(pcm).decode()})
+    except Exception as error:
+        answers.append({"error": str(error)})
+json.dump(answers, sys.stdout)
+"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be proved. `release_id` names the folder of the evidence."""
+
+    release_id: str
+    model: str
+    voices: list[str]
+    formats: list[str]
+    text: str = TEXT
+    required_level: str = "acoustic"
+    languages: list[str] = field(default_factory=list)  # those that are launched; each is a model of its own
+    extra_formats: list[str] = field(default_factory=list)  # tried where the server has them, else told and not counted
+    tried_level: str = ""  # the highest level that is tried, where that is above the required one
+    load: Load = Load()  # for the level "performance"
+    transcriber: str = ""  # the uid of a Whisper model at the same endpoint, for the level "intelligible"
+    word_error_rate: float = recogniser.WORD_ERROR_RATE  # what of its transcription may be wrong, 0..1
+
+    @property
+    def top(self) -> str:
+        """The highest level that is tried."""
+        return max(self.required_level, self.tried_level or ALWAYS, ALWAYS, key=LEVELS.index)
+
+    def tries(self, level: str) -> bool:
+        """Whether a level is tried at all."""
+        return LEVELS.index(level) <= LEVELS.index(self.top)
+
+    def model_of(self, voice: str) -> str:
+        """The model that speaks with a voice."""
+        return uid_of(self.model, voice[0], self.languages) if self.languages else self.model
+
+    def faults(self) -> list[str]:
+        """What is wrong with it, in sentences."""
+        found = [
+            f"{name!r} can't be the name of a {what}: letters, digits and _ . , + - are allowed."
+            for what, names in (("voice", self.voices), ("release", [self.release_id]))
+            for name in names
+            if not SAFE_NAME.fullmatch(name)
+        ]
+        if not self.voices:
+            found.append("No voice is named: nothing would be proved.")
+        if not self.formats:
+            found.append("No format is named: nothing would be proved.")
+        if not self.text.strip():
+            found.append("The text is empty: nothing would be spoken.")
+        if not 0 <= self.word_error_rate < 1:
+            found.append(f"A word error rate lies between 0 and 1; {self.word_error_rate} does not.")
+        return found + self.load.faults()
+
+    def key(self) -> dict[str, Any]:
+        """What kept evidence must agree with."""
+        return {
+            "release_id": self.release_id,
+            "model": self.model,
+            "voices": sorted(self.voices),
+            "formats": sorted(self.formats),
+            "text": self.text,
+            "required_level": self.required_level,
+            "transcriber": self.transcriber,
+            "word_error_rate": self.word_error_rate,
+            "limits": dict(self.load.limits),
+        }
+
+
+@dataclass
+class Sample:
+    """One voice in one format: what came, what was found, what level it reached. Times in seconds."""
+
+    voice: str
+    format: str
+    level: str = LEVELS[0]
+    findings: list[Finding] = field(default_factory=list)
+    latency_seconds: float | None = None
+    audio_seconds: float | None = None
+    real_time_factor: float | None = None  # latency / length of the audio: below 1 is faster than speaking
+    bytes: int = 0
+    sha256: str | None = None
+    file: str | None = None
+    offered: bool = True  # False for an extra format that the server does not have
+    measurements: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.voice}.{self.format}"
+
+
+def level_of(findings: Iterable[Finding]) -> str:
+    """The highest level all of whose findings, and all of those below it, are good. UNVERIFIED is not good."""
+    known, reached = list(findings), LEVELS[0]
+    for level in LEVELS[1:]:
+        mine = [finding for finding in known if finding.level == level]
+        if not mine or any(finding.ok is not True for finding in mine):
+            break
+        reached = level
+    return reached
+
+
+def lowest(levels: Iterable[str]) -> str:
+    """The lowest of some levels; `none` where there are none."""
+    return min(levels, key=LEVELS.index, default=LEVELS[0])
+
+
+def settle(samples: Iterable[Sample], languages: Iterable[Spoken] = (), host: Iterable[Finding] = ()) -> None:
+    """Give each sample the level that it reached: by its own findings, those of its language and those of the host."""
+    spoken, shared = {each.language: each.findings for each in languages}, list(host)
+    for sample in samples:
+        sample.level = level_of([*sample.findings, *spoken.get(sample.voice[:1], []), *shared])
+
+
+def untried(wanted: Wanted) -> list[Finding]:
+    """A finding of the host for each level above those that are tried: not tried is never passed."""
+    return [
+        Finding("untried", level, None, None, "tried", f"The level {level} was not tried (synthesis_try_level).")
+        for level in LEVELS[1:]
+        if not wanted.tries(level)
+    ]
+
+
+def reached(samples: Iterable[Sample]) -> str:
+    """The level of a proof: the lowest of its samples, but for formats that the server need not have."""
+    return lowest(sample.level for sample in samples if sample.offered)
+
+
+def check_format(data: bytes, audio_format: str, same_as: str | None) -> tuple[Stream | None, list[Finding]]:
+    """Look at an answer's container. `same_as` names the voice whose answer had the very same bytes, if any."""
+
+    def finding(name: str, ok: bool, value: float | str | None, limit: str, good: str, bad: str) -> Finding:
+        return Finding(name, "format", ok, value, limit, good if ok else bad)
+
+    expected, rate = audio.LABELS[FORMATS[audio_format]], OPUS_RATE if audio_format == "opus" else SAMPLE_RATE
+    try:
+        stream = audio.inspect(data)
+    except AudioError as error:
+        return None, [Finding("container", "format", False, None, expected, str(error))]
+    return stream, [
+        finding(
+            "container",
+            stream.label == expected,
+            stream.label,
+            expected,
+            f"It is {stream.label}.",
+            f"{expected} was asked for, {stream.label} came.",
+        ),
+        finding(
+            "sample_rate",
+            stream.sample_rate == rate,
+            stream.sample_rate,
+            f"{rate} Hz",
+            f"It has {stream.sample_rate} Hz.",
+            f"It has {stream.sample_rate} Hz; {rate} Hz were expected, as Kokoro makes {SAMPLE_RATE} Hz.",
+        ),
+        finding(
+            "channels",
+            stream.channels == 1,
+            stream.channels,
+            "1",
+            "It is mono.",
+            f"It has {stream.channels} channels; Kokoro makes one.",
+        ),
+        finding(
+            "complete",
+            stream.complete,
+            None,
+            "whole file",
+            "It is complete.",
+            f"The file is truncated: {stream.note}.",
+        ),
+        finding(
+            "distinct",
+            same_as is None,
+            same_as,
+            "differs from every other voice's answer",
+            "No other voice gave the same bytes.",
+            f"It is byte for byte the answer of {same_as}: the server repeats itself or ignores the voice.",
+        ),
+    ]
+
+
+def judge_samples(decoded: tuple[array[int], int] | str, text: str) -> tuple[list[Finding], dict[str, float]]:
+    """Acoustic findings and measurements of decoded samples, or of the reason why there are none."""
+    if isinstance(decoded, str):
+        return [Finding("acoustic", "acoustic", None, None, "measured", f"UNVERIFIED: {decoded}")], {}
+    measured = acoustics.measure(*decoded)
+    numbers = {name: round(value, 4) for name, value in asdict(measured).items()}
+    return acoustics.judge(measured, speech.expected_length(text)), numbers
+
+
+def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple[array[int], int] | str]:
+    """Decode files other than WAV with the `soundfile` of another interpreter, as the user nobody where we are root.
+
+    Each entry is (samples, sample rate) or the reason why there are none.
+    """
+    if not blobs:
+        return []
+    if not python:
+        return ["no Python with soundfile was named that could decode it"] * len(blobs)
+    try:
+        done = subprocess.run(
+            [python, "-I", "-c", _DECODER],
+            input=json.dumps([base64.b64encode(blob).decode() for blob in blobs]).encode(),
+            capture_output=True,
+            timeout=timeout,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+            check=False,
+            **as_nobody(),
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return [f"{python} could not decode it: {error}"] * len(blobs)
+    if done.returncode:
+        last = done.stderr.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
+        return [f"{python} could not decode it: {last or f'exit status {done.returncode}'}"] * len(blobs)
+    return [
+        item["error"] if "error" in item else (audio.samples_of(base64.b64decode(item["pcm"])), item["rate"])
+        for item in json.loads(done.stdout)
+    ]
+
+
+def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tuple[list[Sample], dict[str, bytes]]:
+    """Ask for every voice in every format, one after the other. Returns the samples and their bytes by file name."""
+    formats = list(dict.fromkeys([*wanted.formats, *wanted.extra_formats]))
+    samples = [Sample(voice, form) for form in formats for voice in wanted.voices]
+    lacking: dict[str, str] = {}
+    answers: dict[str, bytes] = {}
+    givers: dict[str, str] = {}
+    hopeless: SpeechError | None = None
+    for sample in samples:
+        if hopeless is not None:
+            sample.findings = [Finding("answer", "format", None, None, "200", f"Not tried, because: {hopeless}")]
+            continue
+        try:
+            if sample.format in lacking:
+                raise SpeechError("no_format", lacking[sample.format])
+            reply = client.speak(wanted.model_of(sample.voice), wanted.text, sample.voice, sample.format)
+        except SpeechError as error:
+            if error.kind == "no_format" and sample.format not in wanted.formats:
+                lacking[sample.format] = str(error)
+                sample.offered = False
+                said = f"The server does not have the format {sample.format}. {error}"
+                sample.findings = [Finding("offered", "format", None, error.status, "where the server has it", said)]
+                continue
+            sample.findings = [Finding("answer", "format", False, error.status, "200", str(error))]
+            hopeless = error if error.kind in _HOPELESS else None
+            continue
+        answers[sample.file_name] = reply.data
+        sample.bytes = len(reply.data)
+        sample.sha256 = sha256_bytes(reply.data)
+        sample.latency_seconds = round(reply.seconds, 3)
+        stream, sample.findings = check_format(reply.data, sample.format, givers.get(sample.sha256))
+        givers.setdefault(sample.sha256, sample.voice)
+        if stream is not None and stream.seconds > 0:
+            sample.audio_seconds = round(stream.seconds, 3)
+            sample.real_time_factor = round(reply.seconds / stream.seconds, 3)
+    sound = [sample for sample in samples if level_of(sample.findings) == "format"]
+    others = [sample for sample in sound if sample.format != "wav"]
+    blobs = decode([answers[sample.file_name] for sample in others], python, client.timeout)
+    decoded: dict[str, tuple[array[int], int] | str] = {
+        sample.file_name: result for sample, result in zip(others, blobs)
+    }
+    for sample in sound:
+        if sample.format == "wav":
+            decoded[sample.file_name] = audio.decode_wav(answers[sample.file_name])
+        findings, sample.measurements = judge_samples(decoded[sample.file_name], wanted.text)
+        sample.findings += findings
+    if wanted.tries(recogniser.LEVEL):
+        recordings = [recogniser.Recording(each.voice, each.file_name, answers[each.file_name]) for each in sound]
+        heard = recogniser.listen(client, recordings, wanted.text, python, wanted.transcriber, wanted.word_error_rate)
+        for sample, finding in zip(sound, heard):
+            sample.findings.append(finding)
+    settle(samples)
+    return samples, answers
+
+
+def still_alive(client: SpeechClient, wanted: Wanted) -> float:
+    """One short request to each model: seconds of the slowest answer. Raises SpeechError where no sound came."""
+    voices = {wanted.model_of(voice): voice for voice in reversed(wanted.voices)}
+    return max(_alive(client, model, voices[model]) for model in sorted(voices))
+
+
+def _alive(client: SpeechClient, model: str, voice: str) -> float:
+    reply = client.speak(model, LIVE_TEXT, voice, "wav")
+    stream, findings = check_format(reply.data, "wav", None)
+    bad = [finding.sentence for finding in findings if not finding.ok]
+    if stream is None or bad:
+        raise SpeechError("odd", f"{client.endpoint} answered, but not with a sound file. {' '.join(bad)}")
+    if not any(audio.decode_wav(reply.data)[0]):
+        raise SpeechError("odd", f"{client.endpoint} answered with silence.")
+    return reply.seconds
+
+
+def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts: dict[str, Any]) -> dict[str, Any]:
+    """The proof as it is kept and returned. `facts` are added as they are: profile, manifest digest and so on."""
+    return {
+        "tried_level": wanted.top,
+        "extra_formats": wanted.extra_formats,
+        "findings": [asdict(finding) for finding in untried(wanted)],
+        "phonemes": [],
+        "performance": {},
+        "offline": {},
+        **wanted.key(),
+        **facts,
+        "schema": 1,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "level": reached(samples),
+        "synthetic": synthetic,
+        "samples": [asdict(sample) for sample in samples],
+    }
+
+
+def stand_in(synthetic: list[str]) -> str:
+    """What must be said of audio that rests on stand-ins."""
+    return f"The model is a stand-in with made-up weights: this audio is not Kokoro's voice ({', '.join(synthetic)})."
+
+
+def in_words(report: dict[str, Any]) -> list[str]:
+    """A proof as lines for the terminal: one for each sample, and below it what is wrong with it."""
+    lines = []
+    for sample in report["samples"]:
+        numbers = ""
+        if sample["audio_seconds"] is not None:
+            numbers = (
+                f", {sample['audio_seconds']:.2f} s of audio in {sample['latency_seconds']:.2f} s"
+                f" (real-time factor {sample['real_time_factor']:.2f})"
+            )
+        lines.append(f"{sample['voice']} {sample['format']}: {sample['level']}{numbers}")
+        lines += [
+            f"  {'UNVERIFIED' if finding['ok'] is None else 'FAIL'} {finding['name']}: {finding['sentence']}"
+            for finding in sample["findings"]
+            if finding["ok"] is not True
+        ]
+    lines += [f"{each['name']} becomes the right phonemes" for each in report.get("phonemes", []) if each["ok"]]
+    lines += [_speed(*series) for series in report.get("performance", {}).get("parallel", {}).items()]
+    shared = [finding for finding in report.get("findings", []) if finding["name"] != "untried"]
+    lines += filter(None, map(_in_words, shared))
+    watched = [finding["ok"] for finding in shared if finding["level"] == "offline"]
+    if watched and all(watched):
+        lines.append(f"{report['offline']['unit']} reached for nothing outside from its start to its first words")
+    left = [finding["level"] for finding in report.get("findings", []) if finding["name"] == "untried"]
+    if left:
+        lines.append(f"not tried: {', '.join(left)}")
+    if report["synthetic"]:
+        lines.append(stand_in(report["synthetic"]))
+    return lines
+
+
+def _speed(at_once: str, series: dict[str, Any]) -> str:
+    """A series of requests as a line: the middle and 95 of 100 of each measure."""
+    numbers = [
+        f"{words} {series[name]['p50']:.2f} / {series[name]['p95']:.2f}{'' if name == 'real_time_factor' else ' s'}"
+        for name, words in MEASURES.items()
+        if name in series
+    ]
+    how = "one at a time" if at_once == "1" else f"{at_once} at once"
+    return f"{series['requests']} requests, {how} (p50 / p95): {', '.join(numbers) or 'no answer'}"
+
+
+def _in_words(finding: dict[str, Any]) -> str:
+    """A finding that is not good as a line, else nothing."""
+    word = {None: "UNVERIFIED", False: "FAIL", True: ""}[finding["ok"]]
+    return word and f"  {word} {finding['name']}: {finding['sentence']}"
+
+
+class Evidence:
+    """Kept proofs of one host. `folder` is closed to all but root; each release has its own folder in it."""
+
+    def __init__(self, folder: str, release_id: str) -> None:
+        self.root = folder
+        self.folder = os.path.join(folder, release_id)
+        self.proof = os.path.join(self.folder, PROOF_FILE)
+
+    def read(self) -> dict[str, Any] | None:
+        """The kept proof, or None where there is none that can be read."""
+        try:
+            with open(self.proof, encoding="utf-8") as handle:
+                report = json.load(handle)
+        except (OSError, ValueError):
+            return None
+        return report if isinstance(report, dict) and report.get("schema") == 1 else None
+
+    def holds(self, wanted: Wanted) -> dict[str, Any] | None:
+        """The kept proof, if it is of what is wanted, reached the required level, and its files are as they were."""
+        report = self.read()
+        if report is None or any(report.get(name) != value for name, value in wanted.key().items()):
+            return None
+        if LEVELS.index(report["level"]) < LEVELS.index(wanted.required_level):
+            return None
+        if LEVELS.index(report.get("tried_level", ALWAYS)) < LEVELS.index(wanted.top):
+            return None
+        if not {*wanted.extra_formats} <= {*report.get("extra_formats", []), *wanted.formats}:
+            return None
+        try:
+            kept = [sample for sample in report["samples"] if sample.get("offered", True)]
+            whole = all(sample["sha256"] == sha256_file(sample["file"]) for sample in kept)
+        except (OSError, TypeError):
+            return None
+        return report if whole else None
+
+    def write(self, report: dict[str, Any], answers: dict[str, bytes]) -> None:
+        """Keep a proof: sound files first, `proof.json` last, files of an earlier proof removed. Raises OSError."""
+        for folder in (self.root, self.folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.chmod(self.folder, 0o700)
+        for sample in report["samples"]:
+            name = f"{sample['voice']}.{sample['format']}"
+            if name in answers:
+                sample["file"] = os.path.join(self.folder, name)
+                write_atomic(sample["file"], answers[name], 0o600)
+        write_atomic(self.proof, canonical_json(report), 0o600)
+        for name in os.listdir(self.folder):
+            if name not in answers and name.rpartition(".")[2] in FORMATS:
+                os.unlink(os.path.join(self.folder, name))
+
+
+def read_release(path: str) -> dict[str, Any]:
+    """A release's `release.json`, for its id, voices, stand-ins and interpreter. Raises ValueError in a sentence."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            release = json.load(handle)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist: no release was deployed to this host.") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} can't be read: {error}.") from None
+    if not isinstance(release, dict) or not isinstance(release.get("id"), str):
+        raise ValueError(f"{path} is not what the kokoro role wrote: it names no release.")
+    return release
+
+
+# The parts of a release whose versions are kept with its proof.
+PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm")
+
+
+def versions_of(release: dict[str, Any]) -> dict[str, str]:
+    """Versions of Python and of PARTS, by name, in a ``release.json`` or a plan; empty where it names no artifacts."""
+    found = {
+        item["name"]: str(item["version"])
+        for item in release.get("artifacts") or []
+        if item.get("kind") in ("wheel", "spacy-model") and item.get("name") in PARTS
+    }
+    python = (release.get("python") or {}).get("version")
+    first = {"python": str(python)} if python and found else {}
+    return {**first, **{name: found[name] for name in PARTS if name in found}}
+
+
+def interpreter_beside(release_file: str) -> str:
+    """The interpreter of the release to which a `release.json` belongs."""
+    return os.path.join(os.path.dirname(os.path.realpath(release_file)), "env", "bin", "python")

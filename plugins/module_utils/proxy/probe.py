@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks a proxy, before anything relies on it, and says in one sentence each what stands in the way.
+
+One target is enough: the mirror that is configured. Nothing is sent to it but a request for its page. The same words
+serve downloads, where the failure comes as an exception.
+"""
+
+from __future__ import annotations
+
+import base64
+import calendar
+import contextlib
+import email.utils
+import glob
+import http.client
+import os
+import re
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.parse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .settings import RELAY, Settings, address_of, applies
+
+SECONDS = 10.0
+# Certificates and tokens are commonly good from the minute of their making.
+CLOCK_SECONDS = 300
+# Asked where no mirror is configured, for the proxy's answer alone: what it then allows is the operator's business.
+ANY_TARGET = "https://pypi.org/simple/"
+_MOST = 1 << 16
+
+_LOGIN_PLACE = re.compile(r"log-?in|sign-?in|sso|portal|captive|/auth", re.IGNORECASE)
+_LOGIN_FORM = re.compile(rb"<input[^>]+type\s*=\s*[\"']?password", re.IGNORECASE)
+# basicConstraints (2.5.29.19), critical or not, as a SEQUENCE that begins with TRUE (RFC 5280, 4.2.1.9).
+_IS_CA = re.compile(rb"\x06\x03\x55\x1d\x13(?:\x01\x01\xff)?\x04.\x30.\x01\x01\xff", re.DOTALL)
+
+_NOT_YET, _EXPIRED, _SELF_SIGNED, _SELF_SIGNED_CHAIN, _NO_ISSUER, _NO_LEAF_ISSUER, _NAME = 9, 10, 18, 19, 20, 21, 62
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that stands in the way. ``code`` is stable, for machines."""
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def refused_login(place: str, username: str, methods: str = "") -> Finding:
+    """A 407. ``methods`` are the schemes of Proxy-Authenticate, as far as they are known."""
+    if methods and "basic" not in methods.lower():
+        return Finding("PROXY_AUTH", f"the proxy {place} wants {methods} (407). {RELAY}")
+    if not username:
+        return Finding(
+            "PROXY_AUTH",
+            f"the proxy {place} wants a user and a password (407), and none were given: set proxy_username and"
+            " proxy_password",
+        )
+    return Finding(
+        "PROXY_AUTH",
+        f"the proxy {place} does not accept the password of {username!r} (407): correct proxy_username and"
+        " proxy_password, and give them as they are, not percent-encoded",
+    )
+
+
+def login_page(place: str) -> Finding:
+    """Something answered in the target's stead."""
+    return Finding(
+        "LOGIN_PAGE",
+        f"{place} answers with a page to log in at. Log this machine in there, or have the"
+        " proxy's owner let it through without; a page saved as a file would be taken for a wheel or a model",
+    )
+
+
+def not_answering(place: str, error: object) -> Finding:
+    """No connection to the proxy."""
+    return Finding(
+        "PROXY_DEAD",
+        f"the proxy {place} does not answer from here ({error}): a wrong name or port in proxy_http or proxy_https, a"
+        " proxy that is down, or a firewall between",
+    )
+
+
+def tls_failure(host: str, error: ssl.SSLError) -> Finding:
+    """A handshake that failed, by what OpenSSL says of it."""
+    code = getattr(error, "verify_code", 0)
+    said = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+    if code in (_NOT_YET, _EXPIRED):
+        clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        return Finding(
+            "CLOCK",
+            f"the certificate of {host} is not valid now, by this clock ({said}; here it is {clock}): set the clock, or"
+            " have the certificate renewed",
+        )
+    if code in (_NO_ISSUER, _NO_LEAF_ISSUER, _SELF_SIGNED_CHAIN):
+        return Finding(
+            "UNKNOWN_ISSUER",
+            f"the certificate of {host} is signed by an issuer that is not trusted here ({said}): the proxy looks into"
+            " TLS, or the mirror is private. Put its CA's certificate into proxy_ca_certificates",
+        )
+    if code == _SELF_SIGNED:
+        return Finding(
+            "UNKNOWN_ISSUER",
+            f"{host} has a certificate that signs itself. Have one issued by a CA, and put the CA's certificate into"
+            " proxy_ca_certificates; uv takes no other",
+        )
+    if code == _NAME:
+        return Finding(
+            "WRONG_NAME",
+            f"the certificate of {host} is for another name ({said}): write the mirror's address with a name that is"
+            " in it",
+        )
+    if "WRONG_VERSION_NUMBER" in said.upper():
+        return Finding(
+            "NO_TLS",
+            f"{host} answers in plain text where TLS was expected: a page to log in at, or a port without TLS",
+        )
+    return Finding("TLS", f"the TLS connection to {host} failed: {said}")
+
+
+def reason_of(error: BaseException, host: str, proxy: str, username: str = "") -> Finding | None:
+    """What a failed request of urllib's means; None where no proxy and no certificate has part in it."""
+    place = proxy.partition("://")[2].rpartition("@")[2].rstrip("/")
+    if isinstance(error, urllib.error.HTTPError):
+        if error.code == 407:
+            return refused_login(place, username, _methods(error.headers))
+        return login_page(host) if error.code == 511 else None
+    # What urllib met while it asked, not while it read.
+    asked = isinstance(error, urllib.error.URLError)
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ssl.SSLError):
+        return tls_failure(host, cause)
+    tunnel = re.search(r"Tunnel connection failed: (\d{3})\s*(.*)", str(cause))
+    if tunnel:
+        return _tunnel_answer(int(tunnel[1]), tunnel[2], place, host, username, "", "")
+    return not_answering(place, cause) if place and asked else None
+
+
+def _tunnel_answer(
+    status: int, said: str, place: str, host: str, username: str, methods: str, location: str
+) -> Finding | None:
+    """What a proxy's answer to CONNECT means; None for its consent."""
+    if status == 200:
+        return None
+    if status == 407:
+        return refused_login(place, username, methods)
+    if status == 511 or (300 <= status < 400 and _LOGIN_PLACE.search(location or "login")):
+        return login_page(f"the proxy {place}")
+    if status in (403, 405):
+        return Finding(
+            "PROXY_POLICY",
+            f"the proxy {place} does not let this machine reach {host} ({status} {said}): have it allowed there",
+        )
+    return Finding(
+        "PROXY_TARGET",
+        f"the proxy {place} answers, but can't reach {host} for us ({status} {said}): is the name right, and does the"
+        " proxy resolve it?",
+    )
+
+
+def _methods(headers: object) -> str:
+    """The schemes that a proxy offers, such as ``Negotiate, NTLM``."""
+    offered = getattr(headers, "get_all", lambda _name: None)("Proxy-Authenticate") or []
+    return ", ".join(dict.fromkeys(str(line).split()[0].rstrip(",") for line in offered if str(line).split()))
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+def is_ca(der: bytes) -> bool:
+    """Whether a certificate says of itself that it is a CA's."""
+    return _IS_CA.search(der) is not None
+
+
+def context_of(certificates: Sequence[str]) -> ssl.SSLContext:
+    """What this machine trusts, and private CAs besides."""
+    context = ssl.create_default_context()
+    if certificates:
+        context.load_verify_locations(cadata="\n".join(certificates))
+    return context
+
+
+Connect = Callable[["tuple[str, int]", float], socket.socket]
+
+
+def probe(
+    settings: Settings, direct: Sequence[str], target: str = "", connect: Connect = socket.create_connection
+) -> list[Finding]:
+    """Everything that stands between this machine and the targets, by asking. Takes seconds at worst, changes nothing.
+
+    ``target`` is an address to ask for; without one the mirrors are asked for, or else any page.
+    """
+    found: list[Finding] = []
+    for url in dict.fromkeys(settings.proxies.values()):
+        host, port = address_of(url)
+        try:
+            connect((host, port), SECONDS).close()
+        except OSError as error:
+            found.append(not_answering(f"{host}:{port}", error))
+    if found:
+        return found
+    targets = [target] if target else [url for url in (settings.pip_index_url, settings.hf_endpoint) if url]
+    # With a SOCKS proxy alone there is no HTTP to speak with it.
+    spoken = [url for url in settings.proxies.values() if not url.startswith("socks")]
+    for url in targets or ([ANY_TARGET] if spoken else []):
+        findings = _ask(settings, direct, url, connect)
+        # Where nobody asked for this very page, only what the proxy or its CA does to every request counts.
+        found += [f for f in findings if targets or f.code not in ("PROXY_POLICY", "PROXY_TARGET", "TARGET_DEAD")]
+    return list(dict.fromkeys(found))
+
+
+class _Refused(Exception):
+    """The proxy did not open the way."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(str(finding))
+        self.finding = finding
+
+
+def _ask(settings: Settings, direct: Sequence[str], url: str, connect: Connect) -> list[Finding]:
+    """Ask for one page, the way that a client would."""
+    parts = urllib.parse.urlsplit(url)
+    host, tls = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if tls else 80)
+    proxy = applies(settings, url, direct)
+    if proxy.startswith("socks"):
+        return []
+    place = "{}:{}".format(*address_of(proxy)) if proxy else f"{host}:{port}"
+    # Without TLS it is the proxy that is asked for the page.
+    by_proxy = bool(proxy) and not tls
+    found: list[Finding] = []
+    try:
+        with contextlib.ExitStack() as stack:
+            sock = stack.enter_context(_reach(settings, proxy, host, port, tls, connect))
+            if tls:
+                try:
+                    wrapped = context_of(settings.certificates).wrap_socket(sock, server_hostname=host)
+                except ssl.SSLError as error:
+                    der = _certificate(settings, proxy, host, port, connect)
+                    return [tls_failure(host, error), *_ca_as_server(host, der)]
+                sock = stack.enter_context(wrapped)
+                found += _ca_as_server(host, wrapped.getpeercert(True) or b"")
+            path = f"http://{parts.netloc}{parts.path or '/'}" if by_proxy else parts.path or "/"
+            lines = [
+                f"GET {path} HTTP/1.1",
+                f"Host: {parts.netloc}",
+                "Connection: close",
+                "User-Agent: voicefleet.kokoro",
+            ]
+            answer = _send(sock, lines + (_authorization(settings) if by_proxy else []), "GET")
+            return found + _page_findings(answer, settings, place, host, by_proxy)
+    except _Refused as refusal:
+        return [refusal.finding]
+    except http.client.HTTPException as error:
+        why = type(error).__name__
+        return [Finding("NO_HTTP", f"{place} does not speak HTTP ({why}): a SOCKS proxy goes into proxy_all")]
+    except OSError as error:
+        if proxy:
+            return [Finding("PROXY_DEAD", f"the proxy {place} broke the connection for {host} ({error})")]
+        return [Finding("TARGET_DEAD", f"{place} does not answer ({error}); no proxy is used for it, by NO_PROXY")]
+
+
+def _reach(settings: Settings, proxy: str, host: str, port: int, tls: bool, connect: Connect) -> socket.socket:
+    """Open the way to a target, through the proxy where there is one. Raises OSError, HTTPException, _Refused."""
+    address = address_of(proxy) if proxy else (host, port)
+    place = "{}:{}".format(*address)
+    sock = connect(address, SECONDS)
+    try:
+        if proxy.startswith("https://"):
+            try:
+                sock = context_of(settings.certificates).wrap_socket(sock, server_hostname=address[0])
+            except ssl.SSLError as error:
+                raise _Refused(tls_failure(f"the proxy {place}", error)) from None
+        if not proxy or not tls:
+            return sock
+        lines = [f"CONNECT {host}:{port} HTTP/1.1", f"Host: {host}:{port}", *_authorization(settings)]
+        answer = _send(sock, lines, "CONNECT")
+        methods, location = _methods(answer.headers), answer.headers.get("Location") or ""
+        finding = _tunnel_answer(answer.status, answer.reason, place, host, settings.username, methods, location)
+        if finding is not None:
+            raise _Refused(finding)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _authorization(settings: Settings) -> list[str]:
+    if not settings.username:
+        return []
+    token = base64.b64encode(f"{settings.username}:{settings.password}".encode()).decode()
+    return [f"Proxy-Authorization: Basic {token}"]
+
+
+def _send(sock: socket.socket, lines: Sequence[str], method: str) -> http.client.HTTPResponse:
+    sock.settimeout(SECONDS)
+    sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    answer = http.client.HTTPResponse(sock, method=method)
+    answer.begin()
+    return answer
+
+
+def _page_findings(
+    answer: http.client.HTTPResponse, settings: Settings, place: str, host: str, by_proxy: bool
+) -> list[Finding]:
+    """What the page itself tells."""
+    found = []
+    location = answer.headers.get("Location") or ""
+    if by_proxy and answer.status in (403, 407, 502, 503, 504):
+        methods = _methods(answer.headers)
+        finding = _tunnel_answer(answer.status, answer.reason, place, host, settings.username, methods, "")
+        found += [finding] if finding else []
+    elif (
+        answer.status == 511
+        or (answer.status in (302, 303, 307) and _LOGIN_PLACE.search(location))
+        or (answer.headers.get_content_type() == "text/html" and _LOGIN_FORM.search(answer.read(_MOST)))
+    ):
+        found.append(login_page(host))
+    said = email.utils.parsedate(answer.headers.get("Date") or "")
+    off = time.time() - calendar.timegm(said) if said else 0.0
+    if abs(off) > CLOCK_SECONDS:
+        way = "ahead of" if off > 0 else "behind"
+        found.append(
+            Finding(
+                "CLOCK",
+                f"the clock here is {abs(off) / 60:.0f} minutes {way} that of {host}: set it, certificates and logins"
+                " fail by it",
+            )
+        )
+    return found
+
+
+def _certificate(settings: Settings, proxy: str, host: str, port: int, connect: Connect) -> bytes:
+    """The certificate of a host that is not trusted, to say what is wrong with it; nothing is sent to it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        sock = _reach(settings, proxy, host, port, True, connect)
+        with sock, context.wrap_socket(sock, server_hostname=host) as wrapped:
+            return wrapped.getpeercert(True) or b""
+    except (OSError, http.client.HTTPException, _Refused):
+        return b""
+
+
+def _ca_as_server(host: str, der: bytes) -> list[Finding]:
+    if not is_ca(der):
+        return []
+    return [
+        Finding(
+            "CA_AS_SERVER",
+            f"{host} shows a CA's own certificate as its server certificate, which uv refuses even where it is trusted"
+            " (CaUsedAsEndEntity): issue a server certificate from it (CA:FALSE, serverAuth, with the name)",
+        )
+    ]
+
+
+# --- SOCKS ----------------------------------------------------------------------------------------
+
+_SITES = (
+    "/usr/lib/python3*/dist-packages",
+    "/usr/lib/python3*/site-packages",
+    "/opt/voicefleet/current/env/lib/python3*/site-packages",
+)
+# What a client of these needs to speak SOCKS: distribution, module, clients.
+_SOCKS = (("PySocks", "socks.py", ("requests", "pip")), ("socksio", "socksio", ("httpx",)))
+
+
+def socks_findings(settings: Settings, root: str = "") -> list[Finding]:
+    """Python environments of a host whose clients can't use a SOCKS proxy for want of a package."""
+    if not settings.all.startswith("socks"):
+        return []
+    found = []
+    for site in sorted({path for pattern in _SITES for path in glob.glob(root + pattern)}):
+        there = set(os.listdir(site))
+        lacks = [name for name, module, clients in _SOCKS if there.intersection(clients) and module not in there]
+        if lacks:
+            found.append(
+                Finding(
+                    "SOCKS_PACKAGE",
+                    f"proxy_all is a SOCKS proxy, and {site[len(root) :]} lacks {' and '.join(lacks)}, without which"
+                    " its clients fail: install it there, or use an HTTP proxy (proxy_http, proxy_https)",
+                )
+            )
+    return found

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's side of a delivery: what is there, what has begun to arrive, and what is proved and kept.
+
+Bytes arrive in ``artifacts/.incoming/<sha256>.part``. They are hashed here, on the host that will run them, and
+only then renamed to ``artifacts/<sha256>/<file name>``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..host.hashing import Memo, digest_files
+from ..host.layout import Paths
+
+
+def survey(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a host holds of some artifacts (``sha256``, ``path``, ``size``), by a look at names, sizes and stamps.
+
+    ``missing`` and ``stale`` are digests; a stale file is there, but was touched since it was proved, or never was.
+    ``surplus`` are ``{"sha256", "name", "size"}`` of files that are none of these artifacts. ``arrived`` are the
+    bytes of a delivery that was cut, which the next one uses or removes.
+    """
+    paths = Paths(root)
+    memo = Memo(paths.stamps)
+    found: dict[str, Any] = {"missing": [], "stale": [], "surplus": [], "arrived": 0}
+    wanted = set()
+    for artifact in artifacts:
+        wanted.add(artifact["sha256"])
+        file = paths.artifact(artifact["sha256"], artifact["path"])
+        try:
+            status = os.stat(file)
+        except OSError:
+            found["missing"].append(artifact["sha256"])
+            continue
+        if status.st_size != artifact["size"] or memo.get(file, status) != artifact["sha256"]:
+            found["stale"].append(artifact["sha256"])
+    try:
+        folders = sorted(os.listdir(paths.artifacts))
+    except OSError:
+        folders = []
+    for sha256 in folders:
+        if sha256 in wanted or sha256.startswith("."):
+            continue
+        for name in sorted(os.listdir(os.path.join(paths.artifacts, sha256))):
+            size = os.stat(os.path.join(paths.artifacts, sha256, name)).st_size
+            found["surplus"].append({"sha256": sha256, "name": name, "size": size})
+    with contextlib.suppress(OSError):
+        found["arrived"] = sum(part.stat().st_size for part in os.scandir(paths.incoming))
+    return found
+
+
+def missing(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Digests of artifacts that the host does not hold, whole and proved: missing and stale ones."""
+    found = survey(root, artifacts)
+    return [*found["missing"], *found["stale"]]
+
+
+def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Make room for a delivery and say how many bytes of each digest have arrived already.
+
+    Parts of other files, of a delivery that was cut and is not wanted any more, are removed.
+    """
+    paths = Paths(root)
+    for folder, mode in ((paths.root, 0o755), (paths.artifacts, 0o755), (paths.incoming, 0o700)):
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, mode)
+    sizes = {artifact["sha256"]: artifact["size"] for artifact in artifacts}
+    offsets = dict.fromkeys(sizes, 0)
+    for name in os.listdir(paths.incoming):
+        part, sha256 = os.path.join(paths.incoming, name), name[: -len(".part")]
+        size = os.stat(part).st_size
+        if size > sizes.get(sha256, -1):
+            os.unlink(part)
+        else:
+            offsets[sha256] = size
+    return offsets
+
+
+def commit(root: str, artifacts: Iterable[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:
+    """Hash what arrived and move it to its place: digests kept, and digest -> what is wrong for the others.
+
+    A file that is already in its place with the right bytes is proved again, not replaced. A wrong one is removed, so
+    that the next delivery brings it whole.
+    """
+    paths = Paths(root)
+    memo = Memo(paths.stamps)
+    kept: list[str] = []
+    wrong: dict[str, str] = {}
+    wanted = {artifact["sha256"]: artifact for artifact in artifacts}
+    parts = {os.path.join(paths.incoming, sha256 + ".part"): sha256 for sha256 in wanted}
+    for part, digest in digest_files(parts).items():
+        sha256 = parts[part]
+        final = paths.artifact(sha256, wanted[sha256]["path"])
+        if isinstance(digest, OSError):
+            wrong[sha256] = "did not arrive"
+            continue
+        if digest != sha256:
+            size = os.stat(part).st_size
+            os.unlink(part)
+            wrong[sha256] = f"arrived with sha256 {digest} ({size} bytes of {wanted[sha256]['size']})"
+            continue
+        os.makedirs(os.path.dirname(final), exist_ok=True)
+        os.chmod(part, 0o444)
+        os.rename(part, final)
+        memo.put(final, os.stat(final), sha256)
+        kept.append(sha256)
+    memo.save()
+    return kept, wrong
+
+
+def reprove(root: str, artifacts: Iterable[Mapping[str, Any]], check: bool = False) -> list[str]:
+    """Hash files that are in their place without a stamp; keep those that are right, remove the others.
+
+    With ``check`` nothing is removed and nothing remembered. Returns the digests that turned out to be there after all.
+    """
+    paths = Paths(root)
+    memo = Memo(paths.stamps)
+    files = {paths.artifact(a["sha256"], a["path"]): a["sha256"] for a in artifacts}
+    there = []
+    for file, digest in digest_files([file for file in files if os.path.isfile(file)], memo).items():
+        if digest == files[file]:
+            there.append(files[file])
+        elif not check:
+            memo.forget(file)
+            os.unlink(file)
+    if not check:
+        memo.save()
+    return there
+
+
+def weed(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Hash files that are about to be installed, whatever their stamps say, and remove those that are wrong.
+
+    Returns the paths in the store of what was removed; the next delivery brings it anew. Raises OSError.
+    """
+    paths = Paths(root)
+    memo = Memo(paths.stamps)
+    files = {paths.artifact(row["sha256"], row["path"]): row for row in artifacts}
+    wrong = []
+    for file, digest in digest_files(files).items():
+        if digest != files[file]["sha256"]:
+            memo.forget(file)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)
+            wrong.append(str(files[file]["path"]))
+    memo.save()
+    return sorted(wrong)
+
+
+def weeded(wrong: Iterable[str]) -> str:
+    """A sentence about what :func:`weed` removed, "" where that was nothing."""
+    named = ", ".join(wrong)
+    return (
+        f"Between arrival and install these changed on the host: {named}. They were removed; run the play again, and it"
+        " brings them anew. Look at the disk and the memory, should it happen twice."
+        if named
+        else ""
+    )

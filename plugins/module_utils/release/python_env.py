@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Python environment of a release: made by uv from wheels alone, offline, every hash checked."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import shutil
+import stat
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..host import selinux
+from ..host.hashing import sha256_bytes, sha256_file, write_atomic
+from ..host.layout import Paths
+from . import dictionary, inventory, patches
+
+STAMP = "voicefleet-env.json"
+SECONDS = 1800
+
+# Read by Python as it starts, in each of the service's three processes. Their imports make a million objects that stay,
+# and collecting garbage among these 1,500 times takes a quarter of the imports' time: 8.3 s of CPU, 6.4 s with this.
+START = "voicefleet-start.pth"
+START_TEXT = "import gc; gc.set_threshold(200000, 10, 10)\n"
+
+
+class EnvError(Exception):
+    """An environment that could not be made, with the reason in words."""
+
+
+def unpack_uv(wheel: str, version: str, paths: Paths) -> str:
+    """uv's program out of its wheel, at ``tools/uv-<version>/uv``. Raises EnvError, OSError.
+
+    Root runs it, so one that lies there is compared with the wheel, which was proved, before each use.
+    """
+    target = os.path.join(paths.tools, f"uv-{version}", "uv")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
+            data = archive.read(member)
+    except (zipfile.BadZipFile, StopIteration) as error:
+        raise EnvError(f"{wheel} holds no uv: {error}") from error
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    for folder in (paths.tools, os.path.dirname(target)):
+        os.chmod(folder, 0o755)
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(target)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o755
+        if ours and status.st_size == len(data) and sha256_file(target) == sha256_bytes(data):
+            return target
+    write_atomic(target, data, 0o755)
+    return target
+
+
+def uv_of(artifacts: Iterable[Mapping[str, Any]], version: str, paths: Paths) -> str:
+    """uv's program, proved, out of its wheel among the artifacts of a release. Raises EnvError, OSError."""
+    row = next((row for row in artifacts if os.path.basename(row["path"]).startswith("uv-")), None)
+    if row is None:
+        raise EnvError("the release has no wheel of uv, which installs all others")
+    return unpack_uv(paths.artifact(row["sha256"], row["path"]), version, paths)
+
+
+def _checked(archive: tarfile.TarFile, source: str) -> list[tarfile.TarInfo]:
+    """The members of a Python's archive: plain files, folders and links, all of them below ``python/``.
+
+    Python 3.9 has no filter for what it unpacks, so this is one. Raises EnvError.
+    """
+    members = archive.getmembers()
+    links = {os.path.normpath(member.name) for member in members if member.issym()}
+    for member in members:
+        name = target = os.path.normpath(member.name)
+        if member.issym():
+            target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
+        elif member.islnk():
+            target = os.path.normpath(member.linkname)
+        known = member.isfile() or member.isdir() or member.issym() or member.islnk()
+        if not known or name.split("/")[0] != "python" or target.split("/")[0] != "python":
+            raise EnvError(f"{source} holds {member.name!r}, which does not stay inside its folder python/")
+        # A member must not be written through a link that another one makes.
+        parts = name.split("/")
+        if any("/".join(parts[:count]) in links for count in range(1, len(parts))):
+            raise EnvError(f"{source} holds {member.name!r}, which lies behind a link")
+    return members
+
+
+def has_python(row: Mapping[str, Any], root: str) -> bool:
+    """Whether the Python of an artifact was unpacked, from this very archive, and is as it was then."""
+    folder = os.path.dirname(os.path.dirname(Paths(root).python(row["version"])))
+    if inventory.tool_stamp(folder).get("archive") != row["sha256"]:
+        return False
+    return not inventory.compare_tool(folder)
+
+
+def _unpack(archive_path: str, folder: str) -> None:
+    """Unpack a Python's archive: root's, readable for the service, writable for nobody else, whatever it says."""
+    try:
+        with tarfile.open(archive_path, "r:gz") as archive:
+            # Newer Pythons ask for a filter; the members were checked.
+            archive.extraction_filter = lambda member, _folder: member
+            for member in _checked(archive, archive_path):
+                member.uid = member.gid = os.geteuid()
+                member.uname = member.gname = ""
+                member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+                archive.extract(member, folder)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise EnvError(f"{archive_path} is no whole archive: {error}") from error
+    for parent, folders, _files in os.walk(folder):
+        for name in folders:
+            if not os.path.islink(os.path.join(parent, name)):
+                os.chmod(os.path.join(parent, name), 0o755)
+
+
+def install_python(row: Mapping[str, Any], root: str) -> str:
+    """Unpack a Python (an artifact that the host holds) below ``tools/`` and return its interpreter.
+
+    It is unpacked beside its place, started once, and then moved there by a rename; one that is whole already is left
+    alone. Raises EnvError, OSError.
+    """
+    paths = Paths(root)
+    interpreter = paths.python(row["version"])
+    if has_python(row, root):
+        return interpreter
+    archive = paths.artifact(row["sha256"], row["path"])
+    if sha256_file(archive) != row["sha256"]:
+        raise EnvError(f"{archive} is not the file that was proved when it arrived: remove it and deploy again")
+    folder = os.path.dirname(os.path.dirname(interpreter))
+    scratch, former = folder + ".new", folder + ".old"
+    for leftover in (scratch, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    os.makedirs(scratch)
+    os.chmod(paths.tools, 0o755)
+    _unpack(archive, scratch)
+    unpacked = os.path.join(scratch, "python")
+    feature = ".".join(row["version"].split(".")[:2])
+    probe = os.path.join(unpacked, os.path.relpath(interpreter, folder))
+    try:
+        done = subprocess.run(
+            [probe, "-I", "-B", "-c", "import platform, ssl, venv; print(platform.python_version())"],
+            capture_output=True, text=True, timeout=60, check=False, env={"LC_ALL": "C.UTF-8"},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvError(f"the Python in {archive} does not start: {error}") from error
+    if not done.stdout.startswith(feature + "."):
+        reason = done.stderr.strip()[-500:] or f"it calls itself {done.stdout.strip()!r}"
+        raise EnvError(f"the Python in {archive} does not run as {feature}: {reason}")
+    inventory.write_tool(unpacked, row["sha256"])
+    # What lies there without a fitting stamp was cut short or altered: the same files come in its place.
+    if os.path.isdir(folder):
+        os.rename(folder, former)
+    os.rename(unpacked, folder)
+    selinux.label(folder)
+    for leftover in (scratch, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return interpreter
+
+
+def environment(scratch: str) -> dict[str, str]:
+    """The variables that uv gets: nothing from the caller's, so that no proxy, index or configuration reaches it."""
+    return {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "LANG": "C.UTF-8",
+        "UV_CACHE_DIR": os.path.join(scratch, "cache"),
+        "UV_NO_CONFIG": "1",
+        "UV_NO_PROGRESS": "1",
+        "UV_OFFLINE": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "NO_COLOR": "1",
+    }
+
+
+def run_uv(uv: str, arguments: Iterable[str], scratch: str) -> str:
+    """Run uv and return what it said. Raises EnvError with uv's own words."""
+    command = [uv, *arguments]
+    try:
+        # A lock that the caller made inheritable is held until uv itself ends, should the caller be killed.
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS, check=False,
+            env=environment(scratch), cwd=scratch, close_fds=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise EnvError(f"uv did not end within {SECONDS} s: {' '.join(command)}") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()[-3000:]
+        raise EnvError(f"uv failed ({' '.join(command[1:4])} …):\n{said}")
+    return done.stderr + done.stdout
+
+
+def stamp_of(
+    lock_sha256: str,
+    python: str,
+    repairs: Sequence[patches.Patch] = (),
+    extras: Sequence[str] = (),
+    dictionaries: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """What an environment was made from."""
+    stamp: dict[str, Any] = {"lock": lock_sha256, "python": python}
+    if extras:
+        stamp["extras"] = sorted(extras)
+    if dictionaries:
+        stamp["dictionaries"] = [row["sha256"] for row in dictionaries]
+    if repairs:
+        stamp["patches"] = {patch.name: patch.after for patch in repairs}
+    return stamp
+
+
+def is_made(env: str, stamp: Mapping[str, Any]) -> bool:
+    """Whether an environment was finished from exactly this lock, interpreter and repairs."""
+    try:
+        with open(os.path.join(env, STAMP), encoding="utf-8") as handle:
+            return bool(json.load(handle) == dict(stamp))
+    except (OSError, ValueError):
+        return False
+
+
+def discard(release: str) -> None:
+    """Remove a release's environment and what its making left, as far as that can be."""
+    for leftover in ("env", ".build"):
+        shutil.rmtree(os.path.join(release, leftover), ignore_errors=True)
+
+
+def site_packages(env: str) -> str:
+    """The folder of an environment's packages. Raises EnvError."""
+    found = glob.glob(os.path.join(glob.escape(env), "lib", "python3.*", "site-packages"))
+    if len(found) != 1:
+        raise EnvError(f"{env} has {len(found)} folders of packages, which should be one")
+    return found[0]
+
+
+def make(
+    release: str,
+    python: str,
+    lock: Mapping[str, Any],
+    wheels: Iterable[Mapping[str, Any]],
+    uv_version: str,
+    root: str,
+    repairs: Sequence[patches.Patch] = (),
+    extras: Sequence[str] = (),
+    dictionaries: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Make the environment at ``<release>/env``, with ``repairs`` of its files, and return the path of uv.
+
+    ``lock``, ``wheels`` and ``dictionaries`` are artifacts (``sha256``, ``path``) which the host holds; ``extras`` are
+    those of the lock to install. Raises EnvError, DictionaryError, OSError.
+    """
+    paths = Paths(root)
+    env = os.path.join(release, "env")
+    scratch = os.path.join(release, ".build")
+    rows = list(wheels)
+    uv = uv_of(rows, uv_version, paths)
+    # An environment without its stamp was cut short: its files can't be trusted.
+    discard(release)
+    for folder in ("wheels", "locks"):
+        os.makedirs(os.path.join(scratch, folder))
+    for row in rows:
+        os.symlink(
+            paths.artifact(row["sha256"], row["path"]), os.path.join(scratch, "wheels", os.path.basename(row["path"]))
+        )
+    # The lock names its wheels relative to itself, so it has to lie beside this release's folder of wheels.
+    placed = os.path.join(scratch, "locks", os.path.basename(lock["path"]))
+    shutil.copyfile(paths.artifact(lock["sha256"], lock["path"]), placed)
+    run_uv(uv, ["venv", "--quiet", "--python", python, env], scratch)
+    run_uv(
+        uv,
+        ["pip", "sync", "--quiet", "--no-index", "--no-build", "--compile-bytecode", "--link-mode", "hardlink",
+         "--python", os.path.join(env, "bin", "python"), *(f"--extra={extra}" for extra in extras), placed],
+        scratch,
+    )  # fmt: skip
+    for patch in repairs:
+        try:
+            patches.apply(patch, env, site_packages(env))
+        except patches.PatchError as error:
+            raise EnvError(str(error)) from error
+    for row in dictionaries:
+        dictionary.install(paths.artifact(row["sha256"], row["path"]), row, site_packages(env))
+    write_atomic(os.path.join(site_packages(env), START), START_TEXT.encode())
+    selinux.label(env)
+    stamp = stamp_of(lock["sha256"], python, repairs, extras, dictionaries)
+    write_atomic(os.path.join(env, STAMP), json.dumps(stamp).encode())
+    shutil.rmtree(scratch, ignore_errors=True)
+    return uv

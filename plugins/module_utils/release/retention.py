@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which releases of a host stay and which go. What serves, and what served before it, always stay."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..host.hashing import Memo
+from ..host.layout import Paths
+from . import ledger, release
+
+# A folder that is being removed is no release any more, from its first file on.
+DOOMED = ".removing-"
+# Seconds after which a folder without its seal is a remnant: another controller may be building a younger one.
+REMNANT_AGE = 86400
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What stays and what goes: releases by id, newest first; remnants by folder name; artifacts by digest."""
+
+    stay: list[str]
+    go: list[str]
+    remnants: list[str]
+    artifacts: list[str]
+
+    def lines(self, after: bool) -> str:
+        """One line for each thing that is there before or after."""
+        there = [*self.stay, *([] if after else [*self.go, *self.remnants, *map("artifact {}".format, self.artifacts)])]
+        return "".join(f"{name}\n" for name in there)
+
+
+def folders(path: str) -> list[str]:
+    """Names of the folders in a folder, sorted; empty where it does not exist."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+def last_use(sealed: Mapping[str, Mapping[str, Any]], receipts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Ids of finished releases, the one that served last first; one that never served counts by when it was made."""
+    times = {
+        name: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(data.get("made", 0))) for name, data in sealed.items()
+    }
+    for receipt in receipts:
+        for name in (receipt.get("release"), receipt.get("previous")):
+            if isinstance(name, str) and name in times:
+                times[name] = max(times[name], str(receipt.get("time", "")))
+    return sorted(times, key=lambda name: (times[name], name), reverse=True)
+
+
+def choose(
+    paths: Paths,
+    serving: str,
+    receipts: Sequence[Mapping[str, Any]],
+    keep: int,
+    artifacts: Iterable[str] | None,
+    now: float | None = None,
+) -> Choice:
+    """What goes once ``serving`` is current, with ``keep`` releases beside it.
+
+    ``artifacts`` are digests that the plan refers to; those that neither it nor a remaining release names go too. None
+    leaves all of them. Raises OSError.
+    """
+    names = folders(paths.releases)
+    sealed = {name: data for name in names if (data := release.read(paths.release(name))) is not None}
+    pointed = release.current(paths)
+    before = pointed if pointed != serving else ledger.previous(receipts, serving)
+    always = {serving, pointed, before}
+    order = last_use(sealed, receipts)
+    first = [name for name in order if name in always]
+    others = [name for name in order if name not in always]
+    room = max(0, keep - len([name for name in first if name != serving]))
+    stay, go = [*first, *others[:room]], others[room:]
+
+    unfinished = [name for name in names if name not in sealed and not name.startswith(DOOMED)]
+    limit = (time.time() if now is None else now) - REMNANT_AGE
+    old = [name for name in unfinished if name not in always and os.stat(paths.release(name)).st_mtime < limit]
+    remnants = [*[name for name in names if name.startswith(DOOMED)], *old]
+
+    surplus: list[str] = []
+    # What an unfinished release needs is written nowhere, so nothing is taken from under it.
+    if artifacts is not None and set(unfinished) <= set(old):
+        wanted = set(artifacts)
+        for name in stay:
+            wanted.update(row["sha256"] for row in sealed[name].get("artifacts", []))
+        surplus = [name for name in folders(paths.artifacts) if _DIGEST.match(name) and name not in wanted]
+    return Choice(stay, go, remnants, surplus)
+
+
+def remove(paths: Paths, choice: Choice) -> None:
+    """Remove what goes. Cut off in between, the next call finds what is left of it. Raises OSError."""
+    remnants = list(choice.remnants)
+    for name in choice.go:
+        os.rename(paths.release(name), paths.release(DOOMED + name))
+        remnants.append(DOOMED + name)
+    for name in remnants:
+        shutil.rmtree(paths.release(name))
+    memo = Memo(paths.stamps)
+    for digest in choice.artifacts:
+        folder = os.path.join(paths.artifacts, digest)
+        for file in os.listdir(folder):
+            memo.forget(os.path.join(folder, file))
+        shutil.rmtree(folder)
+    memo.save()

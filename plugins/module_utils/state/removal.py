@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a teardown removes from a host: what this collection put there, and nothing beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import pwd
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..host import layout, packet_filter, systemd_unit
+from ..xinference.config import APPLIED_FILE, CLUSTER_FILE, ENVIRONMENT_FILE, KEY_FILE, KEYS_FOLDER, SECRETS_FILE
+
+SECRETS = (
+    SECRETS_FILE,
+    ENVIRONMENT_FILE,
+    KEY_FILE,
+    CLUSTER_FILE,
+    "client.header",
+    APPLIED_FILE,
+    KEYS_FOLDER,
+    "started.json",
+    packet_filter.FILE,
+    packet_filter.RECORD,
+)
+
+
+class RemovalError(Exception):
+    """A fault to tell the operator."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are. ``remove_data`` and ``remove_evidence`` say whether those go; ``units`` is systemd's folder.
+
+    ``worker_home`` and ``worker_secrets`` are those of a worker beside a supervisor.
+    """
+
+    root: str
+    secrets: str
+    home: str
+    evidence: str
+    user: str
+    remove_data: bool = False
+    remove_evidence: bool = False
+    units: str = systemd_unit.UNIT_FOLDER
+    worker_home: str = ""
+    worker_secrets: str = ""
+
+
+@dataclass
+class Removal:
+    """What is there and goes, and in ``stay`` what is there and stays, in words."""
+
+    units: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    user: str | None = None
+    stay: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """What goes, one line each."""
+        user = [f"user {self.user}"] if self.user else []
+        return [*(f"unit {name}" for name in self.units), *self.paths, *user]
+
+
+def account(name: str) -> int | None:
+    """The number of a user, None where there is none."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def _known(folder: str, names: Sequence[str], found: Removal) -> None:
+    """Take what we know of a folder; the folder itself goes with it, unless it holds something else."""
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return
+    there = sorted(os.listdir(folder))
+    found.paths += [os.path.join(folder, name) for name in there if name in names]
+    foreign = [name for name in there if name not in names]
+    if foreign:
+        found.stay.append(f"{folder}: holds what was not installed by this collection: {', '.join(foreign)}")
+    else:
+        found.paths.append(folder)
+        found.folders.append(folder)
+
+
+def survey(places: Places, uid_of: Callable[[str], int | None] = account) -> Removal:
+    """What a teardown would remove now. Raises OSError, RemovalError."""
+    found = Removal()
+    for path in sorted(glob.glob(os.path.join(glob.escape(places.units), "voicefleet-*.service"))):
+        unit = systemd_unit.Unit(os.path.basename(path), places.units)
+        if unit.foreign():
+            found.stay.append(f"{path}: was not written by this collection")
+            continue
+        found.units.append(unit.name)
+        found.stay += [f"{file}: your own addition to the unit" for file in unit.drop_ins()]
+    paths = layout.Paths(places.root)
+    ours = [os.path.basename(path) for name, path in paths.as_dict().items() if name != "root"]
+    _known(paths.root, [*ours, "current.new"], found)
+    _known(places.secrets, SECRETS, found)
+    _known(places.worker_secrets, SECRETS, found)
+
+    uid = uid_of(places.user)
+    homes = [home for home in (places.home, places.worker_home) if os.path.isdir(home) and not os.path.islink(home)]
+    for home in homes:
+        if not places.remove_data:
+            found.stay.append(f"{home}: data (teardown_data)")
+            continue
+        if os.stat(home).st_uid != uid:
+            raise RemovalError(
+                f"{home} does not belong to the user {places.user}, so it is not the service's home and nothing"
+                " was removed. Correct xinference_home or xinference_user, or set teardown_data to false"
+            )
+        found.paths.append(home)
+    # A number whose files are still there must not be given to somebody else.
+    if uid is not None and homes and not places.remove_data:
+        found.stay.append(f"user {places.user}: owns the data")
+    elif uid is not None:
+        found.user = places.user
+
+    if os.path.isdir(places.evidence):
+        if places.remove_evidence:
+            names = os.listdir(places.evidence)
+            proofs = [n for n in names if os.path.isfile(os.path.join(places.evidence, n, "proof.json"))]
+            _known(places.evidence, [os.path.basename(layout.RECEIPTS), *proofs], found)
+        else:
+            found.stay.append(f"{places.evidence}: evidence and receipts (teardown_evidence)")
+    return found
+
+
+def remove(found: Removal, places: Places, runner: systemd_unit.Runner = systemd_unit.run) -> None:
+    """Remove it, the service first. Cut off in between, the next call finds the rest.
+
+    Raises OSError, RemovalError, SystemdError.
+    """
+    for name in found.units:
+        unit = systemd_unit.Unit(name, places.units, runner)
+        unit.ctl("stop", timeout=120)
+        unit.ctl("disable")
+        os.unlink(unit.path)
+    if found.units:
+        systemd_unit.Unit(found.units[0], places.units, runner).ctl("daemon-reload")
+    # First what makes a release current: half a teardown must not look like a host that serves.
+    for path in sorted(found.paths, key=lambda path: (not os.path.islink(path), path in found.folders)):
+        if path in found.folders:
+            os.rmdir(path)
+        elif os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    if found.user:
+        status, output = runner(["userdel", found.user], 60)
+        if status != 0:
+            raise RemovalError(f"all else was removed, but not the user {found.user}: {output}")

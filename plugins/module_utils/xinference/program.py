@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run :mod:`xinference_accounts` as the service's user, with a release's interpreter; secrets go by standard input."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from . import accounts as xinference_accounts
+
+Json = dict[str, Any]
+
+TIMEOUT = 120  # seconds; the import takes one or two, five on a cold disk
+VERBS = {"observe": "read", "converge": "corrected", "keys": "corrected"}
+
+
+class SetupError(Exception):
+    """A fault to tell the operator, without a secret."""
+
+
+def program_source() -> str:
+    """The source of :mod:`xinference_accounts`, wherever this module was unpacked or zipped to."""
+    spec = importlib.util.find_spec(xinference_accounts.__name__)
+    source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
+    if not source:
+        raise SetupError("the accounts program is not where it should be; the collection is incomplete")
+    # Ansible's own importer, under which tests run, gives bytes; a zip on a host gives text.
+    return source.decode("utf-8") if isinstance(source, bytes) else str(source)
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """A text with every secret blotted out."""
+    for value in sorted(secrets, key=len, reverse=True):
+        text = text.replace(value, "********")
+    return text
+
+
+def account(user: str, check: bool) -> tuple[int, int] | None:
+    """A user's uid and gid; None in check mode where the user is still to be made. Raises SetupError."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        if check:
+            return None
+        raise SetupError(f"there is no user {user}; create it first") from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def has_databases(home: str) -> bool:
+    """Whether a service of this home was set up or started once."""
+    databases = (xinference_accounts.AUTH_DB, xinference_accounts.LAUNCH_DB)
+    return any(os.path.exists(os.path.join(home, name)) for name in databases)
+
+
+def run(request: Json, release_path: str, user: str, owner: tuple[int, int], secrets: Iterable[str]) -> Json:
+    """The answer of :mod:`xinference_accounts` to one request. Raises SetupError with none of the secrets in it."""
+    home: str = request["home"]
+    python = os.path.join(release_path, "env", "bin", "python")
+    if not os.path.exists(python):
+        if request["action"] != "observe":
+            raise SetupError(f"{python} is missing: the release has no environment. Build it first")
+        python = sys.executable  # to look, any Python will do
+    as_user: Json = {}
+    if (os.geteuid(), os.getegid()) != owner:
+        as_user = {"user": owner[0], "group": owner[1], "extra_groups": []}
+    try:
+        done = subprocess.run(
+            # -I: neither the folder, the environment nor a user's packages can put other code in its way.
+            [python, "-I", "-B", "-c", program_source()],
+            input=json.dumps(request).encode("utf-8"),
+            capture_output=True,
+            cwd=home,
+            umask=0o077,
+            timeout=TIMEOUT,
+            check=False,
+            env={"HOME": home, "XINFERENCE_HOME": home, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
+            **as_user,
+        )
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"{python} did not finish within {TIMEOUT} s; is the disk or the host overloaded?") from None
+    except OSError as error:
+        raise SetupError(f"{python} can't be run as {user}: {error}") from None
+    try:
+        reply: Json = json.loads(done.stdout)
+    except ValueError:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
+        reply = {"error": f"{python} ended with status {done.returncode}: " + " / ".join(lines)}
+    if "error" in reply:
+        raise SetupError(
+            f"Xinference's databases in {home} can't be {VERBS[request['action']]}: "
+            + redact(str(reply["error"]), secrets)
+            + ". If a database is damaged, stop the service and restore auth/ and launch_history.db from a backup,"
+            " or move them away: accounts, key and autostart are then made anew"
+        )
+    return reply

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the action plugins share: arguments that are checked before anything happens, and failures in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
+
+from ..fleet import deploy_lock
+from . import variables
+
+display = Display()
+
+
+def cache_folder() -> Path:
+    """Where the controller keeps downloads and remembered digests: ``VOICEFLEET_CACHE``, else the user's cache."""
+    named = os.environ.get("VOICEFLEET_CACHE")
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "voicefleet"
+
+
+def memo_path() -> str:
+    """The controller's remembered digests of store files."""
+    return str(cache_folder() / "digests.json")
+
+
+def fact(variables: Any, name: str) -> dict[str, Any]:
+    """A fact of a host, whether or not facts are also variables there; empty where it was not set."""
+    value = variables.get(name) or (variables.get("ansible_facts") or {}).get(name) or {}
+    return dict(value)
+
+
+def refuse_misspelt(loader: Any, task_vars: Mapping[str, Any]) -> None:
+    """Raise AnsibleActionFail where a variable looks like one of our roles' and is none: it would have no effect."""
+    mistakes = variables.misspelt(task_vars, variables.known_variables(loader.load_from_file))
+    if mistakes:
+        host = task_vars.get("inventory_hostname", "localhost")
+        raise AnsibleActionFail(f"{host}: nothing was changed: {'; '.join(mistakes)}")
+
+
+class ControllerAction(ActionBase):
+    """An action that does its work in Python on the controller.
+
+    ``SPEC`` is an argument spec as modules have; a subclass implements ``act`` and may raise AnsibleActionFail. Under
+    its message stands what it means, where that is known.
+    """
+
+    _requires_connection = False
+    _supports_check_mode = True
+    SPEC: dict[str, Any] = {}
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        refuse_misspelt(self._loader, task_vars or {})
+        _validated, arguments = self.validate_argument_spec(argument_spec=self.SPEC)
+        try:
+            result.update(self.act(arguments, task_vars or {}))
+        except AnsibleActionFail as error:
+            said = str(error)
+            explained = diagnosis.explain(said)
+            if explained == said:
+                raise
+            raise AnsibleActionFail(explained, result=error.result) from None
+        return result
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Do the work and return the task's result."""
+        raise NotImplementedError
+
+    @property
+    def check_mode(self) -> bool:
+        return bool(self._task.check_mode)
+
+    def locked(
+        self, look: Callable[[dict[str, Any]], dict[str, Any]], host: str, mine: Mapping[str, Any], seconds: int
+    ) -> dict[str, Any]:
+        """What ``look`` answers once the host's lock is ours. Raises AnsibleActionFail where another play holds it."""
+        try:
+            answer, taken_over = deploy_lock.acquire(look, host, mine, seconds)
+        except deploy_lock.HeldError as error:
+            raise AnsibleActionFail(str(error)) from None
+        if taken_over:
+            display.warning(taken_over)
+        return answer
+
+    def module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run a module on the host. Raises AnsibleActionFail with the module's own result where it failed."""
+        result: dict[str, Any] = self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars)
+        if result.get("failed") or result.get("unreachable"):
+            raise AnsibleActionFail(str(result.get("msg", "the module failed")), result=result)
+        return result

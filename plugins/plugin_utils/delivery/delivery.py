@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all ways of delivery share, and the one that needs nothing but a connection that carries standard input.
+
+For that one, files are cut into messages. A message is a row of frames: a line ``<sha256> <offset> <length>`` and then
+that many bytes. The receiver on the host writes each frame into ``<sha256>.part`` at its offset, so a delivery that was
+cut goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...module_utils.host.deploy_lock import LOCK_FILE
+
+# Runs on the host with whatever Python Ansible found there.
+RECEIVER = """
+import os, sys
+stream, folder = sys.stdin.buffer, sys.argv[1]
+try:
+    # A sign of life: a long delivery must not lose the host's lock.
+    os.utime("%s")
+except OSError:
+    pass
+while True:
+    head = stream.readline()
+    if not head:
+        break
+    digest, offset, left = head.split()
+    offset, left = int(offset), int(left)
+    path = os.path.join(folder.encode(), digest + b".part")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | (0 if offset else os.O_TRUNC), 0o600)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    while left:
+        block = stream.read(min(left, 1 << 20))
+        if not block:
+            sys.exit("the delivery was cut")
+        view = memoryview(block)
+        while view:
+            view = view[os.write(descriptor, view):]
+        left -= len(block)
+    os.close(descriptor)
+""".strip().replace("%s", LOCK_FILE)
+
+
+class Stopped(Exception):
+    """A delivery that ended early, with the reason in words. What had arrived is kept."""
+
+
+@dataclass
+class Tally:
+    """What a delivery moved: bytes of files, and bytes in all, with the framing or protocol around them."""
+
+    moved: int = 0
+    wire: int = 0
+
+
+class Progress:
+    """Tells every few seconds how far a delivery has got. ``size`` and ``arrived``, at its start, are bytes."""
+
+    def __init__(self, say: Callable[[str], None], size: int, arrived: int, every: float = 5.0) -> None:
+        self.say, self.size, self.arrived, self.every = say, size, arrived, every
+        self.started = self.told = time.monotonic()
+
+    def __call__(self, moved: int) -> None:
+        """``moved`` bytes have come since the start."""
+        now = time.monotonic()
+        if now - self.told >= self.every:
+            self.told = now
+            rate = moved / (now - self.started) / 1e6
+            self.say(f"{(self.arrived + moved) / 1e6:.0f} of {self.size / 1e6:.0f} MB, {rate:.1f} MB/s")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a file: ``length`` bytes from ``offset``."""
+
+    sha256: str
+    path: Path
+    offset: int
+    length: int
+
+
+def pieces(files: Iterable[tuple[str, Path, int]], offsets: Mapping[str, int], limit: int) -> Iterator[list[Piece]]:
+    """Messages of at most ``limit`` bytes, for files ``(sha256, path, size)`` of which ``offsets`` bytes are there."""
+    message: list[Piece] = []
+    room = limit
+    for sha256, path, size in files:
+        at = offsets.get(sha256, 0)
+        # A file of no bytes, too, must come to exist on the other side.
+        while at < size or (size == 0 and at == 0):
+            length = min(size - at, room)
+            message.append(Piece(sha256, path, at, length))
+            at += max(length, 1)
+            room -= length
+            if room <= 0:
+                yield message
+                message, room = [], limit
+    if message:
+        yield message
+
+
+def encode(message: Iterable[Piece]) -> bytes:
+    """The bytes of a message. Raises OSError; ValueError where a file became shorter than it was."""
+    parts = []
+    for piece in message:
+        with open(piece.path, "rb") as handle:
+            handle.seek(piece.offset)
+            data = handle.read(piece.length)
+        if len(data) != piece.length:
+            raise ValueError(f"{piece.path} became shorter while it was being sent")
+        parts += [f"{piece.sha256} {piece.offset} {piece.length}\n".encode(), data]
+    return b"".join(parts)
+
+
+def receive_command(python: str, folder: str) -> str:
+    """The command that receives a message on the host."""
+    return f"{shlex.quote(python)} -I -c {shlex.quote(RECEIVER)} {shlex.quote(folder)}"

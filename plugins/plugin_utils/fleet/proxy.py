@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the controller knows of proxies: its certificates' files, the other hosts, and its own way out for a fetch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...module_utils.proxy import probe as proxy_probe
+from ...module_utils.proxy import settings as proxy
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_PEER = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?")
+
+# The variables of a proxy as tasks pass them; the same for hosts and for a fetch.
+SPEC: dict[str, Any] = {
+    "http": {"type": "str", "default": ""},
+    "https": {"type": "str", "default": ""},
+    "all": {"type": "str", "default": ""},
+    "no_proxy": {"type": "list", "elements": "str", "default": []},
+    "username": {"type": "str", "default": ""},
+    "password": {"type": "str", "default": "", "no_log": True},
+    "ca_certificates": {"type": "list", "elements": "path", "default": []},
+    "pip_index_url": {"type": "str", "default": ""},
+    "hf_endpoint": {"type": "str", "default": ""},
+    "probe": {"type": "bool", "default": True},
+    "probe_url": {"type": "str", "default": ""},
+}
+
+
+class ProxyError(Exception):
+    """Settings that can't be used: one sentence a line, none with a secret in it."""
+
+
+def read_certificates(paths: Iterable[str], now: float | None = None) -> tuple[str, ...]:
+    """The CAs in some PEM files, one text each. Raises ProxyError with everything that is wrong with them."""
+    found: list[str] = []
+    wrong: list[str] = []
+    for path in paths:
+        try:
+            text = Path(path).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not PEM; convert it: openssl x509 -inform der -in FILE"
+            wrong.append(f"proxy_ca_certificates: {path} can't be read: {why}")
+            continue
+        if "PRIVATE KEY-----" in text:
+            wrong.append(f"proxy_ca_certificates: {path} holds a private key, which must not travel to hosts")
+            continue
+        blocks = [block + "\n" for block in _PEM.findall(text)]
+        if not blocks:
+            wrong.append(f"proxy_ca_certificates: {path} holds no certificate (-----BEGIN CERTIFICATE-----)")
+        for number, block in enumerate(blocks, 1):
+            place = path if len(blocks) == 1 else f"{path}, certificate {number}"
+            problem = _certificate_problem(block, time.time() if now is None else now)
+            if problem:
+                wrong.append(f"proxy_ca_certificates: {place} {problem}")
+            found.append(block)
+    if wrong:
+        raise ProxyError("\n".join(wrong))
+    return tuple(dict.fromkeys(found))
+
+
+def _certificate_problem(pem: str, now: float) -> str | None:
+    try:
+        der = ssl.PEM_cert_to_DER_cert(pem)
+        store = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        store.load_verify_locations(cadata=pem)
+    except (ValueError, ssl.SSLError) as error:
+        return f"is damaged ({error})"
+    if not proxy_probe.is_ca(der):
+        return "is a server's certificate and signs nothing: give the certificate of the CA that issued it"
+    (known,) = store.get_ca_certs()
+    ends, begins = (ssl.cert_time_to_seconds(str(known[key])) for key in ("notAfter", "notBefore"))
+    if now > ends:
+        return f"has expired ({known['notAfter']}), or this machine's clock is wrong"
+    if now < begins:
+        return f"is not valid before {known['notBefore']}: this machine's clock is behind"
+    return None
+
+
+def settings_of(arguments: dict[str, Any], peers: Iterable[str] = ()) -> proxy.Settings:
+    """Checked settings from a task's arguments. Raises ProxyError with everything that is wrong at once."""
+    wrong: list[str] = []
+    certificates: tuple[str, ...] = ()
+    try:
+        certificates = read_certificates(arguments["ca_certificates"])
+    except ProxyError as error:
+        wrong.append(str(error))
+    settings = proxy.Settings(
+        http=arguments["http"],
+        https=arguments["https"],
+        all=arguments["all"],
+        no_proxy=tuple(entry.strip() for line in arguments["no_proxy"] for entry in line.split(",") if entry.strip()),
+        username=arguments["username"],
+        password=arguments["password"],
+        pip_index_url=arguments["pip_index_url"],
+        hf_endpoint=arguments["hf_endpoint"],
+        # What no resolver can know, such as `web server`, is no name of a host.
+        peers=tuple(dict.fromkeys(peer for peer in peers if _PEER.fullmatch(peer))),
+        certificates=certificates,
+    )
+    wrong += proxy.problems(settings)
+    if wrong:
+        raise ProxyError("\n".join(wrong))
+    return settings
+
+
+# --- the controller's own way out -----------------------------------------------------------------
+
+
+def unfit_for_fetch(settings: proxy.Settings) -> list[str]:
+    """Proxies that urllib, by which a store is fetched, can't use."""
+    found = []
+    if settings.all and not (settings.http or settings.https):
+        found.append("proxy_all alone does not help a fetch: urllib uses proxy_http and proxy_https, and no SOCKS")
+    found += [
+        f"proxy_{name}: urllib does not speak TLS to a proxy; name its http:// port"
+        for name, url in settings.proxies.items()
+        if url.startswith("https://") and name != "all"
+    ]
+    return found
+
+
+def bundle(certificates: Sequence[str], folder: Path) -> Path:
+    """A file of all that this machine trusts and private CAs besides: what the one variable names replaces the rest."""
+    known = ssl.get_default_verify_paths()
+    public = next((path for path in (known.cafile, known.openssl_cafile) if path and os.path.isfile(path)), None)
+    text = Path(public).read_text(encoding="utf-8", errors="replace").rstrip() + "\n" if public else ""
+    target = folder / "ca-bundle.pem"
+    target.write_text(text + "".join(certificates), encoding="utf-8")
+    return target
+
+
+Asked = Callable[[Sequence[str]], None]
+
+
+@contextlib.contextmanager
+def way_out(arguments: dict[str, Any] | None, folder: Path) -> Iterator[Asked]:
+    """The controller's own way out, in the environment that urllib and uv read, which is as before afterwards.
+
+    Yields what asks the proxy for the addresses that are needed. That, and the settings, raise ProxyError with
+    everything that stands in the way. Where nothing is set, the environment stays as the caller made it.
+    """
+    settings = settings_of(arguments) if arguments else proxy.Settings()
+    wrong = unfit_for_fetch(settings)
+    if wrong:
+        raise ProxyError("\n".join(wrong))
+    direct = proxy.no_proxy(settings, ())
+
+    def asked(addresses: Sequence[str]) -> None:
+        if not (arguments and arguments["probe"] and (settings.proxies or settings.certificates)):
+            return
+        targets = [arguments["probe_url"]] if arguments["probe_url"] else [a for a in addresses if a.startswith("http")]
+        findings = [f for target in targets or [""] for f in proxy_probe.probe(settings, direct.entries, target)]
+        if findings:
+            raise ProxyError("\n".join(map(str, dict.fromkeys(findings))))
+
+    trusted = str(bundle(settings.certificates, folder)) if settings.certificates else ""
+    variables = proxy.environment(settings, direct, trusted, secret=True)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield asked
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

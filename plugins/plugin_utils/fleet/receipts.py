@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledgers of all hosts as one summary: what serves where, since when, by whom, from which manifest, how proved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...module_utils.release import ledger
+
+# How much of a failure's message the table shows; the summary has all that the ledger has.
+MESSAGE = 200
+COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "synthetic")
+
+
+def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One host. ``found`` is its fact ``voicefleet_receipts``, None where the host was not read."""
+    found = found or {}
+    current, receipts = found.get("current"), found.get("receipts") or []
+    receipt = ledger.since(receipts, current)
+    return {
+        "host": host,
+        "read": bool(found),
+        "current": current,
+        "previous": ledger.previous(receipts, current),
+        "whole": found.get("whole") or [],
+        "since": receipt.get("time"),
+        "operator": receipt.get("operator"),
+        "manifest_sha256": receipt.get("manifest_sha256"),
+        "proof_level": receipt.get("proof_level"),
+        "seconds": receipt.get("seconds") or {},
+        "synthetic": receipt.get("synthetic") or [],
+        "failure": dict(ledger.failure(receipts)),
+        "receipts": receipts,
+    }
+
+
+def build(hosts: Mapping[str, Mapping[str, Any] | None], now: str) -> dict[str, Any]:
+    """The summary, JSON-ready. ``releases`` and ``manifests`` say how many hosts serve each."""
+    rows = [row(host, hosts[host]) for host in sorted(hosts)]
+    return {
+        "schema": 1,
+        "made_at": now,
+        "releases": _count(rows, "current"),
+        "manifests": _count(rows, "manifest_sha256"),
+        "not_read": [entry["host"] for entry in rows if not entry["read"]],
+        "hosts": rows,
+    }
+
+
+def _count(rows: list[dict[str, Any]], key: str) -> dict[str, int]:
+    values = [entry[key] for entry in rows if entry[key]]
+    return {value: values.count(value) for value in sorted(set(values))}
+
+
+def table(summary: Mapping[str, Any]) -> list[str]:
+    """The summary for a terminal, and below it what a reader must not miss."""
+    lines = [COLUMNS]
+    for entry in summary["hosts"]:
+        if not entry["read"]:
+            lines.append((entry["host"], "NOT READ", *[""] * (len(COLUMNS) - 2)))
+            continue
+        proof = "" if entry["current"] is None else entry["proof_level"] or "UNVERIFIED"
+        lines.append(
+            (
+                entry["host"],
+                entry["current"] or "nothing",
+                entry["since"] or "",
+                entry["operator"] or "",
+                (entry["manifest_sha256"] or "")[:12],
+                proof,
+                f"{entry['seconds']['total']:.0f} s" if entry["seconds"] else "",
+                "NOT SPEECH" if entry["synthetic"] else "",
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    if any(entry["synthetic"] for entry in summary["hosts"]):
+        text.append("NOT SPEECH: these releases rest on made-up models, made for tests.")
+    text += [failed(entry["host"], entry["failure"]) for entry in summary["hosts"] if entry["failure"]]
+    unknown = [entry["host"] for entry in summary["hosts"] if entry["current"] and not entry["since"]]
+    if unknown:
+        text.append(f"No receipt for what serves on: {', '.join(unknown)}. verify.yml proves it again.")
+    if len(summary["releases"]) > 1:
+        text.append(f"{len(summary['releases'])} releases serve at once.")
+    return text
+
+
+def failed(host: str, failure: Mapping[str, Any]) -> str:
+    """One line about a failure that no later run made good."""
+    said = " ".join(str(failure.get("message", "")).split())
+    shown = said[:MESSAGE] + ("…" if len(said) > MESSAGE else "")
+    who, phase = failure.get("operator") or "?", failure.get("phase") or "?"
+    when, task = failure.get("time"), failure.get("task")
+    return f"{host}: the last run failed, {when}, by {who}, in phase {phase}: {task}: {shown}"

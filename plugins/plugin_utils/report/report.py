@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report on the proofs of all hosts, as data: what was proved where, what failed, and who differs from the rest.
+
+`report_page` makes the page of it, `report_table` the lines in the terminal, `junit` what CI reads, and `for_machines`
+what `report.json` holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_file
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.proof import versions_of
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout import GOOD, SERVED, End
+
+from . import differences
+
+# Of report.json; docs/report.md says what stands in it.
+SCHEMA = 2
+# What became of a host, the worst first: the order in which a person wants to see them.
+FAILED, ODD, WELL = STATES = ("failed", "stands out", "well")
+# A level of a host: all that was looked at is good; something is not; it was not looked at, or not everywhere.
+PASSED, REFUSED, UNVERIFIED = "passed", "failed", "UNVERIFIED"
+# These are of a host as a whole, the others of each sample.
+OF_THE_HOST = ("phonemes", "performance", "offline")
+# The name of a finding that stands for a whole level, which was not asked for.
+UNTRIED = "untried"
+
+IN_WORDS = {
+    "none": "no proof",
+    "format": "a whole sound file, not shown to be speech",
+    "acoustic": "sounds like speech",
+    "phonemes": "the text front end knows the words",
+    "intelligible": "a recogniser heard the sentence",
+    "performance": "fast enough, on the hardware meant",
+    "offline": "nothing outside was asked for anything",
+}
+
+
+def folder_name(host: str) -> str:
+    """A host's name as a folder on the controller: inventory names may hold anything."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", host).lstrip(".") or "_"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The sound of one voice on one host. `path` is relative to the report; the bytes stay in the file."""
+
+    voice: str
+    path: str
+    file: Path
+    size: int
+
+
+@dataclass
+class Host:
+    """What is known of one host: the facts that the roles set, the WAV files that were brought, how the run ended."""
+
+    name: str
+    plan: dict[str, Any] = field(default_factory=dict)
+    synthesis: dict[str, Any] = field(default_factory=dict)
+    clips: dict[str, Clip] = field(default_factory=dict)
+    end: End | None = None
+
+    def row(self) -> dict[str, Any]:
+        """The host as a row of the report. Times in seconds, medians over its samples."""
+        proof, plan = self.synthesis, self.plan
+        samples = proof.get("samples") or []
+        proved_in_plan = (plan.get("release") or {}).get("id") in (None, proof.get("release_id"))
+        profile = plan.get("profile") or proof.get("profile")
+        row = {
+            "host": self.name,
+            "release": (plan.get("release") or {}).get("id") or proof.get("release_id"),
+            "profile": profile,
+            "accelerator": accelerator_of(plan, profile),
+            "manifest_sha256": plan.get("manifest_sha256") or proof.get("manifest_sha256"),
+            "versions": versions_of(plan) or proof.get("versions") or {},
+            "level": proof.get("level", LEVELS[0]) if proved_in_plan else LEVELS[0],
+            "required_level": proof.get("required_level"),
+            "proved_at": proof.get("time"),
+            "alive_now": bool(proof.get("live")),
+            "voices": proof.get("voices") or plan.get("voices") or [],
+            "formats": proof.get("formats") or [],
+            "text": proof.get("text"),
+            "latency_seconds": _median(sample.get("latency_seconds") for sample in samples),
+            "real_time_factor": _median(sample.get("real_time_factor") for sample in samples),
+            "performance": proof.get("performance"),
+            "synthetic": proof.get("synthetic") or plan.get("synthetic") or [],
+            "findings": proof.get("findings") or [],
+            "samples": [{**sample, "wav": self._wav_of(sample)} for sample in samples],
+            "record": f"hosts/{folder_name(self.name)}.json" if samples else None,
+            "stands_out": [],
+            **self._ending(),
+        }
+        row["levels"] = ladder(row)
+        return row
+
+    def _ending(self) -> dict[str, Any]:
+        """How the run ended here, None where no run was counted, and the release that serves, None where unknown."""
+        tried = (self.plan.get("release") or {}).get("id") or self.synthesis.get("release_id")
+        if self.end is None:
+            return {"outcome": None, "why": "", "seconds": None, "serves": tried}
+        serves = tried if self.end.outcome == SERVED else self.plan.get("current")
+        seconds = None if self.end.seconds is None else round(self.end.seconds, 1)
+        return {"outcome": self.end.outcome, "why": self.end.why, "seconds": seconds, "serves": serves}
+
+    def _wav_of(self, sample: Mapping[str, Any]) -> str | None:
+        clip = self.clips.get(sample["voice"]) if sample["format"] == "wav" else None
+        return clip.path if clip else None
+
+
+def accelerator_of(plan: Mapping[str, Any], profile: str | None) -> str | None:
+    """What a host computes on: as its plan says, else by the first word of its profile."""
+    said = plan.get("accelerator")
+    return said if isinstance(said, str) and said else (profile or "").partition("-")[0] or None
+
+
+def ladder(row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Each level with its state and the reason, [{"level", "state", "why"}], for the host as a whole."""
+    steps = []
+    # A format that the server does not have is none that it was to be good in.
+    samples = [sample for sample in row["samples"] if sample.get("offered", True)]
+    for level in LEVELS[1:]:
+        findings = [finding for finding in row["findings"] if finding["level"] == level]
+        unseen = 0
+        for sample in samples:
+            mine = [finding for finding in sample["findings"] if finding["level"] == level]
+            findings += mine
+            unseen += not mine
+        wrong = [finding["sentence"] for finding in findings if finding["ok"] is False]
+        untried = [_why_not(finding) for finding in findings if finding["ok"] is None]
+        if LEVELS.index(level) <= LEVELS.index(row["level"]):
+            state, why = PASSED, []
+        elif wrong:
+            state, why = REFUSED, wrong
+        elif untried or not findings:
+            state, why = UNVERIFIED, untried or ["not tried"]
+        elif level not in OF_THE_HOST and unseen:
+            state, why = UNVERIFIED, [f"Not looked at in {unseen} of {len(samples)} samples."]
+        else:
+            state, why = PASSED, []
+        said = list(dict.fromkeys(sentence.removeprefix("UNVERIFIED: ") for sentence in why))
+        more = f" And {len(said) - 3} more." if len(said) > 3 else ""
+        steps.append({"level": level, "state": state, "why": " ".join(said[:3]) + more})
+    return steps
+
+
+def _why_not(finding: Mapping[str, Any]) -> str:
+    """Why something was not looked at; of a whole level that was not asked for, in few words: there may be four."""
+    return "not tried (synthesis_try_level)" if finding["name"] == UNTRIED else str(finding["sentence"])
+
+
+def load_clips(folder: Path, host: str, synthesis: Mapping[str, Any]) -> dict[str, Clip]:
+    """The WAV files of a host that lie beside the report and are those of its proof, by voice; unread."""
+    found = {}
+    for sample in synthesis.get("samples") or []:
+        path = f"audio/{folder_name(host)}/{sample['voice']}.wav"
+        if sample["format"] != "wav" or "/" in sample["voice"]:
+            continue
+        file = folder / path
+        try:
+            if sha256_file(str(file)) == sample["sha256"]:
+                found[sample["voice"]] = Clip(sample["voice"], path, file, file.stat().st_size)
+        except OSError:
+            continue
+    return found
+
+
+def build(hosts: list[Host], time: str, run: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The report as data. `time` is now, in UTC; `run` is the state that plugin_utils/fleet/rollout.py describes."""
+    run = run or {}
+    rows = [host.row() for host in sorted(hosts, key=lambda host: host.name)]
+    proved = [row for row in rows if row["outcome"] in (None, *GOOD)]
+    said = differences.compare(proved)
+    for row in rows:
+        row["state"] = state_of(row)
+    return {
+        "schema": SCHEMA,
+        "time": time,
+        "level": min((row["level"] for row in rows), key=LEVELS.index, default=LEVELS[0]),
+        "synthetic": sorted({path for row in rows for path in row["synthetic"]}),
+        "batches": [batch["hosts"] for batch in run.get("batches", [])],
+        "stopped": run.get("stop", ""),
+        "counts": {
+            "hosts": len(rows),
+            "states": {state: sum(row["state"] == state for row in rows) for state in STATES},
+            "outcomes": dict(Counter(row["outcome"] for row in rows if row["outcome"])),
+            "levels": {level: sum(row["level"] == level for row in rows) for level in LEVELS},
+        },
+        "usual": {name: _median(row[name] for row in proved) for name in ("latency_seconds", "real_time_factor")},
+        "differences": said,
+        "hosts": rows,
+    }
+
+
+def state_of(row: Mapping[str, Any]) -> str:
+    """One of STATES."""
+    if row["outcome"] not in (None, *GOOD) or below(row) or (row["outcome"] is None and row["level"] == LEVELS[0]):
+        return FAILED
+    return ODD if row["stands_out"] else WELL
+
+
+def below(row: Mapping[str, Any]) -> bool:
+    """Whether less was proved than was required; of what was not proved at all, as in check mode, nothing is said."""
+    wanted = row["required_level"]
+    return bool(row["samples"]) and wanted in LEVELS and LEVELS.index(row["level"]) < LEVELS.index(wanted)
+
+
+def reasons(row: Mapping[str, Any]) -> list[str]:
+    """Why a host is not among those that do well, in sentences without its name."""
+    said = []
+    if row["outcome"] not in (None, *GOOD):
+        said.append(f"{row['outcome']}. {row['why']}".rstrip(". ") + "." if not row["why"] else row["why"])
+    elif row["level"] == LEVELS[0] and not row["samples"] and row["outcome"] is None:
+        said.append("no proof of speech was made on this host; its own output says why")
+    elif below(row):
+        why = next((step["why"] for step in row["levels"] if step["state"] != PASSED), "")
+        said.append(f"the level {row['required_level']} was required, {row['level']} was reached. {why}".rstrip())
+    return said + [note["sentence"] for note in row["stands_out"]]
+
+
+def first_the_worst(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows in the order in which a person wants to see them."""
+    return sorted(rows, key=lambda row: STATES.index(row["state"]))
+
+
+def unfinished(report: Mapping[str, Any]) -> list[str]:
+    """The hosts on which the run did not do what it was to do."""
+    return [row["host"] for row in report["hosts"] if row["outcome"] not in (None, *GOOD)]
+
+
+def for_machines(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What report.json holds: all but the findings that are good, which stand in each host's own record."""
+    return {**report, "hosts": [_without_good(row) for row in report["hosts"]]}
+
+
+def _without_good(row: Mapping[str, Any]) -> dict[str, Any]:
+    samples = []
+    for sample in row["samples"]:
+        amiss = [finding for finding in sample["findings"] if finding["ok"] is not True]
+        samples.append({**sample, "findings": amiss, "looked_at": len(sample["findings"])})
+    return {**row, "samples": samples}
+
+
+def summary(report: Mapping[str, Any]) -> list[str]:
+    """The fleet in a few sentences."""
+    counts, rows = report["counts"], report["hosts"]
+    outcomes = counts["outcomes"]
+    what = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+    said = [f"{_hosts(counts['hosts'])}: {what}."] if outcomes else [f"{_hosts(counts['hosts'])}."]
+    short = sum(map(below, rows))
+    wanted = {row["required_level"] for row in rows if row["required_level"]}
+    reached = sum(1 for row in rows if row["samples"] and not below(row))
+    if wanted and any(row["samples"] for row in rows):
+        names = " or ".join(sorted(wanted, key=LEVELS.index))
+        said.append(
+            f"Required is the level {names}: {_all(reached, counts['hosts'])} reached it"
+            f"{f', {short:,} did not' if short else ''}."
+        )
+    odd = sum(bool(row["stands_out"]) for row in rows)
+    if odd:
+        said.append(f"{odd:,} {'differs' if odd == 1 else 'differ'} from the rest.")
+    elif sum(row["state"] != FAILED for row in rows) >= differences.FEWEST:
+        said.append("None differs from the rest.")
+    return [*said, *report["differences"]]
+
+
+def _hosts(count: int) -> str:
+    return f"{count:,} {'host' if count == 1 else 'hosts'}"
+
+
+def _all(count: int, of: int) -> str:
+    return ("all" if of > 1 else "it") if count == of else f"{count:,}"
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(median(known), 4) if known else None

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report in a few lines for a terminal of 80 columns: the fleet in words, then the hosts to look at."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..fleet.rollout import names
+from .report import FAILED, WELL, first_the_worst, reasons, summary
+
+WIDTH = 80
+# Rows of the table; of more hosts, only those that failed or stand out are in it, and so many of them.
+MOST_ROWS = 20
+# Reasons below it, each said once for all hosts that have it. All of them are on the page.
+MOST_REASONS = 12
+# Characters of a reason, here and above the page's table; all of it is in that table.
+MOST_REASON = 300
+# Columns that may go where the lines are too long, first to last.
+LEAST_NEEDED = ("voices", "seconds", "RTF", "latency")
+
+
+def table(report: Mapping[str, Any]) -> list[str]:
+    """The lines."""
+    lines = textwrap.wrap(" ".join(summary(report)), WIDTH)
+    rows = first_the_worst(report["hosts"])
+    many = len(rows) > MOST_ROWS
+    shown = [row for row in rows if row["state"] != WELL][:MOST_ROWS] if many else rows
+    if shown:
+        lines += ["", *_columns(shown, report)]
+    hidden = [row for row in rows[len(shown) :] if many]
+    if hidden:
+        well = sum(row["state"] == WELL for row in hidden)
+        left = [f"{well:,} hosts did well"] if well else []
+        left += [f"{len(hidden) - well:,} more failed or stand out"] if len(hidden) > well else []
+        lines += textwrap.wrap(f"Not listed here: {'; '.join(left)}.", WIDTH)
+    lines += _why(rows)
+    if report["synthetic"]:
+        said = f"MADE-UP WEIGHTS: this audio is not Kokoro's voice ({', '.join(report['synthetic'])})."
+        lines += textwrap.wrap(said, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    if report["stopped"]:
+        lines += textwrap.wrap(f"STOPPED before the next batch: {report['stopped']}.", WIDTH, subsequent_indent="  ")
+    return lines
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> list[str]:
+    """Rows below their heads. What is the same everywhere, or known nowhere, has no column."""
+    columns: dict[str, list[str]] = {
+        "host": [_short(row["host"], 36) for row in rows],
+        "serves": [row["serves"] or "-" for row in rows],
+        "level": [row["level"] for row in rows],
+        "outcome": [row["outcome"] or ("failed" if row["state"] == FAILED else "proved") for row in rows],
+        "seconds": ["-" if row["seconds"] is None else f"{row['seconds']:.0f}" for row in rows],
+        "voices": [str(len(row["voices"]) or "-") for row in rows],
+        "latency": [number(row["latency_seconds"], " s") for row in rows],
+        "RTF": [number(row["real_time_factor"]) for row in rows],
+    }
+    if len({row["serves"] for row in report["hosts"]}) == 1 and len(report["hosts"]) > 1:
+        del columns["serves"]
+    columns = {name: cells for name, cells in columns.items() if set(cells) != {"-"} or name in ("host", "level")}
+    for name in LEAST_NEEDED:
+        if _width(columns) > WIDTH:
+            columns.pop(name, None)
+    lines = []
+    for cells in zip(*([name, *cells] for name, cells in columns.items()), strict=True):
+        widths = [max(len(name), *map(len, column)) for name, column in columns.items()]
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    return lines
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    return sum(max(len(name), *map(len, cells)) + 2 for name, cells in columns.items()) - 2
+
+
+def _why(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every reason with the hosts that have it, the worst first."""
+    hosts: dict[str, list[str]] = {}
+    for row in rows:
+        # What the table has said is not said again.
+        for reason in (reason for reason in reasons(row) if reason != f"{row['outcome']}."):
+            # What a host said must not command the terminal.
+            said = "".join(
+                sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(reason.split())
+            )
+            hosts.setdefault(said if len(said) <= MOST_REASON else said[:MOST_REASON] + " …", []).append(row["host"])
+    lines = []
+    for said, of in list(hosts.items())[:MOST_REASONS]:
+        lines += textwrap.wrap(
+            f"{names(of)}: {said}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+    if len(hosts) > MOST_REASONS:
+        lines.append(f"{len(hosts) - MOST_REASONS} more notes are on the page.")
+    return lines
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Two digits behind the point, and a dash for what is not known."""
+    return "-" if value is None else f"{value:.2f}{unit}"
+
+
+def _short(name: str, most: int) -> str:
+    """A name with its middle left out where it is longer than so many characters."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"

@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Downloads that can be cut at any moment: parallel, resumed, retried, and kept only when the hash is right.
+
+Files are kept by their digest in a cache that many stores share, so nothing is fetched twice. Proxies and private CAs
+come from the environment (``https_proxy``, ``no_proxy``, ``SSL_CERT_FILE``), as urllib reads them.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html.parser
+import http.client
+import netrc
+import os
+import re
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...module_utils.host.hashing import Memo, digest_files, sha256_file
+from ...module_utils.proxy import probe as proxy_probe
+
+CHUNK = 1 << 20
+_INDEX = "index+"
+TIMEOUT = 60
+ATTEMPTS = 4
+# An answer of one of these will not change by asking again.
+FINAL_STATUS = (400, 401, 403, 404, 405, 407, 410, 451, 511)
+# Of what a proxy or a certificate brings about, this may.
+PASSING = ("PROXY_DEAD", "PROXY_TARGET", "TLS")
+
+
+class DownloadError(Exception):
+    """A file that could not be had, with address and reason in words."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file: what to call it, where it may come from (tried in order) and the digest it must have.
+
+    ``sha256`` is None only for a local folder of stand-ins, whose files have no published digest.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    sha256: str | None
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """A file that is in the cache: its digest, its size in bytes, where it came from."""
+
+    path: Path
+    sha256: str
+    size: int
+    source: str
+
+
+def without_credentials(url: str) -> str:
+    """A URL that may be written down: user, password, query and fragment removed."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    if parts.port is not None:
+        host = f"{host}:{parts.port}"
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def local_path(source: str) -> Path | None:
+    """The file that a ``file://`` address or a plain path names; None for anything on a network."""
+    parts = urllib.parse.urlsplit(source)
+    if parts.scheme == "file":
+        return Path(urllib.request.url2pathname(parts.path))
+    return Path(source) if not parts.scheme else None
+
+
+def on_index(index: str, project: str, filename: str) -> str:
+    """The source that stands for a project's file on a package index, whose page is read when the file is wanted."""
+    name = re.sub(r"[-_.]+", "-", project).lower()
+    return f"{_INDEX}{index.rstrip('/')}/{name}/#{urllib.parse.quote(filename)}"
+
+
+def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
+    """A request with the credentials of its address or of ``~/.netrc``, which no redirect carries to another host."""
+    parts = urllib.parse.urlsplit(url)
+    login = (urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password or ""))
+    if parts.username is None:
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            known = netrc.netrc().authenticators(parts.hostname or "")
+            login = (known[0] or "", known[2] or "") if known else login
+    clean = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    request = urllib.request.Request(clean, headers={"User-Agent": "voicefleet.kokoro", **headers})
+    if any(login):
+        token = base64.b64encode(":".join(login).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    return request
+
+
+class _Links(html.parser.HTMLParser):
+    """The addresses on an index's page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.addresses += [value for name, value in attrs if name == "href" and value]
+
+
+def _resolved(source: str) -> str:
+    """The address behind a source, looked up on the index where it stands for one. Raises DownloadError, OSError."""
+    if not source.startswith(_INDEX):
+        return source
+    page, _mark, wanted = source[len(_INDEX) :].partition("#")
+    try:
+        # HTML is what every index has; some answer in JSON unless told.
+        with urllib.request.build_opener().open(_request(page, {"Accept": "text/html"}), timeout=TIMEOUT) as response:
+            links = _Links()
+            links.feed(response.read().decode("utf-8", "replace"))
+            base = response.url
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(f"{without_credentials(page)}: {_reason(error, page)}") from error
+    for address in links.addresses:
+        path = urllib.parse.urlsplit(address).path
+        if urllib.parse.unquote(path.rsplit("/", 1)[-1]) == urllib.parse.unquote(wanted):
+            found = urllib.parse.urlsplit(urllib.parse.urljoin(base, address.split("#", 1)[0]))
+            asked = urllib.parse.urlsplit(page)
+            # The index's own host wants for its files what it wanted for its page.
+            same = found.hostname == asked.hostname and found.username is None
+            return str(urllib.parse.urlunsplit(found._replace(netloc=asked.netloc) if same else found))
+    raise DownloadError(f"{without_credentials(page)} has no {urllib.parse.unquote(wanted)}")
+
+
+class Cache:
+    """Files by digest under ``folder``; unfinished ones beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.partial = folder / "partial"
+        self.partial.mkdir(parents=True, exist_ok=True)
+        self.memo = Memo(str(folder / "memo.json"))
+
+    def has(self, sha256: str) -> bool:
+        """Whether a file is kept, whole. One that was altered is dropped: stores are hard-linked to the cache."""
+        path = self.path_of(sha256)
+        digest = digest_files([str(path)], self.memo, workers=1)[str(path)]
+        if digest == sha256:
+            return True
+        path.unlink(missing_ok=True)
+        return False
+
+    def path_of(self, sha256: str) -> Path:
+        return self.folder / "sha256" / sha256[:2] / sha256
+
+    def keep(self, temporary: Path, sha256: str) -> Path:
+        target = self.path_of(sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, target)
+        return target
+
+
+class Progress:
+    """Counts bytes and files and tells about them every few seconds."""
+
+    def __init__(self, say: Callable[[str], None], files: int, size: int, every: float = 5.0) -> None:
+        self.say, self.files, self.size, self.every = say, files, size, every
+        self.done_files = self.done_bytes = 0
+        self.started = self.told = time.monotonic()
+        self.lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        with self.lock:
+            self.done_bytes += size
+            now = time.monotonic()
+            if now - self.told >= self.every:
+                self.told = now
+                self._tell(now)
+
+    def finish(self) -> None:
+        with self.lock:
+            self.done_files += 1
+
+    def _tell(self, now: float) -> None:
+        rate = self.done_bytes / max(now - self.started, 0.001) / 1e6
+        of = f" of {self.size / 1e6:.0f}" if self.size else ""
+        self.say(f"{self.done_files} of {self.files} files, {self.done_bytes / 1e6:.0f}{of} MB, {rate:.1f} MB/s")
+
+
+def _way(url: str) -> tuple[str, str]:
+    """The proxy by which urllib reaches an address, and the user that it is told; both "" for none."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme, "")
+    if not proxy or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return "", ""
+    return proxy, urllib.parse.unquote(urllib.parse.urlsplit(proxy).username or "")
+
+
+def _named(error: Exception, url: str) -> proxy_probe.Finding | None:
+    """What a proxy or a certificate has to do with a failure."""
+    proxy, username = _way(url)
+    return proxy_probe.reason_of(error, urllib.parse.urlsplit(url).hostname or "", proxy, username)
+
+
+def _reason(error: Exception, url: str) -> str:
+    finding = _named(error, url)
+    if finding is not None:
+        return finding.text
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
+
+
+def _stream(url: str, partial: Path, progress: Progress | None) -> None:
+    """Bring a URL into ``partial``, going on where an earlier try stopped. Raises OSError, HTTPException."""
+    have = partial.stat().st_size if partial.exists() else 0
+    span = {"Range": f"bytes={have}-"} if have else {}
+    request = _request(url, {"Accept-Encoding": "identity", **span})
+    try:
+        # An opener of its own reads the proxy variables as they are now.
+        response = urllib.request.build_opener().open(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        # Nothing is left to send: the digest decides whether it is whole.
+        error.close()
+        return
+    with response:
+        resumed = have and response.status == 206
+        expected = response.headers.get("Content-Length")
+        got = 0
+        with open(partial, "ab" if resumed else "wb") as handle:
+            while True:
+                block = response.read(CHUNK)
+                if not block:
+                    break
+                handle.write(block)
+                got += len(block)
+                if progress is not None:
+                    progress.add(len(block))
+        if expected is not None and got < int(expected):
+            raise http.client.IncompleteRead(b"", int(expected) - got)
+
+
+def _from_file(path: Path, wanted: Wanted, cache: Cache, public: str) -> Obtained:
+    sha256 = sha256_file(str(path))
+    if wanted.sha256 is not None and sha256 != wanted.sha256:
+        raise DownloadError(f"{path} has sha256 {sha256}, pinned is {wanted.sha256}")
+    target = cache.path_of(sha256)
+    if not cache.has(sha256):
+        temporary = cache.partial / f"{sha256}.{os.getpid()}.copy"
+        shutil.copyfile(path, temporary)
+        cache.keep(temporary, sha256)
+    return Obtained(target, sha256, target.stat().st_size, public)
+
+
+def _from_url(
+    url: str, wanted: Wanted, cache: Cache, progress: Progress | None, pause: Callable[[float], None]
+) -> Obtained:
+    if wanted.sha256 is None:
+        raise DownloadError(f"{wanted.name}: a file from a network must have a pinned digest")
+    partial = cache.partial / wanted.sha256
+    public = without_credentials(url)
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            pause(min(2.0**attempt, 15.0))
+        try:
+            _stream(url, partial, progress)
+        except urllib.error.HTTPError as error:
+            reason = _reason(error, url)
+            error.close()
+            if error.code in FINAL_STATUS:
+                break
+            continue
+        except (OSError, http.client.HTTPException) as error:
+            reason = _reason(error, url)
+            finding = _named(error, url)
+            if finding is not None and finding.code not in PASSING:
+                break
+            continue
+        sha256 = sha256_file(str(partial))
+        if sha256 == wanted.sha256:
+            target = cache.keep(partial, sha256)
+            return Obtained(target, sha256, target.stat().st_size, public)
+        with open(partial, "rb") as handle:
+            head = handle.read(64)
+        partial.unlink()
+        reason = f"got sha256 {sha256}, pinned is {wanted.sha256}"
+        if head.lstrip()[:1] == b"<":
+            reason += " (it is a web page: a proxy or a login page answered instead)"
+        elif head.startswith(b"version https://git-lfs"):
+            reason += " (it is a git-lfs pointer, not the file)"
+    raise DownloadError(f"{public}: {reason}")
+
+
+def obtain(
+    wanted: Wanted, cache: Cache, progress: Progress | None = None, pause: Callable[[float], None] = time.sleep
+) -> Obtained:
+    """One file, from the cache or from the first source that has it. Raises DownloadError naming each that failed."""
+    # A folder of the builder's says nothing to the reader of a manifest; the file's public address does.
+    remotes = (s for s in wanted.sources if local_path(s) is None and not s.startswith(_INDEX))
+    remote = next(remotes, None)
+    public = without_credentials(remote) if remote is not None else f"file:{wanted.name.rsplit('/', 1)[-1]}"
+    if wanted.sha256 is not None and cache.has(wanted.sha256):
+        kept = cache.path_of(wanted.sha256)
+        return Obtained(kept, wanted.sha256, kept.stat().st_size, public)
+    failures = []
+    for source in wanted.sources:
+        path = local_path(source)
+        try:
+            if path is None:
+                got = _from_url(_resolved(source), wanted, cache, progress, pause)
+                return replace(got, source=public) if source.startswith(_INDEX) else got
+            if path.is_file():
+                return _from_file(path, wanted, cache, public)
+            failures.append(f"{path}: there is no such file")
+        except (DownloadError, OSError) as error:
+            failures.append(str(error))
+    raise DownloadError(f"{wanted.name}: " + "; ".join(failures or ["no source is configured"]))
+
+
+def obtain_all(
+    wanted: Sequence[Wanted],
+    cache: Cache,
+    say: Callable[[str], None],
+    workers: int = 8,
+    before: Callable[[], None] = lambda: None,
+) -> dict[str, Obtained]:
+    """Many files at once, by name. Raises DownloadError with every file that failed; the others stay in the cache.
+
+    ``before`` is called once where a network is needed, and may raise.
+    """
+    missing = [w for w in wanted if w.sha256 is None or not cache.has(w.sha256)]
+    if any(local_path(source) is None for w in missing for source in w.sources[:1]):
+        before()
+    if missing:
+        size = sum(w.size for w in missing)
+        at_hand = len(wanted) - len(missing)
+        say(f"{at_hand} of {len(wanted)} files are at hand, fetching {len(missing)} ({size / 1e6:.0f} MB)")
+    progress = Progress(say, len(missing), sum(w.size for w in missing))
+    found: dict[str, Obtained] = {}
+    failures: list[str] = []
+
+    def work(item: Wanted) -> None:
+        try:
+            found[item.name] = obtain(item, cache, progress)
+        except DownloadError as error:
+            failures.append(str(error))
+        finally:
+            progress.finish()
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        # Largest first: one long download shall not start when all others are done.
+        list(pool.map(work, sorted(wanted, key=lambda w: -w.size)))
+    if failures:
+        raise DownloadError("\n".join(sorted(failures)))
+    return found
+
+
+def find_links(environment: Iterable[tuple[str, str]]) -> list[Path]:
+    """Folders of wheels that pip's and uv's variables name (spaces or commas between them)."""
+    values = dict(environment)
+    folders: list[Path] = []
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        for entry in values.get(name, "").replace(",", " ").split():
+            path = local_path(entry)
+            if path is not None and path.is_dir() and path not in folders:
+                folders.append(path)
+    return folders

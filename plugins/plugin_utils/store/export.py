@@ -1,0 +1,679 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carry a store, or what is new in it, over the gap in volumes of a given size.
+
+An export is a folder::
+
+    export.json         which manifest it starts from, which one it leads to, every volume and every file, hashed
+    manifest.json       the manifest it leads to (and the base of the next export); its signature beside it
+    volume-0001.tar     plain tar archives, each readable alone; a file larger than a volume is cut into
+                        `<path>.part-0001`, `<path>.part-0002`, ...
+
+The import reads bytes by the offsets of the index and never unpacks an archive, so nothing that an archive could hold
+(links, devices, absolute names) reaches the disk; what may be written where is said by the manifest alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ...module_utils.host.hashing import Memo, canonical_json, digest_files, sha256_bytes, write_atomic
+from . import signature
+from .download import Progress
+from .exclusive import exclusive
+from .manifest import FILENAME, Artifact, Manifest, ManifestError, check_path, parse_manifest, read_manifest
+from .store import Finding, verify
+
+SCHEMA = 1
+INDEX = "export.json"
+UNFINISHED = ".unfinished"
+COPY = ".importing"
+# What a store may hold beside its manifest without being listed there.
+BESIDE = (signature.SIGNATURE,)
+MEGABYTE = 10**6
+SMALLEST_VOLUME = MEGABYTE
+CHUNK = 1 << 20
+BLOCK = tarfile.BLOCKSIZE
+END = bytes(2 * BLOCK)
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class ExportError(Exception):
+    """An export or import that was refused, with the reason in words and what was found, if files are to blame."""
+
+    def __init__(self, reason: str, findings: Sequence[Finding] = ()) -> None:
+        super().__init__("\n".join([reason, *(f"  {finding}" for finding in findings)]))
+        self.findings = list(findings)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One archive: ``number`` counts from 1, ``size`` in bytes."""
+
+    number: int
+    size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return volume_name(self.number)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """``length`` bytes of a file, at ``offset`` of a volume."""
+
+    volume: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Travelling:
+    """A file that an export carries, and where its bytes lie, in order."""
+
+    path: str
+    sha256: str
+    size: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Index:
+    """``export.json``. ``base`` is the digest of the manifest that a store must have, None for no store yet.
+
+    ``beside`` maps the names of files that lie unpacked in the export to their digests; the manifest is one of them.
+    """
+
+    base: str | None
+    manifest: str
+    volume_size: int
+    volumes: tuple[Volume, ...]
+    files: tuple[Travelling, ...]
+    removed: tuple[str, ...]
+    beside: dict[str, str]
+
+    def to_bytes(self) -> bytes:
+        data = asdict(self)
+        data["schema"] = SCHEMA
+        data["volumes"] = [{"name": volume.name, **asdict(volume)} for volume in self.volumes]
+        return canonical_json(data)
+
+    @property
+    def size(self) -> int:
+        """Bytes that travel, all volumes together."""
+        return sum(volume.size for volume in self.volumes)
+
+
+@dataclass
+class Outcome:
+    """What an export or import did, or would do: paths that travel, paths that go, volumes, bytes of the volumes.
+
+    ``manifest_differs`` is False where the manifest to start from is the one to arrive at: then nothing travels at all.
+    """
+
+    changed: bool
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    volumes: int = 0
+    size: int = 0
+    manifest: str = ""
+    manifest_differs: bool = True
+
+
+def volume_name(number: int) -> str:
+    return f"volume-{number:04d}.tar"
+
+
+# --- export ----------------------------------------------------------------------------------------------------------
+
+
+def _header(name: str, size: int) -> bytes:
+    """A tar header that is the same for the same file, on any day and machine; its length depends on the name alone."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+@dataclass
+class _Row:
+    """An entry of a volume: a tar header, then ``length`` bytes of a file from ``start`` on."""
+
+    artifact: Artifact
+    header: bytes
+    start: int
+    length: int
+
+
+@dataclass
+class _Plan:
+    """What goes into one volume, and how large it is without the end marker."""
+
+    rows: list[_Row] = field(default_factory=list)
+    used: int = 0
+
+    def add(self, artifact: Artifact, name: str, start: int, length: int) -> None:
+        header = _header(name, length)
+        self.rows.append(_Row(artifact, header, start, length))
+        self.used += len(header) + _padded(length)
+
+
+def lay_out(artifacts: Iterable[Artifact], limit: int) -> list[_Plan]:
+    """Share files among as few volumes of at most ``limit`` bytes as a simple rule gives: largest first, first fit."""
+    plans: list[_Plan] = []
+    room = limit - len(END)
+    for artifact in sorted(artifacts, key=lambda a: (-a.size, a.path)):
+        cost = len(_header(artifact.path, artifact.size)) + _padded(artifact.size)
+        if cost <= room:
+            plan = next((plan for plan in plans if plan.used + cost <= room), None)
+            if plan is None:
+                plans.append(plan := _Plan())
+            plan.add(artifact, artifact.path, 0, artifact.size)
+            continue
+        start = part = 0
+        while start < artifact.size:
+            part += 1
+            name = f"{artifact.path}.part-{part:04d}"
+            length = min(artifact.size - start, (room - len(_header(name, 0))) // BLOCK * BLOCK)
+            plans.append(plan := _Plan())
+            plan.add(artifact, name, start, length)
+            start += length
+    return plans
+
+
+def _read_base(since: Path | None) -> tuple[Manifest, str | None]:
+    """The manifest that the receiving store has: a manifest file, or an export's or a store's folder."""
+    if since is None:
+        return Manifest(()), None
+    path = since / FILENAME if since.is_dir() else since
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ExportError(
+            f"the manifest {path} to start from can't be read ({error.strerror}): give the {FILENAME} of the last "
+            "export that was imported, or none for a full export"
+        ) from error
+    return parse_manifest(data, str(path)), hashlib.sha256(data).hexdigest()
+
+
+def difference(base: Manifest, new: Manifest) -> tuple[list[Artifact], list[str]]:
+    """What must travel, and the paths that go, to bring a store from one manifest to another."""
+    had = {artifact.path: artifact.sha256 for artifact in base.artifacts}
+    has = {artifact.path for artifact in new.artifacts}
+    travels = [artifact for artifact in new.artifacts if had.get(artifact.path) != artifact.sha256]
+    return travels, sorted(had.keys() - has)
+
+
+def export_store(
+    store: Path,
+    folder: Path,
+    since: Path | None,
+    volume_size: int,
+    say: Callable[[str], None],
+    memo: Memo | None = None,
+    check: bool = False,
+) -> Outcome:
+    """Write what is new in a store since a manifest into volumes of at most ``volume_size`` bytes.
+
+    The folder gets its files when all of them are whole. Raises ExportError, ManifestError, BusyError, OSError.
+    """
+    if volume_size < SMALLEST_VOLUME:
+        raise ExportError(
+            f"a volume of {volume_size} bytes is too small: give at least {SMALLEST_VOLUME // MEGABYTE} MB"
+        )
+    if folder.resolve().is_relative_to(store.resolve()):
+        raise ExportError(f"{folder} lies in the store itself, where nothing else may be: choose another folder")
+    base, base_digest = _read_base(since)
+    read_manifest(store)
+    with exclusive(store, readers_too=False):
+        manifest, digest = read_manifest(store)
+        findings = verify(store, memo)
+        if findings:
+            raise ExportError("the store is damaged, so nothing was exported: run playbooks/fetch.yml again", findings)
+        travels, removed = difference(base, manifest)
+        plans = lay_out(travels, volume_size)
+        size = sum(plan.used + len(END) for plan in plans)
+        outcome = Outcome(True, sorted(a.path for a in travels), removed, len(plans), size, digest)
+        if base_digest == digest:
+            return Outcome(False, manifest=digest, manifest_differs=False)
+        beside = {name: store / name for name in BESIDE if (store / name).is_file()}
+        wanted = Index(
+            base_digest, digest, volume_size, (), _travelling(plans), tuple(removed),
+            {name: sha256_bytes(path.read_bytes()) for name, path in {FILENAME: store / FILENAME, **beside}.items()},
+        )  # fmt: skip
+        if _is_there(folder, wanted):
+            outcome.changed = False
+            return outcome
+        if not check:
+            _write(store, folder, wanted, plans, size, say)
+        return outcome
+
+
+def _travelling(plans: Sequence[_Plan]) -> tuple[Travelling, ...]:
+    pieces: dict[str, list[Piece]] = {}
+    artifacts: dict[str, Artifact] = {}
+    for number, plan in enumerate(plans, start=1):
+        offset = 0
+        for row in plan.rows:
+            artifacts[row.artifact.path] = row.artifact
+            pieces.setdefault(row.artifact.path, []).append(Piece(number, offset + len(row.header), row.length))
+            offset += len(row.header) + _padded(row.length)
+    return tuple(
+        Travelling(path, artifacts[path].sha256, artifacts[path].size, tuple(pieces[path])) for path in sorted(pieces)
+    )
+
+
+def _is_there(folder: Path, wanted: Index) -> bool:
+    """Whether the folder holds this very export, whole. Raises ExportError where it holds another one."""
+    if not (folder / INDEX).exists() and not _volumes_in(folder):
+        return False
+    try:
+        index = read_index(folder)
+        same = replace(index, volumes=()) == wanted
+        damaged = _damage(folder, index)
+    except ExportError:
+        same, damaged = False, []
+    if same and not damaged:
+        return True
+    raise ExportError(
+        f"{folder} holds another export or a part of one, which is not overwritten: choose an empty folder",
+        damaged,
+    )
+
+
+def _volumes_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("volume-*.tar"))
+
+
+def _write(
+    store: Path, folder: Path, wanted: Index, plans: Sequence[_Plan], size: int, say: Callable[[str], None]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        unfinished = folder / UNFINISHED
+        shutil.rmtree(unfinished, ignore_errors=True)
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise ExportError(
+                f"{folder} has room for {free / MEGABYTE:.0f} MB, the export takes {size / MEGABYTE:.0f} MB: make "
+                "room, or give an earlier export's manifest to start from"
+            )
+        unfinished.mkdir()
+        progress = Progress(say, len(plans), size)
+        running: dict[str, Any] = {}
+        volumes = []
+        for number, plan in enumerate(plans, start=1):
+            volumes.append(_write_volume(store, unfinished / volume_name(number), number, plan, running, progress))
+            progress.finish()
+            say(f"volume {number} of {len(plans)}: {volumes[-1].size / MEGABYTE:.1f} MB")
+        for name in wanted.beside:
+            data = (store / name).read_bytes()
+            if sha256_bytes(data) != wanted.beside[name]:
+                raise ExportError(f"{store / name} changed while it was being exported: start again")
+            (unfinished / name).write_bytes(data)
+        for path in sorted(unfinished.iterdir()):
+            os.replace(path, folder / path.name)
+        unfinished.rmdir()
+        write_atomic(str(folder / INDEX), replace(wanted, volumes=tuple(volumes)).to_bytes())
+
+
+def _write_volume(
+    store: Path, target: Path, number: int, plan: _Plan, running: dict[str, Any], progress: Progress
+) -> Volume:
+    """Write one archive. ``running`` keeps the hash of a file that is split, from one volume to the next."""
+    whole = hashlib.sha256()
+    size = 0
+    with open(target, "xb") as output:
+
+        def put(data: bytes) -> None:
+            nonlocal size
+            output.write(data)
+            whole.update(data)
+            size += len(data)
+
+        for row in plan.rows:
+            path = row.artifact.path
+            put(row.header)
+            digest = running.setdefault(path, hashlib.sha256())
+            with open(store / path, "rb", buffering=0) as source:
+                source.seek(row.start)
+                left = row.length
+                while left:
+                    block = source.read(min(CHUNK, left))
+                    if not block:
+                        raise ExportError(f"{store / path} became shorter while it was being exported: start again")
+                    put(block)
+                    digest.update(block)
+                    left -= len(block)
+                    progress.add(len(block))
+            put(bytes(_padded(row.length) - row.length))
+            if row.start + row.length == row.artifact.size and running.pop(path).hexdigest() != row.artifact.sha256:
+                raise ExportError(f"{store / path} changed while it was being exported: start again")
+        put(END)
+        output.flush()
+        # A medium is pulled out as soon as the play ends.
+        os.fsync(output.fileno())
+    return Volume(number, size, whole.hexdigest())
+
+
+# --- reading an export -----------------------------------------------------------------------------------------------
+
+
+def read_index(folder: Path) -> Index:
+    """The index of an export. Raises ExportError on one that is absent, damaged or leads out of the store."""
+    path = folder / INDEX
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ExportError(
+            f"{folder} has no {INDEX}: it is no export, or one that was not finished. Copy all files of the export "
+            "into this one folder, or run playbooks/export.yml again"
+        ) from error
+    except OSError as error:
+        raise ExportError(f"{path} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ExportError(f"{path} is not JSON ({error}): copy it again from where it was made") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        found = data.get("schema") if isinstance(data, dict) else None
+        raise ExportError(f"{path} has schema {found!r}; this version of the collection reads schema {SCHEMA}")
+    try:
+        index = Index(
+            None if data["base"] is None else _digest(data["base"]),
+            _digest(data["manifest"]),
+            _number(data["volume_size"]),
+            tuple(_volume(row, number) for number, row in enumerate(data["volumes"], start=1)),
+            tuple(
+                Travelling(
+                    check_path(str(row["path"])), _digest(row["sha256"]), _number(row["size"]),
+                    tuple(Piece(*(_number(p[k]) for k in ("volume", "offset", "length"))) for p in row["pieces"]),
+                )
+                for row in data["files"]
+            ),
+            tuple(check_path(str(name)) for name in data["removed"]),
+            {str(name): _digest(sha256) for name, sha256 in data["beside"].items()},
+        )  # fmt: skip
+        sizes = {volume.number: volume.size for volume in index.volumes}
+        for row in index.files:
+            inside = all(piece.offset + piece.length <= sizes.get(piece.volume, -1) for piece in row.pieces)
+            if not inside or sum(piece.length for piece in row.pieces) != row.size:
+                raise ValueError(f"the pieces of {row.path} don't make the file")
+        if index.beside.get(FILENAME) != index.manifest or index.beside.keys() - {FILENAME, *BESIDE}:
+            raise ValueError("it names other files than a manifest and its signature beside the volumes")
+    except ManifestError as error:
+        raise ExportError(f"{path} is refused: {str(error).replace('the manifest', 'the index')}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise ExportError(f"{path} is damaged ({reason}): copy it again from where it was made") from error
+    return index
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or not _DIGEST.match(value):
+        raise ValueError(f"{value!r} is no sha256")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no number of bytes")
+    return value
+
+
+def _volume(row: Any, number: int) -> Volume:
+    if row["number"] != number or row["name"] != volume_name(number):
+        raise ValueError(f"volume {number} is listed as number {row['number']!r}, {row['name']!r}")
+    return Volume(number, _number(row["size"]), _digest(row["sha256"]))
+
+
+def _damage(folder: Path, index: Index) -> list[Finding]:
+    """Everything that is wrong with the files of an export; ``misplaced`` is a volume under another one's name.
+
+    Digests are not remembered: two sticks may show different files under one path, inode and time.
+    """
+    wanted = {volume.name: (volume.sha256, volume.size) for volume in index.volumes}
+    owner = {volume.sha256: volume.name for volume in index.volumes}
+    wanted.update({name: (sha256, -1) for name, sha256 in index.beside.items()})
+    present = {str(folder / name): name for name in wanted if (folder / name).is_file()}
+    findings = [
+        Finding("missing", name, "is in the index, not in the folder: copy it from its medium")
+        for name in sorted(wanted.keys() - set(present.values()))
+    ]
+    for file, got in digest_files(present).items():
+        name = present[file]
+        sha256, size = wanted[name]
+        if isinstance(got, OSError):
+            findings.append(Finding("unreadable", name, got.strerror or str(got)))
+        elif got != sha256 and got in owner:
+            findings.append(Finding("misplaced", name, f"holds {owner[got]}: give each volume its own name again"))
+        elif got != sha256:
+            have = os.path.getsize(file)
+            kind = "truncated" if have < size else "corrupt"
+            detail = f"{have} bytes, the index says {size}" if size not in (-1, have) else f"sha256 {got}, not {sha256}"
+            findings.append(Finding(kind, name, f"{detail}: copy it again from where it was made"))
+    findings += [
+        Finding("unlisted", name, "is no volume of this export: are two exports mixed in one folder?")
+        for name in _volumes_in(folder)
+        if name not in wanted
+    ]
+    return sorted(findings, key=lambda finding: (finding.path, finding.kind))
+
+
+# --- import ----------------------------------------------------------------------------------------------------------
+
+
+def import_store(
+    folder: Path, store: Path, say: Callable[[str], None], memo: Memo | None = None, check: bool = False
+) -> Outcome:
+    """Bring a store to the manifest of an export, after everything was verified.
+
+    New files are unpacked and hashed beside the store, then renamed into it; the manifest comes last. Killed while it
+    unpacks, it leaves the old store whole; killed later, a store that fails verification; run again, it goes on.
+    Raises ExportError, ManifestError, BusyError, OSError.
+    """
+    index = read_index(folder)
+    new = not store.exists()
+    if new and check:
+        return _import(folder, store, index, say, memo, check)
+    store.mkdir(parents=True, exist_ok=True)
+    try:
+        with exclusive(store):
+            return _import(folder, store, index, say, memo, check)
+    except BaseException:
+        if new:
+            with contextlib.suppress(OSError):
+                store.rmdir()
+        raise
+
+
+def _import(
+    folder: Path, store: Path, index: Index, say: Callable[[str], None], memo: Memo | None, check: bool
+) -> Outcome:
+    base, present = _present(store)
+    if present != index.manifest:
+        _check_base(index, present)
+    say(f"verifying {len(index.volumes)} volume(s), {index.size / MEGABYTE:.1f} MB")
+    damage = _damage(folder, index)
+    if damage:
+        raise ExportError("the export is not whole, so the store was left as it was", damage)
+    data = (folder / FILENAME).read_bytes()
+    new = parse_manifest(data, str(folder / FILENAME))
+    if present == index.manifest:
+        return _refresh(folder, store, index, memo, check)
+    travels, removed = difference(base, new)
+    carried = sorted((row.path, row.sha256, row.size) for row in index.files)
+    if carried != sorted((a.path, a.sha256, a.size) for a in travels) or sorted(index.removed) != removed:
+        raise ExportError(f"{folder / INDEX} does not fit the manifest beside it: make the export again")
+    _check_store(store, index, present, memo)
+    there = {str(store / row.path): row for row in index.files if not (store / row.path).is_symlink()}
+    digests = digest_files(there, memo)
+    todo = [row for file, row in there.items() if digests[file] != row.sha256]
+    todo += [row for row in index.files if str(store / row.path) not in there]
+    outcome = Outcome(True, sorted(r.path for r in todo), removed, len(index.volumes), index.size, index.manifest)
+    if check:
+        return outcome
+    staging = _staging(store, index)
+    _stage(folder, staging, todo, say)
+    for row in todo:
+        _place(staging, store, row.path)
+    for path in removed:
+        (store / path).unlink(missing_ok=True)
+    for name in BESIDE:
+        if name in index.beside:
+            _put(folder, staging, store, name)
+        else:
+            # Of the old manifest, so it would be stale.
+            (store / name).unlink(missing_ok=True)
+    _put(folder, staging, store, FILENAME)
+    shutil.rmtree(staging)
+    findings = verify(store, memo)
+    if findings:
+        raise ExportError("the store was changed by somebody else during the import", findings)
+    return outcome
+
+
+def _present(store: Path) -> tuple[Manifest, str | None]:
+    """The manifest that the store has now; none and None where there is no store yet."""
+    if not (store / FILENAME).exists():
+        return Manifest(()), None
+    return read_manifest(store)
+
+
+def _check_base(index: Index, present: str | None) -> None:
+    if present == index.base:
+        return
+    if index.base is None:
+        raise ExportError(
+            f"this is a full export, and the store has a manifest already ({present}): import it into a new "
+            "artifact_store_path, or export again with that store's manifest.json as artifact_store_export_since"
+        )
+    if present is None:
+        raise ExportError(
+            f"this export holds what came after manifest {index.base}, and there is no store yet: import the exports "
+            "before it first, beginning with a full one"
+        )
+    raise ExportError(
+        f"this export starts from manifest {index.base}, the store has {present}: import the exports between them "
+        "first, in order, or export again with that store's manifest.json as artifact_store_export_since"
+    )
+
+
+def _check_store(store: Path, index: Index, present: str | None, memo: Memo | None) -> None:
+    """Refuse a store that would not pass verification afterwards. What a killed import left is no damage."""
+    touched = {*(row.path for row in index.files), *index.removed, *BESIDE, COPY}
+    if present is not None:
+        findings = [finding for finding in verify(store, memo) if finding.path not in touched]
+    else:
+        found = (path.relative_to(store).as_posix() for path in sorted(store.rglob("*")) if not path.is_dir())
+        findings = [Finding("unlisted", path, "is no part of the export") for path in found if path not in touched]
+    inside = store.resolve()
+    for path in sorted({*(row.path for row in index.files), *index.removed}):
+        if not (store / path).parent.resolve().is_relative_to(inside):
+            findings.append(Finding("outside", path, "a symbolic link leads out of the store"))
+    if findings:
+        raise ExportError("the store is damaged, so it was left as it was: mend this first", findings)
+
+
+def _refresh(folder: Path, store: Path, index: Index, memo: Memo | None, check: bool) -> Outcome:
+    """The store has this manifest already: bring at most what lies beside it, as a signature that was made later."""
+    findings = [finding for finding in verify(store, memo) if finding.path not in (*BESIDE, COPY)]
+    if findings:
+        raise ExportError(
+            "the store has this manifest already, and is damaged: copy it again from where it is", findings
+        )
+    stale = [
+        name
+        for name, sha256 in index.beside.items()
+        if not (store / name).is_file() or sha256_bytes((store / name).read_bytes()) != sha256
+    ]
+    if not check:
+        staging = _staging(store, index)
+        for name in stale:
+            _put(folder, staging, store, name)
+        shutil.rmtree(staging)
+    return Outcome(bool(stale), sorted(stale), manifest=index.manifest)
+
+
+def _staging(store: Path, index: Index) -> Path:
+    """The folder beside the store in which files become whole; what an import of another export left there goes."""
+    real = store.resolve()
+    prefix = f".{real.name}.import-"
+    staging = real.with_name(f"{prefix}{index.manifest[:12]}")
+    for old in real.parent.iterdir():
+        if old.name.startswith(prefix) and old != staging:
+            shutil.rmtree(old)
+    staging.mkdir(exist_ok=True)
+    return staging
+
+
+def _stage(folder: Path, staging: Path, todo: Sequence[Travelling], say: Callable[[str], None]) -> None:
+    """Unpack files, each hashed, and whole once it has its own name. What is there from an earlier try is kept."""
+    staged = digest_files(str(staging / row.path) for row in todo)
+    todo = [row for row in todo if staged[str(staging / row.path)] != row.sha256]
+    need, free = sum(row.size for row in todo), shutil.disk_usage(staging).free
+    if need > free:
+        raise ExportError(
+            f"{staging.parent} has room for {free / MEGABYTE:.0f} MB, the import takes {need / MEGABYTE:.0f} MB: make "
+            "room and start again. The store was left as it was"
+        )
+    progress = Progress(say, len(todo), need)
+    for row in todo:
+        target = staging / row.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.part")
+        digest = hashlib.sha256()
+        with open(partial, "wb") as output:
+            for piece in row.pieces:
+                with open(folder / volume_name(piece.volume), "rb", buffering=0) as volume:
+                    volume.seek(piece.offset)
+                    left = piece.length
+                    while left:
+                        block = volume.read(min(CHUNK, left))
+                        if not block:
+                            break
+                        output.write(block)
+                        digest.update(block)
+                        left -= len(block)
+                        progress.add(len(block))
+            output.flush()
+            os.fsync(output.fileno())
+        if digest.hexdigest() != row.sha256:
+            raise ExportError(
+                f"{row.path} came out of the volumes with another digest than the manifest says: make the export "
+                "again. The store was left as it was"
+            )
+        os.replace(partial, target)
+        progress.finish()
+
+
+def _place(staging: Path, store: Path, path: str) -> None:
+    """Rename a file into the store; by way of a copy there where the store is a file system of its own."""
+    target = store / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(staging / path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(staging / path, store / COPY)
+        os.replace(store / COPY, target)
+
+
+def _put(folder: Path, staging: Path, store: Path, name: str) -> None:
+    """Bring a file that lies beside the volumes."""
+    write_atomic(str(staging / name), (folder / name).read_bytes())
+    _place(staging, store, name)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest of a store: the list of all that may be in it, and the root of trust for what reaches a host.
+
+The same contents give the same bytes: sorted, without times or names of machines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ...module_utils.host.hashing import canonical_json
+from ...module_utils.release.patches import Patch
+
+SCHEMA = 1
+FILENAME = "manifest.json"
+KINDS = (
+    "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "python", "sbom",
+)  # fmt: skip
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class ManifestError(Exception):
+    """A manifest that can't be used, with the reason in words."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file of a store: ``path`` relative to the store, ``size`` in bytes, ``profiles`` empty where it suits all.
+
+    ``tags`` are a wheel's platform tags, such as ``cp311-cp311-manylinux_2_28_x86_64``. ``extras`` are what a release
+    must have one of to need the file, empty where each needs it; of a lock, all that it knows.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    kind: str
+    name: str
+    version: str
+    source: str = ""
+    licence: str = ""
+    synthetic: bool = False
+    profiles: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All artifacts of a store, sorted by path, and the profiles that it serves."""
+
+    artifacts: tuple[Artifact, ...]
+    profiles: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """The manifest file's bytes."""
+        rows = []
+        for artifact in sorted(self.artifacts, key=lambda a: a.path):
+            row = asdict(artifact)
+            row["profiles"] = sorted(artifact.profiles)
+            if not artifact.extras:
+                del row["extras"]
+            rows.append(row)
+        return canonical_json({"schema": SCHEMA, "profiles": sorted(self.profiles), "artifacts": rows})
+
+    @property
+    def synthetic(self) -> list[str]:
+        """Paths of stand-ins: with any of them in use, the audio is not Kokoro's voice."""
+        return [artifact.path for artifact in self.artifacts if artifact.synthetic]
+
+    def of_kind(self, *kinds: str) -> list[Artifact]:
+        return [artifact for artifact in self.artifacts if artifact.kind in kinds]
+
+    def for_release(
+        self,
+        profile: str,
+        spacy_models: Iterable[str],
+        voices: Iterable[str],
+        python: str | None = None,
+        extras: Iterable[str] = (),
+    ) -> list[Artifact]:
+        """What one release needs: the profile's wheels and lock, the spaCy models, Kokoro and the voices.
+
+        ``python`` is the digest of the store's Python that it is built on, None where the host has one; ``extras`` are
+        those of its languages.
+        """
+        names, chosen, own = set(spacy_models), set(voices), set(extras)
+        wanted = []
+        for artifact in self.artifacts:
+            if artifact.kind == "sbom":
+                continue
+            if artifact.kind == "python" and artifact.sha256 != python:
+                continue
+            if artifact.profiles and profile not in artifact.profiles:
+                continue
+            if artifact.kind != "lock" and artifact.extras and not own & set(artifact.extras):
+                continue
+            if artifact.kind == "spacy-model" and artifact.name not in names:
+                continue
+            if artifact.kind == "kokoro-voice" and artifact.name not in chosen:
+                continue
+            wanted.append(artifact)
+        return wanted
+
+
+def check_path(path: str) -> str:
+    """A path that stays inside the store, unchanged. Raises ManifestError on any other."""
+    pure = PurePosixPath(path)
+    if not path or "\\" in path or "\0" in path or pure.is_absolute() or ".." in pure.parts or str(pure) != path:
+        raise ManifestError(f"the manifest names {path!r}, which is not a plain path inside the store")
+    return path
+
+
+def _artifact(row: Any, number: int) -> Artifact:
+    if not isinstance(row, dict):
+        raise ManifestError(f"artifact {number} of the manifest is not an object")
+    unknown = set(row) - set(Artifact.__dataclass_fields__)
+    if unknown:
+        raise ManifestError(f"artifact {number} of the manifest has unknown keys: {', '.join(sorted(unknown))}")
+    try:
+        artifact = Artifact(**{**row, **{name: tuple(row.get(name, ())) for name in ("profiles", "tags", "extras")}})
+    except TypeError as error:
+        raise ManifestError(f"artifact {number} of the manifest is incomplete: {error}") from error
+    check_path(str(artifact.path))
+    if not isinstance(artifact.sha256, str) or not _DIGEST.match(artifact.sha256):
+        raise ManifestError(f"{artifact.path}: the manifest's sha256 is not 64 hex digits")
+    if not isinstance(artifact.size, int) or isinstance(artifact.size, bool) or artifact.size < 0:
+        raise ManifestError(f"{artifact.path}: the manifest's size is not a number of bytes")
+    if artifact.kind not in KINDS:
+        raise ManifestError(f"{artifact.path}: kind {artifact.kind!r} is not known to this version of the collection")
+    return artifact
+
+
+def parse_manifest(data: bytes, source: str) -> Manifest:
+    """Read a manifest. Raises ManifestError on anything that is not one of ours."""
+    try:
+        loaded = json.loads(data)
+    except ValueError as error:
+        raise ManifestError(f"{source} is not JSON ({error}): the store is damaged, fetch it again") from error
+    if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA:
+        found = loaded.get("schema") if isinstance(loaded, dict) else None
+        raise ManifestError(f"{source} has schema {found!r}; this version of the collection reads schema {SCHEMA}")
+    if not isinstance(loaded.get("artifacts"), list):
+        raise ManifestError(f"{source} lists no artifacts: it is no manifest of a store")
+    artifacts = tuple(_artifact(row, number) for number, row in enumerate(loaded.get("artifacts", []), start=1))
+    paths = [artifact.path for artifact in artifacts]
+    double = sorted({path for path in paths if paths.count(path) > 1})
+    if double:
+        raise ManifestError(f"{source} lists twice: {', '.join(double)}")
+    return Manifest(artifacts, tuple(str(profile) for profile in loaded.get("profiles", [])))
+
+
+def read_manifest(store: Path) -> tuple[Manifest, str]:
+    """The manifest of a store and its own SHA-256. Raises ManifestError."""
+    path = store / FILENAME
+    if not store.is_dir():
+        raise ManifestError(
+            f"there is no store at {store}: build one with playbooks/fetch.yml on a connected machine, "
+            "or set artifact_store_path to where it was carried"
+        )
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ManifestError(
+            f"{store} has no {FILENAME}: it is not a complete store. Run playbooks/fetch.yml again (it goes on where "
+            "it stopped), or copy the whole directory once more"
+        ) from error
+    except OSError as error:
+        raise ManifestError(f"{path} can't be read: {error.strerror}") from error
+    return parse_manifest(data, str(path)), hashlib.sha256(data).hexdigest()
+
+
+def release_id(artifacts: Iterable[Artifact], xinference_version: str, patches: Iterable[Patch] = ()) -> str:
+    """The name of a release: same contents, same name. ``patches`` are repairs of its files."""
+    rows = sorted(
+        [
+            *(f"{artifact.sha256}  {artifact.path}" for artifact in artifacts),
+            *(f"{patch.after}  {patch.file}" for patch in patches),
+        ]
+    )
+    return f"{xinference_version}-{hashlib.sha256(chr(10).join(rows).encode()).hexdigest()[:12]}"

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove in two steps what nothing refers to: first a list for a person to read, then exactly what is on it.
+
+The list is a JSON file. Lines may be taken out of it before it is applied; whatever is added to it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...module_utils.host.hashing import canonical_json
+from .exclusive import exclusive
+from .export import BESIDE
+from .manifest import FILENAME, ManifestError, check_path, read_manifest
+from .store import Finding
+
+SCHEMA = 1
+
+
+class PruneError(Exception):
+    """A prune that was refused, with the reason in words and what was found, if files are to blame."""
+
+    def __init__(self, reason: str, findings: Sequence[Finding] = ()) -> None:
+        super().__init__("\n".join([reason, *(f"  {finding}" for finding in findings)]))
+        self.findings = list(findings)
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """A file to remove: ``root`` is ``store`` or ``cache``, ``path`` relative to it; the rest tells if it changed."""
+
+    root: str
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What would go, and the state of things in which that was true.
+
+    ``stores`` maps the absolute path of each store to its manifest's digest; the first is the one that is pruned.
+    ``cache`` is the download cache's absolute path, None where there is none.
+    """
+
+    store: str
+    stores: dict[str, str]
+    cache: str | None
+    files: tuple[Surplus, ...]
+
+    def to_bytes(self) -> bytes:
+        return canonical_json({"schema": SCHEMA, **asdict(self)})
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files. A file with other hard links frees its bytes when the last one goes."""
+        return sum(file.size for file in self.files)
+
+
+def survey(store: Path, cache: Path | None = None, others: Sequence[Path] = ()) -> Listing:
+    """What the store's manifest does not list, and what none of the stores uses of the cache.
+
+    Raises ManifestError where one of the stores has no manifest: what it uses can't be known then. Raises OSError.
+    """
+    manifest, digest = read_manifest(store)
+    digests = {str(store): digest}
+    listed = {FILENAME, *BESIDE, *(artifact.path for artifact in manifest.artifacts)}
+    used = {artifact.sha256 for artifact in manifest.artifacts}
+    for path in others:
+        other, digests[str(path)] = read_manifest(path)
+        used |= {artifact.sha256 for artifact in other.artifacts}
+    files = [_surplus("store", store, path, "not in the manifest") for path in _files(store) if path not in listed]
+    there = cache is not None and cache.is_dir()
+    if cache is not None and there:
+        files += [_surplus("cache", cache, path, reason) for path, reason in _unused(cache, used)]
+    return Listing(str(store), digests, str(cache) if there else None, tuple(files))
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """All that is no folder, links to folders too, in order."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            yield path.relative_to(folder).as_posix()
+
+
+def _surplus(root: str, folder: Path, path: str, reason: str) -> Surplus:
+    status = os.lstat(folder / path)
+    return Surplus(root, path, status.st_size, status.st_mtime_ns, status.st_ino, reason)
+
+
+def _unused(cache: Path, used: set[str]) -> Iterator[tuple[str, str]]:
+    """Files of the cache that no store uses, with the reason. A source whose built wheel is used is used as well."""
+    sources = set()
+    for note in sorted((cache / "built").glob("*.json")):
+        try:
+            _filename, wheel = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            wheel = None
+        if wheel in used:
+            sources.add(note.stem)
+        else:
+            yield note.relative_to(cache).as_posix(), "says how a wheel was built that no store uses"
+    for path in _files(cache / "sha256"):
+        if path.rsplit("/", 1)[-1] not in used | sources:
+            yield f"sha256/{path}", "no store uses it"
+    for path in _files(cache / "partial"):
+        yield f"partial/{path}", "a download that was not finished"
+
+
+def read_listing(path: Path) -> Listing:
+    """A list that step one wrote. Raises PruneError on any other file."""
+    try:
+        data = json.loads(path.read_bytes())
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']!r}, this version of the collection reads {SCHEMA}")
+        stores = {str(store): str(digest) for store, digest in data["stores"].items()}
+        files = tuple(_row(row) for row in data["files"])
+        return Listing(str(data["store"]), stores, None if data["cache"] is None else str(data["cache"]), files)
+    except OSError as error:
+        raise PruneError(f"the list {path} can't be read: {error.strerror}") from error
+    except ManifestError as error:
+        raise PruneError(f"the list {path} is refused: {str(error).replace('the manifest', 'it')}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PruneError(
+            f"{path} is no list that playbooks/prune.yml wrote ({error}): make one without artifact_store_prune_list"
+        ) from error
+
+
+def _row(row: Mapping[str, Any]) -> Surplus:
+    file = Surplus(**row)
+    check_path(str(file.path))
+    if file.root not in ("store", "cache"):
+        raise ValueError(f"root {file.root!r}")
+    return file
+
+
+def apply(listing: Listing, store: Path, check: bool = False) -> list[Surplus]:
+    """Remove exactly what the list names, or nothing: what is gone already counts as removed. Gives what was removed.
+
+    Raises PruneError where the store or a file changed since, or the list names what is in use; ManifestError,
+    BusyError, OSError.
+    """
+    if listing.store != str(store):
+        raise PruneError(f"the list is of the store {listing.store}, and artifact_store_path is {store}")
+    if not listing.stores.keys() >= {listing.store}:
+        raise PruneError("the list does not say of which manifest it is: make a new one")
+    read_manifest(store)
+    with exclusive(store):
+        roots = {"store": store, **({"cache": Path(listing.cache)} if listing.cache is not None else {})}
+        others = [Path(path) for path in listing.stores if path != str(store)]
+        now = survey(store, roots.get("cache"), others)
+        for path, digest in listing.stores.items():
+            if now.stores[path] != digest:
+                raise PruneError(
+                    f"the manifest of {path} changed since the list was made, so nothing was removed: make a new list"
+                )
+        # The survey follows no links, so what it names lies in the folders.
+        surplus = {(file.root, file.path): file for file in now.files}
+        findings, going = [], []
+        for file in listing.files:
+            found = surplus.get((file.root, file.path))
+            if file.root not in roots:
+                findings.append(Finding("outside", file.path, "the list names no cache that it could be in"))
+            elif found is None and not os.path.lexists(roots[file.root] / file.path):
+                continue
+            elif found is None:
+                findings.append(Finding("in use", file.path, f"is no surplus of the {file.root}"))
+            elif (found.size, found.mtime_ns, found.inode) != (file.size, file.mtime_ns, file.inode):
+                findings.append(Finding("changed", file.path, "is not the file of which the list was made"))
+            else:
+                going.append(file)
+        if findings:
+            raise PruneError("the list does not fit any more, so nothing was removed: make a new one", findings)
+        for file in going if not check else ():
+            (roots[file.root] / file.path).unlink(missing_ok=True)
+        return going

@@ -1,0 +1,495 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build and verify a store: the one directory that crosses the gap."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from email.parser import HeaderParser
+from pathlib import Path
+
+from ...module_utils.host.hashing import Memo, digest_files, sha256_bytes, write_atomic
+from . import catalogue, closure, download, locks, sbom
+from .exclusive import exclusive
+from .manifest import FILENAME, Artifact, Manifest, ManifestError, read_manifest
+from .profiles import Profile
+from .signature import SIGNATURE
+
+SYNTHETIC_MARKER = "SYNTHETIC.json"
+# The contents of a built wheel must not depend on when it was built.
+SOURCE_DATE_EPOCH = "315532800"
+
+
+class StoreError(Exception):
+    """A store that can't be built or used, with the reason in words."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong with a store: ``missing``, ``truncated``, ``corrupt``, ``unlisted`` or ``unreadable``."""
+
+    kind: str
+    path: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.path} ({self.detail})"
+
+
+@dataclass
+class Request:
+    """What a store shall hold.
+
+    ``spacy_models`` are those beside what the languages need; ``pythons`` are feature versions (``3.11``) of which the
+    store carries an interpreter; ``index`` is a package index (PEP 503) that is asked before the locked addresses;
+    ``contents`` is ``all``, or ``python`` for what has no model in it; ``japanese_dictionary`` is ``light`` or
+    ``full``, ``mandarin_model`` ``v1.0`` or ``v1.1-zh``.
+    """
+
+    profiles: Sequence[Profile]
+    languages: Sequence[str]
+    voices: Sequence[str]
+    lock_folder: Path
+    spacy_source: str = catalogue.SPACY_RELEASES
+    kokoro_source: str = catalogue.KOKORO_HUB
+    spacy_models: Sequence[str] = ()
+    pythons: Sequence[str] = ()
+    python_source: str = catalogue.PYTHON_BUILDS
+    contents: str = "all"
+    japanese_dictionary: str = "light"
+    dictionary_source: str = catalogue.UNIDIC.source
+    mandarin_model: str = "v1.0"
+    find_links: Sequence[Path] = ()
+    index: str | None = None
+    uv: str | None = None
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What the languages need beside what every release has."""
+        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+
+    @property
+    def more_spacy_models(self) -> list[str]:
+        """Names of spaCy models beside those of the languages themselves."""
+        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
+
+    @property
+    def chosen_voices(self) -> list[str]:
+        """The voices that were asked for, or all. Raises ValueError with every mistake."""
+        return catalogue.choose_voices(self.languages, self.voices, self.mandarin_model)
+
+
+@dataclass
+class Built:
+    """What a fetch did."""
+
+    changed: bool
+    manifest: Manifest
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+
+def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
+    """Everything that is wrong with a store: cheap checks first, then hashes on all cores.
+
+    Raises ManifestError where there is no manifest to check against.
+    """
+    manifest, _digest = read_manifest(store)
+    findings: list[Finding] = []
+    to_hash: dict[str, Artifact] = {}
+    listed = {FILENAME, SIGNATURE}
+    for artifact in manifest.artifacts:
+        listed.add(artifact.path)
+        path = store / artifact.path
+        if path.is_symlink() or not path.exists():
+            reason = "is a symbolic link" if path.is_symlink() else "is in the manifest, not in the store"
+            findings.append(Finding("missing", artifact.path, reason))
+            continue
+        size = path.stat().st_size
+        if size != artifact.size:
+            kind = "truncated" if size < artifact.size else "corrupt"
+            findings.append(Finding(kind, artifact.path, f"{size} bytes, the manifest says {artifact.size}"))
+            continue
+        to_hash[str(path)] = artifact
+    for file, digest in digest_files(to_hash, memo).items():
+        artifact = to_hash[file]
+        if isinstance(digest, OSError):
+            findings.append(Finding("unreadable", artifact.path, digest.strerror or str(digest)))
+        elif digest != artifact.sha256:
+            findings.append(Finding("corrupt", artifact.path, f"sha256 {digest}, the manifest says {artifact.sha256}"))
+    findings += [
+        Finding("unlisted", path, "is in the store, not in the manifest")
+        for path in _files(store)
+        if path not in listed
+    ]
+    return sorted(findings, key=lambda finding: (finding.path, finding.kind))
+
+
+def _files(store: Path) -> Iterator[str]:
+    for folder, _folders, names in os.walk(store):
+        for name in names:
+            yield (Path(folder) / name).relative_to(store).as_posix()
+
+
+def _standin_note(source: str) -> str | None:
+    """The note of a folder of stand-ins, None for anything else. Raises StoreError on a marker that can't be read."""
+    folder = download.local_path(source)
+    if folder is None or not (folder / SYNTHETIC_MARKER).exists():
+        return None
+    try:
+        marker = json.loads((folder / SYNTHETIC_MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder / SYNTHETIC_MARKER} can't be read: {error}") from error
+    return str(marker.get("note", "made-up contents")) if marker.get("synthetic") else None
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A file to fetch and what the manifest will say of it."""
+
+    wanted: download.Wanted
+    artifact: Artifact
+
+
+def _model_items(request: Request) -> list[_Item]:
+    """The spaCy and Kokoro files of the configured languages and voices."""
+    items = []
+    note = _standin_note(request.spacy_source)
+    local = download.local_path(request.spacy_source) is not None
+    base = request.spacy_source.rstrip("/")
+    for model in catalogue.spacy_models_for(request.languages, request.more_spacy_models):
+        source = f"{base}/{model.filename}" if local else f"{base}/{model.name}-{model.version}/{model.filename}"
+        artifact = Artifact(
+            f"spacy/{model.filename}", model.sha256, 0, "spacy-model", model.name, model.version,
+            licence=model.licence, synthetic=note is not None,
+        )  # fmt: skip
+        items.append(_Item(download.Wanted(artifact.path, (source,), None if note else model.sha256), artifact))
+    note = _standin_note(request.kokoro_source)
+    local = download.local_path(request.kokoro_source) is not None
+    base = request.kokoro_source.rstrip("/")
+    for kokoro in (catalogue.KOKORO, catalogue.KOKORO_ZH):
+        if kokoro.extra and kokoro.extra not in request.extras:
+            continue
+        # In a folder of files, the model that each release has lies at the top.
+        place = f"{base}/{kokoro.repository}/resolve/{kokoro.revision}"
+        if local:
+            place = f"{base}/{kokoro.name}" if kokoro.extra else base
+        prefix = f"{kokoro.name}-" if kokoro.extra else ""
+        rows = [
+            ("kokoro-config", f"{prefix}config", *kokoro.config),
+            ("kokoro-weights", f"{prefix}weights", *kokoro.weights),
+        ]
+        rows += [
+            ("kokoro-voice", voice, f"voices/{voice}.pt", kokoro.voices[voice])
+            for voice in request.chosen_voices
+            if catalogue.model_of(voice) is kokoro
+        ]
+        for kind, name, file, sha256 in rows:
+            artifact = Artifact(
+                f"kokoro/{kokoro.name}/{file}", sha256, 0, kind, name, kokoro.revision[:12],
+                licence=catalogue.KOKORO_LICENCE, synthetic=note is not None,
+                extras=(kokoro.extra,) if kokoro.extra else (),
+            )  # fmt: skip
+            items.append(
+                _Item(download.Wanted(artifact.path, (f"{place}/{file}",), None if note else sha256), artifact)
+            )
+    return items
+
+
+def _dictionary_items(request: Request) -> list[_Item]:
+    """The dictionaries that no Python package holds."""
+    dictionary = catalogue.UNIDIC
+    if dictionary.extra not in request.extras:
+        return []
+    note = _standin_note(request.dictionary_source)
+    artifact = Artifact(
+        f"dictionaries/{dictionary.filename}", dictionary.sha256, 0, "dictionary", dictionary.name, dictionary.version,
+        licence=dictionary.licence, synthetic=note is not None, extras=(dictionary.extra,),
+    )  # fmt: skip
+    source = f"{request.dictionary_source.rstrip('/')}/{dictionary.filename}"
+    digest = None if note else dictionary.sha256
+    return [_Item(download.Wanted(artifact.path, (source,), digest, dictionary.size), artifact)]
+
+
+def _python_items(request: Request) -> list[_Item]:
+    """The interpreters that the store carries, for the profiles of the same version. Raises StoreError, ValueError."""
+    unused = sorted(set(request.pythons) - {profile.python for profile in request.profiles})
+    if unused:
+        used = ", ".join(sorted({f'"{profile.python}"' for profile in request.profiles}))
+        raise StoreError(
+            f"artifact_store_pythons names {', '.join(unused)}, of which no profile is fetched: {used} would be used, "
+            "in quotes, since 3.10 is a number and reads 3.1"
+        )
+    items = []
+    note = _standin_note(request.python_source)
+    local = download.local_path(request.python_source) is not None
+    base = request.python_source.rstrip("/")
+    for feature, architecture in sorted({(p.python, p.architecture) for p in request.profiles}):
+        if feature not in request.pythons:
+            continue
+        build = catalogue.PYTHONS[feature, architecture]
+        file = build.filename if local else f"{build.date}/{urllib.parse.quote(build.filename)}"
+        names = sorted(p.name for p in request.profiles if (p.python, p.architecture) == (feature, architecture))
+        artifact = Artifact(
+            f"python/{build.filename}", build.sha256, 0, "python", f"cpython-{feature}", build.full_version,
+            licence=catalogue.PYTHON_LICENCE, synthetic=note is not None, profiles=tuple(names),
+        )  # fmt: skip
+        items.append(
+            _Item(download.Wanted(artifact.path, (f"{base}/{file}",), None if note else build.sha256), artifact)
+        )
+    return items
+
+
+def _licence_of(path: Path, filename: str) -> str:
+    """The licence that a wheel states, empty where it states none. Raises StoreError on what is no wheel."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1)
+            fields = HeaderParser().parsestr(archive.read(name).decode("utf-8", "replace"))
+    except (zipfile.BadZipFile, StopIteration) as error:
+        raise StoreError(f"{filename} is not a wheel: {error or 'it has no METADATA'}") from error
+    expression = fields.get("License-Expression")
+    if expression:
+        return str(expression)
+    classifiers = [
+        c.rsplit("::", 1)[-1].strip() for c in fields.get_all("Classifier", []) if c.startswith("License ::")
+    ]
+    if classifiers:
+        return " AND ".join(classifiers)
+    # Some packages put the whole text into this field: its first line names the licence.
+    return next(iter(str(fields.get("License") or "").strip().splitlines()), "")[:80]
+
+
+def find_uv(explicit: str | None, wheels: Iterable[Path], scratch: Path) -> str:
+    """A uv that runs on this machine: the one named, on PATH, beside this Python, or from the store's own wheel."""
+    for candidate in (explicit, shutil.which("uv"), str(Path(sys.executable).parent / "uv")):
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    for wheel in wheels:
+        if wheel.name.startswith("uv-") and platform.machine() in wheel.name:
+            with zipfile.ZipFile(wheel) as archive:
+                member = next(n for n in archive.namelist() if n.endswith(".data/scripts/uv"))
+                target = scratch / "uv"
+                target.write_bytes(archive.read(member))
+                target.chmod(0o755)
+                return str(target)
+    raise StoreError(
+        "no uv was found to build wheels and check the store with: install uv, or set artifact_store_uv to its path"
+    )
+
+
+def _build_wheel(sdist: Path, filename: str, wheels: Path, uv: str) -> tuple[str, bytes]:
+    """Build a wheel from an sdist, with the build tools of the store's own wheels alone. Raises StoreError."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / filename
+        shutil.copyfile(sdist, source)
+        output = Path(scratch) / "out"
+        command = [uv, "build", "--wheel", "--quiet", "--no-config", "--no-index", "--find-links", str(wheels)]
+        command += ["--offline", "--no-cache", "--python", sys.executable, "--out-dir", str(output), str(source)]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "UV_FIND_LINKS": "", "UV_NO_PROGRESS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        built = sorted(output.glob("*.whl")) if output.is_dir() else []
+        if done.returncode or len(built) != 1:
+            raise StoreError(f"{filename} could not be built into a wheel:\n{done.stderr.strip()[-2000:]}")
+        return built[0].name, built[0].read_bytes()
+
+
+def _place(source: Path, target: Path) -> None:
+    """Put a file of the cache into the store: a hard link where one disk holds both, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
+def build(
+    store: Path,
+    request: Request,
+    cache_folder: Path,
+    say: Callable[[str], None],
+    check: bool = False,
+    before_download: Callable[[], None] = lambda: None,
+) -> Built:
+    """Bring a store to what was asked for. Can be killed at any moment and run again.
+
+    The manifest is written last and everything reaches its place by a rename, so a store that was left half-made does
+    not pass verification. Raises StoreError, DownloadError, LockError, ValueError, OSError.
+    """
+    voices = request.chosen_voices
+    models = catalogue.spacy_models_for(request.languages, request.more_spacy_models)
+    committed = {}
+    for profile in request.profiles:
+        path = request.lock_folder / Path(profile.lock_path).name
+        if not path.is_file():
+            have = ", ".join(sorted(p.name[7:-5] for p in request.lock_folder.glob("pylock.*.toml")))
+            raise StoreError(f"there is no lock for profile {profile.name}; locked are: {have}")
+        own = [extra for extra in request.extras if extra in catalogue.EXTRAS]
+        committed[profile] = locks.read_lock(path).with_extras(own)
+        spacy = committed[profile].version_of("spacy")
+        unfit = [reason for reason in (catalogue.spacy_mismatch(model, spacy) for model in models) if reason]
+        if unfit:
+            raise StoreError(f"profile {profile.name}: {'; '.join(unfit)}")
+    items = _python_items(request) + _dictionary_items(request)
+    items += _model_items(request) if request.contents == "all" else []
+    before, known = _former(store)
+    if check:
+        wanted = {item.artifact.path for item in items} | {p.lock_path for p in request.profiles}
+        wanted |= {f"wheels/{p.filename}" for lock in committed.values() for p in lock.packages if p.is_wheel}
+        added = sorted(wanted - known)
+        return Built(bool(added), Manifest(()), added)
+    store.mkdir(parents=True, exist_ok=True)
+    with exclusive(store), tempfile.TemporaryDirectory() as scratch:
+        cache = download.Cache(cache_folder)
+        wheels: dict[str, download.Wanted] = {}
+        for lock in committed.values():
+            for package in lock.packages:
+                near = tuple(str(folder / package.filename) for folder in request.find_links)
+                near = tuple(path for path in near if Path(path).is_file())
+                mirror = (download.on_index(request.index, package.name, package.filename),) if request.index else ()
+                wheels[package.filename] = download.Wanted(
+                    package.filename, (*near, *mirror, package.location), package.sha256, package.size
+                )
+        every = [*wheels.values(), *(item.wanted for item in items)]
+        found = download.obtain_all(every, cache, say, before=before_download)
+        cache.memo.save()
+        artifacts: dict[str, Artifact] = {}
+        placed: dict[str, Path] = {}
+        built: dict[str, tuple[str, str, int]] = {}
+        ready = Path(scratch) / "wheels"
+        ready.mkdir()
+        for name in wheels:
+            if name.endswith(".whl"):
+                os.symlink(found[name].path, ready / name)
+        for profile, lock in committed.items():
+            packages = []
+            for package in lock.packages:
+                item = found[package.filename]
+                filename, sha256, size, path = package.filename, item.sha256, item.size, item.path
+                if not package.is_wheel:
+                    if filename not in built:
+                        built[filename] = _wheel_of(package, item.path, ready, cache, request, Path(scratch), say)
+                    filename, sha256, size = built[package.filename]
+                    path = cache.path_of(sha256)
+                packages.append(locks.relocated(package, filename, sha256, size))
+                target = f"wheels/{filename}"
+                former = artifacts.get(target)
+                licence = former.licence if former else _licence_of(path, filename)
+                artifacts[target] = Artifact(
+                    target, sha256, size, "wheel", package.name, package.version, item.source, licence, False,
+                    tuple(sorted({*(former.profiles if former else ()), profile.name})),
+                    tuple(sorted(locks.wheel_tags(filename))), package.extras,
+                )  # fmt: skip
+                placed[target] = path
+            text = locks.render_lock(locks.Lock(lock.requires_python, tuple(packages)), profile).encode()
+            kept = _keep_bytes(cache, text)
+            artifacts[profile.lock_path] = Artifact(
+                profile.lock_path, kept.name, len(text), "lock", profile.name,
+                str(lock.version_of("xinference") or ""), profiles=(profile.name,), extras=lock.extras,
+            )  # fmt: skip
+            placed[profile.lock_path] = kept
+        for model_item in items:
+            got = found[model_item.wanted.name]
+            path_name = model_item.artifact.path
+            artifacts[path_name] = replace(model_item.artifact, sha256=got.sha256, size=got.size, source=got.source)
+            placed[path_name] = got.path
+        bill = sbom.render(artifacts.values())
+        placed[sbom.PATH] = _keep_bytes(cache, bill)
+        artifacts[sbom.PATH] = Artifact(sbom.PATH, placed[sbom.PATH].name, len(bill), "sbom", "CycloneDX", "1.6")
+        manifest = Manifest(tuple(artifacts.values()), tuple(sorted(p.name for p in request.profiles)))
+        added = _bring(store, artifacts, placed, before)
+        removed = _remove(store, [path for path in known if path not in artifacts])
+        uv = find_uv(request.uv, ready.iterdir(), Path(scratch))
+        languages = request.languages if request.contents == "all" else []
+        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.more_spacy_models, request.extras)
+        if gaps:
+            lines = "".join(f"\n  {gap}" for gap in gaps)
+            raise StoreError(f"it would not be complete, so it has no manifest that fits. What it lacks:{lines}")
+        data = manifest.to_bytes()
+        target_manifest = store / FILENAME
+        same = target_manifest.exists() and target_manifest.read_bytes() == data
+        if not same:
+            write_atomic(str(target_manifest), data)
+        return Built(bool(added or removed or not same), manifest, added, removed)
+
+
+def _former(store: Path) -> tuple[dict[str, str], set[str]]:
+    """Digests by path, and the paths, of the manifest that is there; empty where there is none that is whole."""
+    try:
+        manifest, _digest = read_manifest(store)
+    except ManifestError:
+        return {}, set()
+    return {a.path: a.sha256 for a in manifest.artifacts}, {a.path for a in manifest.artifacts}
+
+
+def _keep_bytes(cache: download.Cache, data: bytes) -> Path:
+    """Bytes made here, kept in the cache by digest (which is then the file's name)."""
+    with tempfile.NamedTemporaryFile(dir=cache.partial, delete=False) as handle:
+        handle.write(data)
+    os.chmod(handle.name, 0o644)
+    return cache.keep(Path(handle.name), sha256_bytes(data))
+
+
+def _wheel_of(
+    package: locks.LockedPackage,
+    sdist: Path,
+    ready: Path,
+    cache: download.Cache,
+    request: Request,
+    scratch: Path,
+    say: Callable[[str], None],
+) -> tuple[str, str, int]:
+    """The wheel of a package that is published as an sdist alone: built once, then taken from the cache."""
+    note = cache.folder / "built" / f"{package.sha256}.json"
+    try:
+        filename, sha256 = json.loads(note.read_text(encoding="utf-8"))
+        if cache.has(sha256):
+            return str(filename), str(sha256), cache.path_of(sha256).stat().st_size
+    except (OSError, ValueError):
+        pass
+    say(f"building a wheel of {package.filename}, which is published as source alone")
+    uv = find_uv(request.uv, ready.iterdir(), scratch)
+    filename, data = _build_wheel(sdist, package.filename, ready, uv)
+    kept = _keep_bytes(cache, data)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(str(note), json.dumps([filename, kept.name]).encode())
+    return filename, kept.name, len(data)
+
+
+def _bring(
+    store: Path, artifacts: Mapping[str, Artifact], placed: Mapping[str, Path], before: Mapping[str, str]
+) -> list[str]:
+    """Put what differs into the store; hashes of what is there are taken from the files, not from the old manifest."""
+    there = {
+        str(store / path): path for path in artifacts if (store / path).is_file() and not (store / path).is_symlink()
+    }
+    digests = {there[file]: digest for file, digest in digest_files(there).items()}
+    added = []
+    for path, artifact in sorted(artifacts.items()):
+        if digests.get(path) != artifact.sha256:
+            _place(placed[path], store / path)
+            added.append(path)
+    return added
+
+
+def _remove(store: Path, surplus: Iterable[str]) -> list[str]:
+    """Remove what the former manifest listed and the new one does not. Foreign files are left for verify to name."""
+    removed = []
+    for path in sorted(surplus):
+        file = store / path
+        if file.is_file() or file.is_symlink():
+            file.unlink()
+            removed.append(path)
+    return removed

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import lzma
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor.failures import FAILURES
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+MESSAGES = json.loads((FIXTURES / "failure_messages.json").read_text(encoding="utf-8"))
+
+# Messages as they come: in Xinference's log, in colours, in the middle of more.
+LONGER = [
+    ("\x1b[31mxoscar.errors.ServerClosed\x1b[0m: [address=127.0.0.1:40913, pid=77] Remote server closed", "XI05"),
+    ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate is not yet valid (_ssl.c:1006)", "TL05"),
+    (
+        "2026-11-22T16:57:21.251Z ERROR xinference.core.worker pid:616 OSError: [Errno 28] No space left on device",
+        "OS01",
+    ),
+    ("[address=127.0.0.1:3, pid=4] [Errno 2] No such file or directory: '/opt/r/models/config.json'", "KM01"),
+    ("[Errno 98] error while attempting to bind on address ('127.0.0.1', 9997)", "XI03"),
+    ("HTTPSConnectionPool: Max retries exceeded with url: /x", "NW04"),
+    ("voicefleet-xinference.service: Main process exited, code=exited, status=203/EXEC", "SD01"),
+    ("x.service: Failed to load environment files: No such file or directory", "SD02"),
+    ("x.service: Main process exited, code=exited, status=217/USER", "SD03"),
+    ("x.service: Main process exited, code=exited, status=226/NAMESPACE", "SD04"),
+    ("Out of memory: Killed process 631 (Model: kokoro-r) total-vm:9000kB", "OS05"),
+    ("2026-11-22T17:09:46.237Z WARNING xinference.core.worker pid:7 Recreating model actor kokoro-rep0 ...", "XI05"),
+    ("RuntimeError: Local cluster failed to start:", "XI01"),
+    ("Model kokoro is not ready: not ready within 180 s; last answer: [Errno 111] Connection refused", "XI12"),
+    ("Model kokoro is not ready: it is still LOADING after 180 s; last error: none is known", "XI12"),
+    ("RuntimeError: [address=127.0.0.1:3, pid=9] Model kokoro-rep0 is in stopping state", "XI05"),
+    ("Incorrect username or password", "XI06"),
+    ("OSError: cannot load library '/tmp/x/libespeak-ng.so'", "ES02"),
+    ("RuntimeError: unexpected EOF, expected 812 more bytes. The file might be corrupted.", "HF08"),
+    (
+        "None: Max retries exceeded with url: /explosion/spacy-models/master/compatibility.json (Caused by"
+        " NameResolutionError(\"None: Failed to resolve 'raw.githubusercontent.com' ([Errno -3] Temporary failure"
+        ' in name resolution)"))',
+        "SP01",
+    ),
+]
+
+
+@pytest.mark.parametrize("code", sorted(MESSAGES))
+def test_each_message_is_recognised_as_its_own_failure_and_as_nothing_else(code: str) -> None:
+    assert [found.code for found in diagnosis.diagnose(MESSAGES[code])] == [code]
+
+
+@pytest.mark.parametrize("code", sorted(MESSAGES))
+def test_colours_and_actors_in_front_of_a_message_change_nothing(code: str) -> None:
+    dressed = f"\x1b[1;31m[address=127.0.0.1:40913, pid=77] {MESSAGES[code]}\x1b[0m"
+    [found] = diagnosis.diagnose(f"Traceback (most recent call last):\n{dressed}\n")
+    assert found.code == code
+    assert "\x1b" not in found.line
+    assert "address=" not in found.line
+
+
+@pytest.mark.parametrize(("message", "code"), LONGER)
+def test_messages_as_they_come(message: str, code: str) -> None:
+    assert [found.code for found in diagnosis.diagnose(message)] == [code]
+
+
+def test_no_failure_is_known_by_a_message_that_no_test_shows() -> None:
+    assert {failure.code for failure in FAILURES} == {*MESSAGES, *(code for _message, code in LONGER)}
+
+
+def test_the_table_is_in_order() -> None:
+    codes = [failure.code for failure in FAILURES]
+    assert len(codes) == len(set(codes))
+    for failure in FAILURES:
+        assert re.fullmatch(r"[A-Z]{2}\d\d", failure.code)
+        re.compile(failure.pattern)
+        for text in (failure.cause, failure.remedy):
+            assert text[0].isupper() or text.split()[0] in text
+            assert text.endswith("."), failure.code
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("healthy_*.log.xz")))
+def test_logs_of_healthy_services_tell_of_nothing(name: str) -> None:
+    lines = lzma.decompress((FIXTURES / name).read_bytes()).decode().splitlines()
+    assert len(lines) > 20
+    assert diagnosis.diagnose(lines) == []
+
+
+def test_there_are_logs_of_healthy_services() -> None:
+    assert len(list(FIXTURES.glob("healthy_*.log.xz"))) >= 2
+
+
+def test_causes_stand_before_what_they_bring_about() -> None:
+    text = "xoscar.errors.ServerClosed: Remote server 1.2.3.4:5 closed\nOSError: [Errno 28] No space left on device"
+    found = diagnosis.diagnose(text)
+    assert [item.code for item in found] == ["OS01", "XI05"]
+    assert [item.code for item in diagnosis.causes(found)] == ["OS01"]
+    assert [item.code for item in diagnosis.causes(found[1:])] == ["XI05"]
+
+
+def test_a_failure_that_is_said_often_is_one_finding() -> None:
+    [found] = diagnosis.diagnose(["Permission denied: '/a'", "all is well", "Permission denied: '/b'"])
+    assert (found.code, found.times, found.line) == ("OS02", 2, "Permission denied: '/a'")
+
+
+def test_an_unknown_failure_gets_no_guess() -> None:
+    assert diagnosis.diagnose("something else altogether") == []
+    assert diagnosis.explain("something else altogether") == "something else altogether"
+
+
+def test_a_request_that_quotes_a_failure_in_a_debug_line_is_none() -> None:
+    line = "2026-11-22T16:57:21.251Z DEBUG xinference.core.model pid:1 Enter speech, args: No space left on device"
+    assert diagnosis.diagnose(line) == []
+
+
+def test_what_a_message_means_stands_under_it_once() -> None:
+    said = diagnosis.explain("uv failed:\ntunnel error: proxy authorization required")
+    assert said.startswith("uv failed:\n")
+    assert "\nWhat this means:\n  PX01: The proxy wants a user" in said
+    assert diagnosis.explain(f"host-1: it failed. {said}") == f"host-1: it failed. {said}"
+
+
+def test_more_is_asked_only_where_the_message_says_nothing() -> None:
+    assert "OS01: " in diagnosis.explain("it failed", "No space left on device")
+    both = diagnosis.explain("Permission denied", "No space left on device")
+    assert "OS02: " in both
+    assert "OS01: " not in both
+
+
+def test_the_line_that_is_shown_holds_no_credentials() -> None:
+    [found] = diagnosis.diagnose("Cannot connect to proxy http://kim:se%40cret@proxy:3128")
+    assert found.line == "Cannot connect to proxy http://[hidden]@proxy:3128"

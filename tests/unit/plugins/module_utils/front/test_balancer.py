@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer
+
+KEY = "xf-0123456789abcdef"
+PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+
+
+def node(name: str = "one", address: str = "10.0.0.1", **more: object) -> balancer.Node:
+    return balancer.Node.parse({"name": name, "address": address, "port": 9997, "key": KEY, "ca": None, **more})
+
+
+def test_good_nodes_have_no_faults() -> None:
+    nodes = [node(), node("two", "10.0.0.2", ca=PEM, server_name="two.example"), node("six", "fd00::6")]
+    assert balancer.faults(nodes, [KEY]) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "keys", "words"),
+    [
+        ([], [], "balancer_nodes is empty"),
+        ([node("a b")], [], "'a b' is no name"),
+        ([node(), node(address="10.0.0.2")], [], "Two nodes have the name one"),
+        ([node(), node("two")], [], "one and two are both at 10.0.0.1:9997"),
+        ([node(port=0)], [], "0 is no port"),
+        ([node(address="10.0.0.1; x")], [], "no address"),
+        ([node(ca="x", server_name="one")], [], "no certificate in PEM form"),
+        ([node(ca=PEM)], [], "server_name"),
+        ([node(key='"quoted" and long enough')], [], "one: its key can't be used"),
+        ([node()], ["short"], "balancer_client_keys: key 1 can't be used"),
+    ],
+)
+def test_each_fault_is_named(nodes: list[balancer.Node], keys: list[str], words: str) -> None:
+    found = balancer.faults(nodes, keys)
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_all_faults_at_once_and_no_key_in_them() -> None:
+    found = balancer.faults([node(port=0), node("two", key="bad key of a node")], ["bad key of a client"])
+    assert len(found) == 3
+    assert not any("bad key" in sentence for sentence in found)
+
+
+def test_each_key_has_an_address_of_its_own_in_the_prefix_for_documentation() -> None:
+    one, two = (ipaddress.ip_address(balancer.check_address(key)) for key in (KEY, KEY + "2"))
+    assert one != two
+    assert one in ipaddress.ip_network("2001:db8::/32")
+    assert str(one) == balancer.check_address(KEY)
+
+
+def test_the_nodes_keys_are_variables_in_their_order() -> None:
+    text = balancer.keys_file([node(), node("two", "10.0.0.2", key=KEY + "2")])
+    assert f'setenv VOICEFLEET_KEY_1 "{KEY}"\n' in text
+    assert f'setenv VOICEFLEET_KEY_2 "{KEY}2"\n' in text
+    assert f'setenv VOICEFLEET_CHECK_2 "{balancer.check_address(KEY + "2")}"\n' in text
+
+
+# As HAProxy 2.6 answers, with the columns that do not matter left out.
+STAT = """# pxname,svname,status,check_status,check_code,last_chk,check_desc,
+speech,FRONTEND,OPEN,,,,,
+nodes,one,UP,,,,,
+node-1,FRONTEND,OPEN,,,,,
+node-1,one,UP,L7OK,200,,Layer7 check passed,
+node-1,BACKEND,UP,,,,,
+node-2,two,DOWN,L7RSP,,HTTP content check did not match,Layer7 invalid response,
+node-3,three,DOWN,L7STS,401,HTTP status check returned code <3C>401<3E>,Layer7 wrong status,
+node-4,four,DOWN 1/2,L4CON,,Connection refused,Layer4 connection problem,
+node-5,five,DOWN,L7STS,429,,Layer7 wrong status,
+"""
+
+
+def test_each_node_is_told_with_the_reason() -> None:
+    states = balancer.node_states(STAT)
+    assert [state.up for state in states] == [True, False, False, False, False]
+    words = [state.sentence() for state in states]
+    assert words[0] == "one is ready"
+    assert words[1] == "two is DOWN: it answers, and its model is not READY"
+    assert words[2].startswith("three is DOWN: it does not accept the key")
+    assert words[3] == "four is DOWN 1/2: Connection refused"
+    assert "five is DOWN: it has banned" in words[4]
+
+
+def serve(path: str, answers: list[str]) -> threading.Thread:
+    """HAProxy's socket: one answer for each connection."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def answer() -> None:
+        with listener:
+            for text in answers:
+                connection, _address = listener.accept()
+                with connection:
+                    assert connection.recv(100) == b"show stat\n"
+                    connection.sendall(text.encode())
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    return thread
+
+
+def test_it_waits_until_each_node_is_ready(tmp_path: Path) -> None:
+    ready = "\n".join(STAT.splitlines()[:6])
+    thread = serve(str(tmp_path / "s"), [STAT, STAT, ready])
+    states = balancer.wait_ready(str(tmp_path / "s"), 20, pause=0.01)
+    thread.join()
+    assert [state.sentence() for state in states] == ["one is ready"]
+
+
+def test_it_tells_how_things_are_when_the_time_is_over(tmp_path: Path) -> None:
+    thread = serve(str(tmp_path / "s"), [STAT])
+    assert len(balancer.wait_ready(str(tmp_path / "s"), -1)) == 5
+    thread.join()
+
+
+def test_without_a_socket_it_fails_in_time(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        balancer.wait_ready(str(tmp_path / "s"), 0.05, pause=0.01)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A proxy's files and process against a systemd that is played; files and the command that tries them are real."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import front
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import systemd_unit
+
+SECRET = "xf-secret-of-the-node"
+
+
+class Systemd:
+    def __init__(self) -> None:
+        self.active, self.enabled, self.verbs = "inactive", "disabled", []  # type: ignore[var-annotated]
+        self.fail: str | None = None
+
+    def __call__(self, command: Sequence[str], _timeout: float) -> tuple[int, str]:
+        if command[0] == "journalctl":
+            return 0, "[ALERT] cannot bind socket"
+        verb = command[1]
+        if verb == "show":
+            return 0, f"ActiveState={self.active}\nUnitFileState={self.enabled}\nNeedDaemonReload=no"
+        self.verbs.append(verb)
+        if verb == self.fail:
+            return 1, "Job failed"
+        self.active = {"restart": "active", "stop": "inactive"}.get(verb, self.active)
+        self.enabled = {"enable": "enabled", "disable": "disabled"}.get(verb, self.enabled)
+        return 0, ""
+
+
+class Host:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.systemd = folder, Systemd()
+        self.unit = folder / "x.service"
+        self.config = folder / "made" / "x.cfg"
+
+    def front(self, config: str = "good\n", unit: str | None = "[Service]\n", check: bool = False) -> front.Front:
+        self.systemd.verbs.clear()
+        files = [front.File(str(self.config.parent / "key"), SECRET, 0o600, True), front.File(str(self.config), config)]
+        if unit is not None:
+            files.append(front.File(str(self.unit), systemd_unit.MARKER + "\n" + unit))
+        return front.Front(
+            systemd_unit.Unit("x.service", str(self.folder), self.systemd),
+            files,
+            ["grep", "good", str(self.config)],
+            str(self.config.parent / "loaded.json"),
+            check,
+        )
+
+    def apply(self, *arguments: Any, **more: Any) -> dict[str, Any]:
+        return self.front(*arguments, **more).apply()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_first_run_writes_and_starts_and_a_second_one_changes_nothing(host: Host) -> None:
+    result = host.apply()
+    assert result["action"] == "started"
+    assert host.systemd.verbs == ["daemon-reload", "enable", "restart"]
+    assert host.config.read_text() == "good\n"
+    assert stat.S_IMODE((host.config.parent / "key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(host.config.parent.stat().st_mode) == 0o700
+    again = host.apply()
+    assert not again["changed"]
+    assert host.systemd.verbs == []
+
+
+def test_a_changed_configuration_is_reloaded_and_a_changed_unit_restarted(host: Host) -> None:
+    host.apply()
+    assert host.apply("good too\n")["action"] == "reloaded"
+    assert host.systemd.verbs == ["daemon-reload", "reload"]
+    assert host.apply("good too\n", "[Service]\nNice=1\n")["action"] == "restarted"
+    assert host.systemd.verbs == ["daemon-reload", "restart"]
+
+
+def test_what_the_proxy_refuses_is_put_back_and_nothing_is_reloaded(host: Host) -> None:
+    host.apply()
+    with pytest.raises(front.FrontError, match="refuses the configuration"):
+        host.apply("bad\n")
+    assert host.config.read_text() == "good\n"
+    assert "reload" not in host.systemd.verbs
+    assert not host.apply()["changed"]
+
+
+def test_a_first_configuration_that_is_refused_leaves_no_file(host: Host) -> None:
+    with pytest.raises(front.FrontError):
+        host.apply("bad\n")
+    assert [path for path in host.folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_run_that_was_cut_off_before_the_reload_is_made_good(host: Host) -> None:
+    host.apply()
+    host.systemd.fail = "reload"
+    with pytest.raises(front.FrontError, match="cannot bind socket"):
+        host.apply("good too\n")
+    host.systemd.fail = None
+    assert host.apply("good too\n")["action"] == "reloaded"
+
+
+def test_check_mode_says_it_and_does_nothing(host: Host) -> None:
+    result = host.apply(check=True)
+    assert result["changed"]
+    assert result["action"] == "started"
+    assert host.systemd.verbs == []
+    assert not host.config.exists()
+    host.apply()
+    assert host.apply("good too\n", check=True)["action"] == "reloaded"
+    assert host.config.read_text() == "good\n"
+
+
+def test_no_secret_is_in_a_result(host: Host) -> None:
+    assert SECRET not in str(host.apply())
+    (host.config.parent / "key").write_text("changed by hand")
+    assert "changed by hand" not in str(host.apply())
+    assert (host.config.parent / "key").read_text() == SECRET
+
+
+def test_a_unit_of_others_is_left_alone(host: Host) -> None:
+    host.unit.write_text("[Service]\n")
+    with pytest.raises(front.FrontError, match="was not written by this collection"):
+        host.apply()
+    assert not host.config.exists()
+
+
+def test_the_distributions_unit_is_reloaded_and_never_stopped(host: Host) -> None:
+    host.apply(unit=None)
+    assert host.systemd.verbs == ["enable", "restart"]
+    host.front(unit=None).remove([str(host.config.parent)])
+    assert host.systemd.verbs == ["reload"]
+    assert not host.config.parent.exists()
+
+
+def test_removal_takes_the_unit_last_and_is_finished_by_the_next_run(host: Host) -> None:
+    host.apply()
+    assert host.front(check=True).remove([str(host.config.parent)])["changed"]
+    assert host.config.exists()
+    result = host.front().remove([str(host.config.parent)])
+    assert host.systemd.verbs == ["stop", "disable", "daemon-reload"]
+    assert result["changes"][-1] == f"{host.unit} removed"
+    assert not host.front().remove([str(host.config.parent)])["changed"]

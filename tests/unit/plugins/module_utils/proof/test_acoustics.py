@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import cmath
+import math
+import time
+from array import array
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import acoustics
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import Expectation, judge, measure
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.audio import decode_wav
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import (
+    RATE,
+    fixture_wav,
+    mix,
+    pcm,
+    pink,
+    silence,
+    sine,
+    speech_like,
+    white,
+)
+
+SENTENCE = Expectation(1.0, 6.0)
+
+
+def refused(values: list[float], expected: Expectation = SENTENCE) -> dict[str, str]:
+    """The findings that are not good: name and sentence."""
+    return {f.name: f.sentence for f in judge(measure(pcm(values), RATE), expected) if f.ok is not True}
+
+
+@pytest.fixture(scope="module")
+def speech() -> list[float]:
+    return speech_like()
+
+
+@pytest.mark.parametrize("name", ["espeak_ng", "flite_rms"])
+def test_speech_is_accepted(name: str) -> None:
+    samples, rate = decode_wav(fixture_wav(name))
+    findings = judge(measure(samples, rate), SENTENCE)
+    assert [f.sentence for f in findings if not f.ok] == []
+    assert {f.level for f in findings} == {"acoustic"}
+    assert len(findings) >= 10
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_moves_like_speech_is_accepted(seed: int) -> None:
+    assert refused(speech_like(seed=seed)) == {}
+
+
+def test_silence_is_refused_by_name_and_nothing_else_is_said() -> None:
+    assert list(refused(silence(3))) == ["silence"]
+    assert list(refused([0.2] * (3 * RATE))) == ["silence"]
+    assert list(refused(white(3, level=0.0005))) == ["silence"]
+    assert list(refused([])) == ["silence"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (white(3), "white noise"),
+        (pink(3), "pink noise"),
+        (mix(white(3), sine(3, 4800, 0.05), sine(3, 9600, 0.07)), "is noise"),
+    ],
+)
+def test_noise_is_refused_by_name(values: list[float], kind: str) -> None:
+    found = refused(values)
+    assert list(found) == ["noise"]
+    assert kind in found["noise"]
+
+
+def test_noise_that_pulses_like_syllables_is_noise() -> None:
+    pulsing = [value * (1 + math.sin(2 * math.pi * 4 * i / RATE)) for i, value in enumerate(white(3))]
+    assert "noise" in refused(pulsing)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        sine(3, 440),
+        [0.4 if value > 0 else -0.4 for value in sine(3, 120)],
+        mix(sine(3, 262, 0.2), sine(3, 330, 0.2), sine(3, 392, 0.2)),
+        sine(1, 262) + sine(1, 330) + sine(1, 392),
+        [0.5 * math.sin(2 * math.pi * (100 * t + 500 * t * t)) for t in (i / RATE for i in range(3 * RATE))],
+    ],
+    ids=["sine", "square", "chord", "melody", "sweep"],
+)
+def test_tones_are_refused_by_name(values: list[float]) -> None:
+    found = refused(values)
+    assert list(found) == ["tone"]
+    assert "constant tone" in found["tone"]
+
+
+@pytest.mark.parametrize("gain", [4.0, 10.0])
+def test_clipped_speech_is_refused_by_name(speech: list[float], gain: float) -> None:
+    assert "clipped" in refused([value * gain for value in speech])
+
+
+def test_clipping_is_seen_after_the_volume_was_turned_down(speech: list[float]) -> None:
+    assert "clipped" in refused([0.3 * max(-1.0, min(1.0, value * 5)) for value in speech])
+
+
+def test_truncated_speech_is_refused_by_name(speech: list[float]) -> None:
+    loud = max(range(int(1.4 * RATE), int(1.9 * RATE)), key=lambda i: abs(speech[i]))
+    assert "truncated" in refused(speech[:loud])
+    assert "too_short" in refused(speech[: RATE // 2])
+
+
+def test_looped_speech_is_refused_by_name(speech: list[float]) -> None:
+    assert "looped" in refused(speech * 2)
+    assert "looped" in refused(speech[RATE // 2 : RATE] * 6)
+
+
+def test_a_loop_that_went_through_a_codec_is_seen(speech: list[float]) -> None:
+    """No byte is the same any more: another level and some noise in each round."""
+    rounds = [value * level for level in (1.0, 0.9) for value in speech]
+    assert "looped" in refused(mix(rounds, white(len(rounds) / RATE, level=0.002)))
+
+
+def test_level_pauses_and_offset(speech: list[float]) -> None:
+    assert "level" in refused([value * 0.02 for value in speech])
+    assert "mostly_silent" in refused(speech + silence(10), Expectation(1, 20))
+    assert "dc_offset" in refused([value * 0.8 + 0.1 for value in speech])
+
+
+def test_length_of_the_text(speech: list[float]) -> None:
+    assert list(refused(speech, Expectation(3.5, 8))) == ["too_short"]
+    assert list(refused(speech, Expectation(0.3, 1.5))) == ["too_long"]
+
+
+def test_a_word_is_too_little_to_tell_and_is_unverified() -> None:
+    findings = judge(measure(pcm(silence(0.2) + sine(0.3, 440) + silence(0.2)), RATE), Expectation(0.1, 2))
+    enough = next(f for f in findings if f.name == "enough")
+    assert enough.ok is None
+    assert "too little" in enough.sentence
+    assert not {"tone", "noise"} & {f.name for f in findings}
+
+
+def test_measurements_of_known_signals() -> None:
+    tone = measure(pcm(sine(2, 1000)), RATE)
+    assert tone.centroid_hz == pytest.approx(1000, abs=5)
+    assert tone.rms_dbfs == pytest.approx(-9.03, abs=0.05)
+    assert tone.peak == pytest.approx(0.5, abs=0.001)
+    assert tone.seconds == tone.sounding_seconds == 2.0
+    noise = measure(pcm(white(2)), RATE)
+    assert noise.flatness == pytest.approx(0.56, abs=0.03)
+    assert noise.tilt_db == pytest.approx(0, abs=0.5)
+    assert measure(pcm(pink(2)), RATE).tilt_db == pytest.approx(-3, abs=0.7)
+
+
+def test_transform_is_the_transform() -> None:
+    values = [complex(math.sin(i * i), math.cos(3 * i)) for i in range(64)]
+    straight = [sum(v * cmath.exp(-2j * math.pi * k * n / 64) for n, v in enumerate(values)) for k in range(64)]
+    assert acoustics.fft(values) == pytest.approx(straight)
+    one, two = [v.real for v in values], [v.imag for v in values]
+    first, second = acoustics.power_pair(one, two)
+    assert first == pytest.approx([abs(v) ** 2 for v in acoustics.fft([complex(v) for v in one])[:32]])
+    assert second == pytest.approx([abs(v) ** 2 for v in acoustics.fft([complex(v) for v in two])[:32]])
+
+
+def test_ten_seconds_take_well_under_two() -> None:
+    samples = array("h", (pcm(speech_like(5)) + pcm(speech_like(5, seed=9)))[: 10 * RATE])
+    start = time.process_time()
+    measure(samples, RATE)
+    assert time.process_time() - start < 2

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import recogniser, recogniser_program
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.recogniser import Recording
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import SpeechError
+
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"]
+# Of CMU's dictionary.
+DICTIONARY = """the DH AH
+the(2) DH IY
+quick K W IH K
+brown B R AW N
+fox F AA K S
+over OW V ER
+dog D AO G
+dogs D AO G Z
+horse HH AO R S
+water W AO T ER
+when W EH N
+""".splitlines()
+SAID = recogniser_program.read_dictionary(DICTIONARY)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The quick — brown \u201cfox\u201d (jumps)!", ["the", "quick", "brown", "fox", "jumps"]),
+        ("Don\u2019t stop, it's well-known.", ["don't", "stop", "it's", "well", "known"]),
+        ("5 & 6 cost $3", ["5", "&", "6", "cost", "$", "3"]),
+        (" … ", []),
+    ],
+)
+def test_words_of_a_text(text: str, words: list[str]) -> None:
+    assert recogniser_program.words_of(text) == words
+
+
+def test_distance_counts_what_is_put_in_taken_out_and_exchanged() -> None:
+    count = recogniser_program.distance
+    assert count("kitten", "sitting") == 3
+    assert (count(WORDS, WORDS), count(WORDS, []), count([], WORDS)) == (0, 9, 9)
+
+
+def test_a_word_has_several_ways_to_say_it() -> None:
+    assert SAID["the"] == [("DH", "AH"), ("DH", "IY")]
+
+
+def test_the_english_drop_an_r_before_a_consonant_and_keep_it_before_a_vowel() -> None:
+    assert ("HH", "AO", "S") in recogniser_program.british(("HH", "AO", "R", "S"))
+    assert ("AH", "V", "AH") in recogniser_program.british(("OW", "V", "ER"))
+    assert recogniser_program.british(("B", "R", "AW", "N"))[0] == ("B", "R", "AW", "N")
+
+
+def test_the_grammar_offers_what_sounds_unlike_the_word() -> None:
+    words = ["the", "dog", "over", "dogs"]
+    assert recogniser_program.choices(words, 0, SAID) == []
+    # Of the common words water sounds like it, with its vowel, and of the text's own dogs.
+    assert recogniser_program.choices(words, 1, SAID) == ["when", "over"]
+    text = recogniser_program.grammar(words, SAID)
+    assert "( /0.9999/ the | /0.000050000000/ <NULL> )" in text
+    assert "( /0.9999/ dog | /0.000050000000/ (when | over) | /0.000050000000/ <NULL> )" in text
+
+
+def judged(heard: str, british: bool = False) -> bool | None:
+    return recogniser.judge(WORDS, heard.split(), british).ok
+
+
+def test_the_text_word_for_word_is_heard() -> None:
+    assert judged(" ".join(WORDS)) is True
+
+
+@pytest.mark.parametrize(
+    ("heard", "ok"),
+    [
+        ("the quick brown fox jumps over the lazy clock", None),
+        # A word that is missing is not one that was misheard.
+        ("the quick fox jumps over the lazy dog", False),
+        ("month", False),
+        ("the slow green frog sleeps under the busy cat", False),
+        ("", False),
+    ],
+)
+def test_what_is_not_the_text(heard: str, ok: bool | None) -> None:
+    assert judged(heard) is ok
+
+
+def test_more_words_of_a_british_voice_may_be_misheard() -> None:
+    heard = "the quick brown fox dog with the lazy cold"
+    assert (judged(heard), judged(heard, british=True)) == (False, None)
+
+
+def test_the_sentence_says_what_was_heard() -> None:
+    assert "heard 'month' where 'the quick" in recogniser.judge(WORDS, ["month"], False).sentence
+    assert "heard nothing where" in recogniser.judge(WORDS, [], False).sentence
+
+
+@pytest.mark.parametrize(
+    ("voice", "language", "british"),
+    [("af_heart", "en", False), ("bf_emma", "en", True), ("jf_alpha", "ja", False), ("fable", "en", False)],
+)
+def test_the_language_of_a_voice(voice: str, language: str, british: bool) -> None:
+    recording = Recording(voice, "a.wav", b"")
+    assert (recording.language, recording.british) == (language, british)
+
+
+def sentence_of(text: str, python: str | None, voice: str = "af_heart") -> str:
+    (finding,) = recogniser.hear([Recording(voice, "a.wav", b"")], text, python)
+    assert (finding.ok, finding.level) == (None, "intelligible")
+    return finding.sentence
+
+
+def python_that(tmp_path: Path, does: str) -> str:
+    """A stand-in for an interpreter; whoever runs the tests may run it, as nobody too."""
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\n{does}\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.fixture(autouse=True)
+def _as_the_one_who_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recogniser, "as_nobody", dict)
+
+
+def test_what_can_not_be_heard_is_unverified_and_says_why(tmp_path: Path) -> None:
+    text = "One two three."
+    assert "fewer than 3 words" in sentence_of("Two words.", sys.executable)
+    assert "ff_siwis speaks another language" in sentence_of(text, sys.executable, "ff_siwis")
+    assert "no Python with pocketsphinx" in sentence_of(text, None)
+    assert "No such file" in sentence_of(text, str(tmp_path / "nothing"))
+    old = python_that(tmp_path, "echo \"ModuleNotFoundError: No module named 'pocketsphinx'\" >&2; exit 1")
+    assert "the release is older than this collection. Run fetch.yml" in sentence_of(text, old)
+    assert "Segmentation" in sentence_of(text, python_that(tmp_path, "echo Segmentation fault >&2; exit 139"))
+    assert "could not hear it" in sentence_of(text, python_that(tmp_path, "echo no JSON"))
+    unknown = {"words": ["call", "555"], "unknown": ["555"], "samples": []}
+    assert "dictionary lacks '555'" in sentence_of(text, python_that(tmp_path, f"echo '{json.dumps(unknown)}'"))
+
+
+def test_a_recogniser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recogniser, "START_SECONDS", 0.1)
+    monkeypatch.setattr(recogniser, "SECONDS", 0.1)
+    assert "not done within" in sentence_of("One two three.", python_that(tmp_path, "exec sleep 60"))
+
+
+def test_the_program_tells_of_words_that_it_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "en-us").mkdir()
+    (tmp_path / "en-us" / "cmudict-en-us.dict").write_text("\n".join(DICTIONARY))
+
+    class Sphinx:
+        @staticmethod
+        def get_model_path() -> str:
+            return str(tmp_path)
+
+    monkeypatch.setitem(sys.modules, "pocketsphinx", Sphinx)
+    sink = io.StringIO()
+    recogniser_program.main(io.StringIO('{"text": "The dog 7", "seconds": 1, "samples": [{}]}'), sink)
+    assert json.loads(sink.getvalue()) == {"words": ["the", "dog", "7"], "unknown": ["7"], "samples": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "heard", "language", "ok"),
+    [
+        ("One two three four five.", "one, two three four five", "en", True),
+        ("One two three four five.", "One two tree four five.", "en", True),
+        ("One two three four five.", "One two four.", "en", False),
+        ("こんにちは世界", "こんにちは 世界。", "ja", True),
+        ("こんにちは世界", "さようなら世界", "ja", False),
+    ],
+)
+def test_a_transcription(text: str, heard: str, language: str, ok: bool) -> None:
+    finding = recogniser.compare(text, heard, language, 0.2)
+    assert finding.ok is ok
+    assert heard.rstrip("。")[:4] in finding.sentence
+
+
+def test_a_transcriber_that_fails_proves_nothing() -> None:
+    class Client:
+        def transcribe(self, *_arguments: Any) -> str:
+            raise SpeechError("no_model", "no model 'whisper' runs there.")
+
+    client: Any = Client()
+    (finding,) = recogniser.listen(client, [Recording("af_heart", "a.wav", b"")], "Any text.", None, "whisper")
+    assert finding.ok is None
+    assert "whisper did not transcribe it: no model" in finding.sentence

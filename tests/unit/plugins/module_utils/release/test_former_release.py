@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way back: only to a release that is whole; a refusal says why and names those that are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release
+
+VOICE = {"kind": "kokoro-voice", "path": "kokoro/Kokoro-82M/voices/af_heart.pt", "size": 5, "sha256": "1", "name": "v"}
+WEIGHTS = {"kind": "kokoro-weights", "path": "kokoro/Kokoro-82M/w.pth", "size": 5, "sha256": "2", "name": "w"}
+WHEEL = {"kind": "wheel", "path": "wheels/torch.whl", "size": 9, "sha256": "3", "name": "torch"}
+CONTENTS: dict[str, Any] = {
+    "made": 1,
+    "manifest_sha256": "m",
+    "profile": "cpu-py311-x86_64",
+    "python": {"version": "3.11", "path": "/usr/bin/python3.11", "artifact": None},
+    "model": {"name": "Kokoro-82M"},
+    "languages": ["a"],
+    "voices": ["af_heart"],
+    "synthetic": [],
+    "artifacts": [VOICE, WEIGHTS, WHEEL],
+}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    found = Paths(str(tmp_path))
+    for name in ("one", "two"):
+        make(found, name)
+    release.switch(found, "two")
+    return found
+
+
+def make(paths: Paths, name: str) -> Path:
+    folder = Path(paths.release(name))
+    model = folder / "models" / "Kokoro-82M"
+    for file in (model / "config.json", model / "w.pth", model / "voices/af_heart.pt"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("12345")
+    for file in (folder / "env/bin/xinference-local", folder / "env/bin/python"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    release.seal(str(folder), {"id": name, **CONTENTS})
+    return folder
+
+
+RECEIPTS = [{"release": "one", "previous": None}, {"release": "two", "previous": "one"}]
+
+
+def test_without_a_name_it_is_the_one_before(paths: Paths) -> None:
+    assert release.choose_former(paths, "", RECEIPTS)["id"] == "one"
+    assert release.choose_former(paths, "two", RECEIPTS)["id"] == "two"
+
+
+def test_the_plan_is_the_one_that_preflight_makes(paths: Paths) -> None:
+    plan = release.plan_of(paths, release.choose_former(paths, "", RECEIPTS))
+    assert plan["release"] == {"id": "one", "path": paths.release("one"), "complete": True}
+    assert plan["current"] == "two"
+    assert plan["model"] == {"name": "Kokoro-82M", "path": paths.release("one") + "/models/Kokoro-82M"}
+    assert plan["paths"]["releases"] == paths.releases
+    assert (plan["missing"], plan["store"]) == ([], None)
+    kept = ("manifest_sha256", "profile", "python", "languages", "voices", "synthetic", "artifacts")
+    assert {key: plan[key] for key in kept} == {key: CONTENTS[key] for key in kept}
+    assert "id" not in plan
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["env/bin/xinference-local", "env/bin/python", "models/Kokoro-82M/voices/af_heart.pt", "models/Kokoro-82M/w.pth"],
+)
+def test_a_release_that_lacks_a_file_is_refused(paths: Paths, broken: str) -> None:
+    (Path(paths.release("one")) / broken).unlink()
+    with pytest.raises(release.ReleaseError) as error:
+        release.choose_former(paths, "", RECEIPTS)
+    assert "release one is damaged" in str(error.value)
+    assert "two (current)" in str(error.value)
+    assert Path(broken).name in str(error.value)
+
+
+def test_a_model_file_of_another_size_is_refused(paths: Paths) -> None:
+    (Path(paths.release("one")) / "models/Kokoro-82M/w.pth").write_text("123")
+    with pytest.raises(release.ReleaseError, match=r"w\.pth \(3 bytes of 5\)"):
+        release.choose_former(paths, "one", RECEIPTS)
+
+
+def test_an_unfinished_release_and_one_that_is_not_there_are_refused(paths: Paths) -> None:
+    Path(paths.release("half")).mkdir()
+    with pytest.raises(release.ReleaseError, match="half was never finished.*whole: one, two"):
+        release.choose_former(paths, "half", RECEIPTS)
+    with pytest.raises(release.ReleaseError, match=r"gone is not on this host.*whole: one, two"):
+        release.choose_former(paths, "gone", RECEIPTS)
+    with pytest.raises(release.ReleaseError, match="is not on this host|never finished"):
+        release.choose_former(paths, "../releases/one", RECEIPTS)
+
+
+def test_nothing_before_is_said(paths: Paths) -> None:
+    with pytest.raises(release.ReleaseError, match="no release is known to have served before two"):
+        release.choose_former(paths, "", [])
+    with pytest.raises(release.ReleaseError, match="before anything was current.*whole: none"):
+        release.choose_former(Paths("/nowhere"), "", [])
+
+
+def test_a_file_of_a_second_model_is_looked_for_beside_the_first(paths: Paths) -> None:
+    row = {**VOICE, "path": "kokoro/Kokoro-82M-v1.1-zh/voices/zf_001.pt", "name": "zf_001"}
+    contents = {**CONTENTS, "artifacts": [*CONTENTS["artifacts"], row]}
+    (missing,) = release.damage(paths.release("one"), contents)
+    assert missing == paths.release("one") + "/models/Kokoro-82M-v1.1-zh/voices/zf_001.pt"
+
+
+def test_the_former_release_is_brought_back_with_the_models_of_its_languages(paths: Paths) -> None:
+    assert (release.former(paths) or {})["language_models"] == {}
+    spoken = {"z": "Kokoro-82M-v1.1-zh"}
+    make(paths, "three")
+    release.switch(paths, "three")
+    folder = Path(paths.release("three"))
+    (folder / "release.json").chmod(0o644)
+    (folder / "release.json").write_text(json.dumps({"id": "three", **CONTENTS, "language_models": spoken}))
+    assert (release.former(paths) or {})["language_models"] == spoken

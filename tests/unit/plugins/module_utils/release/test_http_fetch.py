@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetching on a host, from real servers: with ranges and without, trusted and not, dying and wrong."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.http_fetch import (
+    Source,
+    SourceError,
+    Unreachable,
+)
+
+BIG = random.Random(3).randbytes(300_000)
+FILES = {"wheels/a+cpu.whl": BIG, "wheels/empty.whl": b"", "manifest.json": b"{}"}
+ROWS = [
+    {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    for path, data in FILES.items()
+    if path != "manifest.json"
+]
+BIG_SHA = ROWS[0]["sha256"]
+
+
+class Server(ThreadingHTTPServer):
+    """How it behaves: with ranges or without, after how many bytes it hangs up, what it wants to hear."""
+
+    daemon_threads = True
+    ranges = True
+    hang_up = 1 << 30
+    slow = 0.0
+    login = ""
+    fail = 0
+    asked: list[str]
+    logins: list[str]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.headers.get("Range", ""))
+        self.server.logins.append(self.headers.get("Authorization", ""))
+        data = FILES.get(self.path.replace("%2B", "+").lstrip("/"))
+        if self.server.login and self.headers.get("Authorization") != self.server.login:
+            self.send_error(401)
+            return
+        if self.server.fail or data is None:
+            self.send_error(self.server.fail or 404)
+            return
+        first = int(self.headers.get("Range", "bytes=0-")[6:].split("-")[0]) if self.server.ranges else 0
+        ranged = self.server.ranges and "Range" in self.headers
+        self.send_response(206 if ranged else 200)
+        if ranged:
+            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - first))
+        self.end_headers()
+        for at in range(first, len(data), 50_000):
+            if at >= self.server.hang_up:
+                return
+            self.wfile.write(data[at : min(at + 50_000, self.server.hang_up)])
+            time.sleep(self.server.slow)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    made.asked, made.logins = [], []
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def source_of(server: Server, **more: Any) -> Source:
+    return Source(f"http://127.0.0.1:{server.server_port}", timeout=5.0, **more)
+
+
+def part(folder: Path, sha256: str = BIG_SHA) -> Path:
+    return folder / f"{sha256}.part"
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("have", [0, 1, 200_000, 300_000])
+def test_a_fetch_goes_on_where_it_stopped(server: Server, tmp_path: Path, ranges: bool, have: int) -> None:
+    server.ranges = ranges
+    part(tmp_path).write_bytes(BIG[:have])
+    done = http_fetch.fetch(source_of(server), ROWS, str(tmp_path), 60)
+    assert (done.left, done.refused, done.error) == ([], {}, "")
+    assert part(tmp_path).read_bytes() == BIG
+    assert part(tmp_path, ROWS[1]["sha256"]).read_bytes() == b""
+    moved = 0 if have == len(BIG) else len(BIG) - have if ranges else len(BIG)
+    assert done.arrived == moved
+    assert moved <= done.wire <= moved + 1000
+
+
+def test_a_slice_ends_with_its_time_and_the_next_one_goes_on(server: Server, tmp_path: Path) -> None:
+    server.slow = 0.05
+    slices = 0
+    left = [BIG_SHA]
+    while left:
+        done = http_fetch.fetch(source_of(server), ROWS, str(tmp_path), 0.1)
+        left = done.left
+        slices += 1
+        assert not done.error
+    assert slices > 1
+    assert part(tmp_path).read_bytes() == BIG
+
+
+def test_without_ranges_a_slice_takes_a_file_whole(server: Server, tmp_path: Path) -> None:
+    server.slow, server.ranges = 0.05, False
+    assert http_fetch.fetch(source_of(server), ROWS[:1], str(tmp_path), 0.1).left == []
+    assert part(tmp_path).read_bytes() == BIG
+
+
+def test_a_server_that_hangs_up_leaves_what_came(server: Server, tmp_path: Path) -> None:
+    server.hang_up = 120_000
+    done = http_fetch.fetch(source_of(server), ROWS, str(tmp_path), 60)
+    assert "connection ended" in done.error
+    assert BIG_SHA in done.left
+    assert part(tmp_path).read_bytes() == BIG[:120_000]
+    server.hang_up = 1 << 30
+    assert http_fetch.fetch(source_of(server), ROWS, str(tmp_path), 60).arrived == len(BIG) - 120_000
+    assert part(tmp_path).read_bytes() == BIG
+
+
+def test_a_server_that_falls_silent_does_not_hold_the_host(server: Server, tmp_path: Path) -> None:
+    server.slow = 2.0
+    done = http_fetch.fetch(Source(f"http://127.0.0.1:{server.server_port}", timeout=0.3), ROWS, str(tmp_path), 60)
+    assert done.error == "no answer in time"
+
+
+@pytest.mark.parametrize(("status", "refused"), [(404, True), (403, True), (503, False)])
+def test_a_refusal_is_final_and_an_error_of_the_server_is_not(
+    server: Server, tmp_path: Path, status: int, refused: bool
+) -> None:
+    server.fail = status
+    done = http_fetch.fetch(source_of(server), ROWS[:1], str(tmp_path), 60)
+    assert (BIG_SHA in done.refused) is refused
+    assert (BIG_SHA in done.left) is not refused
+    assert bool(done.error) is not refused
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        source = Source(f"http://127.0.0.1:{free.getsockname()[1]}")
+        assert http_fetch.fetch(source, ROWS, str(tmp_path), 60).error == "Connection refused"
+        with pytest.raises(Unreachable, match="does not answer: Connection refused"):
+            http_fetch.manifest_digest(source)
+
+
+def test_no_proxy_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert http_fetch.manifest_digest(source_of(server)) == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_a_login_is_given_and_no_redirect_takes_it_along(server: Server) -> None:
+    server.login = "Basic " + base64.b64encode(b"kim:hush").decode()
+    assert http_fetch.manifest_digest(source_of(server, user="kim", password="hush"))
+    with pytest.raises(SourceError, match="401 .*artifacts_http_password"):
+        http_fetch.manifest_digest(source_of(server))
+    assert "hush" not in repr(source_of(server, user="kim", password="hush"))
+
+    class Away(Handler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{server.server_port}/manifest.json")
+            self.end_headers()
+
+    server.login = ""
+    server.logins.clear()
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Away)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    http_fetch.manifest_digest(Source(f"http://127.0.0.1:{other.server_port}", "kim", "hush"))
+    other.shutdown()
+    other.server_close()
+    assert server.logins == [""]
+
+
+def test_a_certificate_counts_only_by_its_ca(server: Server, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=depot"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    address = f"https://127.0.0.1:{server.server_port}"
+    assert http_fetch.manifest_digest(Source(address, ca=certificate.read_text(), timeout=5.0))
+    with pytest.raises(SourceError, match="artifacts_http_ca") as caught:
+        http_fetch.manifest_digest(Source(address, timeout=5.0))
+    # Another machine would not trust it either.
+    assert not isinstance(caught.value, Unreachable)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "depot/store", "ftp://depot/store", "http://", "http://depot:port/", "http://depot:0/", "http://depot/a b",
+     "http://depot/?a=b", "http://depot/#a", "http://[::1", "http://kim:hush@depot/", "http://kim:hush@depot:port/"],
+)  # fmt: skip
+def test_an_address_that_can_be_none_is_refused(url: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        http_fetch.check_url(url)
+    assert "hush" not in str(caught.value)
+
+
+def test_an_address_loses_its_final_slash() -> None:
+    assert http_fetch.check_url("https://depot:8443/store/") == "https://depot:8443/store"
+    assert http_fetch.check_url("http://[fd00::1]:8080") == "http://[fd00::1]:8080"

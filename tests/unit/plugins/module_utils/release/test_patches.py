@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Repairs of upstream's files: on the known file alone, RECORD and byte code put right; the real one in Molecule."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
+
+OLD = b'STATE = "training"\nOTHER = 1\n'
+NEW = b'STATE = "evaluation"\nOTHER = 1\n'
+PATCH = patches.Patch(
+    name="a-repair",
+    package="some-speech",
+    file="speech/model.py",
+    before=hashlib.sha256(OLD).hexdigest(),
+    after=hashlib.sha256(NEW).hexdigest(),
+    old='"training"',
+    new='"evaluation"',
+    reason="it trains where it should speak",
+)
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Path:
+    """An environment with one package, whose file is a link that others share."""
+    site = tmp_path / "site"
+    (site / "speech").mkdir(parents=True)
+    (site / "speech/model.py").write_bytes(OLD)
+    os.link(site / "speech/model.py", tmp_path / "shared.py")
+    record = site / "some_speech-1.0.dist-info" / "RECORD"
+    record.parent.mkdir()
+    record.write_text(
+        f'"a, quoted.py",sha256=x,1\nspeech/model.py,{digest(OLD)},{len(OLD)}\nsome_speech-1.0.dist-info/RECORD,,\n'
+    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    return tmp_path
+
+
+def digest(data: bytes) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def repair(env: Path, patch: patches.Patch = PATCH) -> None:
+    patches.apply(patch, str(env), str(env / "site"))
+
+
+def test_file_record_and_byte_code_agree_afterwards(env: Path) -> None:
+    repair(env)
+    assert (env / "site/speech/model.py").read_bytes() == NEW
+    assert (env / "shared.py").read_bytes() == OLD
+    with open(env / "site/some_speech-1.0.dist-info/RECORD", newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert rows == [
+        ["a, quoted.py", "sha256=x", "1"],
+        ["speech/model.py", digest(NEW), str(len(NEW))],
+        ["some_speech-1.0.dist-info/RECORD", "", ""],
+    ]
+    (compiled,) = (env / "site/speech/__pycache__").iterdir()
+    assert b"evaluation" in compiled.read_bytes()
+
+
+def test_a_file_that_upstream_changed_is_left_alone_and_named(env: Path) -> None:
+    changed = OLD + b"# upstream's next release\n"
+    (env / "site/speech/model.py").write_bytes(changed)
+    with pytest.raises(patches.PatchError) as failure:
+        repair(env)
+    assert hashlib.sha256(changed).hexdigest() in str(failure.value)
+    assert "speech/model.py" in str(failure.value)
+    assert "preflight_patches" in str(failure.value)
+    assert (env / "site/speech/model.py").read_bytes() == changed
+    assert digest(OLD) in (env / "site/some_speech-1.0.dist-info/RECORD").read_text()
+
+
+def test_a_missing_file_and_an_unlisted_one_are_refused(env: Path) -> None:
+    record = env / "site/some_speech-1.0.dist-info/RECORD"
+    record.write_text("another.py,,\n")
+    with pytest.raises(patches.PatchError, match="stands 0 times"):
+        repair(env)
+    (env / "site/speech/model.py").unlink()
+    with pytest.raises(patches.PatchError, match="is not there"):
+        repair(env)
+
+
+def test_a_repair_that_gives_another_file_than_the_one_tried_is_refused(env: Path) -> None:
+    with pytest.raises(patches.PatchError, match="does not become"):
+        repair(env, PATCH._replace(new='"elsewhere"'))
+    assert (env / "site/speech/model.py").read_bytes() == OLD
+
+
+def test_repairs_are_chosen_by_name() -> None:
+    assert patches.choose([]) == []
+    assert [patch.name for patch in patches.choose(["kokoro-eval"])] == ["kokoro-eval"]
+    with pytest.raises(patches.PatchError, match="there is no repair nonsense; there are: kokoro-eval"):
+        patches.choose(["nonsense"])
+
+
+def test_each_repair_changes_one_place_and_says_why() -> None:
+    for patch in patches.CATALOGUE.values():
+        assert patch.before != patch.after
+        assert patch.old != patch.new
+        assert patch.reason
+
+
+def test_what_a_language_can_not_do_without_comes_with_it_and_is_nobodys_choice() -> None:
+    assert [patch.name for patch in patches.needed_for(["japanese", "mandarin"])] == [
+        "misaki-openjtalk",
+        "misaki-mojimoji",
+    ]
+    assert patches.needed_for(["mandarin"]) == []
+    assert patches.needed_for([]) == []
+    assert patches.OPTIONAL == ["kokoro-eval", "start-local", "start-host"]
+
+
+def test_what_stands_in_for_mojimoji_does_as_it_does() -> None:
+    """After NFKC the two calls change three quotation marks; tried with mojimoji 0.0.13 on every character there is."""
+    names: dict[str, type] = {}
+    exec(patches.MISAKI_MOJIMOJI.new, names)
+    mojimoji = names["mojimoji"]
+    assert mojimoji.zen_to_han("\u2018日\u2019\u201dア1a", kana=False) == "`日'\"ア1a"  # type: ignore[attr-defined]
+    assert mojimoji.han_to_zen("日ア1a\u201c", digit=False, ascii=False) == "日ア1a\u201c"  # type: ignore[attr-defined]

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Old releases go; never the one that serves, nor the one before it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release, retention
+
+DIGESTS = {name: letter * 64 for name, letter in zip("vwxyz", "abcde", strict=True)}
+# v, w, x, y served one after the other; then v again; z serves now.
+RECEIPTS = [
+    {"release": new, "previous": old, "time": f"2026-11-22T0{hour}:00:00Z"}
+    for hour, (old, new) in enumerate(zip([None, *"vwxyv"], "vwxyvz", strict=True))
+]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    found = Paths(str(tmp_path))
+    for name, digest in DIGESTS.items():
+        folder = tmp_path / "releases" / name
+        folder.mkdir(parents=True)
+        release.seal(str(folder), {"id": name, "made": 0, "artifacts": [{"sha256": digest}]})
+        (tmp_path / "artifacts" / digest).mkdir(parents=True)
+        (tmp_path / "artifacts" / digest / "file").touch()
+    release.switch(found, "z")
+    return found
+
+
+@pytest.mark.parametrize(("keep", "stay"), [(0, "zv"), (1, "zv"), (2, "zvy"), (3, "zvyx"), (9, "zvyxw")], ids=str)
+def test_the_last_ones_stay(paths: Paths, keep: int, stay: str) -> None:
+    choice = retention.choose(paths, "z", RECEIPTS, keep, None)
+    assert choice.stay == list(stay)
+    assert sorted([*choice.stay, *choice.go]) == list("vwxyz")
+    assert choice.artifacts == []
+
+
+def test_a_dry_run_keeps_what_serves_now(paths: Paths) -> None:
+    """Before the switch `current` still points to z, which will then be the one before."""
+    choice = retention.choose(paths, "w", RECEIPTS, 0, None)
+    assert set(choice.stay) == {"w", "z"}
+
+
+def test_releases_without_a_receipt_go_by_when_they_were_made(paths: Paths) -> None:
+    assert retention.choose(paths, "z", [], 1, None).stay == ["z", "y"]
+
+
+def test_removing_leaves_the_others(paths: Paths) -> None:
+    memo = Memo(paths.stamps)
+    for digest in DIGESTS.values():
+        file = os.path.join(paths.artifacts, digest, "file")
+        memo.put(file, os.stat(file), digest)
+    memo.save()
+    choice = retention.choose(paths, "z", RECEIPTS, 1, [DIGESTS["w"]])
+    assert set(choice.artifacts) == {DIGESTS["x"], DIGESTS["y"]}
+    retention.remove(paths, choice)
+    assert sorted(os.listdir(paths.releases)) == ["v", "z"]
+    left = {DIGESTS["v"], DIGESTS["w"], DIGESTS["z"]}
+    assert set(retention.folders(paths.artifacts)) == left
+    assert set(Memo(paths.stamps).entries) == {os.path.join(paths.artifacts, digest, "file") for digest in left}
+    again = retention.choose(paths, "z", RECEIPTS, 1, [DIGESTS["w"]])
+    assert (again.go, again.remnants, again.artifacts) == ([], [], [])
+
+
+def test_a_removal_that_was_cut_off_is_finished(paths: Paths) -> None:
+    os.rename(paths.release("w"), paths.release(retention.DOOMED + "w"))
+    choice = retention.choose(paths, "z", RECEIPTS, 9, None)
+    assert (choice.go, choice.remnants) == ([], [retention.DOOMED + "w"])
+    retention.remove(paths, choice)
+    assert sorted(os.listdir(paths.releases)) == ["v", "x", "y", "z"]
+
+
+def test_a_build_that_may_be_under_way_stays_with_its_artifacts(paths: Paths) -> None:
+    os.mkdir(paths.release("half"))
+    made = os.stat(paths.release("half")).st_mtime
+    choice = retention.choose(paths, "z", RECEIPTS, 1, [], now=made + 60)
+    assert (choice.remnants, choice.artifacts) == ([], [])
+    choice = retention.choose(paths, "z", RECEIPTS, 1, [], now=made + retention.REMNANT_AGE + 1)
+    assert choice.remnants == ["half"]
+    assert choice.artifacts != []
+
+
+def test_the_difference_is_what_goes(paths: Paths) -> None:
+    choice = retention.choose(paths, "z", RECEIPTS, 2, [])
+    before, after = choice.lines(after=False).splitlines(), choice.lines(after=True).splitlines()
+    assert after == choice.stay
+    assert set(before) - set(after) == {"w", "x", f"artifact {DIGESTS['w']}", f"artifact {DIGESTS['x']}"}

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import doctor_facts
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config as xinference_config
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.accounts import digest
+
+UNIT = "voicefleet-xinference.service"
+KEY = "xf-" + "k" * 48
+
+
+def options(tmp_path: Path) -> doctor_facts.Options:
+    return doctor_facts.Options(
+        root=str(tmp_path / "opt"),
+        home=str(tmp_path / "home"),
+        secrets_dir=str(tmp_path / "etc"),
+        port=1,  # nobody listens there
+        receipts=str(tmp_path / "receipts.jsonl"),
+        timeout=2,
+    )
+
+
+def silent(command: Sequence[str], timeout: float) -> tuple[int, str]:
+    return 127, f"{command[0]}: not found"
+
+
+def test_a_host_with_nothing_at_all_is_read_and_what_could_not_be_is_named(tmp_path: Path) -> None:
+    facts = doctor_facts.gather(options(tmp_path), run=silent)
+    assert list(facts["errors"]) == ["unit"]
+    assert "not found" in facts["errors"]["unit"]
+    assert facts["release"]["current"] is None
+    assert facts["receipt"] is None
+    assert facts["speech"] is None
+    assert facts["api"]["state"] == "silent"
+    assert {row["wrong"] for row in facts["files"]} == {"missing"}
+    json.dumps(facts)
+
+
+def test_reading_creates_nothing(tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    doctor_facts.gather(options(tmp_path), run=silent)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_units_processes_and_no_others(tmp_path: Path) -> None:
+    for pid, group, command in (
+        (10, f"0::/system.slice/{UNIT}\n", "/opt/env/bin/python\0-u\0start.py"),
+        (11, f"4:memory:/x\n0::/docker/7/system.slice/{UNIT}/sub\n", "Model: kokoro-rep0"),
+        (12, f"0::/system.slice/not-{UNIT}\n", "sh"),
+        (13, "0::/user.slice\n", "sh"),
+    ):
+        folder = tmp_path / str(pid)
+        folder.mkdir()
+        (folder / "cgroup").write_text(group)
+        (folder / "cmdline").write_text(command)
+        (folder / "status").write_text(f"Name:\tx\nVmHWM:\t   {pid}0 kB\nVmRSS:\t    {pid} kB\n")
+    assert doctor_facts.processes(UNIT, str(tmp_path)) == [
+        {"pid": 11, "name": "Model: kokoro-rep0", "rss": 11 * 1024, "peak": 110 * 1024},
+        {"pid": 10, "name": "python", "rss": 10 * 1024, "peak": 100 * 1024},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("http_proxy=http://p:1\nHTTPS_PROXY=http://p:1", ["HTTPS_PROXY", "http_proxy"]),
+        ("export http_proxy='http://p:1'\nexport no_proxy=localhost,127.0.0.1,::1", []),
+        ('http_proxy="http://p:1"\nNO_PROXY=*', []),
+        ("http_proxy=http://p:1\nno_proxy=10.0.0.0/8", ["http_proxy"]),
+        ("http_proxy=http://p:1\nno_proxy=localhost", ["http_proxy"]),
+        ("http_proxy=\nPATH=/bin", []),
+    ],
+)
+def test_proxies_between_a_client_and_its_own_machine(text: str, names: list[str]) -> None:
+    assert doctor_facts.judge_environment(doctor_facts.parse_environment(text)) == names
+
+
+def test_the_environment_of_a_process_is_read_with_its_own_separator() -> None:
+    assert doctor_facts.parse_environment("a=1\0b=x=y\0", "\0") == [("a", "1"), ("b", "x=y")]
+
+
+def test_log_lines_since_a_time_with_the_lines_that_belong_to_them(tmp_path: Path) -> None:
+    log = tmp_path / "xinference.log"
+    log.write_text("2026-01-01T10:00:00.000Z old\nold trace\n2026-01-01T12:00:00.000Z new\nnew trace\n")
+    since = 1767265200.0  # 2026-01-01T11:00:00Z
+    assert time.strftime("%H", time.gmtime(since)) == "11"
+    assert doctor_facts.log_lines(str(log), since) == ["2026-01-01T12:00:00.000Z new", "new trace"]
+    assert doctor_facts.log_lines(str(tmp_path / "none"), since) == []
+
+
+def test_logs_are_read_since_the_start_of_a_service_that_serves_and_else_from_before_it_turned(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
+        asked.append(int(command[command.index("--since") + 1].lstrip("@")))
+        return 0, "OSError: [Errno 28] No space left on device"
+
+    serving = {"api": {"state": "READY"}, "unit": {"age": 100.0}}
+    found = doctor_facts.logs(options(tmp_path), serving, run)
+    assert found["serves"] is True
+    assert [row["code"] for row in found["found"]] == ["OS01"]
+    down = {"api": {"state": "silent"}, "unit": {"age": 100.0, "turned": 50.0}}
+    assert doctor_facts.logs(options(tmp_path), down, run)["serves"] is False
+    doctor_facts.logs(options(tmp_path), {}, run)
+    now = time.time()
+    assert [now - since for since in asked] == pytest.approx([101, 650, 86400], abs=5)
+
+
+def test_oom_lines_of_the_kernel(tmp_path: Path) -> None:
+    lines = "2026-01-01T10:00 host kernel: Out of memory: Killed process 631 (Model: kokoro-r)\nall is well"
+    found = doctor_facts.oom(options(tmp_path), {}, lambda command, timeout: (0, lines))
+    assert found == {"lines": [lines.splitlines()[0]], "kills": 0}
+
+
+def secret_files(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o700)
+    secrets = {name: f"{name}-0123456789abcdef" for name in xinference_config.SECRETS} | {"client_key": KEY}
+    for name, text in xinference_config.files(secrets).items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the files must be root's")
+def test_files_that_are_open_to_others_or_disagree(tmp_path: Path) -> None:
+    secret_files(tmp_path)
+    rows = doctor_facts.files(options(tmp_path), "nobody-of-this-name")
+    assert {row["wrong"] for row in rows} == {None}
+    (tmp_path / "etc" / "xinference.env").chmod(0o644)
+    (tmp_path / "etc" / "client.key").write_text("xf-another\n")
+    wrong = {Path(row["path"]).name: row["wrong"] for row in doctor_facts.files(options(tmp_path), "") if row["wrong"]}
+    assert wrong == {"xinference.env": "mode 0644", "client.key": "does not hold what secrets.json says"}
+
+
+def test_a_key_that_the_database_does_not_know_is_never_sent(tmp_path: Path) -> None:
+    (tmp_path / "home" / "auth").mkdir(parents=True)
+    database = tmp_path / "home" / "auth" / "auth.db"
+    assert doctor_facts.key_is_known(options(tmp_path), KEY) is None
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE api_keys (name TEXT, key_hash TEXT, enabled INTEGER)")
+    connection.execute("INSERT INTO api_keys VALUES ('a', ?, 1), ('b', ?, 0)", (digest(KEY), digest("xf-off")))
+    connection.commit()
+    connection.close()
+    assert doctor_facts.key_is_known(options(tmp_path), KEY) is True
+    assert doctor_facts.key_is_known(options(tmp_path), "xf-off") is False
+    assert doctor_facts.key_is_known(options(tmp_path), "xf-other") is False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the files must be root's")
+def test_no_secret_leaves_with_the_lines_of_a_log(tmp_path: Path) -> None:
+    secret_files(tmp_path)
+
+    def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
+        return 0, f"Permission denied for {KEY}" if "--unit" in command else ""
+
+    facts = doctor_facts.gather(options(tmp_path), run=run)
+    assert [row["code"] for row in facts["logs"]["found"]] == ["OS02"]
+    assert KEY not in json.dumps(facts)
+
+
+def test_a_stranger_on_the_port_is_known_by_its_answer(tmp_path: Path) -> None:
+    """Another program's page, or its refusal of a path that Xinference has, is no answer of Xinference."""
+
+    class Stranger(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = options(tmp_path)
+        where.port = server.server_address[1]
+        found = doctor_facts.api(where)
+        held = doctor_facts.port(where, [])
+        server.shutdown()
+    assert found["state"] == "foreign"
+    assert found["error"].endswith("/status is answered by HTTP 404")
+    assert str(os.getpid()) in held["holder"]
+    assert held["ours"] is False

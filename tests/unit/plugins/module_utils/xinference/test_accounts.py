@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The accounts program's own parts; test_xinference_setup runs it as the process it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import accounts
+
+EMPTY: dict[str, Any] = {"accounts": {}, "keys": {}, "autostart": {}}
+
+
+def test_nothing_is_there_before_the_first_start(tmp_path: Path) -> None:
+    assert accounts.observe(str(tmp_path)) == EMPTY
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_without_tables_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "auth").mkdir()
+    sqlite3.connect(tmp_path / accounts.AUTH_DB).close()
+    (tmp_path / accounts.AUTH_DB).touch()
+    assert accounts.observe(str(tmp_path)) == EMPTY
+
+
+def test_a_damaged_database_is_an_error_not_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "auth").mkdir()
+    (tmp_path / accounts.AUTH_DB).write_text("this is no database, and longer than a header of one is " * 4)
+    with pytest.raises(sqlite3.DatabaseError):
+        accounts.observe(str(tmp_path))
+    assert "not a database" in accounts.answer({"action": "observe", "home": str(tmp_path)})["error"]
+
+
+def test_damaged_launch_data_is_told_as_none(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / accounts.LAUNCH_DB) as connection:
+        connection.execute(
+            "CREATE TABLE launch_history (model_uid, data, created_by, autostart_priority, autostart_max_retries,"
+            " autostart_retry_interval_seconds, autostart_enabled)"
+        )
+        connection.execute("INSERT INTO launch_history VALUES ('kokoro', '{', 'x', 100, 3, 30, 1)")
+    assert accounts.observe(str(tmp_path))["autostart"]["kokoro"]["launch"] is None
+
+
+class Crypto:
+    @staticmethod
+    def verify_password(password: str, stored: str) -> bool:
+        if not stored.startswith("$2b$"):
+            raise ValueError("Invalid salt")
+        return stored == "$2b$" + password
+
+
+@pytest.mark.parametrize(
+    ("stored", "fits"), [("$2b$right", True), ("$2b$wrong", False), ("not a hash", False), ("", False), (None, False)]
+)
+def test_a_stored_hash_that_is_none_fits_nothing(stored: str | None, fits: bool) -> None:
+    assert accounts._verified(Crypto, "right", stored) is fits
+
+
+def test_without_xinference_converging_is_an_error(tmp_path: Path) -> None:
+    answer = accounts.answer({"action": "converge", "home": str(tmp_path), "wanted": {}})
+    assert "xinference" in answer["error"]

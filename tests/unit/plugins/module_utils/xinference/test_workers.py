@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""That each worker speaks is seen in its own counts, whoever else asks."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import workers
+
+METRICS = """
+# HELP xinference:model_request_total Total number of model requests.
+# TYPE xinference:model_request_total counter
+xinference:model_request_total{model="kokoro-rep0",stream="false",type="audio"} 5
+xinference:model_request_total{model="kokoro-rep0",stream="unknown",type="audio"} 1
+xinference:model_request_errors_total{model="kokoro-rep0",type="audio"} 2
+xinference:model_request_duration_seconds_count{model="kokoro-rep0"} 5
+"""
+
+
+class Cluster:
+    """Two workers; each request is answered by the next of ``turns``, the last for ever, None by one that fails."""
+
+    def __init__(self, *turns: str | None) -> None:
+        self.turns = list(turns)
+        self.counts = {"a:1": 7, "b:1": 0}
+        self.errors = 3
+        self.asked = 0
+
+    def speak(self) -> None:
+        self.asked += 1
+        turn = self.turns.pop(0) if len(self.turns) > 1 else self.turns[0]
+        if turn is None:
+            self.errors += 1
+        else:
+            self.counts[turn] += 1
+
+    def read(self, metrics: str) -> str:
+        count = self.counts[metrics.replace("m:", "")]
+        return f"{workers.TOTAL} {count + self.errors}\n{workers.ERRORS} {self.errors}\n"
+
+    def hear(self) -> dict[str, int]:
+        return workers.hear_each({"a:1": "m:a:1", "b:1": "m:b:1"}, self.speak, self.read)
+
+
+def test_answers_are_counted_without_errors() -> None:
+    assert workers.answered(METRICS) == 4
+    assert workers.answered("") == 0
+
+
+def test_each_worker_answers_once() -> None:
+    cluster = Cluster("a:1", "b:1")
+    assert cluster.hear() == {"a:1": 1, "b:1": 1}
+    assert cluster.asked == 2
+
+
+def test_others_may_take_turns() -> None:
+    cluster = Cluster("a:1", "a:1", "a:1", "b:1")
+    assert set(cluster.hear()) == {"a:1", "b:1"}
+
+
+@pytest.mark.parametrize("turns", [("a:1",), ("a:1", None)])
+def test_a_worker_that_answers_nothing_is_named(turns: tuple[str | None, ...]) -> None:
+    cluster = Cluster(*turns)
+    with pytest.raises(workers.WorkerSilent, match="by the worker b:1,"):
+        cluster.hear()
+    assert cluster.asked == 8
+
+
+def test_metrics_that_can_not_be_read_are_told() -> None:
+    with pytest.raises(workers.WorkerSilent, match="127.0.0.1:1 can't be read"):
+        workers.read_metrics("127.0.0.1:1", 2)

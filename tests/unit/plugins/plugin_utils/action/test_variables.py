@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Misspelt variables are found; foreign ones are left alone."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import variables
+
+
+def load(path: str) -> object:
+    with open(path, encoding="utf-8") as handle:
+        return yaml.safe_load(handle)
+
+
+KNOWN = variables.known_variables(load)
+
+
+def test_the_collection_knows_its_own_variables() -> None:
+    assert {"preflight", "kokoro", "artifact_store"} <= KNOWN.keys()
+    assert "kokoro_voices" in KNOWN["kokoro"]
+    assert variables.misspelt({name for names in KNOWN.values() for name in names}, KNOWN) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("kokoro_voice", "kokoro_voices"),
+        ("voicefleet_cannary", "voicefleet_canary"),
+        ("voicefleet_max_fail_percent", "voicefleet_max_fail_percentage"),
+        ("kokoro_langauges", "kokoro_languages"),
+        ("preflight_accept_syntetic", "preflight_accept_synthetic"),
+    ],
+)
+def test_a_near_miss_is_told(name: str, meant: str) -> None:
+    sentence = f"variable {name} does not exist; did you mean {meant}?"
+    assert variables.misspelt([name, "kokoro_voices"], KNOWN) == [sentence]
+
+
+@pytest.mark.parametrize("name", ["artifacts_bucket", "kokoro_owner", "my_kokoro_voice", "ansible_host", "proxyy"])
+def test_foreign_variables_are_left_alone(name: str) -> None:
+    assert variables.misspelt([name], KNOWN) == []

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who deploys: a play of this controller that ended is known to be dead, and of others nothing is claimed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import deploy_lock
+
+
+def test_a_running_play_is_not_dead_and_an_ended_one_is() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    holder = deploy_lock.owner(process.pid)
+    assert not deploy_lock.is_dead(holder)
+    process.kill()
+    process.wait()
+    assert deploy_lock.is_dead(holder)
+
+
+def test_a_number_that_another_process_has_now_does_not_revive_a_play() -> None:
+    holder = deploy_lock.owner(os.getpid())
+    assert deploy_lock.is_dead({**holder, "started": "another boot 1"})
+
+
+def test_of_another_controllers_play_nothing_is_known() -> None:
+    assert not deploy_lock.is_dead({**deploy_lock.owner(os.getpid()), "controller": "elsewhere", "pid": 2**22 - 1})
+    assert not deploy_lock.is_dead({})
+
+
+def test_a_person_can_find_the_holder() -> None:
+    held = {"holder": {"controller": "anna", "user": "kim", "pid": 42}, "age": 600, "phase": "artifacts"}
+    assert deploy_lock.in_words(held) == "kim on anna (process 42), 10 minutes ago, last at artifacts"
+
+
+@pytest.fixture
+def mine() -> dict[str, Any]:
+    return deploy_lock.owner(os.getpid())
+
+
+def test_a_free_lock_is_taken_without_a_word(mine: dict[str, Any]) -> None:
+    asked = []
+
+    def look(wanted: dict[str, Any]) -> dict[str, Any]:
+        asked.append(wanted)
+        return {"lock": {"taken": True, "holder": None, "age": 0.0}}
+
+    assert deploy_lock.acquire(look, "h", mine, 60)[1] is None
+    assert asked == [{"owner": mine, "seconds": 60}]
+
+
+def test_a_lock_of_the_living_is_refused(mine: dict[str, Any]) -> None:
+    held = {"lock": {"taken": False, "holder": {"controller": "anna", "user": "kim", "pid": 42}, "age": 60}}
+    with pytest.raises(deploy_lock.HeldError, match="h is being deployed to by kim on anna .* nothing was changed"):
+        deploy_lock.acquire(lambda _wanted: held, "h", mine, 60)
+
+
+def test_a_lock_of_the_dead_is_asked_for_once_more(mine: dict[str, Any]) -> None:
+    dead = {**mine, "started": "another boot 1"}
+
+    def look(wanted: dict[str, Any]) -> dict[str, Any]:
+        return {"lock": {"taken": wanted.get("dead") == dead, "holder": dead, "age": 60}}
+
+    assert "its lock is taken over" in str(deploy_lock.acquire(look, "h", mine, 60)[1])

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One summary of all ledgers; what could not be read or was not proved is said, never left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import receipts as fleet
+
+RECEIPT: dict[str, Any] = {
+    "release": "4.1.0-aaa",
+    "previous": "4.1.0-bbb",
+    "time": "2026-11-22T10:00:00Z",
+    "operator": "ann",
+    "manifest_sha256": "5b1c" * 16,
+    "proof_level": "acoustic",
+    "synthetic": [],
+    "seconds": {"proof": 12.5, "total": 62.9},
+}
+GOOD = {"current": "4.1.0-aaa", "whole": ["4.1.0-aaa"], "receipts": [RECEIPT]}
+
+
+def lines(**hosts: Any) -> list[str]:
+    return fleet.table(fleet.build(hosts, "now"))
+
+
+def test_a_host_says_what_serves_since_when_by_whom_from_what() -> None:
+    summary = fleet.build({"speech-01": GOOD}, "now")
+    row = summary["hosts"][0]
+    assert (row["current"], row["previous"], row["since"], row["operator"]) == (
+        "4.1.0-aaa", "4.1.0-bbb", "2026-11-22T10:00:00Z", "ann",
+    )  # fmt: skip
+    assert row["receipts"] == [RECEIPT]
+    header, line = fleet.table(summary)
+    assert header.split() == ["host", "current", "since", "by", "manifest", "proof", "took", "synthetic"]
+    assert line.split() == [
+        "speech-01",
+        "4.1.0-aaa",
+        "2026-11-22T10:00:00Z",
+        "ann",
+        "5b1c5b1c5b1c",
+        "acoustic",
+        "63",
+        "s",
+    ]
+
+
+def test_stand_ins_are_told() -> None:
+    text = "\n".join(lines(a={**GOOD, "receipts": [{**RECEIPT, "synthetic": ["kokoro/w.pth"]}]}))
+    assert text.count("NOT SPEECH") == 2
+
+
+def test_a_host_that_was_not_read_is_in_it() -> None:
+    summary = fleet.build({"b": None, "a": GOOD}, "now")
+    assert summary["not_read"] == ["b"]
+    assert fleet.table(summary)[2].split() == ["b", "NOT", "READ"]
+
+
+def test_a_release_without_a_receipt_is_unverified() -> None:
+    text = lines(a={"current": "4.1.0-ccc", "receipts": [RECEIPT]})
+    assert "UNVERIFIED" in text[1]
+    assert "No receipt for what serves on: a." in text[2]
+
+
+def test_nothing_serves_after_a_teardown() -> None:
+    torn = {"current": None, "receipts": [RECEIPT, {"event": "teardown", "release": None, "time": "2026-11-23"}]}
+    assert lines(a=torn)[1:] == ["a     nothing"]
+
+
+def test_more_than_one_release_is_said() -> None:
+    other = {"current": "4.1.0-ddd", "receipts": [{**RECEIPT, "release": "4.1.0-ddd"}]}
+    summary = fleet.build({"a": GOOD, "b": other, "c": GOOD}, "now")
+    assert summary["releases"] == {"4.1.0-aaa": 2, "4.1.0-ddd": 1}
+    assert summary["manifests"] == {"5b1c" * 16: 3}
+    assert fleet.table(summary)[-1] == "2 releases serve at once."
+
+
+def test_a_failure_after_the_last_switch_is_told() -> None:
+    failure = {
+        "event": "failed", "attempted": "4.1.0-bbb", "time": "2026-11-23T02:00:00Z", "operator": "kim",
+        "phase": "python_env", "task": "Install", "message": "no\n" + "x" * 300,
+    }  # fmt: skip
+    summary = fleet.build({"a": {**GOOD, "receipts": [RECEIPT, failure]}}, "now")
+    row = summary["hosts"][0]
+    assert (row["since"], row["previous"], row["failure"]) == (RECEIPT["time"], "4.1.0-bbb", failure)
+    last = fleet.table(summary)[-1]
+    assert last.startswith("a: the last run failed, 2026-11-23T02:00:00Z, by kim, in phase python_env: Install: no x")
+    assert last.endswith("x…")
+    assert "the last run failed" not in "".join(lines(a={**GOOD, "receipts": [failure, RECEIPT]}))

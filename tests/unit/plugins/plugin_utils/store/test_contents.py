@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report on a store's contents: complete, summed rightly, and safe to show."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import contents
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact, Manifest
+
+CPU, CUDA = "cpu-py311-x86_64", "cuda-py312-x86_64"
+OWN = "<b>own</b>\nwords"
+MANIFEST = Manifest(
+    (
+        Artifact("wheels/torch.whl", "a" * 64, 2_000_000, "wheel", "torch", "2.0", licence="BSD", profiles=(CPU,)),
+        Artifact("wheels/nv.whl", "b" * 64, 5_000_000, "wheel", "nv", "1|2", licence=OWN, profiles=(CUDA,)),
+        Artifact("wheels/both.whl", "c" * 64, 100, "wheel", "both", "3", licence="BSD", profiles=(CUDA, CPU)),
+        Artifact("kokoro/w.pth", "d" * 64, 1000, "kokoro-weights", "weights", "1", synthetic=True),
+    ),
+    (CUDA, CPU),
+)  # fmt: skip
+
+
+def test_totals_by_kind_profile_and_licence() -> None:
+    totals = contents.build(MANIFEST, "e" * 64)["totals"]
+    assert totals["all"] == {"files": 4, "size": 7_001_100}
+    assert totals["kinds"] == {"kokoro-weights": {"files": 1, "size": 1000}, "wheel": {"files": 3, "size": 7_000_100}}
+    # Shared files count for each profile that needs them.
+    assert totals["profiles"] == {CPU: {"files": 3, "size": 2_001_100}, CUDA: {"files": 3, "size": 5_001_100}}
+    assert totals["licences"]["BSD"] == {"files": 2, "size": 2_000_100}
+    assert totals["licences"]["not stated"] == {"files": 1, "size": 1000}
+
+
+def test_every_file_is_a_row_with_its_hosts() -> None:
+    rows = contents.build(MANIFEST, "e" * 64)["artifacts"]
+    assert [(row["name"], row["profiles"], row["synthetic"]) for row in rows] == [
+        ("weights", [], True), ("both", [CPU, CUDA], False), ("nv", [CUDA], False), ("torch", [CPU], False),
+    ]  # fmt: skip
+
+
+def test_the_terminal_says_what_to_carry_and_what_is_made_up() -> None:
+    lines = contents.text(contents.build(MANIFEST, "e" * 64))
+    assert lines[0] == f"Carry the whole folder: 4 files, 7.0 MB, for hosts of {CPU}, {CUDA}."
+    assert any(line.startswith("SYNTHETIC: 1 of the files") for line in lines)
+    (row,) = (line for line in lines if "weights  1" in line)
+    assert re.search(r"1\.0 kB +not stated +all hosts +SYNTHETIC$", row)
+    assert any("<b>own</b> words" in line for line in lines)
+    real = Manifest(MANIFEST.artifacts[:1], MANIFEST.profiles)
+    assert "SYNTHETIC" not in "".join(contents.text(contents.build(real, "e" * 64)))
+
+
+def test_the_page_keeps_its_cells_whatever_packages_say() -> None:
+    page = contents.markdown(contents.build(MANIFEST, "e" * 64))
+    row = next(line for line in page.splitlines() if line.startswith("| wheel | nv "))
+    assert row == f"| wheel | nv | 1\\|2 | 5.0 MB | &lt;b>own&lt;/b> words | {CUDA} |  |"
+    assert "| kind | name | version | size | licence | hosts | note |\n| --- | --- | --- | ---: |" in page
+
+
+def test_the_same_manifest_gives_the_same_report() -> None:
+    turned = Manifest(MANIFEST.artifacts[::-1], MANIFEST.profiles[::-1])
+    assert contents.markdown(contents.build(turned, "e" * 64)) == contents.markdown(contents.build(MANIFEST, "e" * 64))
+
+
+def test_an_empty_store() -> None:
+    assert contents.text(contents.build(Manifest(()), "e" * 64))[0].endswith("0 files, 0 B, for hosts of no profile.")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_960, "1.0 MB"),
+        (4_000_000_000, "4.0 GB"),
+        (10**16, "10000.0 TB"),
+    ],
+)
+def test_sizes_in_words(size: int, words: str) -> None:
+    assert contents.in_words(size) == words

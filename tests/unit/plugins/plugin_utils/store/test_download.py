@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Downloads against a local server that cuts, stalls at a range, corrupts and redirects."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download
+
+BODY = bytes(range(256)) * 4000
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers by path; counts what was asked and from which byte."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: Counter[str] = Counter()
+        self.ranges: list[str | None] = []
+        self.logins: list[str | None] = []
+        self.stop = threading.Event()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/{path}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = self.path.strip("/")
+        self.server.asked[path] += 1
+        first = self.server.asked[path] == 1
+        span = self.headers.get("Range")
+        self.server.ranges.append(span)
+        start = int(span[6:-1]) if span else 0
+        self.server.logins.append(self.headers.get("Authorization"))
+        if path == "stall" and first:
+            self.server.stop.wait(5)
+            return
+        if path in ("simple/my-project", "private/my-project"):
+            if path.startswith("private") and not self.headers.get("Authorization"):
+                self.send_error(401)
+                return
+            links = b'<a href="../../whole#sha256=0">other-1.whl</a> <a href="/files/my_project-1%2Bcpu.whl#x">file</a>'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(links)))
+            self.end_headers()
+            self.wfile.write(links)
+            return
+        if path == "moved":
+            self.send_response(302)
+            self.send_header("Location", self.server.url("whole"))
+            self.end_headers()
+            return
+        if path in ("absent", "forbidden") or (path == "busy" and first):
+            self.send_error({"absent": 404, "forbidden": 403}.get(path, 503))
+            return
+        body = BODY
+        if path == "corrupt" or (path == "flaky" and first):
+            body = b"x" + BODY[1:]
+        if path == "portal":
+            body = b"<html>please log in</html>"
+        part = body[start:]
+        self.send_response(206 if span else 200)
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part[: len(part) // 2] if path == "cut" and first else part)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield running
+        running.stop.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> download.Cache:
+    return download.Cache(tmp_path / "cache")
+
+
+def obtain(cache: download.Cache, *sources: str, sha256: str | None = DIGEST) -> download.Obtained:
+    return download.obtain(download.Wanted("file", sources, sha256, len(BODY)), cache, pause=lambda _seconds: None)
+
+
+@pytest.mark.parametrize("path", ["whole", "moved", "busy", "flaky"])
+def test_a_file_arrives_whole_in_spite_of(server: Server, cache: download.Cache, path: str) -> None:
+    got = obtain(cache, server.url(path))
+    assert got.path.read_bytes() == BODY
+    assert (got.sha256, got.size) == (DIGEST, len(BODY))
+
+
+def test_a_cut_download_goes_on_where_it_stopped(server: Server, cache: download.Cache) -> None:
+    obtain(cache, server.url("cut"))
+    assert server.ranges == [None, f"bytes={len(BODY) // 2}-"]
+
+
+def test_a_server_that_stalls_is_asked_again(
+    server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    assert obtain(cache, server.url("stall")).path.read_bytes() == BODY
+    assert server.asked["stall"] == 2
+
+
+def test_a_mirror_is_asked_first_and_the_manifest_names_the_public_address(
+    server: Server, cache: download.Cache
+) -> None:
+    mirror = download.on_index(server.url("simple/"), "My_Project", "my_project-1+cpu.whl")
+    got = obtain(cache, mirror, "https://files.invalid/my_project-1%2Bcpu.whl")
+    assert got.path.read_bytes() == BODY
+    assert got.source == "https://files.invalid/my_project-1%2Bcpu.whl"
+    assert server.asked["files/my_project-1%2Bcpu.whl"] == 1
+
+
+def test_a_mirror_without_the_file_leaves_it_to_the_next_source(server: Server, cache: download.Cache) -> None:
+    mirror = download.on_index(server.url("simple"), "my-project", "my_project-2.whl")
+    assert obtain(cache, mirror, server.url("whole")).size == len(BODY)
+    with pytest.raises(download.DownloadError, match=r"has no my_project-2\.whl"):
+        obtain(cache, mirror, sha256="0" * 64)
+
+
+def test_credentials_of_an_address_reach_its_host_and_no_message(server: Server, cache: download.Cache) -> None:
+    index = server.url("private").replace("://", "://user:p%40ss@")
+    mirror = download.on_index(index, "my-project", "my_project-1+cpu.whl")
+    obtain(cache, mirror)
+    assert server.logins == ["Basic dXNlcjpwQHNz"] * 2
+    with pytest.raises(download.DownloadError, match="HTTP 404") as caught:
+        obtain(cache, server.url("absent").replace("://", "://user:p%40ss@"), sha256="0" * 64)
+    assert "p%40ss" not in str(caught.value)
+    assert "p@ss" not in str(caught.value)
+
+
+def test_credentials_come_from_netrc_and_stay_with_their_host(
+    server: Server, cache: download.Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    obtain(cache, server.url("whole"))
+    assert server.logins == ["Basic bWU6c2VjcmV0"]
+
+
+def test_nothing_is_fetched_twice(server: Server, cache: download.Cache) -> None:
+    obtain(cache, server.url("whole"))
+    again = obtain(cache, server.url("whole"))
+    assert again.path.read_bytes() == BODY
+    assert server.asked["whole"] == 1
+
+
+def test_a_file_that_was_altered_in_the_cache_is_fetched_anew(server: Server, cache: download.Cache) -> None:
+    kept = obtain(cache, server.url("whole")).path
+    kept.write_bytes(b"y" + BODY[1:])
+    assert obtain(cache, server.url("whole")).path.read_bytes() == BODY
+    assert server.asked["whole"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "asked"),
+    [
+        ("corrupt", f"pinned is {DIGEST}", download.ATTEMPTS),
+        ("portal", "web page", download.ATTEMPTS),
+        ("absent", "HTTP 404", 1),
+        ("forbidden", "HTTP 403", 1),
+    ],
+)
+def test_what_is_wrong_is_refused_and_said(
+    server: Server, cache: download.Cache, path: str, words: str, asked: int
+) -> None:
+    with pytest.raises(download.DownloadError, match=words):
+        obtain(cache, server.url(path))
+    assert server.asked[path] == asked
+    assert not cache.path_of(DIGEST).exists()
+    assert not list(cache.partial.iterdir())
+
+
+def test_the_next_source_is_tried_and_all_failures_are_told(
+    server: Server, cache: download.Cache, tmp_path: Path
+) -> None:
+    assert obtain(cache, str(tmp_path / "no"), server.url("absent"), server.url("whole")).size == len(BODY)
+    with pytest.raises(download.DownloadError, match=r"no such file.*HTTP 403"):
+        obtain(cache, str(tmp_path / "no"), server.url("forbidden"), sha256="0" * 64)
+
+
+def test_a_local_file_must_have_the_pinned_digest_unless_it_is_a_stand_in(
+    cache: download.Cache, tmp_path: Path
+) -> None:
+    local = tmp_path / "file.pt"
+    local.write_bytes(b"other")
+    with pytest.raises(download.DownloadError, match="pinned is"):
+        obtain(cache, local.as_uri())
+    assert obtain(cache, local.as_uri(), sha256=None).path.read_bytes() == b"other"
+
+
+def test_a_local_copy_is_recorded_under_its_public_address(cache: download.Cache, tmp_path: Path) -> None:
+    local = tmp_path / "file.whl"
+    local.write_bytes(BODY)
+    got = obtain(cache, str(local), "https://user:secret@files.example/file.whl?token=1")
+    assert got.source == "https://files.example/file.whl"
+
+
+def test_all_failures_of_many_files_are_told_and_the_others_kept(server: Server, cache: download.Cache) -> None:
+    rows = [
+        download.Wanted("good", (server.url("whole"),), DIGEST, len(BODY)),
+        download.Wanted("one", (server.url("absent"),), "1" * 64, 1),
+        download.Wanted("two", (server.url("forbidden"),), "2" * 64, 1),
+    ]
+    with pytest.raises(download.DownloadError, match=r"(?s)one:.*404.*two:.*403"):
+        download.obtain_all(rows, cache, lambda _line: None)
+    assert cache.has(DIGEST)
+
+
+def test_find_links_reads_both_variables(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.mkdir()
+    b.mkdir()
+    variables = {"UV_FIND_LINKS": f"{a},https://host/x", "PIP_FIND_LINKS": f"{b} {a} /absent"}
+    assert download.find_links(variables.items()) == [a, b]

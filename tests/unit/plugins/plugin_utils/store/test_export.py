@@ -1,0 +1,523 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Exports and imports: carried whole, cut, mixed up, damaged, killed, and without room."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.store import verify
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.stores import tree, write_store
+
+MB = export.MEGABYTE
+BIG = random.Random(1).randbytes(2_500_001)
+LONG = f"wheels/{'x' * 150}.whl"
+FIRST = {
+    "kokoro/voices/af_heart.pt": b"heart",
+    "kokoro/voices/empty.pt": b"",
+    "wheels/torch.whl": BIG,
+    "wheels/half.whl": BIG[:600_000],
+    LONG: b"a name that one header can't hold",
+}
+SECOND = {
+    "kokoro/voices/af_heart.pt": b"another heart",
+    "wheels/half.whl": BIG[:600_000],
+    "wheels/new.whl": BIG[::-1],
+    LONG: b"a name that one header can't hold",
+}
+
+
+def quiet(_line: str) -> None:
+    pass
+
+
+def carry(store: Path, folder: Path, since: Path | None = None, size: int = MB) -> export.Outcome:
+    return export.export_store(store, folder, since, size, quiet)
+
+
+def bring(folder: Path, store: Path) -> export.Outcome:
+    return export.import_store(folder, store, quiet)
+
+
+@pytest.fixture
+def carried(tmp_path: Path) -> SimpleNamespace:
+    """A store `there` with the first state, the store `here` with the second, a full export and the difference."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    write_store(here, FIRST)
+    carry(here, tmp_path / "full")
+    bring(tmp_path / "full", there)
+    for path in FIRST.keys() - SECOND.keys():
+        (here / path).unlink()
+    write_store(here, SECOND)
+    carry(here, tmp_path / "delta", tmp_path / "full")
+    return SimpleNamespace(here=here, there=there, full=tmp_path / "full", delta=tmp_path / "delta")
+
+
+def refused(carried: SimpleNamespace, words: str, kinds: list[tuple[str, str]] | None = None) -> export.ExportError:
+    """The import of the difference is refused with these words, and the store is as it was."""
+    before = tree(carried.there)
+    with pytest.raises(export.ExportError, match=words) as caught:
+        bring(carried.delta, carried.there)
+    assert tree(carried.there) == before
+    assert verify(carried.there) == []
+    if kinds is not None:
+        assert [(finding.kind, finding.path) for finding in caught.value.findings] == kinds
+    return caught.value
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def test_a_full_export_and_a_difference_bring_the_store_byte_for_byte(carried: SimpleNamespace) -> None:
+    assert {path: data for path, data in tree(carried.there).items() if path != "manifest.json"} == FIRST
+    done = bring(carried.delta, carried.there)
+    assert tree(carried.there) == tree(carried.here)
+    assert done.added == ["kokoro/voices/af_heart.pt", "wheels/new.whl"]
+    assert done.removed == ["kokoro/voices/empty.pt", "wheels/torch.whl"]
+    assert not bring(carried.delta, carried.there).changed
+
+
+def test_volumes_are_plain_archives_that_keep_to_their_size(carried: SimpleNamespace, tmp_path: Path) -> None:
+    volumes = sorted(carried.full.glob("volume-*.tar"))
+    assert [volume.name for volume in volumes] == [
+        "volume-0001.tar",
+        "volume-0002.tar",
+        "volume-0003.tar",
+        "volume-0004.tar",
+    ]
+    assert all(volume.stat().st_size <= MB for volume in volumes)
+    unpacked = tmp_path / "unpacked"
+    for volume in volumes:
+        with tarfile.open(volume) as archive:
+            archive.extractall(unpacked, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    parts = b"".join(path.read_bytes() for path in sorted(unpacked.glob("wheels/torch.whl.part-*")))
+    assert parts == BIG
+    assert (unpacked / LONG).read_bytes() == FIRST[LONG]
+
+
+def test_the_same_store_gives_the_same_export(carried: SimpleNamespace, tmp_path: Path) -> None:
+    carry(carried.here, tmp_path / "again", carried.full / "manifest.json")
+    assert tree(tmp_path / "again") == tree(carried.delta)
+    assert not carry(carried.here, carried.delta, carried.full).changed
+
+
+def test_small_files_share_volumes() -> None:
+    def artifact(name: str, size: int) -> export.Artifact:
+        return export.Artifact(name, "0" * 64, size, "wheel", name, "1")
+
+    plans = export.lay_out([artifact(f"{number}", 300_000) for number in range(9)], MB)
+    assert [len(plan.rows) for plan in plans] == [3, 3, 3]
+    cut = export.lay_out([artifact("big", 1_500_000), artifact("small", 300_000)], MB)
+    assert [[row.artifact.path for row in plan.rows] for plan in cut] == [["big"], ["big", "small"]]
+    assert [row.length for plan in cut for row in plan.rows if row.artifact.path == "big"] == [998_400, 501_600]
+
+
+def test_the_signature_travels_and_a_stale_one_goes(carried: SimpleNamespace, tmp_path: Path) -> None:
+    bring(carried.delta, carried.there)
+    (carried.here / "manifest.json.sig").write_text("signed")
+    carry(carried.here, tmp_path / "signed", carried.full)
+    # The same manifest, signed since: only the signature is brought.
+    assert bring(tmp_path / "signed", carried.there).added == ["manifest.json.sig"]
+    assert (carried.there / "manifest.json.sig").read_text() == "signed"
+    write_store(carried.here, {**SECOND, "wheels/third.whl": b"3"})
+    (carried.here / "manifest.json.sig").unlink()
+    carry(carried.here, tmp_path / "third", tmp_path / "signed")
+    bring(tmp_path / "third", carried.there)
+    assert tree(carried.there) == tree(carried.here)
+
+
+def test_nothing_new_writes_nothing(carried: SimpleNamespace, tmp_path: Path) -> None:
+    done = carry(carried.here, tmp_path / "none", carried.here / "manifest.json")
+    assert (done.changed, done.manifest_differs, done.volumes) == (False, False, 0)
+    assert not (tmp_path / "none").exists()
+
+
+def test_check_mode_says_what_would_travel_and_writes_nothing(carried: SimpleNamespace, tmp_path: Path) -> None:
+    planned = export.export_store(carried.here, tmp_path / "plan", carried.full, MB, quiet, check=True)
+    index = export.read_index(carried.delta)
+    assert (planned.changed, planned.volumes, planned.size) == (True, len(index.volumes), index.size)
+    assert not (tmp_path / "plan").exists()
+    before = tree(carried.there)
+    would = export.import_store(carried.delta, carried.there, quiet, check=True)
+    assert (would.added, would.removed) == (planned.added, planned.removed)
+    export.import_store(carried.full, tmp_path / "fresh", quiet, check=True)
+    assert tree(carried.there) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["delta", "full", "here", "there"]
+
+
+def test_progress_is_told(carried: SimpleNamespace, tmp_path: Path) -> None:
+    said: list[str] = []
+    export.export_store(carried.here, tmp_path / "told", None, MB, said.append)
+    export.import_store(tmp_path / "told", tmp_path / "new", said.append)
+    assert said[0].startswith("volume 1 of ")
+    assert said[-1].startswith("verifying ")
+
+
+# What an export refuses.
+
+
+@pytest.mark.parametrize("size", [0, MB - 1, -1])
+def test_too_small_a_volume_is_refused(carried: SimpleNamespace, tmp_path: Path, size: int) -> None:
+    with pytest.raises(export.ExportError, match="too small: give at least 1 MB"):
+        carry(carried.here, tmp_path / "small", size=size)
+    assert not (tmp_path / "small").exists()
+
+
+def test_an_export_into_the_store_itself_is_refused(carried: SimpleNamespace) -> None:
+    with pytest.raises(export.ExportError, match="lies in the store itself"):
+        carry(carried.here, carried.here / "out")
+    assert verify(carried.here) == []
+
+
+def test_a_damaged_store_is_not_exported(carried: SimpleNamespace, tmp_path: Path) -> None:
+    (carried.here / "wheels/half.whl").write_bytes(b"?")
+    with pytest.raises(export.ExportError, match=r"truncated: wheels/half\.whl"):
+        carry(carried.here, tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_file_that_changes_under_the_export_is_found(
+    carried: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (carried.here / "wheels/half.whl").write_bytes(b"?" * 600_000)
+    monkeypatch.setattr(export, "verify", lambda *_: [])
+    with pytest.raises(export.ExportError, match=r"half\.whl changed while"):
+        carry(carried.here, tmp_path / "bad")
+    assert not (tmp_path / "bad/export.json").exists()
+
+
+def test_an_earlier_export_is_not_overwritten(carried: SimpleNamespace) -> None:
+    before = tree(carried.full)
+    with pytest.raises(export.ExportError, match="holds another export"):
+        carry(carried.here, carried.full)
+    (carried.delta / "volume-0001.tar").unlink()
+    with pytest.raises(export.ExportError, match=r"missing: volume-0001\.tar"):
+        carry(carried.here, carried.delta, carried.full)
+    (carried.delta / "export.json").unlink()
+    with pytest.raises(export.ExportError, match="a part of one"):
+        carry(carried.here, carried.delta, carried.full)
+    assert tree(carried.full) == before
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(
+    carried: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export.shutil, "disk_usage", lambda _path: SimpleNamespace(free=2 * MB))
+    with pytest.raises(export.ExportError, match="has room for 2 MB, the export takes 3 MB"):
+        carry(carried.here, tmp_path / "full-disk")
+    assert tree(tmp_path / "full-disk") == {}
+    refused(carried, "has room for 2 MB, the import takes 3 MB")
+
+
+def full_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+    """Let the disk be full when one more file than `files` was flushed to it."""
+    real, done = os.fsync, [0]
+
+    def fsync(descriptor: int) -> None:
+        done[0] += 1
+        if done[0] > files:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_a_disk_that_fills_up_while_exporting_leaves_no_export(
+    carried: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        full_after(patch, 1)
+        with pytest.raises(OSError, match="No space left"):
+            carry(carried.here, target, carried.full)
+    assert list(target.glob("*.*")) == [target / export.UNFINISHED]
+    with pytest.raises(export.ExportError, match=r"no export\.json"):
+        bring(target, carried.there)
+    assert carry(carried.here, target, carried.full).changed
+    assert tree(target) == tree(carried.delta)
+
+
+def test_a_disk_that_fills_up_while_importing_leaves_the_old_store(
+    carried: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(carried.there)
+    with monkeypatch.context() as patch:
+        full_after(patch, 1)
+        with pytest.raises(OSError, match="No space left"):
+            bring(carried.delta, carried.there)
+    assert tree(carried.there) == before
+    bring(carried.delta, carried.there)
+    assert tree(carried.there) == tree(carried.here)
+
+
+def test_a_base_that_is_no_manifest_is_refused(carried: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(export.ExportError, match="to start from can't be read"):
+        carry(carried.here, tmp_path / "x", tmp_path / "absent.json")
+    with pytest.raises(ManifestError, match="no manifest of a store"):
+        carry(carried.here, tmp_path / "x", carried.full / "export.json")
+    with pytest.raises(ManifestError, match="is not JSON"):
+        carry(carried.here, tmp_path / "x", carried.full / "volume-0001.tar")
+
+
+def test_a_store_that_is_being_fetched_is_left_alone(carried: SimpleNamespace, tmp_path: Path) -> None:
+    works = ((carried.here, lambda: carry(carried.here, tmp_path / "x")), (carried.there, lambda: bring(*way)))
+    way = (carried.delta, carried.there)
+    for store, work in works:
+        held = os.open(store, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match="another fetch"):
+            work()
+        os.close(held)
+
+
+# What an import refuses.
+
+
+def test_a_missing_volume(carried: SimpleNamespace) -> None:
+    (carried.delta / "volume-0002.tar").unlink()
+    refused(carried, "copy it from its medium", [("missing", "volume-0002.tar")])
+
+
+def test_swapped_volumes(carried: SimpleNamespace) -> None:
+    first, second, aside = (carried.delta / name for name in ("volume-0001.tar", "volume-0002.tar", "aside"))
+    for source, target in ((first, aside), (second, first), (aside, second)):
+        source.rename(target)
+    refused(
+        carried, r"holds volume-0002\.tar", [("misplaced", "volume-0001.tar"), ("misplaced", "volume-0002.tar")]
+    )  # fmt: skip
+
+
+def test_all_damage_is_named_at_once(carried: SimpleNamespace) -> None:
+    flipped = carried.delta / "volume-0001.tar"
+    data = bytearray(flipped.read_bytes())
+    data[5000] ^= 1
+    flipped.write_bytes(data)
+    short = carried.delta / "volume-0002.tar"
+    short.write_bytes(short.read_bytes()[:-1])
+    (carried.delta / "volume-0009.tar").write_bytes(b"of another export")
+    refused(
+        carried, "not whole, so the store was left as it was",
+        [("corrupt", "volume-0001.tar"), ("truncated", "volume-0002.tar"), ("unlisted", "volume-0009.tar")],
+    )  # fmt: skip
+
+
+def test_a_manifest_that_was_altered_on_the_way(carried: SimpleNamespace) -> None:
+    (carried.delta / "manifest.json").write_bytes((carried.full / "manifest.json").read_bytes())
+    refused(carried, "not whole", [("corrupt", "manifest.json")])
+
+
+def test_the_wrong_order(carried: SimpleNamespace, tmp_path: Path) -> None:
+    write_store(carried.here, {**SECOND, "wheels/third.whl": b"3"})
+    carry(carried.here, tmp_path / "third", carried.delta)
+    third = SimpleNamespace(**{**carried.__dict__, "delta": tmp_path / "third"})
+    refused(third, "import the exports between them first, in order")
+    bring(carried.delta, carried.there)
+    bring(tmp_path / "third", carried.there)
+    assert tree(carried.there) == tree(carried.here)
+    refused(carried, "this export starts from manifest")
+    with pytest.raises(export.ExportError, match="beginning with a full one"):
+        bring(carried.delta, tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+    full = SimpleNamespace(**{**carried.__dict__, "delta": carried.full})
+    refused(full, "this is a full export, and the store has a manifest already")
+
+
+def test_a_store_with_other_damage_is_left_as_it_was(carried: SimpleNamespace) -> None:
+    (carried.there / "mine.txt").write_text("?")
+    (carried.there / "wheels/half.whl").write_bytes(b"?")
+    before = tree(carried.there)
+    with pytest.raises(export.ExportError, match="mend this first") as caught:
+        bring(carried.delta, carried.there)
+    assert [(f.kind, f.path) for f in caught.value.findings] == [
+        ("unlisted", "mine.txt"), ("truncated", "wheels/half.whl"),
+    ]  # fmt: skip
+    assert tree(carried.there) == before
+
+
+def test_a_new_store_must_be_an_empty_folder(carried: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine.txt").write_text("?")
+    with pytest.raises(export.ExportError, match=r"unlisted: mine\.txt"):
+        bring(carried.full, tmp_path / "used")
+    assert tree(tmp_path / "used") == {"mine.txt": b"?"}
+
+
+def test_a_link_that_leads_out_of_the_store(carried: SimpleNamespace, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    shutil.move(carried.there / "wheels", outside)
+    (carried.there / "wheels").symlink_to(outside)
+    before = tree(outside)
+    with pytest.raises(export.ExportError, match=r"outside: wheels/new\.whl"):
+        bring(carried.delta, carried.there)
+    assert tree(outside) == before
+
+
+@pytest.mark.parametrize("path", ["../escape", "/etc/cron.d/escape", "wheels/../../escape", "a\\b", ""])
+@pytest.mark.parametrize("where", ["files", "removed", "manifest"])
+def test_a_path_out_of_the_store(carried: SimpleNamespace, path: str, where: str) -> None:
+    def change(data: Any) -> None:
+        if where == "files":
+            data["files"][0]["path"] = path
+        elif where == "removed":
+            data["removed"][0] = path
+        else:
+            data["artifacts"][0]["path"] = path
+
+    index = carried.delta / "export.json"
+    if where != "manifest":
+        edit(index, change)
+        refused(carried, "not a plain path inside the store")
+        return
+    edit(carried.delta / "manifest.json", change)
+    digest = export.sha256_bytes((carried.delta / "manifest.json").read_bytes())
+    edit(index, lambda data: data.update(manifest=digest, beside={"manifest.json": digest}))
+    before = tree(carried.there)
+    with pytest.raises(ManifestError, match="not a plain path inside the store"):
+        bring(carried.delta, carried.there)
+    assert tree(carried.there) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(schema=2), "has schema 2"),
+        (lambda d: d.pop("volumes"), "'volumes' is missing"),
+        (lambda d: d["volumes"].reverse(), "listed as number"),
+        (lambda d: d["volumes"][0].update(name="/etc/passwd"), "is listed as number 1, '/etc/passwd'"),
+        (lambda d: d["volumes"][0].update(sha256="x"), "is no sha256"),
+        (lambda d: d["files"][0]["pieces"][0].update(offset=-1), "-1 is no number of bytes"),
+        (lambda d: d["files"][0]["pieces"][0].update(offset=MB), "don't make the file"),
+        (lambda d: d["files"][0]["pieces"][0].update(volume=9), "don't make the file"),
+        (lambda d: d["files"].pop(), "does not fit the manifest"),
+        (lambda d: d["removed"].append("wheels/half.whl"), "does not fit the manifest"),
+        (lambda d: d["beside"].update({"../../x": d["manifest"]}), "names other files"),
+        (lambda d: d.update(files=3), "is damaged"),
+        (lambda d: d.update(beside={}), "names other files"),
+    ],
+)
+def test_an_index_that_was_altered(carried: SimpleNamespace, change: Callable[[Any], None], words: str) -> None:
+    edit(carried.delta / "export.json", change)
+    refused(carried, words)
+
+
+def test_an_index_that_is_cut(carried: SimpleNamespace) -> None:
+    index = carried.delta / "export.json"
+    index.write_bytes(index.read_bytes()[:-20])
+    refused(carried, "is not JSON")
+
+
+def test_pieces_that_point_at_other_bytes(carried: SimpleNamespace) -> None:
+    edit(carried.delta / "export.json", lambda d: d["files"][1]["pieces"][0].update(offset=0))
+    refused(carried, "came out of the volumes with another digest")
+
+
+# Killed.
+
+
+def killed_before(step: int, work: Callable[[], object]) -> bool:
+    """Do the work in a process that is killed before its nth rename or removal of a file; False where it has fewer."""
+    child = os.fork()
+    if child == 0:
+        left = [step]
+
+        def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **named: Any) -> Any:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*arguments, **named)
+
+            return call
+
+        for name in ("replace", "rename", "unlink"):
+            setattr(os, name, counted(getattr(os, name)))
+        try:
+            work()
+        finally:
+            os._exit(0)
+    _pid, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def test_an_import_that_is_killed_at_any_step_goes_on(carried: SimpleNamespace) -> None:
+    fresh = carried.there.with_name("fresh")
+    shutil.copytree(carried.there, fresh)
+    old = (fresh / "manifest.json").read_bytes()
+    whole = 0
+    for step in range(1, 50):
+        shutil.rmtree(carried.there)
+        shutil.copytree(fresh, carried.there)
+        if not killed_before(step, lambda: bring(carried.delta, carried.there)):
+            break
+        kept = (carried.there / "manifest.json").read_bytes() == old
+        # Old and whole, or something that does not pass; never a new manifest over a half-made store.
+        whole += kept and verify(carried.there) == []
+        assert kept or tree(carried.there) == tree(carried.here)
+        bring(carried.delta, carried.there)
+        assert tree(carried.there) == tree(carried.here)
+        assert list(carried.there.parent.glob(".there.import-*")) == []
+    assert step > 6
+    # The unpacking, both files of it, happened outside the store.
+    assert whole >= 2
+
+
+def test_what_was_unpacked_before_a_kill_is_not_unpacked_again(
+    carried: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two files are renamed inside the staging folder; the kill comes before the third rename.
+    assert killed_before(3, lambda: bring(carried.delta, carried.there))
+    fsyncs: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (fsyncs.append(1), real(descriptor))[1])
+    bring(carried.delta, carried.there)
+    # The manifest's own, and its folder's.
+    assert len(fsyncs) == 2
+    assert tree(carried.there) == tree(carried.here)
+
+
+def test_an_export_that_is_killed_at_any_step_starts_anew_or_says_so(carried: SimpleNamespace, tmp_path: Path) -> None:
+    for step in range(1, 50):
+        target = tmp_path / f"killed-{step}"
+        if not killed_before(step, lambda target=target: carry(carried.here, target, carried.full)):  # type: ignore[misc]
+            break
+        assert not (target / "export.json").exists()
+        with pytest.raises(export.ExportError, match=r"no export\.json"):
+            bring(target, carried.there)
+        if not list(target.glob("volume-*")):
+            assert carry(carried.here, target, carried.full).changed
+            assert tree(target) == tree(carried.delta)
+    assert step > 4
+
+
+def test_a_store_on_a_file_system_of_its_own(carried: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    linked = carried.there.parent / "cache"
+    os.link(carried.there / "kokoro/voices/af_heart.pt", linked)
+    real = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if ".import-" in str(source) and ".import-" not in str(target):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    bring(carried.delta, carried.there)
+    assert tree(carried.there) == tree(carried.here)
+    # What shares its bytes with the old file keeps them.
+    assert linked.read_bytes() == FIRST["kokoro/voices/af_heart.pt"]

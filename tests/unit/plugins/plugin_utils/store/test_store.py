@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stores: built from folders alone (no network), verified, and damaged in every way."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import fcntl
+import hashlib
+import http.server
+import json
+import os
+import signal
+import threading
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, download, locks, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import Profile
+
+PROFILE = Profile("cpu", "3.11", "x86_64")
+OTHER = Profile("cuda", "3.12", "aarch64")
+
+
+def write_wheel(folder: Path, name: str, version: str, tag: str = "py3-none-any", *needs: str) -> locks.LockedPackage:
+    """A small, real wheel, and its row of a lock with an address that no test may reach."""
+    path = folder / f"{name.replace('-', '_')}-{version}-{tag}.whl"
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: MIT\n"
+    metadata += "".join(f"Requires-Dist: {need}\n" for need in needs)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(metadata.encode()).digest()).rstrip(b"=").decode()
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", metadata)
+        wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,sha256={digest},{len(metadata)}\n")
+    data = path.read_bytes()
+    return locks.LockedPackage(
+        name, version, path.name, f"https://absent.invalid/{path.name}", hashlib.sha256(data).hexdigest(), len(data)
+    )
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> store.Request:
+    """A request whose wheels, models and voices all come from folders; the models are stand-ins."""
+    wheels, lock_folder = tmp_path / "wheels", tmp_path / "locks"
+    wheels.mkdir()
+    lock_folder.mkdir()
+    rows = [write_wheel(wheels, name, version) for name, version in (("spacy", "3.8.14"), ("xinference", "4.1.0"))]
+    text = locks.render_lock(locks.Lock(">=3.11", tuple(rows)), PROFILE)
+    (lock_folder / Path(PROFILE.lock_path).name).write_text(text)
+    spacy, kokoro = tmp_path / "spacy", tmp_path / "kokoro"
+    spacy.mkdir()
+    (kokoro / "voices").mkdir(parents=True)
+    (spacy / "en_core_web_sm-3.8.0.tar.gz").write_bytes(b"tarball")
+    (kokoro / "config.json").write_text("{}")
+    (kokoro / "kokoro-v1_0.pth").write_bytes(b"weights" * 100)
+    (kokoro / "voices" / "af_heart.pt").write_bytes(b"voice")
+    for folder in (spacy, kokoro):
+        (folder / store.SYNTHETIC_MARKER).write_text(json.dumps({"synthetic": True, "note": "made up"}))
+    return store.Request(
+        [PROFILE], ["a"], ["af_heart"], lock_folder, spacy.as_uri(), kokoro.as_uri(), find_links=[wheels]
+    )
+
+
+@pytest.fixture
+def built(tmp_path: Path, request_: store.Request) -> Path:
+    store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    return tmp_path / "store"
+
+
+def kinds(path: Path) -> list[tuple[str, str]]:
+    return [(finding.kind, finding.path) for finding in store.verify(path)]
+
+
+def test_a_store_is_complete_and_says_what_is_synthetic(built: Path) -> None:
+    assert store.verify(built) == []
+    manifest, _digest = read_manifest(built)
+    rows = {artifact.path: artifact for artifact in manifest.artifacts}
+    assert sorted(rows) == [
+        "kokoro/Kokoro-82M/config.json",
+        "kokoro/Kokoro-82M/kokoro-v1_0.pth",
+        "kokoro/Kokoro-82M/voices/af_heart.pt",
+        "locks/pylock.cpu-py311-x86_64.toml",
+        "sbom.cdx.json",
+        "spacy/en_core_web_sm-3.8.0.tar.gz",
+        "wheels/spacy-3.8.14-py3-none-any.whl",
+        "wheels/xinference-4.1.0-py3-none-any.whl",
+    ]
+    assert len(manifest.synthetic) == 4
+    wheel = rows["wheels/spacy-3.8.14-py3-none-any.whl"]
+    assert (wheel.licence, wheel.version, wheel.profiles) == ("MIT", "3.8.14", (PROFILE.name,))
+    assert wheel.source == "https://absent.invalid/spacy-3.8.14-py3-none-any.whl"
+
+
+def test_the_same_inputs_give_the_same_manifest(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    again = store.build(tmp_path / "second", request_, tmp_path / "other-cache", lambda _line: None)
+    assert again.changed
+    assert (tmp_path / "second/manifest.json").read_bytes() == (built / "manifest.json").read_bytes()
+    third = store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    assert (third.changed, third.added, third.removed) == (False, [], [])
+
+
+def test_the_lock_of_the_store_names_wheels_beside_itself(built: Path) -> None:
+    lock = locks.read_lock(built / PROFILE.lock_path)
+    assert all((built / "locks" / package.location).resolve().is_file() for package in lock.packages)
+
+
+def test_every_kind_of_damage_is_found_at_once(built: Path) -> None:
+    wheel = built / "wheels/spacy-3.8.14-py3-none-any.whl"
+    damaged = bytearray(wheel.read_bytes())
+    damaged[40] ^= 1
+    wheel.unlink()
+    wheel.write_bytes(damaged)
+    config = built / "kokoro/Kokoro-82M/config.json"
+    config.unlink()
+    config.write_bytes(b"{")
+    (built / "spacy/en_core_web_sm-3.8.0.tar.gz").unlink()
+    (built / "surprise.txt").write_text("?")
+    weights = built / "kokoro/Kokoro-82M/kokoro-v1_0.pth"
+    weights.unlink()
+    weights.symlink_to("/etc/hostname")
+    assert kinds(built) == [
+        ("truncated", "kokoro/Kokoro-82M/config.json"),
+        ("missing", "kokoro/Kokoro-82M/kokoro-v1_0.pth"),
+        ("missing", "spacy/en_core_web_sm-3.8.0.tar.gz"),
+        ("unlisted", "surprise.txt"),
+        ("corrupt", "wheels/spacy-3.8.14-py3-none-any.whl"),
+    ]
+
+
+def test_damage_is_mended_by_the_next_fetch(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    wheel = built / "wheels/spacy-3.8.14-py3-none-any.whl"
+    # In place: the store is hard-linked to the cache, so this damages both.
+    with open(wheel, "r+b") as handle:
+        handle.seek(40)
+        handle.write(b"\xff")
+    assert kinds(built) == [("corrupt", "wheels/spacy-3.8.14-py3-none-any.whl")]
+    again = store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    assert again.added == ["wheels/spacy-3.8.14-py3-none-any.whl"]
+    assert store.verify(built) == []
+
+
+def test_a_remembered_digest_is_used_until_the_file_changes(built: Path, tmp_path: Path) -> None:
+    memo = Memo(str(tmp_path / "memo.json"))
+    assert store.verify(built, memo) == []
+    memo.save()
+    memo = Memo(str(tmp_path / "memo.json"))
+    wheel = built / "wheels/spacy-3.8.14-py3-none-any.whl"
+    before = wheel.stat()
+    data = wheel.read_bytes()
+    wheel.unlink()
+    wheel.write_bytes(b"\0" + data[1:])
+    os.utime(wheel, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert [finding.kind for finding in store.verify(built, memo)] == ["corrupt"]
+
+
+def test_what_is_no_longer_wanted_goes_and_foreign_files_stay(
+    built: Path, tmp_path: Path, request_: store.Request
+) -> None:
+    (built / "mine.txt").write_text("keep")
+    request_.contents = "python"
+    done = store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    assert len(done.removed) == 4
+    assert kinds(built) == [("unlisted", "mine.txt")]
+
+
+def test_a_folder_that_is_no_stand_in_must_have_the_pinned_digests(tmp_path: Path, request_: store.Request) -> None:
+    (tmp_path / "kokoro" / store.SYNTHETIC_MARKER).unlink()
+    with pytest.raises(download.DownloadError, match="pinned is") as caught:
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert catalogue.KOKORO_WEIGHTS[1] in str(caught.value)
+    assert not (tmp_path / "store/manifest.json").exists()
+
+
+def test_two_fetches_at_once_are_refused(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    held = os.open(built, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match="another fetch"):
+            store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    finally:
+        os.close(held)
+
+
+def test_a_spacy_that_the_model_does_not_suit_is_refused(tmp_path: Path, request_: store.Request) -> None:
+    path = request_.lock_folder / Path(PROFILE.lock_path).name
+    path.write_text(path.read_text().replace('version = "3.8.14"', 'version = "3.9.0"'))
+    with pytest.raises(store.StoreError, match=r"cpu-py311-x86_64: .* needs spaCy 3\.8\.\*, locked is 3\.9\.0"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+
+
+def test_check_mode_names_what_would_come_and_writes_nothing(tmp_path: Path, request_: store.Request) -> None:
+    done = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None, check=True)
+    assert "spacy/en_core_web_sm-3.8.0.tar.gz" in done.added
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_profile_without_a_lock_is_refused_with_those_that_have_one(tmp_path: Path, request_: store.Request) -> None:
+    request_.profiles = [Profile("cpu", "3.12", "x86_64")]
+    with pytest.raises(store.StoreError, match=r"no lock for profile cpu-py312-x86_64; locked are: cpu-py311-x86_64"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+
+
+def add_profile(request_: store.Request, profile: Profile, *rows: locks.LockedPackage) -> None:
+    text = locks.render_lock(locks.Lock(">=3.11", tuple(sorted(rows, key=lambda row: row.name))), profile)
+    (request_.lock_folder / Path(profile.lock_path).name).write_text(text)
+    request_.profiles = [*dict.fromkeys([*request_.profiles, profile])]
+
+
+def test_several_profiles_share_what_they_have_in_common(tmp_path: Path, request_: store.Request) -> None:
+    wheels = tmp_path / "wheels"
+    common = [write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "4.1.0")]
+    own = write_wheel(wheels, "numpy", "2.5.5", "cp312-cp312-manylinux_2_28_aarch64")
+    add_profile(request_, OTHER, *common, own)
+    built = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert store.verify(tmp_path / "store") == []
+    rows = {artifact.name: artifact.profiles for artifact in built.manifest.of_kind("wheel")}
+    assert rows["spacy"] == (PROFILE.name, OTHER.name)
+    assert rows["numpy"] == (OTHER.name,)
+    names = [artifact.name for artifact in built.manifest.for_release(PROFILE.name, [], [])]
+    assert "numpy" not in names
+
+
+def test_a_store_that_is_not_closed_gets_no_manifest_and_says_all_that_it_lacks(
+    tmp_path: Path, request_: store.Request
+) -> None:
+    wheels = tmp_path / "wheels"
+    spacy, xinference = write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "4.1.0")
+    wrong = write_wheel(wheels, "numpy", "2.5.5", "cp312-cp312-manylinux_2_39_x86_64")
+    add_profile(request_, PROFILE, spacy, xinference, wrong)
+    needy = write_wheel(wheels, "kokoro", "0.9.4", "py3-none-any", "misaki>=0.9.4")
+    add_profile(request_, OTHER, spacy, xinference, needy)
+    with pytest.raises(store.StoreError, match="would not be complete") as caught:
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    message = str(caught.value)
+    assert "cpu-py311-x86_64: numpy-2.5.5-cp312-cp312-manylinux_2_39_x86_64.whl can't be installed" in message
+    assert "cuda-py312-aarch64: its lock can't be resolved from the store alone" in message
+    assert "misaki" in message
+    assert not (tmp_path / "store/manifest.json").exists()
+
+
+def test_an_extra_spacy_model_needs_what_it_requires_in_the_lock(tmp_path: Path, request_: store.Request) -> None:
+    (tmp_path / "spacy/en_core_web_trf-3.8.0.tar.gz").write_bytes(b"another")
+    request_.spacy_models = ["en_core_web_trf"]
+    with pytest.raises(store.StoreError, match="needs spacy-curated-transformers.*locked is none"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    wheels = tmp_path / "wheels"
+    rows = [("spacy", "3.8.14"), ("xinference", "4.1.0"), ("spacy-curated-transformers", "0.3.1")]
+    add_profile(request_, PROFILE, *(write_wheel(wheels, name, version) for name, version in rows))
+    store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert (tmp_path / "store/spacy/en_core_web_trf-3.8.0.tar.gz").is_file()
+
+
+def test_a_python_is_carried_for_the_profiles_of_its_version_alone(tmp_path: Path, request_: store.Request) -> None:
+    pythons = tmp_path / "pythons"
+    pythons.mkdir()
+    build = catalogue.PYTHONS["3.11", "x86_64"]
+    (pythons / build.filename).write_bytes(b"archive")
+    request_.pythons, request_.python_source = ["3.11"], pythons.as_uri()
+    with pytest.raises(download.DownloadError, match=build.sha256):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    (pythons / store.SYNTHETIC_MARKER).write_text(json.dumps({"synthetic": True, "note": "made up"}))
+    built = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    row = next(iter(built.manifest.of_kind("python")))
+    assert (row.path, row.version) == (f"python/{build.filename}", build.full_version)
+    assert (row.profiles, row.synthetic) == ((PROFILE.name,), True)
+    assert store.verify(tmp_path / "store") == []
+    request_.pythons = ["3.11", "3.12"]
+    with pytest.raises(store.StoreError, match=r"names 3\.12, of which no profile is fetched: \"3\.11\""):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+
+
+def test_a_python_of_the_releases_page_is_asked_for_under_its_date(request_: store.Request) -> None:
+    request_.pythons = ["3.11"]
+    (item,) = store._python_items(request_)
+    build = catalogue.PYTHONS["3.11", "x86_64"]
+    assert item.wanted.sha256 == build.sha256
+    assert item.wanted.sources == (
+        f"{catalogue.PYTHON_BUILDS}/{build.date}/{build.filename.replace('+', '%2B')}",
+    )  # fmt: skip
+
+
+class Index(http.server.ThreadingHTTPServer):
+    """A package index over a folder of wheels. At the first wish for ``fatal`` it kills the process that asks."""
+
+    def __init__(self, folder: Path, fatal: str) -> None:
+        super().__init__(("127.0.0.1", 0), IndexHandler)
+        self.folder, self.fatal = folder, fatal
+        self.victim = 0
+        self.asked: Counter[str] = Counter()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/simple"
+
+
+class IndexHandler(http.server.BaseHTTPRequestHandler):
+    server: Index
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        name = self.path.rsplit("/", 1)[-1]
+        if self.path.startswith("/simple/"):
+            files = "".join(f'<a href="/files/{file.name}">{file.name}</a>' for file in self.server.folder.iterdir())
+            data = files.encode()
+        else:
+            self.server.asked[name] += 1
+            data = (self.server.folder / name).read_bytes()
+            if name == self.server.fatal and self.server.victim:
+                # Half a file first, so that there is something to go on from.
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data[: len(data) // 2])
+                self.wfile.flush()
+                time.sleep(0.3)
+                os.kill(self.server.victim, signal.SIGKILL)
+                self.server.victim = 0
+                return
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start:])
+
+
+def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(
+    tmp_path: Path, request_: store.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    folder = request_.find_links[0]
+    request_.find_links = []
+    small, large = "spacy-3.8.14-py3-none-any.whl", "xinference-4.1.0-py3-none-any.whl"
+    target, cache = tmp_path / "store", tmp_path / "cache"
+    with Index(folder, fatal=large) as index:
+        thread = threading.Thread(target=index.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        request_.index = index.address
+        child = os.fork()
+        if child == 0:
+            # The server above answers this child from the parent's threads.
+            time.sleep(0.1)
+            store.build(target, request_, cache, lambda _line: None)
+            os._exit(0)
+        index.victim = child
+        _pid, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status)
+        assert not (target / "manifest.json").exists()
+        # Chunks are written as they come; the half that arrived before the kill may or may not be on the disk.
+        store.build(target, request_, cache, lambda _line: None)
+        index.shutdown()
+        thread.join()
+    assert store.verify(target) == []
+    assert index.asked == {small: 1, large: 2}
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    tmp_path: Path, request_: store.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = store._place
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == "config.json":
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        place(source, target)
+
+    monkeypatch.setattr(store, "_place", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert not (tmp_path / "store/manifest.json").exists()
+    monkeypatch.undo()
+    store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert store.verify(tmp_path / "store") == []
