@@ -9,60 +9,61 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.doctor imp
 HEAD = """\
 # The doctor
 
-Examines every host, whatever is broken there, and changes nothing: no file, no process, no setting. It works on a
-host without a release, with a dead service, or that does not answer at all, which is then its finding.
+The doctor examines every host and changes nothing: no file, no process, no setting. It also works on a host that has
+no release, a dead service or no answer at all. It reports these as findings.
 
 ```bash
-playbooks/voicefleet-doctor -i inventory.yml                            # one line for each finding: OK, WARN or FAIL
-playbooks/voicefleet-doctor -i inventory.yml --quiet                    # without those that are OK
-playbooks/voicefleet-doctor -i inventory.yml --json                     # the whole report as JSON, and nothing else
+playbooks/voicefleet-doctor -i inventory.yml                            # one line per finding: OK, WARN or FAIL
+playbooks/voicefleet-doctor -i inventory.yml --quiet                    # without the findings that are OK
+playbooks/voicefleet-doctor -i inventory.yml --json                     # only the whole report, as JSON
 playbooks/voicefleet-doctor -i inventory.yml --bundle support.tar.gz    # and a support bundle of all hosts
 ```
 
-Other arguments go to `ansible-playbook` (`--limit`, `--forks`, `-e`). In an installed collection the command lies in
+Other arguments go to `ansible-playbook` (`--limit`, `--forks`, `-e`). In an installed collection, the command is
 `ansible_collections/voicefleet/kokoro/playbooks/voicefleet-doctor`.
 
-| exit status of `playbooks/voicefleet-doctor` | |
+| exit status of `playbooks/voicefleet-doctor` | meaning |
 | --- | --- |
-| 0 | all is OK |
+| 0 | everything is OK |
 | 1 | there are warnings |
-| 2 | something failed, or no host could be examined; what Ansible said of that is on standard error |
+| 2 | something failed, or no host could be examined; standard error then holds Ansible's messages |
 
-`ansible-playbook doctor.yml` (or `voicefleet.kokoro.doctor.yml`) says the same. Its own exit status can't tell
-warnings: it is 0 where nothing failed and 2 where something did; with `-e doctor_strict=true` it is 2 for warnings too.
-`-e doctor_json_file=FILE` writes the JSON, `-e doctor_bundle=FILE` the bundle.
+`ansible-playbook doctor.yml` (or `voicefleet.kokoro.doctor.yml`) prints the same report. Its own exit status is 2 if
+something failed and 0 otherwise, so it does not show warnings. With `-e doctor_strict=true`, it is 2 for warnings too.
+`-e doctor_json_file=FILE` writes the JSON. `-e doctor_bundle=FILE` writes the bundle.
 
-A finding is one line: level, host, code, cause, remedy. Codes do not change.
+A finding is one line: level, host, code, cause and remedy. Codes never change.
 
     FAIL speech-07 FILES: not as they must be: /etc/voicefleet/secrets.json (mode 0644). Run deploy.yml again: ...
 
 The JSON is `{"status": 0|1|2, "time", "counts", "hosts": {NAME: {"status", "findings": [{"level", "code", "cause",
 "remedy"}]}}}`.
 
-It asks the service over loopback, by no proxy. The client's key is sent only where the service's own database knows
-it, as ten bad ones close the door for an hour. A model that is READY says one sentence, which is kept nowhere (`-e
-doctor_speak=false` leaves it out); the request stands in Xinference's own log, as any does.
+The doctor asks the service over loopback, without a proxy. It sends the client's key only if the service's own
+database knows that key, because ten wrong keys ban the sender for an hour. If the model is READY, it speaks one
+sentence, and the doctor does not keep the audio (`-e doctor_speak=false` skips this). Xinference logs this request
+like any other.
 
 ## The support bundle
 
-One archive, readable for its owner alone: for each host the findings and what they rest on, journal, Xinference's
-log, unit, release, package versions, receipts, disks, memory, ports; at most 4 MiB of text a host. What is collected
-is a fixed list. Secrets are taken out on the host: every value that lies in its secrets folder, and whatever has the
-shape of a key, token, password or of credentials in an address. Of the environment file the names alone are taken.
-Host names, addresses and user names stay: look before you send it.
+The bundle is one archive that only its owner can read. For each host it holds the findings with their evidence, the
+journal, Xinference's log, the unit, the release, package versions, receipts, disks, memory and ports. The limit is
+4 MiB of text per host. A fixed list defines what is collected. The host removes secrets: every value in its secrets
+folder, and everything that looks like a key, token, password or credentials in an address. From the environment file
+it takes only the names. Host names, addresses and user names stay in the bundle, so review it before you send it.
 
 ## What it checks
 
-| code | in order where |
+| code | OK means |
 | --- | --- |
 """
 
 MIDDLE = """
-## Failures that are known by their messages
+## Known failures
 
-They are looked for in the journal and in Xinference's log, since the start of a service that serves (WARN), else of a
-day (FAIL). The same words stand under the error of every play and module of this collection that fails with such a
-message, after "What this means:".
+The doctor looks for these messages in the journal and in Xinference's log. If the service serves, it reads from the
+service's start and reports a WARN. Otherwise it reads the last day and reports a FAIL. If a play or module of this
+collection fails with such a message, the same text stands below the error, after "What this means:".
 
 | code | cause | remedy |
 | --- | --- | --- |
@@ -70,12 +71,12 @@ message, after "What this means:".
 
 
 def cell(text: str) -> str:
-    """A text as a table's cell."""
+    """Escape a text for a table cell."""
     return text.replace("|", "\\|").replace("*", "\\*")
 
 
 def page() -> str:
-    """The page's text."""
+    """Return the text of the page."""
     checks = "".join(f"| `{code}` | {cell(text)} |\n" for code, text in CHECKS.items())
     rows = sorted(FAILURES, key=lambda failure: failure.code)
     failures = "".join(f"| `{row.code}` | {cell(row.cause)} | {cell(row.remedy)} |\n" for row in rows)

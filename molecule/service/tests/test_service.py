@@ -274,7 +274,7 @@ def test_a_second_replica_comes_without_a_gap_and_goes(host: Host) -> None:
 def test_a_launch_that_fails_says_why_in_words(host: Host, speaker: Speaker) -> None:
     said = model(host, "-e", "uid=lost path=/nowhere", status=2)
     assert "`model_path`: /nowhere File or directory does not exist" in said
-    assert "The model's folder is missing or incomplete" in said
+    assert "The model folder is missing or incomplete" in said
     assert "pid=" not in said[said.index("does not exist") - 200 : said.index("does not exist")]
     assert speaker.ask().status == 200
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the text of a log or of an error to what it means: known failures, with cause and remedy in plain words."""
+"""Find known failures in a log or an error message, and explain them with cause and remedy."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .failures import FAILURES, Failure
 
 _COMPILED = [(re.compile(failure.pattern), failure) for failure in FAILURES]
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-# Xinference's actors put address and process in front of their errors, its log a time, a level and the rest.
+# Xinference's actors prefix their errors with address and process; its log lines begin with time and level.
 _ACTOR = re.compile(r"\[address=[^\]]*?pid=\d+\]\s*")
 _LOG_HEAD = re.compile(r"^\d{4}-\d\d-\d\d[T ][\d:.,]+Z? +([A-Z]+) ")
 _PLACE = re.compile(r"pid:\d+ role:\S+ address:\S+ node:\S+ ")
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s:@]+(:[^/\s@]*)?@")
-LINE_MOST = 300  # characters of a line that are shown
+LINE_MOST = 300  # maximum number of characters shown of a line
 HEADING = "What this means:"
 
 
 class Diagnosis(NamedTuple):
-    """A known failure that a text tells of: the first line that did, cleaned, and how many lines did."""
+    """A known failure found in a text: the first matching line, cleaned, and the number of matching lines."""
 
     code: str
     cause: str
@@ -35,22 +35,22 @@ class Diagnosis(NamedTuple):
 
 
 def clean(line: str) -> str:
-    """A line as a person reads it: no colours, no process or actor, no credentials in an address, one trim."""
+    """Return a line for people: without colours, process, actor and credentials in addresses, and cut to length."""
     plain = _PLACE.sub("", _ACTOR.sub("", _ANSI.sub("", line)))
     return _USER_IN_URL.sub("[hidden]@", plain).strip()[:LINE_MOST]
 
 
 def recognise(line: str) -> Failure | None:
-    """The known failure that one line tells of, the most specific of several; None for all other lines."""
+    """Return the most specific known failure that a line matches, or None."""
     plain = _ACTOR.sub("", _ANSI.sub("", line))
     head = _LOG_HEAD.match(plain)
     if head is not None and head[1] == "DEBUG":
-        return None  # there a request's own words are printed, which anybody may choose
+        return None  # DEBUG lines print the text of requests, which any client may choose
     return next((failure for pattern, failure in _COMPILED if pattern.search(plain)), None)
 
 
 def diagnose(text: str | Iterable[str]) -> list[Diagnosis]:
-    """What a text, or some lines, tell of: each failure once, in the order of the lines; general ones last."""
+    """Return the failures found in a text or in lines: each once, in the order of the lines, general ones last."""
     found: dict[str, Diagnosis] = {}
     for line in text.splitlines() if isinstance(text, str) else text:
         failure = recognise(line)
@@ -66,21 +66,22 @@ def diagnose(text: str | Iterable[str]) -> list[Diagnosis]:
 
 
 def causes(found: Iterable[Diagnosis]) -> list[Diagnosis]:
-    """Those that say why: the general ones only where there is no other."""
+    """Drop the general failures if there are specific ones."""
     known = list(found)
     return [diagnosis for diagnosis in known if not diagnosis.general] or known
 
 
 def words(text: str | Iterable[str], most: int = 3) -> str:
-    """What a failure's text means, in lines for people; empty where nothing of it is known."""
+    """Explain a text in lines for people. The result is empty if the text matches no known failure."""
     found = causes(diagnose(text))[:most]
     return "\n".join([HEADING, *(f"  {diagnosis}" for diagnosis in found)]) if found else ""
 
 
 def explain(message: str, more: str | Iterable[str] = "") -> str:
-    """A message with what it means under it. The message speaks first; ``more`` is asked where it says nothing known.
+    """Return a message with its explanation below it.
 
-    A message that was explained before is left as it is.
+    ``more`` is searched only if the message itself matches no known failure. A message that already has an
+    explanation stays as it is.
     """
     if HEADING in message:
         return message

@@ -13,7 +13,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor.failures 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = json.loads((FIXTURES / "failure_messages.json").read_text(encoding="utf-8"))
 
-# Messages as they come: in Xinference's log, in colours, in the middle of more.
+# Messages in real surroundings: in Xinference's log, with colours, inside a longer line.
 LONGER = [
     ("\x1b[31mxoscar.errors.ServerClosed\x1b[0m: [address=127.0.0.1:40913, pid=77] Remote server closed", "XI05"),
     ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate is not yet valid (_ssl.c:1006)", "TL05"),
@@ -61,15 +61,15 @@ def test_colours_and_actors_in_front_of_a_message_change_nothing(code: str) -> N
 
 
 @pytest.mark.parametrize(("message", "code"), LONGER)
-def test_messages_as_they_come(message: str, code: str) -> None:
+def test_messages_in_real_surroundings_are_recognised(message: str, code: str) -> None:
     assert [found.code for found in diagnosis.diagnose(message)] == [code]
 
 
-def test_no_failure_is_known_by_a_message_that_no_test_shows() -> None:
+def test_every_known_failure_has_a_message_in_a_test() -> None:
     assert {failure.code for failure in FAILURES} == {*MESSAGES, *(code for _message, code in LONGER)}
 
 
-def test_the_table_is_in_order() -> None:
+def test_codes_are_unique_and_texts_are_sentences() -> None:
     codes = [failure.code for failure in FAILURES]
     assert len(codes) == len(set(codes))
     for failure in FAILURES:
@@ -81,7 +81,7 @@ def test_the_table_is_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("healthy_*.log.xz")))
-def test_logs_of_healthy_services_tell_of_nothing(name: str) -> None:
+def test_logs_of_healthy_services_match_no_failure(name: str) -> None:
     lines = lzma.decompress((FIXTURES / name).read_bytes()).decode().splitlines()
     assert len(lines) > 20
     assert diagnosis.diagnose(lines) == []
@@ -91,7 +91,7 @@ def test_there_are_logs_of_healthy_services() -> None:
     assert len(list(FIXTURES.glob("healthy_*.log.xz"))) >= 2
 
 
-def test_causes_stand_before_what_they_bring_about() -> None:
+def test_causes_stand_before_their_consequences() -> None:
     text = "xoscar.errors.ServerClosed: Remote server 1.2.3.4:5 closed\nOSError: [Errno 28] No space left on device"
     found = diagnosis.diagnose(text)
     assert [item.code for item in found] == ["OS01", "XI05"]
@@ -99,7 +99,7 @@ def test_causes_stand_before_what_they_bring_about() -> None:
     assert [item.code for item in diagnosis.causes(found[1:])] == ["XI05"]
 
 
-def test_a_failure_that_is_said_often_is_one_finding() -> None:
+def test_a_repeated_failure_is_one_finding() -> None:
     [found] = diagnosis.diagnose(["Permission denied: '/a'", "all is well", "Permission denied: '/b'"])
     assert (found.code, found.times, found.line) == ("OS02", 2, "Permission denied: '/a'")
 
@@ -109,25 +109,25 @@ def test_an_unknown_failure_gets_no_guess() -> None:
     assert diagnosis.explain("something else altogether") == "something else altogether"
 
 
-def test_a_request_that_quotes_a_failure_in_a_debug_line_is_none() -> None:
+def test_a_request_that_quotes_a_failure_in_a_debug_line_is_not_a_failure() -> None:
     line = "2026-11-22T16:57:21.251Z DEBUG xinference.core.model pid:1 Enter speech, args: No space left on device"
     assert diagnosis.diagnose(line) == []
 
 
-def test_what_a_message_means_stands_under_it_once() -> None:
+def test_a_message_is_explained_only_once() -> None:
     said = diagnosis.explain("uv failed:\ntunnel error: proxy authorization required")
     assert said.startswith("uv failed:\n")
-    assert "\nWhat this means:\n  PX01: The proxy wants a user" in said
+    assert "\nWhat this means:\n  PX01: The proxy requires a user" in said
     assert diagnosis.explain(f"host-1: it failed. {said}") == f"host-1: it failed. {said}"
 
 
-def test_more_is_asked_only_where_the_message_says_nothing() -> None:
+def test_more_text_is_searched_only_if_the_message_matches_nothing() -> None:
     assert "OS01: " in diagnosis.explain("it failed", "No space left on device")
     both = diagnosis.explain("Permission denied", "No space left on device")
     assert "OS02: " in both
     assert "OS01: " not in both
 
 
-def test_the_line_that_is_shown_holds_no_credentials() -> None:
+def test_the_shown_line_holds_no_credentials() -> None:
     [found] = diagnosis.diagnose("Cannot connect to proxy http://kim:se%40cret@proxy:3128")
     assert found.line == "Cannot connect to proxy http://[hidden]@proxy:3128"

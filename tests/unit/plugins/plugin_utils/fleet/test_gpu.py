@@ -156,12 +156,12 @@ def test_the_python_is_that_of_the_accelerators_own_profile(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("mismatch", "upgraded while the old kernel module"),
+        ("mismatch", "but the old kernel module is still loaded"),
         ("not_loaded", "kernel module is not loaded"),
         ("lost", "no longer answers on the bus"),
-        ("unknown", "device nodes can't be opened"),
-        ("denied", "device nodes can't be opened"),
-        ("none", "knows no card that it can use"),
+        ("unknown", "device nodes cannot be opened"),
+        ("denied", "device nodes cannot be opened"),
+        ("none", "finds no card that it can use"),
     ],
 )
 def test_a_driver_that_fails_is_a_failure_with_its_own_words(tmp_path: Path, message: str, said: str) -> None:
