@@ -77,7 +77,7 @@ drift:
     - Each has C(missing), C(changed) and C(added), with C(count) and the C(first) paths.
   returned: always
   type: dict
-  sample: {4.1.0-3f9a1c2b7d5e: {missing: {count: 1, first: [env/bin/xinference-local]}}}
+  sample: {1.2.3-3f9a1c2b7d5e: {missing: {count: 1, first: [env/bin/xinference-local]}}}
 missing:
   description: Digests of the artifacts that the host does not hold.
   returned: always

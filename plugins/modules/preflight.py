@@ -115,7 +115,7 @@ options:
     description:
       - Names of repairs of upstream's files that the release gets; they are part of its id.
       - Those without which a language does not start come with the language.
-      - V(kokoro-eval) takes Kokoro out of training mode, in which Xinference 4.1.0 leaves it.
+      - V(kokoro-eval) takes Kokoro out of training mode, in which Xinference leaves it.
       - V(start-local) and V(start-host) let Xinference's two processes import it at the same time, not in turn.
     type: list
     elements: str

@@ -46,7 +46,7 @@ ansible_facts:
       and C(receipts), oldest first.
   returned: success
   type: dict
-  sample: {voicefleet_receipts: {current: 4.1.0-3f9a1c2b7d5e, whole: [4.1.0-3f9a1c2b7d5e], receipts: []}}
+  sample: {voicefleet_receipts: {current: 1.2.3-3f9a1c2b7d5e, whole: [1.2.3-3f9a1c2b7d5e], receipts: []}}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -94,12 +94,12 @@ release:
   description: The release's id.
   returned: always
   type: str
-  sample: 4.1.0-3f9a1c2b7d5e
+  sample: 1.2.3-3f9a1c2b7d5e
 previous:
   description: The release that was current before.
   returned: when state is current
   type: str
-  sample: 4.1.0-77aa0c1e9f10
+  sample: 1.2.3-77aa0c1e9f10
 failure:
   description: What failed, in one paragraph.
   returned: when state is failed
@@ -114,7 +114,7 @@ ansible_facts:
   description: The fact C(voicefleet_plan), as M(voicefleet.kokoro.preflight) sets it.
   returned: when state is planned
   type: dict
-  sample: {voicefleet_plan: {release: {id: 4.1.0-77aa0c1e9f10}}}
+  sample: {voicefleet_plan: {release: {id: 1.2.3-77aa0c1e9f10}}}
 """
 
 import time

@@ -57,13 +57,13 @@ stay:
   returned: success
   type: list
   elements: str
-  sample: [4.1.0-3f9a1c2b7d5e, 4.1.0-77aa0c1e9f10]
+  sample: [1.2.3-3f9a1c2b7d5e, 1.2.3-77aa0c1e9f10]
 removed:
   description: The releases and remnants of releases that went, or in check mode would go.
   returned: success
   type: list
   elements: str
-  sample: [4.1.0-0123456789ab]
+  sample: [1.2.3-0123456789ab]
 artifacts:
   description: Digests of the artifacts that went, or in check mode would go.
   returned: success

@@ -40,7 +40,7 @@ files:
   description: Texts by name.
   returned: always
   type: dict
-  sample: {packages.txt: "xinference 4.1.0"}
+  sample: {packages.txt: "xinference 1.2.3"}
 """
 
 from ansible.module_utils.basic import AnsibleModule

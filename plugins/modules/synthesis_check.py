@@ -253,7 +253,7 @@ release_id:
   description: The release.
   returned: always
   type: str
-  sample: 4.1.0-3f9a1c2b7d5e
+  sample: 1.2.3-3f9a1c2b7d5e
 synthetic:
   description: Stand-ins on which this rests. With any, the audio is not Kokoro's voice.
   returned: always
@@ -273,7 +273,7 @@ proof:
   description: The kept proof on the host.
   returned: always
   type: str
-  sample: /var/lib/voicefleet-evidence/4.1.0-3f9a1c2b7d5e/proof.json
+  sample: /var/lib/voicefleet-evidence/1.2.3-3f9a1c2b7d5e/proof.json
 time:
   description: When the proof was made, in UTC.
   returned: where there is a proof
@@ -326,7 +326,7 @@ versions:
   description: Versions of Python, Xinference, Kokoro and what they rest on, where O(release_file) names them.
   returned: where there is a proof
   type: dict
-  sample: {python: "3.11", xinference: 4.1.0, torch: 2.13.0}
+  sample: {python: "3.11", xinference: 1.2.3, torch: 3.2.1}
 findings:
   description: What was found of languages and of the host, not of one answer, as in the findings of RV(samples).
   returned: always

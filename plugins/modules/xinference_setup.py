@@ -123,12 +123,12 @@ requirements:
 EXAMPLES = r"""
 - name: Give Xinference its secrets, accounts, client key and models
   voicefleet.kokoro.xinference_setup:
-    release_path: /opt/voicefleet/releases/4.1.0-3f9a1c2b7d5e
+    release_path: /opt/voicefleet/releases/1.2.3-3f9a1c2b7d5e
     models:
       - model_name: Kokoro-82M
         model_type: audio
         model_uid: kokoro
-        model_path: /opt/voicefleet/releases/4.1.0-3f9a1c2b7d5e/models/Kokoro-82M
+        model_path: /opt/voicefleet/releases/1.2.3-3f9a1c2b7d5e/models/Kokoro-82M
         enable_virtual_env: false
         lang_code: a
 

@@ -53,7 +53,7 @@ def check(double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
         given = {
             "endpoint": double.address,
             "api_key_file": str(key),
-            "release_id": "4.1.0-abc",
+            "release_id": "1.2.3-abc",
             "voices": ["af_heart", "am_michael"],
             "formats": ["wav"],
             "text": SENTENCE,

@@ -17,15 +17,17 @@ from typing import Any
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout import End
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import locks
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import pcm, speech_like, wav, white
 
 TIME = "2026-11-22T14:00:00Z"
 VOICES = ("af_heart", "am_michael")
-RELEASE, OLDER = "4.1.0-3f9a1c2b7d5e", "4.1.0-9c0d4e11aa27"
-ARTIFACTS = [
-    {"kind": "wheel", "name": name, "version": version}
-    for name, version in {"xinference": "4.1.0", "kokoro": "0.9.4", "misaki": "0.9.4", "torch": "2.13.0"}.items()
-]
+LOCK = locks.read_lock(
+    Path(__file__).resolve().parents[2] / "roles/artifact_store/files/locks/pylock.cpu-py311-x86_64.toml"
+)
+VERSIONS = {name: str(LOCK.version_of(name)) for name in ("xinference", "kokoro", "misaki", "torch")}
+RELEASE, OLDER = (f"{VERSIONS['xinference']}-{contents}" for contents in ("3f9a1c2b7d5e", "9c0d4e11aa27"))
+ARTIFACTS = [{"kind": "wheel", "name": name, "version": version} for name, version in VERSIONS.items()]
 EVIL = "<img src=x onerror=\"document.title='evil'\"></script><script>document.title='evil'</script>"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tarfile
 import time
@@ -112,7 +113,7 @@ def test_a_support_bundle_has_the_logs_and_no_secret(host: Host, tmp_path: Path)
             assert content is not None
             texts[member.name.split("/")[-1]] = content.read().decode()
     assert "by hand: [hidden]" in texts["xinference.log"]
-    assert "xinference 4.1.0" in texts["packages.txt"]
+    assert re.search(r"^xinference \d", texts["packages.txt"], re.MULTILINE)
     assert UNIT in texts["unit.txt"]
     for text in texts.values():
         for value in secrets.values():

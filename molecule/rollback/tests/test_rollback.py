@@ -95,7 +95,7 @@ def test_a_dry_run_goes_nowhere(host: Host, two: str) -> None:
 
 
 def test_a_release_that_is_not_there_is_refused(host: Host, speaker: Speaker, one: str, two: str) -> None:
-    status, output = play("rollback", "-e", "releases_rollback_to=4.1.0-000000000000")
+    status, output = play("rollback", "-e", "releases_rollback_to=1.2.3-000000000000")
     assert status != 0
     assert "is not on this host" in output
     assert one in output

@@ -2,8 +2,8 @@
 """Known failures, recognised by their messages: proxies, TLS, pip, uv, spaCy, Kokoro, Xinference, CUDA and systemd.
 
 A line is compared with the table from top to bottom, so specific patterns stand before general ones. Codes never
-change; docs/doctor.md lists them. The patterns match the messages of xinference 4.1.0, kokoro 0.9.4, misaki 0.9.4,
-spaCy 3.8, huggingface_hub 1.16, uv 0.13, pip, requests, httpx and systemd.
+change; docs/doctor.md lists them. The patterns match the messages of the locked packages (docs/versions.md), and of
+pip, requests, httpx and systemd.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Patch(NamedTuple):
         return {"name": self.name, "file": self.file, "before": self.before, "after": self.after}
 
 
-# Xinference 4.1.0 builds Kokoro and never calls .eval(), so PyTorch's dropout, which is for training, stays active: it
+# Xinference builds Kokoro and never calls .eval(), so PyTorch's dropout, which is for training, stays active: it
 # sets a fifth of the values between layers to zero at random, anew for each sentence.
 KOKORO_EVAL = Patch(
     name="kokoro-eval",
@@ -108,7 +108,7 @@ KOKORO_ZH = Patch(
     ),
     extra="mandarin-1.1",
 )
-# Xinference 4.1.0 starts in two processes, one after the other, and each imports all of it, six seconds in which the
+# Xinference starts in two processes, one after the other, and each imports all of it, six seconds in which the
 # other one waits. With these the first one starts the second, and both import at the same time.
 START_LOCAL = Patch(
     name="start-local",

@@ -36,7 +36,7 @@ name of ``former`` until it expires (times as Xinference keeps them: ISO, UTC, w
      "remove": ["old-name"], "encryption_key": "..."}
 
 Observing needs the standard library alone (50 ms); converging imports Xinference's own classes (a second or two), so
-that hashing, encryption and the tables' layout are Xinference's affair. Source of the calls: xinference 4.1.0,
+that hashing, encryption and the tables' layout are Xinference's affair. Source of the calls: Xinference's
 ``api/oauth2/advanced/database.py``, ``crypto.py``, ``core/launch_history_store.py``.
 """
 

@@ -3,9 +3,9 @@
 
 Requests go to the address given and nowhere else: a proxy in the environment is ignored and redirects are not
 followed, so that a credential never leaves the host. A rejected credential is never sent a second time: ten bad tokens
-within 300 seconds ban an address for an hour (xinference 4.1.0, ``api/oauth2/advanced/rate_limiter.py``).
+within 300 seconds ban an address for an hour (Xinference's ``api/oauth2/advanced/rate_limiter.py``).
 
-Answers that were recorded from a running 4.1.0 are in the tests.
+Answers that were recorded from a running Xinference are in the tests.
 """
 
 from __future__ import annotations

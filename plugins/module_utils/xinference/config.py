@@ -39,7 +39,7 @@ APPLIED_FILE = "applied.json"
 KEYS_FOLDER = "keys"
 CLUSTER_FILE = "cluster.json"
 
-# What the service reads from its environment (xinference 4.1.0, constants.py; xoscar 0.12.2).
+# What the service reads from its environment (Xinference's constants.py, and xoscar).
 ENVIRONMENT = {
     "xoscar_auth_key": "XOSCAR_AUTH_KEY",
     "jwt_secret": "XINFERENCE_AUTH_JWT_SECRET_KEY",
@@ -50,7 +50,7 @@ SECRETS = (*ENVIRONMENT, *PASSWORDS, "client_key")
 # A worker of a cluster keeps no accounts: it shows its siblings the first of these, and asks the API with the second.
 WORKER_SECRETS = ("xoscar_auth_key", "client_key")
 
-# All that the first administrator of 4.1.0 gets (api/oauth2/advanced/auth_service.py).
+# All that Xinference's first administrator gets (api/oauth2/advanced/auth_service.py).
 ADMIN_PERMISSIONS = [
     "admin",
     "models:list",

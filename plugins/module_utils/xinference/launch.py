@@ -49,7 +49,7 @@ def launched_with(home: str, uid: str, workers: tuple[str, ...]) -> Json | None:
     """The payload that a running replica was launched with, or None where it is not known.
 
     The API does not tell it; Xinference's worker keeps it for its own recovery, in
-    ``<home>/worker_recovery/<host>_<port>/models.json`` (xinference 4.1.0). The file is the service user's, so no
+    ``<home>/worker_recovery/<host>_<port>/models.json``. The file is the service user's, so no
     link is followed and it serves for a comparison only.
     """
     for worker in workers:

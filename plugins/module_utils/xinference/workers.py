@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Callable
 
-# Exported by each worker (xinference 4.1.0, core/metrics.py); the second are among the first.
+# Exported by each worker (Xinference's core/metrics.py); the second are among the first.
 TOTAL, ERRORS = "xinference:model_request_total", "xinference:model_request_errors_total"
 # Requests go round the replicas in turn; others' requests take turns too.
 ROUNDS = 4

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -25,7 +26,8 @@ def test_the_former_release_serves(host: Host, fault: str) -> None:
     assert met.status != 0, met.said
     former = [line["release"] for line in ledger(host) if "release" in line][-1]
     assert (met.current, met.answer) == (former, "200"), met.said
-    for words in ("vf-faults: release 4.1.0-", f"The former release {former} {FAULTS[fault][0]}", FAULTS[fault][1]):
+    assert re.search(r"vf-faults: release [\d.]+-[0-9a-f]{12}", met.said)
+    for words in (f"The former release {former} {FAULTS[fault][0]}", FAULTS[fault][1]):
         assert words in met.said
 
 

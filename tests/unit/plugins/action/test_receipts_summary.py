@@ -11,7 +11,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.action.receipts_summary import ActionModule
 
-LEDGER = {"current": "4.1.0-abc", "whole": ["4.1.0-abc"], "receipts": [{"release": "4.1.0-abc", "time": "then"}]}
+LEDGER = {"current": "1.2.3-abc", "whole": ["1.2.3-abc"], "receipts": [{"release": "1.2.3-abc", "time": "then"}]}
 HOSTVARS = {"speaker1": {"voicefleet_receipts": LEDGER}, "speaker2": {"ansible_facts": {"voicefleet_receipts": LEDGER}}}
 
 

@@ -13,7 +13,7 @@ from ansible_collections.voicefleet.kokoro.plugins.action.synthesis_check import
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_bytes
 
 SOUND = b"RIFF, or so"
-HERE = "/var/lib/voicefleet-evidence/4.1.0-abc"
+HERE = "/var/lib/voicefleet-evidence/1.2.3-abc"
 
 
 def sample(voice: str = "af_heart", audio_format: str = "wav", **changes: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class Host:
         self.calls.append((module_name, module_args))
         if module_name == "ansible.builtin.slurp":
             return self.sound
-        answer = {"level": "acoustic", "release_id": "4.1.0-abc", "samples": self.samples, "lines": ["words"]}
+        answer = {"level": "acoustic", "release_id": "1.2.3-abc", "samples": self.samples, "lines": ["words"]}
         return {**answer, "changed": True, "msg": "words", "failed": self.failed, "_ansible_parsed": True}
 
 

@@ -11,8 +11,8 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.action.synthesis_report import ActionModule, gather
 
-PLAN = {"release": {"id": "4.1.0-abc"}, "voices": ["af_heart"], "synthetic": [], "profile": "cpu"}
-PROOF = {"release_id": "4.1.0-abc", "level": "acoustic", "samples": [], "voices": ["af_heart"], "time": "now"}
+PLAN = {"release": {"id": "1.2.3-abc"}, "voices": ["af_heart"], "synthetic": [], "profile": "cpu"}
+PROOF = {"release_id": "1.2.3-abc", "level": "acoustic", "samples": [], "voices": ["af_heart"], "time": "now"}
 
 
 def run(folder: Path, hostvars: dict[str, Any], check_mode: bool = False) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def test_a_failed_proof_is_found_beside_the_report(tmp_path: Path) -> None:
     hostvars = {"speaker1": {"voicefleet_plan": PLAN}}
     for content, found in (
         (json.dumps({"synthesis": PROOF}), PROOF),
-        (json.dumps({"synthesis": {**PROOF, "release_id": "4.1.0-old"}}), {}),
+        (json.dumps({"synthesis": {**PROOF, "release_id": "1.2.3-old"}}), {}),
         ("{", {}),
         ("[]", {}),
     ):

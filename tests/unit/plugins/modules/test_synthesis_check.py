@@ -53,7 +53,7 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
 
     def call(**arguments: Any) -> tuple[dict[str, Any], int]:
         given = {
-            "release_id": "4.1.0-abc",
+            "release_id": "1.2.3-abc",
             "voices": ["af_heart"],
             "formats": ["wav"],
             "text": "One two three four five.",
@@ -74,7 +74,7 @@ def test_a_first_proof(server: Endpoint, run: Any, tmp_path: Path) -> None:
     result, status = run(profile="cpu", manifest_sha256="5b1c")
     assert (status, result["changed"], result["level"], result["live"]) == (0, True, "acoustic", False)
     assert server.made[:3] == ("http://127.0.0.1:9997", "xf-secret", 120)
-    assert result["samples"][0]["file"] == str(tmp_path / "evidence/4.1.0-abc/af_heart.wav")
+    assert result["samples"][0]["file"] == str(tmp_path / "evidence/1.2.3-abc/af_heart.wav")
     kept = json.loads(Path(result["proof"]).read_text())
     assert (kept["profile"], kept["manifest_sha256"], kept["level"]) == ("cpu", "5b1c", "acoustic")
     assert result["diff"]["before"].strip() == ""
@@ -114,7 +114,7 @@ def test_a_proof_that_holds_does_not_hide_a_dead_model(server: Endpoint, run: An
 def test_a_proof_of_a_release_that_was_mended_since_is_made_again(server: Endpoint, run: Any, tmp_path: Path) -> None:
     file = tmp_path / "release.json"
     for made, live in ((1, False), (1, True), (2, False), (2, True)):
-        file.write_text(json.dumps({"id": "4.1.0-abc", "voices": ["af_heart"], "made": made}))
+        file.write_text(json.dumps({"id": "1.2.3-abc", "voices": ["af_heart"], "made": made}))
         result, status = run(release_id=None, release_file=str(file))
         assert (status, result["live"]) == (0, live)
 
@@ -156,15 +156,15 @@ def test_check_mode_asks_writes_and_fails_nothing(server: Endpoint, run: Any, tm
 
 
 def test_the_release_file_gives_what_is_not_said(server: Endpoint, run: Any, tmp_path: Path) -> None:
-    release = {"id": "4.1.0-def", "voices": ["bf_emma"], "synthetic": ["kokoro/x.pth"], "profile": "cpu"}
-    wheels = [{"kind": "wheel", "name": name, "version": "4.1.0"} for name in ("xinference", "requests")]
+    release = {"id": "1.2.3-def", "voices": ["bf_emma"], "synthetic": ["kokoro/x.pth"], "profile": "cpu"}
+    wheels = [{"kind": "wheel", "name": name, "version": "1.2.3"} for name in ("xinference", "requests")]
     release.update({"python": {"version": "3.11"}, "artifacts": wheels})
     (tmp_path / "release.json").write_text(json.dumps(release))
     result, status = run(release_id=None, voices=[], release_file=str(tmp_path / "release.json"))
     assert status == 0
-    assert (result["release_id"], result["voices"]) == ("4.1.0-def", ["bf_emma"])
+    assert (result["release_id"], result["voices"]) == ("1.2.3-def", ["bf_emma"])
     assert (result["synthetic"], result["profile"]) == (["kokoro/x.pth"], "cpu")
-    assert result["versions"] == {"python": "3.11", "xinference": "4.1.0"}
+    assert result["versions"] == {"python": "3.11", "xinference": "1.2.3"}
     result, status = run(release_id=None, release_file=str(tmp_path / "none"))
     assert status == 1
     assert "no release was deployed" in result["msg"]

@@ -39,7 +39,7 @@ class Endpoint:
 def wanted(**changes: Any) -> Wanted:
     return Wanted(
         **{
-            "release_id": "4.1.0-abc",
+            "release_id": "1.2.3-abc",
             "model": "kokoro",
             "voices": ["af_heart", "am_michael", "bf_emma"],
             "formats": ["wav"],

@@ -48,7 +48,7 @@ class Endpoint:
 def wanted(**changes: Any) -> Wanted:
     return Wanted(
         **{
-            "release_id": "4.1.0-abc",
+            "release_id": "1.2.3-abc",
             "model": "kokoro",
             "voices": ["af_heart", "am_michael"],
             "formats": ["wav"],
@@ -245,7 +245,7 @@ def keep(folder: Path, want: Wanted, endpoint: Endpoint) -> tuple[Evidence, dict
 
 def test_evidence_is_kept_for_root_alone(tmp_path: Path) -> None:
     evidence, report = keep(tmp_path / "evidence", wanted(), both(SPEECH["af_heart"], SPEECH["am_michael"]))
-    folder = tmp_path / "evidence" / "4.1.0-abc"
+    folder = tmp_path / "evidence" / "1.2.3-abc"
     assert sorted(os.listdir(folder)) == ["af_heart.wav", "am_michael.wav", "proof.json"]
     assert {stat.S_IMODE(os.stat(folder / name).st_mode) for name in os.listdir(folder)} == {0o600}
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
@@ -275,7 +275,7 @@ def test_evidence_that_was_touched_or_was_no_proof_does_not_hold(tmp_path: Path)
     assert evidence.holds(wanted()) is None
     evidence, _report = keep(tmp_path, wanted(required_level="format"), both(SPEECH["af_heart"], NOISE))
     assert evidence.holds(wanted(required_level="format")) is not None
-    sound = tmp_path / "4.1.0-abc" / "af_heart.wav"
+    sound = tmp_path / "1.2.3-abc" / "af_heart.wav"
     sound.write_bytes(SPEECH["am_michael"])
     assert evidence.holds(wanted(required_level="format")) is None
     sound.unlink()
@@ -287,7 +287,7 @@ def test_evidence_that_was_touched_or_was_no_proof_does_not_hold(tmp_path: Path)
 def test_a_new_proof_leaves_no_sound_of_an_old_one(tmp_path: Path) -> None:
     keep(tmp_path, wanted(), both(SPEECH["af_heart"], SPEECH["am_michael"]))
     keep(tmp_path, wanted(), both(SPEECH["af_heart"], SpeechError("failed", "500")))
-    assert sorted(os.listdir(tmp_path / "4.1.0-abc")) == ["af_heart.wav", "proof.json"]
+    assert sorted(os.listdir(tmp_path / "1.2.3-abc")) == ["af_heart.wav", "proof.json"]
 
 
 def test_the_release_file(tmp_path: Path) -> None:
@@ -298,8 +298,8 @@ def test_the_release_file(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(ValueError, match=why):
             proof.read_release(str(path))
-    path.write_text('{"id": "4.1.0-abc"}')
-    assert proof.read_release(str(path)) == {"id": "4.1.0-abc"}
+    path.write_text('{"id": "1.2.3-abc"}')
+    assert proof.read_release(str(path)) == {"id": "1.2.3-abc"}
     link = tmp_path / "current"
     (tmp_path / "r1").mkdir()
     link.symlink_to("r1")
@@ -357,7 +357,7 @@ def test_a_kept_proof_holds_for_what_was_tried_in_it(tmp_path: Path, change: dic
         **{(voice, "opus"): SpeechError("no_format", "no") for voice in SPEECH},
     }
     samples, blobs = proof.prove(Endpoint(answers), asked)
-    evidence = Evidence(str(tmp_path), "4.1.0-abc")
+    evidence = Evidence(str(tmp_path), "1.2.3-abc")
     evidence.write(proof.as_report(asked, samples, [], {}), blobs)
     assert (evidence.holds(wanted(**change)) is not None) is holds
 

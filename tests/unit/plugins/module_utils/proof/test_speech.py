@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import speech
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import SpeechClient, SpeechError
 
-# As Xinference 4.1.0 says it.
+# As Xinference says it.
 HUB = (
     '{"detail":"[address=127.0.0.1:36291, pid=19859] An error happened while trying to locate the file on the Hub and'
     ' we cannot find the requested files in the local cache."}'

@@ -12,7 +12,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import tex
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
 
 REPORT: dict[str, Any] = {
-    "release_id": "4.1.0-abc",
+    "release_id": "1.2.3-abc",
     "level": "format",
     "required_level": "acoustic",
     "time": "2026-11-22T17:00:00Z",
@@ -28,7 +28,7 @@ def values(text: str) -> dict[str, float]:
         if not line.startswith("# "):
             name, value = line.split(" ")
             metric, label = name[:-1].split("{")
-            assert label == 'release="4.1.0-abc"'
+            assert label == 'release="1.2.3-abc"'
             found[metric] = float(value)
     return found
 

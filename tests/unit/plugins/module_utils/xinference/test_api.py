@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The REST client against answers that were recorded from xinference 4.1.0."""
+"""The REST client against answers that were recorded from a running Xinference."""
 
 from __future__ import annotations
 

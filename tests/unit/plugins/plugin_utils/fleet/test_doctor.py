@@ -17,7 +17,7 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recor
 )
 
 NOW = 1_000_000.0
-RELEASE = "4.1.0-3f9a1c2b7d5e"
+RELEASE = "1.2.3-3f9a1c2b7d5e"
 EXPECTED = doctor.Expected(
     root="/opt/voicefleet",
     home="/var/lib/voicefleet",
@@ -138,7 +138,7 @@ FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("FAIL", "DISK", {"platform__filesystems__tmp__free": 1_000_000}, "/tmp: 1 MB"),
     ("WARN", "DEPLOY", {"lock": LOCK}, "kim on fetch1"),
     ("WARN", "DEPLOY", {"platform__candidate_left": True}, "candidate"),
-    ("WARN", "DEPLOY", {"release__leftovers": ["4.1.0-aaaaaaaaaaaa"]}, "4.1.0-aaaaaaaaaaaa"),
+    ("WARN", "DEPLOY", {"release__leftovers": ["1.2.3-aaaaaaaaaaaa"]}, "1.2.3-aaaaaaaaaaaa"),
     ("FAIL", "RELEASE", {"release__sealed": False}, "never finished"),
     ("FAIL", "RELEASE", {"release__damage": ["/opt/x/config.json"]}, "/opt/x/config.json"),
     ("WARN", "DRIFT", {"release__drift": {"missing": {"count": 1, "first": ["env/a.py"]}}}, "1 missing (env/a.py)"),
@@ -147,7 +147,7 @@ FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("FAIL", "UNIT", {"unit__foreign": True}, "not written by this collection"),
     ("FAIL", "UNIT", {"unit__LoadState": "not-found"}, "not-found"),
     ("WARN", "UNIT", {"unit__UnitFileState": "disabled"}, "does not start with the host"),
-    ("WARN", "UNIT", {"unit__release": "4.1.0-000000000000"}, "4.1.0-000000000000"),
+    ("WARN", "UNIT", {"unit__release": "1.2.3-000000000000"}, "1.2.3-000000000000"),
     ("WARN", "STALE", {"unit__stale": ["the unit is not what it was started from"]}, "restart"),
     ("WARN", "STALE", {"unit__NeedDaemonReload": "yes"}, "changed file"),
     ("WARN", "RESTARTS", {"unit__NRestarts": "3"}, "3 restarts"),
@@ -170,7 +170,7 @@ FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("FAIL", "SPEECH", {"speech": {"voice": "a", "level": "format", "seconds": 1, "wrong": ["Noise."]}}, "Noise."),
     ("FAIL", "SPEECH", {"speech": {"voice": "a", "level": "none", "seconds": None, "wrong": ["Cut."]}}, "Cut."),
     ("WARN", "RECEIPT", {"receipt": None}, "no receipt"),
-    ("WARN", "RECEIPT", {"receipt": {"release": "4.1.0-000000000000"}}, "cut off"),
+    ("WARN", "RECEIPT", {"receipt": {"release": "1.2.3-000000000000"}}, "cut off"),
     ("WARN", "UNREAD", {"errors": {"oom": "OSError: gone"}}, "OSError: gone"),
     ("WARN", "XI05", {"logs": {"serves": True, "found": [row("XI05", True)], "last_faults": []}}, "2 times"),
     ("FAIL", "LOGS", {"logs": {"serves": False, "found": [], "last_faults": ["ValueError: odd"]}}, "ValueError: odd"),

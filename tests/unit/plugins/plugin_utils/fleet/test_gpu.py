@@ -38,7 +38,7 @@ def store(*profiles: str) -> Manifest:
     rows = [row for row in MANIFEST.artifacts if not row.profiles]
     for profile in profiles:
         rows.append(artifact(f"locks/pylock.{profile}.toml", "lock", profile, profiles=(profile,)))
-        rows.append(artifact("wheels/xinference.whl", "wheel", "xinference", version="4.1.0", profiles=profiles))
+        rows.append(artifact("wheels/xinference.whl", "wheel", "xinference", version="1.2.3", profiles=profiles))
         torch = "2.13.0" if profile == CUDA else "2.13.0+cpu"
         rows.append(artifact(f"wheels/torch-{torch}.whl", "wheel", "torch", version=torch, profiles=(profile,)))
     if CUDA in profiles:

@@ -72,7 +72,7 @@ def manifest(*names: str, carried: bool = True) -> Manifest:
     rows = []
     for name in names:
         rows.append(Artifact(f"locks/pylock.{name}.toml", "1" * 64, 1, "lock", name, "", profiles=(name,)))
-        rows.append(Artifact(f"wheels/{name}.whl", "2" * 64, 1, "wheel", "xinference", "4.1.0", profiles=(name,)))
+        rows.append(Artifact(f"wheels/{name}.whl", "2" * 64, 1, "wheel", "xinference", "1.2.3", profiles=(name,)))
         if carried and "-py311-" in name:
             row = Artifact(
                 f"python/{name}.tar.gz", "3" * 64, 1, "python", "cpython-3.11", STORE_PYTHON, profiles=(name,)

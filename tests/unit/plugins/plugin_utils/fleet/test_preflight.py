@@ -25,7 +25,7 @@ def artifact(path: str, kind: str, name: str, size: int = 1000, **changes: Any) 
 MANIFEST = Manifest(
     (
         artifact("locks/pylock.cpu-py311-x86_64.toml", "lock", PROFILE, profiles=(PROFILE,)),
-        artifact("wheels/xinference.whl", "wheel", "xinference", 1_000_000, version="4.1.0", profiles=(PROFILE,)),
+        artifact("wheels/xinference.whl", "wheel", "xinference", 1_000_000, version="1.2.3", profiles=(PROFILE,)),
         artifact("spacy/en_core_web_sm-3.8.0.tar.gz", "spacy-model", "en_core_web_sm"),
         artifact("kokoro/Kokoro-82M/config.json", "kokoro-config", "config"),
         artifact("kokoro/Kokoro-82M/kokoro-v1_0.pth", "kokoro-weights", "weights", 300_000_000),
@@ -60,7 +60,7 @@ FACTS: dict[str, Any] = {
 }
 # An upgrade: another release is current, and serves.
 UPGRADE = {
-    "releases": {"complete": [], "current": "4.1.0-000000000000"},
+    "releases": {"complete": [], "current": "1.2.3-000000000000"},
     "systemd__service_active": True,
     "listeners": [22, 9997],
 }
@@ -107,7 +107,7 @@ def test_a_healthy_host_gets_a_plan_and_no_finding() -> None:
     plan = verdict.plan
     assert plan["profile"] == PROFILE
     assert plan["python"] == {"version": "3.11", "path": "/usr/bin/python3.11", "artifact": None}
-    assert plan["release"]["id"].startswith("4.1.0-")
+    assert plan["release"]["id"].startswith("1.2.3-")
     assert plan["voices"] == ["af_heart"]
     assert [row["name"] for row in plan["artifacts"] if row["kind"] == "kokoro-voice"] == ["af_heart"]
     assert plan["bytes"] == sum(row["size"] for row in plan["artifacts"])

@@ -8,8 +8,8 @@ from typing import Any
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import receipts as fleet
 
 RECEIPT: dict[str, Any] = {
-    "release": "4.1.0-aaa",
-    "previous": "4.1.0-bbb",
+    "release": "1.2.3-aaa",
+    "previous": "1.2.3-bbb",
     "time": "2026-11-22T10:00:00Z",
     "operator": "ann",
     "manifest_sha256": "5b1c" * 16,
@@ -17,7 +17,7 @@ RECEIPT: dict[str, Any] = {
     "synthetic": [],
     "seconds": {"proof": 12.5, "total": 62.9},
 }
-GOOD = {"current": "4.1.0-aaa", "whole": ["4.1.0-aaa"], "receipts": [RECEIPT]}
+GOOD = {"current": "1.2.3-aaa", "whole": ["1.2.3-aaa"], "receipts": [RECEIPT]}
 
 
 def lines(**hosts: Any) -> list[str]:
@@ -28,14 +28,14 @@ def test_a_host_says_what_serves_since_when_by_whom_from_what() -> None:
     summary = fleet.build({"speech-01": GOOD}, "now")
     row = summary["hosts"][0]
     assert (row["current"], row["previous"], row["since"], row["operator"]) == (
-        "4.1.0-aaa", "4.1.0-bbb", "2026-11-22T10:00:00Z", "ann",
+        "1.2.3-aaa", "1.2.3-bbb", "2026-11-22T10:00:00Z", "ann",
     )  # fmt: skip
     assert row["receipts"] == [RECEIPT]
     header, line = fleet.table(summary)
     assert header.split() == ["host", "current", "since", "by", "manifest", "proof", "took", "synthetic"]
     assert line.split() == [
         "speech-01",
-        "4.1.0-aaa",
+        "1.2.3-aaa",
         "2026-11-22T10:00:00Z",
         "ann",
         "5b1c5b1c5b1c",
@@ -57,7 +57,7 @@ def test_a_host_that_was_not_read_is_in_it() -> None:
 
 
 def test_a_release_without_a_receipt_is_unverified() -> None:
-    text = lines(a={"current": "4.1.0-ccc", "receipts": [RECEIPT]})
+    text = lines(a={"current": "1.2.3-ccc", "receipts": [RECEIPT]})
     assert "UNVERIFIED" in text[1]
     assert "No receipt for what serves on: a." in text[2]
 
@@ -68,21 +68,21 @@ def test_nothing_serves_after_a_teardown() -> None:
 
 
 def test_more_than_one_release_is_said() -> None:
-    other = {"current": "4.1.0-ddd", "receipts": [{**RECEIPT, "release": "4.1.0-ddd"}]}
+    other = {"current": "1.2.3-ddd", "receipts": [{**RECEIPT, "release": "1.2.3-ddd"}]}
     summary = fleet.build({"a": GOOD, "b": other, "c": GOOD}, "now")
-    assert summary["releases"] == {"4.1.0-aaa": 2, "4.1.0-ddd": 1}
+    assert summary["releases"] == {"1.2.3-aaa": 2, "1.2.3-ddd": 1}
     assert summary["manifests"] == {"5b1c" * 16: 3}
     assert fleet.table(summary)[-1] == "2 releases serve at once."
 
 
 def test_a_failure_after_the_last_switch_is_told() -> None:
     failure = {
-        "event": "failed", "attempted": "4.1.0-bbb", "time": "2026-11-23T02:00:00Z", "operator": "kim",
+        "event": "failed", "attempted": "1.2.3-bbb", "time": "2026-11-23T02:00:00Z", "operator": "kim",
         "phase": "python_env", "task": "Install", "message": "no\n" + "x" * 300,
     }  # fmt: skip
     summary = fleet.build({"a": {**GOOD, "receipts": [RECEIPT, failure]}}, "now")
     row = summary["hosts"][0]
-    assert (row["since"], row["previous"], row["failure"]) == (RECEIPT["time"], "4.1.0-bbb", failure)
+    assert (row["since"], row["previous"], row["failure"]) == (RECEIPT["time"], "1.2.3-bbb", failure)
     last = fleet.table(summary)[-1]
     assert last.startswith("a: the last run failed, 2026-11-23T02:00:00Z, by kim, in phase python_env: Install: no x")
     assert last.endswith("x…")

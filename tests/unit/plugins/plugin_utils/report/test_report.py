@@ -28,7 +28,7 @@ def sample(voice: str = "af_heart", *findings: dict[str, Any], **changes: Any) -
         "real_time_factor": 0.2,
         "bytes": len(SOUND),
         "sha256": sha256_bytes(SOUND),
-        "file": f"/var/lib/voicefleet-evidence/4.1.0-abc/{voice}.wav",
+        "file": f"/var/lib/voicefleet-evidence/1.2.3-abc/{voice}.wav",
         "measurements": {},
         **changes,
     }
@@ -36,7 +36,7 @@ def sample(voice: str = "af_heart", *findings: dict[str, Any], **changes: Any) -
 
 def host(name: str = "speaker1", **changes: Any) -> Host:
     synthesis = {
-        "release_id": "4.1.0-abc",
+        "release_id": "1.2.3-abc",
         "level": "acoustic",
         "required_level": "acoustic",
         "voices": ["af_heart"],
@@ -53,7 +53,7 @@ def host(name: str = "speaker1", **changes: Any) -> Host:
 
 def ended(name: str, outcome: str, why: str = "", **changes: Any) -> Host:
     one = host(name, **changes)
-    one.plan = {"release": {"id": "4.1.0-abc"}, "current": "4.1.0-old"}
+    one.plan = {"release": {"id": "1.2.3-abc"}, "current": "1.2.3-old"}
     one.end = End(outcome, why, None if outcome == "not tried" else 12.34)
     return one
 
@@ -63,17 +63,17 @@ def build(*hosts: Host, run: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def test_a_host_that_was_planned_and_not_proved_is_in_it() -> None:
-    plan = {"release": {"id": "4.1.0-abc"}, "voices": ["af_heart"], "synthetic": [], "profile": "cpu-py311-x86_64"}
+    plan = {"release": {"id": "1.2.3-abc"}, "voices": ["af_heart"], "synthetic": [], "profile": "cpu-py311-x86_64"}
     data = build(host(), Host("speaker2", plan))
     row = data["hosts"][1]
-    assert (data["level"], row["release"], row["state"], row["record"]) == ("none", "4.1.0-abc", "failed", None)
+    assert (data["level"], row["release"], row["state"], row["record"]) == ("none", "1.2.3-abc", "failed", None)
     assert report.reasons(row) == ["no proof of speech was made on this host; its own output says why"]
     assert row["accelerator"] == "cpu"
 
 
 def test_a_proof_of_another_release_does_not_count() -> None:
     one = host()
-    one.plan = {"release": {"id": "4.1.0-new"}}
+    one.plan = {"release": {"id": "1.2.3-new"}}
     assert build(one)["level"] == "none"
 
 
@@ -89,8 +89,8 @@ def test_a_counted_run() -> None:
     assert data["counts"]["outcomes"] == {"served": 1, "failed": 1, "not tried": 1}
     assert data["counts"]["states"] == {"failed": 2, "stands out": 0, "well": 1}
     assert [(row["serves"], row["seconds"]) for row in data["hosts"]] == [
-        ("4.1.0-abc", 12.3),
-        ("4.1.0-old", 12.3),
+        ("1.2.3-abc", 12.3),
+        ("1.2.3-old", 12.3),
         (None, None),
     ]
     assert report.unfinished(data) == ["s2", "s3"]
@@ -185,7 +185,7 @@ def test_a_format_that_the_server_does_not_have_lowers_no_level() -> None:
 
 def test_versions_are_those_of_the_plan_else_of_the_proof() -> None:
     artifacts = [
-        {"kind": "wheel", "name": "xinference", "version": "4.1.0"},
+        {"kind": "wheel", "name": "xinference", "version": "1.2.3"},
         {"kind": "wheel", "name": "requests", "version": "2"},
         {"kind": "spacy-model", "name": "en_core_web_sm", "version": "3.8.0"},
     ]
@@ -193,7 +193,7 @@ def test_versions_are_those_of_the_plan_else_of_the_proof() -> None:
     planned.plan = {"artifacts": artifacts, "python": {"version": "3.11"}}
     rows = build(planned, host("speaker2", versions={"xinference": "4.0.0"}), host("speaker3"))["hosts"]
     assert [row["versions"] for row in rows] == [
-        {"python": "3.11", "xinference": "4.1.0", "en_core_web_sm": "3.8.0"},
+        {"python": "3.11", "xinference": "1.2.3", "en_core_web_sm": "3.8.0"},
         {"xinference": "4.0.0"},
         {},
     ]

@@ -16,10 +16,10 @@ def host(name: str, outcome: str | None = None, why: str = "", latency: float = 
         "real_time_factor": latency / 2.5, "sha256": "x", "measurements": {},
     }  # fmt: skip
     proof = {
-        "release_id": "4.1.0-3f9a1c2b7d5e", "level": "acoustic", "required_level": "acoustic", "voices": ["af_heart"],
+        "release_id": "1.2.3-3f9a1c2b7d5e", "level": "acoustic", "required_level": "acoustic", "voices": ["af_heart"],
         "text": "Hello.", "samples": [sample], **changes,
     }  # fmt: skip
-    plan = {"release": {"id": "4.1.0-3f9a1c2b7d5e"}, "current": "4.1.0-9c0d4e11aa27"}
+    plan = {"release": {"id": "1.2.3-3f9a1c2b7d5e"}, "current": "1.2.3-9c0d4e11aa27"}
     return Host(name, plan, proof, end=End(outcome, why, 12.3) if outcome else None)
 
 
@@ -34,8 +34,8 @@ def test_a_run_of_three() -> None:
     assert found[heads].split() == ["host", "serves", "level", "outcome", "seconds", "voices", "latency", "RTF"]
     rows = {line.split()[0]: line.split() for line in found[heads + 1 : heads + 4]}
     assert list(rows) == ["s2", "s3", "s1"]
-    assert rows["s1"] == ["s1", "4.1.0-3f9a1c2b7d5e", "acoustic", "served", "12", "1", "0.50", "s", "0.20"]
-    assert rows["s2"][1:4] == ["4.1.0-9c0d4e11aa27", "acoustic", "failed"]
+    assert rows["s1"] == ["s1", "1.2.3-3f9a1c2b7d5e", "acoustic", "served", "12", "1", "0.50", "s", "0.20"]
+    assert rows["s2"][1:4] == ["1.2.3-9c0d4e11aa27", "acoustic", "failed"]
     assert "s2: It is noise." in found
 
 

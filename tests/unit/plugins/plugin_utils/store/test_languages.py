@@ -84,7 +84,7 @@ def test_a_package_of_two_extras_keeps_those_that_are_asked_for() -> None:
 def asked(request_: store.Request, tmp_path: Path) -> store.Request:
     """A request whose lock has an extra package for each extra, and stand-ins for voices and dictionary."""
     wheels = tmp_path / "wheels"
-    rows = [write_wheel(wheels, name, version) for name, version in (("spacy", "3.8.14"), ("xinference", "4.1.0"))]
+    rows = [write_wheel(wheels, name, version) for name, version in (("spacy", "3.8.14"), ("xinference", "1.2.3"))]
     own = {"japanese": "fugashi", "japanese-light": "unidic-lite", "mandarin": "jieba"}
     rows += [replace(write_wheel(wheels, name, "1.0"), extras=(extra,)) for extra, name in own.items()]
     text = locks.render_lock(locks.Lock(">=3.11", tuple(sorted(rows, key=lambda row: row.name))), PROFILE)
@@ -159,7 +159,7 @@ def manifest(*extras: str) -> Manifest:
     profiles = (PROFILE.name,)
     rows = [
         Artifact("locks/l.toml", "1" * 64, 1, "lock", PROFILE.name, "", profiles=profiles, extras=extras),
-        Artifact("wheels/x.whl", "2" * 64, 1, "wheel", "xinference", "4.1.0", profiles=profiles),
+        Artifact("wheels/x.whl", "2" * 64, 1, "wheel", "xinference", "1.2.3", profiles=profiles),
         Artifact("spacy/m.tar.gz", "3" * 64, 1, "spacy-model", "en_core_web_sm", "3.8.0"),
         Artifact("kokoro/Kokoro-82M/config.json", "4" * 64, 1, "kokoro-config", "config", "1"),
         Artifact("kokoro/Kokoro-82M/kokoro-v1_0.pth", "5" * 64, 1, "kokoro-weights", "weights", "1"),

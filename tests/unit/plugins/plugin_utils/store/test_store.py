@@ -50,7 +50,7 @@ def request_(tmp_path: Path) -> store.Request:
     wheels, lock_folder = tmp_path / "wheels", tmp_path / "locks"
     wheels.mkdir()
     lock_folder.mkdir()
-    rows = [write_wheel(wheels, name, version) for name, version in (("spacy", "3.8.14"), ("xinference", "4.1.0"))]
+    rows = [write_wheel(wheels, name, version) for name, version in (("spacy", "3.8.14"), ("xinference", "1.2.3"))]
     text = locks.render_lock(locks.Lock(">=3.11", tuple(rows)), PROFILE)
     (lock_folder / Path(PROFILE.lock_path).name).write_text(text)
     spacy, kokoro = tmp_path / "spacy", tmp_path / "kokoro"
@@ -89,7 +89,7 @@ def test_a_store_is_complete_and_says_what_is_synthetic(built: Path) -> None:
         "sbom.cdx.json",
         "spacy/en_core_web_sm-3.8.0.tar.gz",
         "wheels/spacy-3.8.14-py3-none-any.whl",
-        "wheels/xinference-4.1.0-py3-none-any.whl",
+        "wheels/xinference-1.2.3-py3-none-any.whl",
     ]
     assert len(manifest.synthetic) == 4
     wheel = rows["wheels/spacy-3.8.14-py3-none-any.whl"]
@@ -215,7 +215,7 @@ def add_profile(request_: store.Request, profile: Profile, *rows: locks.LockedPa
 
 def test_several_profiles_share_what_they_have_in_common(tmp_path: Path, request_: store.Request) -> None:
     wheels = tmp_path / "wheels"
-    common = [write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "4.1.0")]
+    common = [write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "1.2.3")]
     own = write_wheel(wheels, "numpy", "2.5.5", "cp312-cp312-manylinux_2_28_aarch64")
     add_profile(request_, OTHER, *common, own)
     built = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
@@ -231,7 +231,7 @@ def test_a_store_that_is_not_closed_gets_no_manifest_and_says_all_that_it_lacks(
     tmp_path: Path, request_: store.Request
 ) -> None:
     wheels = tmp_path / "wheels"
-    spacy, xinference = write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "4.1.0")
+    spacy, xinference = write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "1.2.3")
     wrong = write_wheel(wheels, "numpy", "2.5.5", "cp312-cp312-manylinux_2_39_x86_64")
     add_profile(request_, PROFILE, spacy, xinference, wrong)
     needy = write_wheel(wheels, "kokoro", "0.9.4", "py3-none-any", "misaki>=0.9.4")
@@ -251,7 +251,7 @@ def test_an_extra_spacy_model_needs_what_it_requires_in_the_lock(tmp_path: Path,
     with pytest.raises(store.StoreError, match="needs spacy-curated-transformers.*locked is none"):
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
     wheels = tmp_path / "wheels"
-    rows = [("spacy", "3.8.14"), ("xinference", "4.1.0"), ("spacy-curated-transformers", "0.3.1")]
+    rows = [("spacy", "3.8.14"), ("xinference", "1.2.3"), ("spacy-curated-transformers", "0.3.1")]
     add_profile(request_, PROFILE, *(write_wheel(wheels, name, version) for name, version in rows))
     store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
     assert (tmp_path / "store/spacy/en_core_web_trf-3.8.0.tar.gz").is_file()
@@ -339,7 +339,7 @@ def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(
         monkeypatch.delenv(name, raising=False)
     folder = request_.find_links[0]
     request_.find_links = []
-    small, large = "spacy-3.8.14-py3-none-any.whl", "xinference-4.1.0-py3-none-any.whl"
+    small, large = "spacy-3.8.14-py3-none-any.whl", "xinference-1.2.3-py3-none-any.whl"
     target, cache = tmp_path / "store", tmp_path / "cache"
     with Index(folder, fatal=large) as index:
         thread = threading.Thread(target=index.serve_forever, kwargs={"poll_interval": 0.05})
