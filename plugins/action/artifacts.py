@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk, layout
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import delivery, rsync, serve
@@ -39,7 +39,7 @@ class ActionModule(ControllerAction):
     SPEC = {
         "store": {"type": "path", "required": True},
         "manifest_sha256": {"type": "str"},
-        "root": {"type": "path", "default": "/opt/voicefleet"},
+        "root": {"type": "path", "default": layout.ROOT},
         "artifacts": {"type": "list", "elements": "dict", "required": True},
         "transport": {"type": "str", "choices": ["push", "rsync", "connection", "http"], "default": "push"},
         "chunk_mb": {"type": "int", "default": 32},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.preflight import Finding
@@ -21,10 +22,10 @@ class ActionModule(ControllerAction):
 
     _requires_connection = True
     SPEC = {
-        "root": {"type": "path", "default": "/opt/voicefleet"},
-        "home": {"type": "path", "default": "/var/lib/voicefleet"},
-        "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
-        "unit": {"type": "str", "default": "voicefleet-xinference.service"},
+        "root": {"type": "path", "default": layout.ROOT},
+        "home": {"type": "path", "default": layout.HOME},
+        "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
+        "unit": {"type": "str", "default": layout.UNIT},
         "host": {"type": "str", "default": "127.0.0.1"},
         "port": {"type": "int", "default": 9997},
         "model": {"type": "str", "default": "kokoro"},

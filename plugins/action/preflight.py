@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state.host_facts import summary
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
@@ -25,8 +26,8 @@ class ActionModule(ControllerAction):
         "languages": {"type": "list", "elements": "str", "required": True},
         "voices": {"type": "list", "elements": "str", "default": []},
         "spacy_models": {"type": "list", "elements": "str", "default": []},
-        "root": {"type": "path", "default": "/opt/voicefleet"},
-        "home": {"type": "path", "default": "/var/lib/voicefleet"},
+        "root": {"type": "path", "default": layout.ROOT},
+        "home": {"type": "path", "default": layout.HOME},
         "port": {"type": "int", "default": 9997},
         "accept_synthetic": {"type": "bool", "default": False},
         "minimum_memory_mb": {"type": "int", "default": 3500},

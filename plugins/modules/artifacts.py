@@ -142,7 +142,7 @@ mb_per_s:
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received
@@ -155,7 +155,7 @@ def main() -> None:
         argument_spec={
             "store": {"type": "path"},
             "manifest_sha256": {"type": "str"},
-            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "root": {"type": "path", "default": layout.ROOT},
             "artifacts": artifact_list(),
             "transport": {"type": "str", "choices": ["push", "rsync", "connection", "http"], "default": "push"},
             "chunk_mb": {"type": "int", "default": 32},

@@ -131,7 +131,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer, front
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config as xinference_config
 
 KEY = "client.key"
@@ -159,7 +159,7 @@ def files_of(params: dict[str, Any], nodes: list[balancer.Node]) -> list[front.F
         if node.ca:
             files.append(front.File(os.path.join(folder, f"node-{number}.ca.pem"), node.ca.rstrip() + "\n", 0o600))
     files += [front.File(os.path.join(folder, name), text, 0o600) for name, text in sorted(params["files"].items())]
-    return [*files, front.File(os.path.join(systemd_unit.UNIT_FOLDER, params["unit"]), params["unit_content"])]
+    return [*files, front.File(os.path.join(layout.UNIT_FOLDER, params["unit"]), params["unit_content"])]
 
 
 def main() -> None:
@@ -181,21 +181,21 @@ def main() -> None:
                 },
             },
             "client_keys": {"type": "list", "elements": "str", "default": [], "no_log": True},
-            "folder": {"type": "path", "default": "/etc/voicefleet-balancer"},
+            "folder": {"type": "path", "default": layout.BALANCER},
             "files": {"type": "dict", "default": {}},
-            "unit": {"type": "str", "default": "voicefleet-balancer.service"},
+            "unit": {"type": "str", "default": layout.BALANCER_UNIT},
             "unit_content": {"type": "str", "default": ""},
             "haproxy": {"type": "path", "default": "/usr/sbin/haproxy"},
             "body_bytes": {"type": "int", "default": 16384},
             "long_bytes": {"type": "int", "default": 1500},
-            "admin_socket": {"type": "path", "default": "/run/voicefleet-balancer/admin.sock"},
+            "admin_socket": {"type": "path", "default": layout.BALANCER_SOCKET},
             "ready_seconds": {"type": "int", "default": 30},
         },
         supports_check_mode=True,
     )
     params = module.params
     unit = systemd_unit.Unit(params["unit"])
-    record = os.path.join(params["folder"], "loaded.json")
+    record = os.path.join(params["folder"], layout.LOADED_FILE)
     if params["state"] == "absent":
         unit_file = front.File(unit.path, "")
         try:

@@ -60,9 +60,9 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "default": "/opt/voicefleet"},
-            "home": {"type": "path", "default": "/var/lib/voicefleet"},
-            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "root": {"type": "path", "default": layout.ROOT},
+            "home": {"type": "path", "default": layout.HOME},
+            "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
             "unit": {"type": "str", "default": layout.UNIT},
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9997},

@@ -115,7 +115,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import certificate, front
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
 
 
 class Gateway:
@@ -135,7 +135,7 @@ class Gateway:
             systemd_unit.Unit(self.params["unit"]),
             [*files, conf],
             [self.params["nginx"], "-t", "-q"],
-            self.path("loaded.json"),
+            self.path(layout.LOADED_FILE),
             self.check,
         )
 
@@ -241,7 +241,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "config": {"type": "str", "default": ""},
             "config_path": {"type": "path", "default": "/etc/nginx/conf.d/voicefleet.conf"},
-            "folder": {"type": "path", "default": "/etc/voicefleet-gateway"},
+            "folder": {"type": "path", "default": layout.GATEWAY},
             "certificate": {"type": "str", "default": ""},
             "certificate_key": {"type": "str", "default": "", "no_log": True},
             "names": {"type": "list", "elements": "str", "default": []},

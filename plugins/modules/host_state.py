@@ -116,8 +116,8 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "default": "/opt/voicefleet"},
-            "home": {"type": "path", "default": "/var/lib/voicefleet"},
+            "root": {"type": "path", "default": layout.ROOT},
+            "home": {"type": "path", "default": layout.HOME},
             "releases": {"type": "list", "elements": "str", "default": []},
             "lock": {
                 "type": "dict",

@@ -56,7 +56,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, release
@@ -67,7 +67,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "model": {"type": "path", "required": True},
-            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "root": {"type": "path", "default": layout.ROOT},
             "artifacts": artifact_list(),
         },
         supports_check_mode=True,

@@ -100,11 +100,15 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import packet_filter, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
+    layout,
+    packet_filter,
+    private_files,
+    systemd_unit,
+)
 
 Json = dict[str, Any]
 
-UNIT = "voicefleet-filter.service"
 NO_NFT = (
     "nft is not installed, and without a packet filter everybody on the network reaches the ports of the service's own"
     " processes. Install the package nftables of the host's system; nothing of it need be set up"
@@ -122,8 +126,8 @@ class Filter:
         self.nft = nft or ""
         self.unit = unit
         self.call = run
-        self.rules_file = os.path.join(params["folder"], packet_filter.FILE)
-        self.record = os.path.join(params["folder"], packet_filter.RECORD)
+        self.rules_file = os.path.join(params["folder"], layout.FILTER_FILE)
+        self.record = os.path.join(params["folder"], layout.FILTER_RECORD)
         self.changes: list[str] = []
 
     def try_rules(self, text: str) -> None:
@@ -240,11 +244,11 @@ def main() -> None:
             "clients": {"type": "list", "elements": "str", "default": []},
             "metrics_ports": {"type": "list", "elements": "int", "default": []},
             "metrics_networks": {"type": "list", "elements": "str", "default": []},
-            "folder": {"type": "path", "default": "/etc/voicefleet"},
+            "folder": {"type": "path", "default": layout.SECRETS},
         },
         supports_check_mode=True,
     )
-    unit = systemd_unit.Unit(UNIT)
+    unit = systemd_unit.Unit(layout.FILTER_UNIT)
     keeper = Filter(module.params, module.check_mode, packet_filter.find_nft(), unit, systemd_unit.run)
     try:
         result = keeper.run()

@@ -78,7 +78,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
@@ -97,7 +97,7 @@ def main() -> None:
         argument_spec={
             "release": {"type": "path", "required": True},
             "python": {"type": "path", "required": True},
-            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "root": {"type": "path", "default": layout.ROOT},
             "patches": {"type": "list", "elements": "str", "default": []},
             "extras": {"type": "list", "elements": "str", "default": []},
             "artifacts": artifact_list(),

@@ -58,7 +58,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "root": {"type": "path", "default": layout.ROOT},
             "receipts": {"type": "path", "default": layout.RECEIPTS},
         },
         supports_check_mode=True,

@@ -136,7 +136,7 @@ def main() -> None:
             "plan": {"type": "dict"},
             "state": {"type": "str", "choices": ["sealed", "current", "failed", "planned"], "required": True},
             "release": {"type": "str", "default": ""},
-            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "root": {"type": "path", "default": layout.ROOT},
             "lock": {"type": "dict", "default": {}},
             "proof": {"type": "dict"},
             "failure": {

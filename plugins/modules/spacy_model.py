@@ -72,7 +72,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, python_env, spacy_sdist
@@ -90,7 +90,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "release": {"type": "path", "required": True},
-            "root": {"type": "path", "default": "/opt/voicefleet"},
+            "root": {"type": "path", "default": layout.ROOT},
             "python_version": {"type": "str", "required": True},
             "spacy_version": {"type": "str", "required": True},
             "uv_version": {"type": "str", "required": True},

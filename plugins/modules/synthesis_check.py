@@ -42,6 +42,10 @@ options:
   api_key_file:
     description: A file on the host that holds the raw bearer key. Without it no key is sent.
     type: path
+  candidate:
+    description: Whether this is the trial of an upgrade, beside the service that clients use.
+    type: bool
+    default: false
   ca_file:
     description:
       - A file on the host with the authority, in PEM form, that the endpoint's certificate is of, as that of a gateway.
@@ -391,6 +395,7 @@ def main() -> None:
         argument_spec={
             "endpoint": {"type": "str", "default": "http://127.0.0.1:9997"},
             "api_key_file": {"type": "path", "no_log": False},
+            "candidate": {"type": "bool", "default": False},
             "ca_file": {"type": "path"},
             "model": {"type": "str", "default": "kokoro"},
             "languages": {"type": "list", "elements": "str", "default": []},
@@ -403,7 +408,7 @@ def main() -> None:
                 "default": ["wav", "mp3"],
             },
             "extra_formats": {"type": "list", "elements": "str", "choices": list(proof.FORMATS), "default": []},
-            "evidence_dir": {"type": "path", "default": "/var/lib/voicefleet-evidence"},
+            "evidence_dir": {"type": "path", "default": layout.EVIDENCE},
             "release_id": {"type": "str"},
             "release_file": {"type": "path"},
             "synthetic": {"type": "list", "elements": "str"},
@@ -508,7 +513,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         report = kept or proof.as_report(wanted, [], params["synthetic"] or [], {})
         todo = f"{evidence.proof} holds; one short request would be made" if kept else f"would synthesise {what}"
         module.exit_json(changed=kept is None, msg=f"{wanted.release_id}: {todo}.", **result_of(report, evidence))
-    if os.path.dirname(params["api_key_file"] or "") != layout.CANDIDATE_SECRETS:
+    if not params["candidate"]:
         deploy_lock.mark("proof")
     key = read_key(params["api_key_file"])
     client = SpeechClient(params["endpoint"], key, params["timeout"], PATIENCE, params["ca_file"])

@@ -104,12 +104,12 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "confirmed": {"type": "bool", "default": False},
-            "root": {"type": "path", "default": "/opt/voicefleet"},
-            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
-            "home": {"type": "path", "default": "/var/lib/voicefleet"},
-            "worker_home": {"type": "path", "default": "/var/lib/voicefleet-worker"},
+            "root": {"type": "path", "default": layout.ROOT},
+            "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
+            "home": {"type": "path", "default": layout.HOME},
+            "worker_home": {"type": "path", "default": layout.WORKER_HOME},
             "user": {"type": "str", "default": "voicefleet"},
-            "evidence_dir": {"type": "path", "default": "/var/lib/voicefleet-evidence"},
+            "evidence_dir": {"type": "path", "default": layout.EVIDENCE},
             "data": {"type": "bool", "default": False},
             "evidence": {"type": "bool", "default": False},
             "operator": {"type": "str", "default": ""},

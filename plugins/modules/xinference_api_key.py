@@ -134,7 +134,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
     accounts as xinference_accounts,
 )
@@ -327,10 +327,10 @@ def main() -> None:
             "rotation": {"type": "str", "default": ""},
             "overlap": {"type": "int", "default": 3600},
             "expires_at": {"type": "str", "default": ""},
-            "release_path": {"type": "path", "default": "/opt/voicefleet/current"},
+            "release_path": {"type": "path", "default": layout.CURRENT},
             "user": {"type": "str", "default": "voicefleet"},
-            "home": {"type": "path", "default": "/var/lib/voicefleet"},
-            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "home": {"type": "path", "default": layout.HOME},
+            "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
             "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
         },
         supports_check_mode=True,

@@ -159,7 +159,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
     api as xinference_api,
@@ -295,9 +295,9 @@ def main() -> None:
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9997},
             "timeout": {"type": "int", "default": 180},
-            "unit": {"type": "str", "default": "voicefleet-xinference.service"},
-            "home": {"type": "path", "default": "/var/lib/voicefleet"},
-            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "unit": {"type": "str", "default": layout.UNIT},
+            "home": {"type": "path", "default": layout.HOME},
+            "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
             "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
             "workers": {
                 "type": "list",

@@ -117,7 +117,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
 
 Json = dict[str, Any]
 
@@ -260,13 +260,13 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "default": "voicefleet-xinference.service"},
+            "name": {"type": "str", "default": layout.UNIT},
             "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
             "enabled": {"type": "bool", "default": True},
             "folders": {"type": "list", "elements": "path", "default": []},
             "content": {"type": "str"},
             "environment_files": {"type": "list", "elements": "path", "default": []},
-            "record": {"type": "path", "default": "/etc/voicefleet/started.json"},
+            "record": {"type": "path", "default": f"{layout.SECRETS}/{layout.STARTED_FILE}"},
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9997},
             "stop_timeout": {"type": "int", "default": 120},

@@ -75,6 +75,10 @@ options:
       - Created where it is missing; its parent exists.
     type: path
     default: /etc/voicefleet
+  candidate:
+    description: Whether this is the trial of an upgrade, beside the service that clients use.
+    type: bool
+    default: false
   admin_user:
     description: Name of the administrator's account.
     type: str
@@ -348,8 +352,9 @@ def main() -> None:
             "languages": {"type": "list", "elements": "str", "default": []},
             "language_models": {"type": "dict", "default": {}},
             "user": {"type": "str", "default": "voicefleet"},
-            "home": {"type": "path", "default": "/var/lib/voicefleet"},
-            "secrets_dir": {"type": "path", "default": "/etc/voicefleet", "no_log": False},
+            "home": {"type": "path", "default": layout.HOME},
+            "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
+            "candidate": {"type": "bool", "default": False},
             "admin_user": {"type": "str", "default": "admin"},
             "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
             "client_key_name": {"type": "str", "default": "voicefleet-client", "no_log": False},
@@ -367,8 +372,7 @@ def main() -> None:
     os.umask(0o077)
     setup = Setup(module.params, module.check_mode)
     if not module.check_mode:
-        candidate = module.params["secrets_dir"] == layout.CANDIDATE_SECRETS
-        deploy_lock.mark("candidate" if candidate else "start")
+        deploy_lock.mark("candidate" if module.params["candidate"] else "start")
     try:
         result = setup.run()
     except (SetupError, xinference_config.ConfigError, OSError) as error:

@@ -21,7 +21,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
-LOCK_FILE = "/run/voicefleet-deploy.json"
+from . import layout
+
+LOCK_FILE = layout.DEPLOY_LOCK
 # From the lock to the first thing that is done.
 FIRST_PHASE = "preflight"
 

@@ -5,14 +5,47 @@ from __future__ import annotations
 
 import os
 
+UNIT_FOLDER = "/etc/systemd/system"
 UNIT = "voicefleet-xinference.service"
+ROOT = "/opt/voicefleet"
+HOME = "/var/lib/voicefleet"
+SECRETS = "/etc/voicefleet"
+EVIDENCE = "/var/lib/voicefleet-evidence"
+
+# In the root.
+CURRENT = ROOT + "/current"
+# In a release.
+RELEASE_FILE = "release.json"
+# In the evidence.
+LEDGER_FILE = "receipts.jsonl"
+RECEIPTS = f"{EVIDENCE}/{LEDGER_FILE}"
+# In a folder of secrets: what the service was started from.
+STARTED_FILE = "started.json"
+
 # An upgrade tries the new release here first, beside the unit above.
 CANDIDATE_UNIT = "voicefleet-candidate.service"
-CANDIDATE_SECRETS = "/etc/voicefleet-candidate"
-# A supervisor that works too has its worker's secrets here.
-WORKER_SECRETS = "/etc/voicefleet-worker"
-RELEASE_FILE = "release.json"
-RECEIPTS = "/var/lib/voicefleet-evidence/receipts.jsonl"
+CANDIDATE_SECRETS = SECRETS + "-candidate"
+# A supervisor that also works has a worker beside it.
+WORKER_HOME = HOME + "-worker"
+WORKER_SECRETS = SECRETS + "-worker"
+
+# The packet filter: its rules and its table as the kernel had it lie in the folder of secrets.
+FILTER_UNIT = "voicefleet-filter.service"
+FILTER_FILE = "packet-filter.nft"
+FILTER_RECORD = "packet-filter.loaded"
+
+GATEWAY = "/etc/voicefleet-gateway"
+BALANCER = "/etc/voicefleet-balancer"
+BALANCER_UNIT = "voicefleet-balancer.service"
+BALANCER_SOCKET = "/run/voicefleet-balancer/admin.sock"
+# In both folders: what the proxy was loaded with.
+LOADED_FILE = "loaded.json"
+
+# Settings for clients that go through a proxy.
+PROXY = "/etc/voicefleet-proxy"
+
+DEPLOY_LOCK = "/run/voicefleet-deploy.json"
+OFFLINE_PROOF = "/run/voicefleet-offline"
 
 
 def candidate_home(home: str) -> str:

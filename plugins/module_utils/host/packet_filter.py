@@ -14,11 +14,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from . import layout
 from .systemd_unit import MARKER
 
 TABLE = "voicefleet"
-FILE = "packet-filter.nft"
-RECORD = "packet-filter.loaded"
 # IPAddressAllow= of systemd knows these names (systemd.resource-control(5)).
 LOCAL_NAMES = ("localhost", "link-local")
 PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
@@ -117,7 +116,7 @@ def text(rules: Rules) -> str:
     outgoing.append(f"{owner} drop")
     lines = [
         MARKER,
-        "# Who may reach this host's Xinference. Loaded by voicefleet-filter.service; no other table is touched.",
+        f"# Who may reach this host's Xinference. Loaded by {layout.FILTER_UNIT}; no other table is touched.",
         f"table inet {TABLE}",
         f"delete table inet {TABLE}",
         f"table inet {TABLE} {{",

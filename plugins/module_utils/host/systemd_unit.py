@@ -15,9 +15,8 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
-from . import private_files
+from . import layout, private_files
 
-UNIT_FOLDER = "/etc/systemd/system"
 MARKER = "# Managed by voicefleet.kokoro"
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -53,7 +52,7 @@ def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
 class Unit:
     """A unit by its full name (``x.service``). ``folder`` and ``runner`` are replaced in tests."""
 
-    def __init__(self, name: str, folder: str = UNIT_FOLDER, runner: Runner = run) -> None:
+    def __init__(self, name: str, folder: str = layout.UNIT_FOLDER, runner: Runner = run) -> None:
         self.name = name
         self.path = os.path.join(folder, name)
         self._run = runner

@@ -36,7 +36,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
 
-from ..host import private_files, systemd_unit
+from ..host import layout, private_files, systemd_unit
 from ..host.systemd_unit import SystemdError, Unit
 from .acoustics import Finding
 from .speech import SpeechError
@@ -44,7 +44,7 @@ from .speech import SpeechError
 LEVEL = "offline"
 # A loopback address of its own: 127.0.0.1:53 may be a resolver's.
 ADDRESS = "127.0.53.77"
-PLACE = "/run/voicefleet-offline"
+PLACE = layout.OFFLINE_PROOF
 DROP_INS = "/run/systemd/system"
 DROP_IN = "90-voicefleet-offline.conf"
 TIMER = "voicefleet-offline-end"

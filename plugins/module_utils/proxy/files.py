@@ -20,11 +20,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from ..host import private_files
+from ..host import layout, private_files
 from ..host.systemd_unit import MARKER, run
 from .settings import NoProxy, Settings, cautions, environment, masked
 
-FOLDER = "/etc/voicefleet-proxy"
+FOLDER = layout.PROXY
 LEDGER = FOLDER + "/ledger.json"
 # Root's alone: the variables with credentials, for systemd units and for a shell.
 ENVIRONMENT = FOLDER + "/environment"
@@ -114,7 +114,7 @@ def _system_has(root: str, *paths: str) -> bool:
 
 def unit_exists(root: str, unit: str) -> bool:
     """Whether systemd knows a unit of this name by a file."""
-    folders = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+    folders = (layout.UNIT_FOLDER, "/lib/systemd/system", "/usr/lib/systemd/system")
     return _system_has(root, *(f"{folder}/{unit}" for folder in folders))
 
 
@@ -223,7 +223,7 @@ def wanted(settings: Settings, direct: NoProxy, clients: Iterable[str], units: I
         with_environment.append("docker.service")
     for unit in dict.fromkeys(with_environment):
         text = f"[Service]\nEnvironmentFile={ENVIRONMENT}\n"
-        result.files.append(File(f"/etc/systemd/system/{unit}.d/50-voicefleet-proxy.conf", _managed(text)))
+        result.files.append(File(f"{layout.UNIT_FOLDER}/{unit}.d/50-voicefleet-proxy.conf", _managed(text)))
     if "ansible" in chosen:
         # Variables given by `environment:` stand in the command line of a process on the host; these do not.
         text = f"#!/bin/sh\n{_managed('')}set -a\n. {ENVIRONMENT}\nset +a\n"

@@ -23,6 +23,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..host import layout
 from .settings import RELAY, Settings, address_of, applies
 
 SECONDS = 10.0
@@ -368,7 +369,7 @@ def _ca_as_server(host: str, der: bytes) -> list[Finding]:
 _SITES = (
     "/usr/lib/python3*/dist-packages",
     "/usr/lib/python3*/site-packages",
-    "/opt/voicefleet/current/env/lib/python3*/site-packages",
+    layout.CURRENT + "/env/lib/python3*/site-packages",
 )
 # What a client of these needs to speak SOCKS: distribution, module, clients.
 _SOCKS = (("PySocks", "socks.py", ("requests", "pip")), ("socksio", "socksio", ("httpx",)))

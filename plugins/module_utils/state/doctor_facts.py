@@ -37,7 +37,6 @@ from . import host_facts, support
 
 Json = dict[str, Any]
 
-RECORD_FILE = "started.json"
 _PROPERTIES = (
     "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,NRestarts,Result,ExecMainStatus,MainPID,"
     "ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic,MemoryCurrent,MemoryMax,ControlGroup,User"
@@ -55,9 +54,9 @@ class Options:
 
     def __init__(
         self,
-        root: str = "/opt/voicefleet",
-        home: str = "/var/lib/voicefleet",
-        secrets_dir: str = "/etc/voicefleet",
+        root: str = layout.ROOT,
+        home: str = layout.HOME,
+        secrets_dir: str = layout.SECRETS,
         unit: str = layout.UNIT,
         host: str = "127.0.0.1",
         port: int = 9997,
@@ -126,7 +125,7 @@ def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") 
         started = re.search(r"^ExecStart=\S*/releases/([^/]+)/\S*/xinference-(\w+)", text, re.MULTILINE)
         state["release"] = started[1] if started else None
         state["node"] = started[2] if started else None
-    record = systemd_unit.load_record(os.path.join(options.secrets_dir, RECORD_FILE))
+    record = systemd_unit.load_record(os.path.join(options.secrets_dir, layout.STARTED_FILE))
     state["stale"] = []
     if record and state.get("ActiveState") == "active" and text is not None:
         known = [path for path in record if path != "unit"]

@@ -149,7 +149,7 @@ def releases(root: str) -> dict[str, Any]:
     return {"complete": complete, "current": current, "former": release.former(paths)}
 
 
-def candidate_left(home: str, unit_folder: str = "/etc/systemd/system") -> bool:
+def candidate_left(home: str, unit_folder: str = layout.UNIT_FOLDER) -> bool:
     """Whether something of a candidate is there, as a run leaves it that was cut off in an upgrade."""
     places = (os.path.join(unit_folder, layout.CANDIDATE_UNIT), layout.CANDIDATE_SECRETS, layout.candidate_home(home))
     return any(os.path.lexists(place) for place in places)

@@ -11,20 +11,28 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..host import layout, packet_filter, systemd_unit
-from ..xinference.config import APPLIED_FILE, CLUSTER_FILE, ENVIRONMENT_FILE, KEY_FILE, KEYS_FOLDER, SECRETS_FILE
+from ..host import layout, systemd_unit
+from ..xinference.config import (
+    APPLIED_FILE,
+    CLUSTER_FILE,
+    ENVIRONMENT_FILE,
+    HEADER_FILE,
+    KEY_FILE,
+    KEYS_FOLDER,
+    SECRETS_FILE,
+)
 
 SECRETS = (
     SECRETS_FILE,
     ENVIRONMENT_FILE,
     KEY_FILE,
     CLUSTER_FILE,
-    "client.header",
+    HEADER_FILE,
     APPLIED_FILE,
     KEYS_FOLDER,
-    "started.json",
-    packet_filter.FILE,
-    packet_filter.RECORD,
+    layout.STARTED_FILE,
+    layout.FILTER_FILE,
+    layout.FILTER_RECORD,
 )
 
 
@@ -46,7 +54,7 @@ class Places:
     user: str
     remove_data: bool = False
     remove_evidence: bool = False
-    units: str = systemd_unit.UNIT_FOLDER
+    units: str = layout.UNIT_FOLDER
     worker_home: str = ""
     worker_secrets: str = ""
 

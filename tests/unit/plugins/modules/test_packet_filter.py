@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import packet_filter as rules
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.modules import packet_filter
 
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -41,7 +41,7 @@ class Host:
             self.state["UnitFileState"] = "enabled"
         if command[1] == "reload-or-restart":
             self.state["ActiveState"] = "active"
-            self.table = "loaded: " + (self.etc / rules.FILE).read_text()
+            self.table = "loaded: " + (self.etc / layout.FILTER_FILE).read_text()
         return 0, ""
 
     def run(self, check: bool = False, **given: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Host:
             "required": True,
             **given,
         }
-        unit = systemd_unit.Unit(packet_filter.UNIT, str(self.units), self.call)
+        unit = systemd_unit.Unit(layout.FILTER_UNIT, str(self.units), self.call)
         return packet_filter.Filter(params, check, "/sbin/nft", unit, self.call).run()
 
 
@@ -110,14 +110,14 @@ def test_rules_that_nft_refuses_are_not_written(host: Host) -> None:
 
 
 def test_a_unit_of_others_is_left_alone(host: Host) -> None:
-    (host.units / packet_filter.UNIT).write_text("[Unit]\n")
+    (host.units / layout.FILTER_UNIT).write_text("[Unit]\n")
     with pytest.raises(rules.FilterError, match="left alone"):
         host.run()
     assert not host.etc.exists()
 
 
 def test_a_host_without_nft_is_told_what_to_install(host: Host) -> None:
-    unit = systemd_unit.Unit(packet_filter.UNIT, str(host.units), host.call)
+    unit = systemd_unit.Unit(layout.FILTER_UNIT, str(host.units), host.call)
     params = {"folder": str(host.etc), "required": True}
     with pytest.raises(rules.FilterError, match="Install the package nftables"):
         packet_filter.Filter(params, False, None, unit, host.call).run()

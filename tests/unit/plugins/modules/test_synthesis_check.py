@@ -283,3 +283,12 @@ def test_a_load_that_makes_no_sense_is_refused_before_anything_is_asked(
     result, status = run(**given)
     assert (status, words in result["msg"]) == (1, True)
     assert server.asked == []
+
+
+def test_the_trial_of_an_upgrade_marks_no_proof(server: Endpoint, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: list[str] = []
+    monkeypatch.setattr(synthesis_check.deploy_lock, "mark", marked.append)
+    run(candidate=True)
+    assert marked == []
+    run(candidate=False)
+    assert marked == ["proof"]

@@ -8,6 +8,7 @@ import os
 import pwd
 import sqlite3
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -380,16 +381,28 @@ def module_args(host: Host, **given: Any) -> dict[str, Any]:
     return {key: value for key, value in host.params(**given).items() if value is not None}
 
 
-def test_the_module_as_ansible_runs_it(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """The module sets its own, which must not reach other tests."""
     old = os.umask(0o022)
-    try:
-        with (
-            patch_module_args(module_args(host, admin_password="operators own pass")),
-            pytest.raises(SystemExit) as ended,
-        ):
-            xinference_setup.main()
-    finally:
-        os.umask(old)
+    yield
+    os.umask(old)
+
+
+@pytest.mark.parametrize(("candidate", "phase"), [(True, "candidate"), (False, "start")])
+def test_the_phase_names_the_trial_of_an_upgrade(
+    host: Host, monkeypatch: pytest.MonkeyPatch, candidate: bool, phase: str
+) -> None:
+    marked: list[str] = []
+    monkeypatch.setattr(xinference_setup.deploy_lock, "mark", marked.append)
+    with patch_module_args(module_args(host, candidate=candidate)), pytest.raises(SystemExit):
+        xinference_setup.main()
+    assert marked == [phase]
+
+
+def test_the_module_as_ansible_runs_it(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    with patch_module_args(module_args(host, admin_password="operators own pass")), pytest.raises(SystemExit) as ended:
+        xinference_setup.main()
     assert ended.value.code == 0
     result = outcome(capsys)
     assert result["changed"]
