@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk, layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import delivery, rsync, serve
@@ -36,28 +36,7 @@ class ActionModule(ControllerAction):
     """``voicefleet.kokoro.artifacts``: see the module's documentation."""
 
     _requires_connection = True
-    SPEC = {
-        "store": {"type": "path", "required": True},
-        "manifest_sha256": {"type": "str"},
-        "root": {"type": "path", "default": layout.ROOT},
-        "artifacts": {"type": "list", "elements": "dict", "required": True},
-        "transport": {"type": "str", "choices": ["push", "rsync", "connection", "http"], "default": "push"},
-        "chunk_mb": {"type": "int", "default": 32},
-        "http": {
-            "type": "dict",
-            "default": {},
-            "options": {
-                "url": {"type": "str"},
-                "user": {"type": "str"},
-                "password": {"type": "str", "no_log": True},
-                "ca": {"type": "path"},
-                "serve": {"type": "bool", "default": False},
-                "bind": {"type": "str", "default": "0.0.0.0"},
-                "port": {"type": "int", "default": 0},
-                "address": {"type": "str"},
-            },
-        },
-    }
+    SETS = frozenset({"step", "seconds", "certificates"})
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         self.host = str(task_vars.get("inventory_hostname", "host"))
@@ -100,7 +79,7 @@ class ActionModule(ControllerAction):
 
     def _step(self, step: str, rows: Rows, **more: Any) -> dict[str, Any]:
         """One step of the module on the host, for some artifacts."""
-        arguments = {"root": self.root, "artifacts": rows, "step": step, **more}
+        arguments = {"store": str(self.store), "root": self.root, "artifacts": rows, "step": step, **more}
         return self.module("voicefleet.kokoro.artifacts", arguments, self.task_vars)
 
     def _fail(self, what: str) -> AnsibleActionFail:

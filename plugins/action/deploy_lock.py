@@ -16,11 +16,7 @@ class ActionModule(ControllerAction):
     """``voicefleet.kokoro.deploy_lock``: see the module's documentation."""
 
     _requires_connection = True
-    SPEC = {
-        "state": {"type": "str", "choices": ["taken", "free"], "default": "free"},
-        "owner": {"type": "dict"},
-        "seconds": {"type": "int", "default": 7200},
-    }
+    SETS = frozenset({"dead"})
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if arguments["state"] == "free":

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.preflight import Finding
@@ -21,19 +20,6 @@ class ActionModule(ControllerAction):
     """``voicefleet.kokoro.doctor``: see the module's documentation."""
 
     _requires_connection = True
-    SPEC = {
-        "root": {"type": "path", "default": layout.ROOT},
-        "home": {"type": "path", "default": layout.HOME},
-        "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
-        "unit": {"type": "str", "default": layout.UNIT},
-        "host": {"type": "str", "default": "127.0.0.1"},
-        "port": {"type": "int", "default": 9997},
-        "model": {"type": "str", "default": "kokoro"},
-        "minimum_memory_mb": {"type": "int", "default": 3500},
-        "speak": {"type": "bool", "default": True},
-        "timeout": {"type": "int", "default": 60},
-        "bundle": {"type": "str", "default": ""},
-    }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         host = str(task_vars.get("inventory_hostname", "host"))

@@ -18,14 +18,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bu
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.doctor_report``: see the module's documentation."""
 
-    SPEC = {
-        "hosts": {"type": "list", "elements": "str", "required": True},
-        "json_file": {"type": "str", "default": ""},
-        "text_file": {"type": "str", "default": ""},
-        "bundle": {"type": "str", "default": ""},
-        "show_ok": {"type": "bool", "default": True},
-    }
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         hostvars = task_vars.get("hostvars") or {}
         found = {name: findings(hostvars.get(name, {})) for name in arguments["hosts"]}

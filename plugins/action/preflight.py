@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state.host_facts import summary
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
@@ -21,31 +20,6 @@ class ActionModule(ControllerAction):
     """``voicefleet.kokoro.preflight``: see the module's documentation."""
 
     _requires_connection = True
-    SPEC = {
-        "store": {"type": "path", "required": True},
-        "languages": {"type": "list", "elements": "str", "required": True},
-        "voices": {"type": "list", "elements": "str", "default": []},
-        "spacy_models": {"type": "list", "elements": "str", "default": []},
-        "root": {"type": "path", "default": layout.ROOT},
-        "home": {"type": "path", "default": layout.HOME},
-        "port": {"type": "int", "default": 9997},
-        "accept_synthetic": {"type": "bool", "default": False},
-        "minimum_memory_mb": {"type": "int", "default": 3500},
-        "lock": {"type": "bool", "default": False},
-        "lock_seconds": {"type": "int", "default": 7200},
-        "topology": {"type": "str", "choices": ["independent", "cluster"], "default": "independent"},
-        "open": {"type": "bool", "default": False},
-        "supervisor_cpus": {"type": "int", "default": preflight.SUPERVISOR_CPUS},
-        "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
-        "cards": {"type": "list", "elements": "int", "default": []},
-        "replicas": {"type": "int", "default": 1},
-        "candidate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
-        "candidate_port": {"type": "int", "default": 0},
-        "patches": {"type": "list", "elements": "str", "choices": patches.OPTIONAL, "default": []},
-        "mandarin_model": {"type": "str", "choices": ["v1.0", "v1.1-zh"], "default": "v1.0"},
-        "any_platform": {"type": "bool", "default": False},
-        "japanese_dictionary": {"type": "str", "choices": ["light", "full"], "default": "light"},
-    }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         host = str(task_vars.get("inventory_hostname", "host"))

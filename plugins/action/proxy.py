@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy.files import CLIENTS
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import proxy
 
@@ -15,13 +14,6 @@ class ActionModule(ControllerAction):
     """``voicefleet.kokoro.proxy``: see the module's documentation."""
 
     _requires_connection = True
-    SPEC = {
-        **proxy.SPEC,
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "peers": {"type": "list", "elements": "str", "default": []},
-        "clients": {"type": "list", "elements": "str", "choices": list(CLIENTS), "default": list(CLIENTS)},
-        "units": {"type": "list", "elements": "str", "default": []},
-    }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         host = str(task_vars.get("inventory_hostname", "host"))

@@ -16,11 +16,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rec
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.receipts_summary``: see the module's documentation."""
 
-    SPEC = {
-        "report_dir": {"type": "path", "required": True},
-        "hosts": {"type": "list", "elements": "str", "required": True},
-    }
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         hostvars = task_vars.get("hostvars") or {}
         found = {name: fact(hostvars[name]) if name in hostvars else None for name in arguments["hosts"]}

@@ -16,17 +16,6 @@ SETTINGS = ("voicefleet_canary", "voicefleet_serial", "voicefleet_max_fail_perce
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.rollout``: see the module's documentation."""
 
-    SPEC = {
-        "step": {"type": "str", "choices": ["plan", "begin", "note", "count"], "required": True},
-        "canary": {"type": "raw", "default": 0},
-        "serial": {"type": "raw", "default": "100%"},
-        "max_fail_percentage": {"type": "raw", "default": 0},
-        "whole": {"type": "bool", "default": False},
-        "task": {"type": "str", "default": ""},
-        "why": {"type": "str", "default": ""},
-        "not_reached": {"type": "bool", "default": False},
-    }
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         hostvars = task_vars.get("hostvars") or {}
         all_hosts = [str(host) for host in task_vars.get("ansible_play_hosts_all") or []]

@@ -16,8 +16,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.store_contents``: see the module's documentation."""
 
-    SPEC = {"path": {"type": "path", "required": True}, "folder": {"type": "path"}}
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
         try:

@@ -17,13 +17,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.store_export``: see the module's documentation."""
 
-    SPEC = {
-        "path": {"type": "path", "required": True},
-        "folder": {"type": "path", "required": True},
-        "since": {"type": "path"},
-        "volume_mb": {"type": "int", "default": 4000},
-    }
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path, folder = Path(arguments["path"]).absolute(), Path(arguments["folder"]).absolute()
         memo = Memo(memo_path())

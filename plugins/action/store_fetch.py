@@ -16,7 +16,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base impo
 )
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import proxy
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download, locks, signature, store
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.catalogue import PYTHON_BUILDS, UNIDIC
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import parse_profile
 
@@ -29,28 +28,6 @@ ADVICE = (
 
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.store_fetch``: see the module's documentation."""
-
-    SPEC = {
-        "path": {"type": "path", "required": True},
-        "locks": {"type": "path", "required": True},
-        "profiles": {"type": "list", "elements": "str", "required": True},
-        "languages": {"type": "list", "elements": "str", "required": True},
-        "voices": {"type": "list", "elements": "str", "default": []},
-        "spacy_models": {"type": "list", "elements": "str", "default": []},
-        "pythons": {"type": "list", "elements": "str", "default": []},
-        "python_source": {"type": "str", "default": PYTHON_BUILDS},
-        "japanese_dictionary": {"type": "str", "choices": ["light", "full"], "default": "light"},
-        "mandarin_model": {"type": "str", "choices": ["v1.0", "v1.1-zh"], "default": "v1.0"},
-        "dictionary_source": {"type": "str", "default": UNIDIC.source},
-        "contents": {"type": "str", "choices": ["all", "python"], "default": "all"},
-        "spacy_source": {"type": "str", "required": True},
-        "kokoro_source": {"type": "str", "required": True},
-        "index": {"type": "str"},
-        "signing_key": {"type": "path"},
-        "cache": {"type": "path"},
-        "uv": {"type": "path"},
-        "proxy": {"type": "dict", "options": proxy.SPEC},
-    }
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()

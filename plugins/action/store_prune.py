@@ -18,14 +18,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.store_prune``: see the module's documentation."""
 
-    SPEC = {
-        "path": {"type": "path", "required": True},
-        "cache": {"type": "path"},
-        "stores": {"type": "list", "elements": "path", "default": []},
-        "list_to": {"type": "path"},
-        "list": {"type": "path"},
-    }
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
         if bool(arguments["list"]) == bool(arguments["list_to"]):

@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
         """Also after a failed proof the WAV files are brought: one wants to hear what was wrong."""
         task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
-        refuse_misspelt(self._loader, task_vars)
+        refuse_misspelt(task_vars)
         answer: dict[str, Any] = self._execute_module(
             module_name="voicefleet.kokoro.synthesis_check", module_args=dict(self._task.args), task_vars=task_vars
         )

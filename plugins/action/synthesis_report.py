@@ -27,11 +27,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import (
 class ActionModule(ControllerAction):
     """``voicefleet.kokoro.synthesis_report``: see the module's documentation."""
 
-    SPEC = {
-        "report_dir": {"type": "path", "required": True},
-        "audio_mb": {"type": "float", "default": report_page.AUDIO_MB},
-    }
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         folder = Path(arguments["report_dir"]).absolute()
         hostvars = task_vars.get("hostvars") or {}

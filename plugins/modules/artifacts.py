@@ -21,6 +21,7 @@ options:
   store:
     description: The store on the controller.
     type: path
+    required: true
   manifest_sha256:
     description: The digest of the store's manifest, which that of O(http.url) must have too. Left out, it may be any.
     type: str
@@ -153,7 +154,7 @@ def main() -> None:
     """Entry point on the host."""
     module = AnsibleModule(
         argument_spec={
-            "store": {"type": "path"},
+            "store": {"type": "path", "required": True},
             "manifest_sha256": {"type": "str"},
             "root": {"type": "path", "default": layout.ROOT},
             "artifacts": artifact_list(),

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 
 from ..fleet import deploy_lock
-from . import variables
+from . import spec, variables
 
 display = Display()
 
@@ -39,9 +40,13 @@ def fact(variables: Any, name: str) -> dict[str, Any]:
     return dict(value)
 
 
-def refuse_misspelt(loader: Any, task_vars: Mapping[str, Any]) -> None:
+# Read as Ansible loads an action, which it does once a run: the workers that it forks for the hosts find it read.
+KNOWN = variables.known_variables(lambda path: yaml_load(Path(path).read_text(encoding="utf-8")))
+
+
+def refuse_misspelt(task_vars: Mapping[str, Any]) -> None:
     """Raise AnsibleActionFail where a variable looks like one of our roles' and is none: it would have no effect."""
-    mistakes = variables.misspelt(task_vars, variables.known_variables(loader.load_from_file))
+    mistakes = variables.misspelt(task_vars, KNOWN)
     if mistakes:
         host = task_vars.get("inventory_hostname", "localhost")
         raise AnsibleActionFail(f"{host}: nothing was changed: {'; '.join(mistakes)}")
@@ -50,17 +55,22 @@ def refuse_misspelt(loader: Any, task_vars: Mapping[str, Any]) -> None:
 class ControllerAction(ActionBase):
     """An action that does its work in Python on the controller.
 
-    ``SPEC`` is an argument spec as modules have; a subclass implements ``act`` and may raise AnsibleActionFail. Under
-    its message stands what it means, where that is known.
+    A subclass implements ``act`` and may raise AnsibleActionFail. Under its message stands what it means, where that is
+    known. ``SPEC``, its argument spec, comes from the documentation of the module of the same name.
     """
 
     _requires_connection = False
     _supports_check_mode = True
+    # The documented options that the action itself sets for its module on the host. A task can't set them.
+    SETS: frozenset[str] = frozenset()
     SPEC: dict[str, Any] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.SPEC = spec.of_module(cls.__module__.rpartition(".")[2], cls.SETS)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        refuse_misspelt(self._loader, task_vars or {})
+        refuse_misspelt(task_vars or {})
         _validated, arguments = self.validate_argument_spec(argument_spec=self.SPEC)
         try:
             result.update(self.act(arguments, task_vars or {}))

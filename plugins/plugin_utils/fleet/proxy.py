@@ -18,21 +18,6 @@ from ...module_utils.proxy import settings as proxy
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _PEER = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?")
 
-# The variables of a proxy as tasks pass them; the same for hosts and for a fetch.
-SPEC: dict[str, Any] = {
-    "http": {"type": "str", "default": ""},
-    "https": {"type": "str", "default": ""},
-    "all": {"type": "str", "default": ""},
-    "no_proxy": {"type": "list", "elements": "str", "default": []},
-    "username": {"type": "str", "default": ""},
-    "password": {"type": "str", "default": "", "no_log": True},
-    "ca_certificates": {"type": "list", "elements": "path", "default": []},
-    "pip_index_url": {"type": "str", "default": ""},
-    "hf_endpoint": {"type": "str", "default": ""},
-    "probe": {"type": "bool", "default": True},
-    "probe_url": {"type": "str", "default": ""},
-}
-
 
 class ProxyError(Exception):
     """Settings that can't be used: one sentence a line, none with a secret in it."""

@@ -76,7 +76,8 @@ def run(far: Far, connection: MagicMock, tmp_path: Path, monkeypatch: pytest.Mon
     for path, data in DATA.items():
         (store / path).parent.mkdir(parents=True, exist_ok=True)
         (store / path).write_bytes(data)
-        rows.append({"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)})
+        row = {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        rows.append({**row, "kind": "wheel", "name": Path(path).stem, "version": "1"})
     monkeypatch.setattr(action_module.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(action_module.time, "sleep", lambda seconds: None)
 

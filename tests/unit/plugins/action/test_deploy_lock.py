@@ -10,7 +10,6 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible.parsing.dataloader import DataLoader
 from ansible_collections.voicefleet.kokoro.plugins.action.deploy_lock import ActionModule
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import refuse_misspelt
 
@@ -58,5 +57,5 @@ def test_a_misspelt_variable_is_refused_by_whatever_action_comes_first() -> None
     with pytest.raises(
         AnsibleActionFail, match="speech-01: nothing was changed: variable teardown_confrim does not exist"
     ):
-        refuse_misspelt(DataLoader(), {"inventory_hostname": "speech-01", "teardown_confrim": True})
-    refuse_misspelt(DataLoader(), {"teardown_confirm": True, "artifacts_of_another_product": 1})
+        refuse_misspelt({"inventory_hostname": "speech-01", "teardown_confrim": True})
+    refuse_misspelt({"teardown_confirm": True, "artifacts_of_another_product": 1})

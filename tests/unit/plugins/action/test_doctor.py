@@ -106,6 +106,8 @@ def test_a_host_that_was_not_examined_is_no_good_news() -> None:
 
 def test_a_failing_action_ends_with_what_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(ControllerAction):
+        __module__ = "plugins.action.deploy_lock"  # whose documentation it takes for its own
+
         def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
             raise AnsibleActionFail("Not to be had: HTTP 407 Proxy Authentication Required", result={"findings": [1]})
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_bytes
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import spec
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import proxy
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.proxies import Proxy, issue, page, web
@@ -19,7 +20,8 @@ PASSWORD = "p#a@s/s:w%41"
 
 
 def arguments(**given: Any) -> dict[str, Any]:
-    return {name: given.get(name, option["default"]) for name, option in proxy.SPEC.items()}
+    options = spec.of_module("store_fetch")["proxy"]["options"]
+    return {name: given.get(name, option["default"]) for name, option in options.items()}
 
 
 @pytest.fixture
