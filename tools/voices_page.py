@@ -15,11 +15,11 @@ WEIGHTS_MB, VOICE_MB = 327, 0.5
 HEAD = """# Voices and languages
 
 `kokoro_languages` and `kokoro_voices` choose what the store holds and what hosts serve. A voice's first letter is its
-language, the second says female or male. A voice that does not exist, or whose language is not configured, is refused
-by `fetch.yml` and by `preflight` with the nearest names.
+language; the second says female or male. `fetch.yml` and `preflight` refuse a voice that does not exist or whose language is
+not configured, and suggest the nearest names.
 
-Each language is a model of its own: the first of `kokoro_languages` is asked for as `kokoro`, any other as that and its
-letter, as `kokoro-j`. A model takes 1.5 GB of memory.
+Each language is a model of its own. Clients call the first of `kokoro_languages` `kokoro`, and any other by that name and its
+letter, such as `kokoro-j`. A model takes 1.5 GB of memory.
 
 ## Voices
 
@@ -28,33 +28,42 @@ letter, as `kokoro-j`. A model takes 1.5 GB of memory.
 """
 
 NEEDS = """
-## What each needs
+## What each language needs
 
-Beside what every release has: Xinference, Kokoro with its weights ({weights} MB) and {voice} MB for each voice, espeak
-with its data. Nothing else of a language is in the store, travels or is installed, and nothing is fetched in use.
+Every release has Xinference, Kokoro with its weights ({weights} MB), {voice} MB for each voice, and espeak with its data. The
+table shows what a language adds. The store holds, sends and installs nothing of other languages. The service downloads nothing.
 
 | letter | spaCy model | Python packages and dictionary | MB to carry |
 | --- | --- | --- | --- |
 """
 
 TAIL = """
-Japanese is read by a dictionary, `kokoro_japanese_dictionary`:
+## Japanese
 
-- `light`, the default: UniDic 2.1.2 as the Python package `unidic-lite`, pinned like all others; 250 MB installed.
-- `full`: UniDic 3.1.0 of 2021 as it is published, {full:.0f} MB to carry and {unpacked:.0f} MB installed, with more
-  words and newer readings. `fetch.yml` takes it from its address; with `artifact_store_dictionary_source=file:///a/folder`
-  from a folder that has `{filename}`. One digest counts in both cases.
+`kokoro_japanese_dictionary` chooses the dictionary:
 
-Mandarin is spoken by a model of `kokoro_mandarin_model`:
+- `light`, the default: UniDic 2.1.2 as the Python package `unidic-lite`, pinned like all others. It takes 250 MB installed.
+- `full`: UniDic 3.1.0 of 2021 as published, with more words and newer readings. It takes {full:.0f} MB to carry and
+  {unpacked:.0f} MB installed.
 
-- `v1.0`, the default: Kokoro-82M, as every language, with the voices above.
-- `v1.1-zh`: {zh}, with {zh_voices} in their place; {weights} MB more. English words among the Chinese
-  ones are read, too, for which en_core_web_sm comes along. Of its hundred voices only these have a digest that could be
-  confirmed, so only they are served. In a folder (`artifact_store_kokoro_source=file://...`) its files lie below
-  `{zh}/`. Revision `{zh_revision}`.
+`fetch.yml` downloads `full` from its published address. With `artifact_store_dictionary_source=file:///a/folder` it takes
+`{filename}` from that folder. Both must have the same digest.
 
-Kokoro-82M, revision `{revision}`, {licence}.
-Each file is pinned by its sha256 in `plugins/plugin_utils/store/catalogue.py`, from which this page is written.
+## Mandarin
+
+`kokoro_mandarin_model` chooses the model:
+
+- `v1.0`, the default: Kokoro-82M, as for every language, with the voices above.
+- `v1.1-zh`: {zh}, with {zh_voices} instead of them. It takes {weights} MB more.
+
+With `v1.1-zh`, English words in Chinese text are read too, so en_core_web_sm is added. The model has a hundred voices, but only
+these have a digest that could be confirmed, so only these are served. In a folder (`artifact_store_kokoro_source=file://...`)
+its files are below `{zh}/`. Its revision is `{zh_revision}`.
+
+## Sources
+
+Kokoro-82M, revision `{revision}`, {licence}. Each file is pinned by its sha256 in the catalogue, from which this page is
+generated.
 """
 
 

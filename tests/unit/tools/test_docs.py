@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation's links lead somewhere, and what it tells people to run or read exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = sorted(
+    page for pattern in ("*.md", "docs/*.md", "roles/*/README.md", "tests/**/*.md") for page in ROOT.glob(pattern)
+)
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+PLAYBOOK = re.compile(r"ansible-playbook (?:voicefleet\.kokoro\.)?([\w-]+)(?:\.yml)?")
+NAMED = re.compile(r"(?<![\w/])(?:playbooks/voicefleet-doctor|(?:bin|bench)/[\w.-]+)")
+FOLDERS = {"plugins": "", "module_utils": "plugins", "plugin_utils": "plugins", "tools": "", "tests": "", "docs": ""}
+SOURCE = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+)`")
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them, and those written as HTML."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text(page)), re.MULTILINE)
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r'<a id="([^"]+)"', text(page)))
+
+
+def broken(page: Path) -> list[str]:
+    """The relative links of a page that lead nowhere."""
+    found = []
+    for link in LINK.findall(FENCE.sub("", text(page))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            found.append(link)
+    return found
+
+
+def test_there_are_pages() -> None:
+    assert ROOT / "README.md" in PAGES
+    assert ROOT / "docs/glossary.md" in PAGES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    assert broken(page) == []
+
+
+@pytest.mark.parametrize("link", ["nowhere.md", "#nowhere", "docs/glossary.md#nowhere"])
+def test_a_broken_link_is_found(tmp_path: Path, link: str) -> None:
+    page = tmp_path / "page.md"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/glossary.md").write_text("# Glossary\n")
+    page.write_text(f"# Here\n[good](docs/glossary.md#glossary) [good](#here) [bad]({link})\n")
+    assert broken(page) == [link]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_exists(page: Path) -> None:
+    playbooks = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
+    assert [name for name in PLAYBOOK.findall(text(page)) if name not in playbooks] == []
+    if (ROOT / "bin").is_dir():  # not in the tarball
+        assert [name for name in NAMED.findall(text(page)) if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_source_that_is_named_exists(page: Path) -> None:
+    paths = [ROOT / FOLDERS[name.split("/", 1)[0]] / name for name in SOURCE.findall(text(page))]
+    assert [str(path) for path in paths if not path.exists()] == []
+
+
+@pytest.mark.parametrize("folder", ["docs", "roles"])
+def test_every_page_can_be_reached_from_the_front_page(folder: str) -> None:
+    linked, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page in linked:
+            continue
+        linked.add(page)
+        paths = [link.partition("#")[0] for link in LINK.findall(FENCE.sub("", text(page)))]
+        todo += [target for path in paths if path and (target := (page.parent / path).resolve()).suffix == ".md"]
+    assert [str(page) for page in PAGES if page.is_relative_to(ROOT / folder) and page not in linked] == []
