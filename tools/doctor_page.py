@@ -62,9 +62,9 @@ MIDDLE = """
 ## Known failures
 
 The doctor looks for these messages in the journal and in Xinference's log. If the service serves, it reads from the
-service's start and reports a WARN. Otherwise it reads what led to the
-present state, at most one day back, and reports a FAIL. If a play or module of this
-collection fails with such a message, the same text stands below the error, after "What this means:".
+service's start and reports a WARN. Otherwise it reads what led to the present state, at most one day back, and reports
+a FAIL. If a play or module of this collection fails with such a message, the same text stands below the error, after
+"What this means:".
 
 | code | cause | remedy |
 | --- | --- | --- |
