@@ -14,12 +14,12 @@ WEIGHTS_MB, VOICE_MB = 327, 0.5
 
 HEAD = """# Voices and languages
 
-`kokoro_languages` and `kokoro_voices` choose what the store holds and what hosts serve. A voice's first letter is its
-language; the second says female or male. `fetch.yml` and `preflight` refuse a voice that does not exist or whose language is
-not configured, and suggest the nearest names.
+`kokoro_languages` and `kokoro_voices` choose what the store holds and what hosts serve. A voice's first letter
+is its language; the second says female or male. `fetch.yml` and `preflight` refuse a voice that does not exist
+or whose language is not configured, and suggest the nearest names.
 
-Each language is a model of its own. Clients call the first of `kokoro_languages` `kokoro`, and any other by that name and its
-letter, such as `kokoro-j`. A model takes 1.5 GB of memory.
+Each language is a model of its own. Clients call the first of `kokoro_languages` `kokoro`, and any other by
+that name and its letter, such as `kokoro-j`. A model takes 1.5 GB of memory.
 
 ## Voices
 
@@ -30,8 +30,9 @@ letter, such as `kokoro-j`. A model takes 1.5 GB of memory.
 NEEDS = """
 ## What each language needs
 
-Every release has Xinference, Kokoro with its weights ({weights} MB), {voice} MB for each voice, and espeak with its data. The
-table shows what a language adds. The store holds, sends and installs nothing of other languages. The service downloads nothing.
+Every release has Xinference, Kokoro with its weights ({weights} MB), {voice} MB for each voice, and espeak with
+its data. The table shows what a language adds. The store holds, sends and installs nothing of other languages.
+The service downloads nothing.
 
 | letter | spaCy model | Python packages and dictionary | MB to carry |
 | --- | --- | --- | --- |
@@ -42,12 +43,14 @@ TAIL = """
 
 `kokoro_japanese_dictionary` chooses the dictionary:
 
-- `light`, the default: UniDic 2.1.2 as the Python package `unidic-lite`, pinned like all others. It takes 250 MB installed.
-- `full`: UniDic 3.1.0 of 2021 as published, with more words and newer readings. It takes {full:.0f} MB to carry and
-  {unpacked:.0f} MB installed.
+- `light`, the default: UniDic 2.1.2 as the Python package `unidic-lite`, pinned like all others. It takes 250
+  MB installed.
+- `full`: UniDic 3.1.0 of 2021 as published, with more words and newer readings. It takes {full:.0f} MB to carry
+  and {unpacked:.0f} MB installed.
 
-`fetch.yml` downloads `full` from its published address. With `artifact_store_dictionary_source=file:///a/folder` it takes
-`{filename}` from that folder. Both must have the same digest.
+`fetch.yml` downloads `full` from its published address. With
+`artifact_store_dictionary_source=file:///a/folder` it takes `{filename}` from that folder. Both must have the
+same digest.
 
 ## Mandarin
 
@@ -56,14 +59,14 @@ TAIL = """
 - `v1.0`, the default: Kokoro-82M, as for every language, with the voices above.
 - `v1.1-zh`: {zh}, with {zh_voices} instead of them. It takes {weights} MB more.
 
-With `v1.1-zh`, English words in Chinese text are read too, so en_core_web_sm is added. The model has a hundred voices, but only
-these have a digest that could be confirmed, so only these are served. In a folder (`artifact_store_kokoro_source=file://...`)
-its files are below `{zh}/`. Its revision is `{zh_revision}`.
+With `v1.1-zh`, English words in Chinese text are read too, so en_core_web_sm is added. The model has a hundred
+voices, but only these have a digest that could be confirmed, so only these are served. In a folder
+(`artifact_store_kokoro_source=file://...`) its files are below `{zh}/`. Its revision is `{zh_revision}`.
 
 ## Sources
 
-Kokoro-82M, revision `{revision}`, {licence}. Each file is pinned by its sha256 in the catalogue, from which this page is
-generated.
+Kokoro-82M, revision `{revision}`, {licence}. Each file is pinned by its sha256 in the catalogue, from which
+this page is generated.
 """
 
 
