@@ -130,8 +130,10 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer, front
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, ManagedError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config as xinference_config
 
 KEY = "client.key"
@@ -144,7 +146,7 @@ def client_keys(given: list[str], folder: str) -> list[str]:
     return given or [stored or xinference_config.make_secret("client_key")]
 
 
-def files_of(params: dict[str, Any], nodes: list[balancer.Node]) -> list[front.File]:
+def files_of(params: dict[str, Any], nodes: list[balancer.Node]) -> list[File]:
     """All files in the order in which they are written; the unit is the last."""
     folder = params["folder"]
     keys = client_keys(params["client_keys"], folder)
@@ -154,12 +156,12 @@ def files_of(params: dict[str, Any], nodes: list[balancer.Node]) -> list[front.F
         KEY: keys[0] + "\n",
         HEADER: f"Authorization: Bearer {keys[0]}\n",
     }
-    files = [front.File(os.path.join(folder, name), text, 0o600, secret=True) for name, text in texts.items()]
+    files = [File(os.path.join(folder, name), text, 0o600, secret=True) for name, text in texts.items()]
     for number, node in enumerate(nodes, 1):
         if node.ca:
-            files.append(front.File(os.path.join(folder, f"node-{number}.ca.pem"), node.ca.rstrip() + "\n", 0o600))
-    files += [front.File(os.path.join(folder, name), text, 0o600) for name, text in sorted(params["files"].items())]
-    return [*files, front.File(os.path.join(layout.UNIT_FOLDER, params["unit"]), params["unit_content"])]
+            files.append(File(os.path.join(folder, f"node-{number}.ca.pem"), node.ca.rstrip() + "\n", 0o600))
+    files += [File(os.path.join(folder, name), text, 0o600) for name, text in sorted(params["files"].items())]
+    return [*files, File(os.path.join(layout.UNIT_FOLDER, params["unit"]), params["unit_content"])]
 
 
 def main() -> None:
@@ -197,9 +199,9 @@ def main() -> None:
     unit = systemd_unit.Unit(params["unit"])
     record = os.path.join(params["folder"], layout.LOADED_FILE)
     if params["state"] == "absent":
-        unit_file = front.File(unit.path, "")
+        unit_file = File(unit.path, "")
         try:
-            module.exit_json(**front.Front(unit, [unit_file], [], record, module.check_mode).remove([params["folder"]]))
+            module.exit_json(**Front(unit, [unit_file], [], record, module.check_mode).remove([params["folder"]]))
         except (systemd_unit.SystemdError, OSError) as error:
             module.fail_json(msg=f"The balancer was not removed as a whole: {error}")
     nodes = [balancer.Node.parse(node) for node in params["nodes"]]
@@ -216,13 +218,13 @@ def main() -> None:
     folder = params["folder"]
     parts = [part for name in ("keys.cfg", "haproxy.cfg") for part in ("-f", os.path.join(folder, name))]
     try:
-        result = front.Front(
+        result = Front(
             unit, files_of(params, nodes), [params["haproxy"], "-c", *parts], record, module.check_mode
         ).apply()
         if module.check_mode:
             module.exit_json(**result)
         states = balancer.wait_ready(params["admin_socket"], params["ready_seconds"])
-    except front.FrontError as error:
+    except ManagedError as error:
         module.fail_json(msg=str(error))
     except (systemd_unit.SystemdError, OSError) as error:
         module.fail_json(msg=f"The balancer does not run: {error}")

@@ -114,8 +114,10 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import certificate, front
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import certificate
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, ManagedError
 
 
 class Gateway:
@@ -129,9 +131,9 @@ class Gateway:
     def path(self, name: str) -> str:
         return os.path.join(str(self.params["folder"]), name)
 
-    def proxy(self, files: list[front.File]) -> front.Front:
-        conf = front.File(self.params["config_path"], self.params["config"])
-        return front.Front(
+    def proxy(self, files: list[File]) -> Front:
+        conf = File(self.params["config_path"], self.params["config"])
+        return Front(
             systemd_unit.Unit(self.params["unit"]),
             [*files, conf],
             [self.params["nginx"], "-t", "-q"],
@@ -163,7 +165,7 @@ class Gateway:
                     found.append(str(error))
         return found
 
-    def certificate_files(self) -> tuple[list[front.File], str | None]:
+    def certificate_files(self) -> tuple[list[File], str | None]:
         """The files of the certificate as they shall be, and why a new one is made, or in check mode would be."""
         params = self.params
         if params["certificate"]:
@@ -182,15 +184,15 @@ class Gateway:
             made = certificate.make(params["folder"], socket.gethostname(), params["names"], params["days"])
         return self.files_of(made), why
 
-    def files_of(self, made: certificate.Made) -> list[front.File]:
+    def files_of(self, made: certificate.Made) -> list[File]:
         files = [
-            front.File(self.path("server.key"), made.key, 0o600, secret=True),
-            front.File(self.path("server.pem"), made.certificate),
+            File(self.path("server.key"), made.key, 0o600, secret=True),
+            File(self.path("server.pem"), made.certificate),
         ]
         if made.ca:
             files += [
-                front.File(self.path("ca.key"), made.ca_key, 0o600, secret=True),
-                front.File(self.path("ca.pem"), made.ca),
+                File(self.path("ca.key"), made.ca_key, 0o600, secret=True),
+                File(self.path("ca.pem"), made.ca),
             ]
         return files
 
@@ -209,7 +211,7 @@ class Gateway:
         return result
 
     def ask(self) -> int:
-        """HTTP status of the service to a request without a key, over TLS. Raises FrontError where nothing answers."""
+        """HTTP status of the service to a request without a key, over TLS. Raises ManagedError where there is none."""
         context = ssl.create_default_context(cafile=None if self.params["certificate"] else self.path("ca.pem"))
         if self.params["certificate"]:
             # Whether clients trust it is theirs to know: the root may be nowhere on this host. No key is sent.
@@ -226,7 +228,7 @@ class Gateway:
                 return connection.getresponse().status
             except (OSError, http.client.HTTPException) as error:
                 if time.monotonic() > end:
-                    raise front.FrontError(
+                    raise ManagedError(
                         f"nginx runs, and port {self.params['port']} does not answer over TLS: {error}"
                     ) from None
                 time.sleep(0.5)
@@ -262,7 +264,7 @@ def main() -> None:
         if faults:
             module.fail_json(msg="The gateway was not touched. " + " ".join(faults))
         result = gateway.run()
-    except (front.FrontError, certificate.CertificateError, systemd_unit.SystemdError, OSError) as error:
+    except (ManagedError, certificate.CertificateError, systemd_unit.SystemdError, OSError) as error:
         module.fail_json(msg=f"The gateway is not as it should be: {error}")
     for warning in gateway.warnings:
         module.warn(warning)

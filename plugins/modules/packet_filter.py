@@ -97,6 +97,7 @@ changes:
 import os
 import pwd
 import tempfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -106,6 +107,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
     private_files,
     systemd_unit,
 )
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, Managed, ManagedError
 
 Json = dict[str, Any]
 
@@ -115,20 +117,16 @@ NO_NFT = (
 )
 
 
-class Filter:
-    """One run of the module; nothing is changed in ``check`` mode."""
+class Filter(Managed):
+    """Rules, the unit that loads them, and our table as the kernel had it after the last load."""
 
     def __init__(
         self, params: Json, check: bool, nft: str | None, unit: systemd_unit.Unit, run: systemd_unit.Runner
     ) -> None:
+        super().__init__(unit, [], os.path.join(params["folder"], layout.FILTER_RECORD), check)
         self.params = params
-        self.check = check
         self.nft = nft or ""
-        self.unit = unit
         self.call = run
-        self.rules_file = os.path.join(params["folder"], layout.FILTER_FILE)
-        self.record = os.path.join(params["folder"], layout.FILTER_RECORD)
-        self.changes: list[str] = []
 
     def try_rules(self, text: str) -> None:
         """Let nft check the rules; without the user, whose number they need, there is nothing to check yet."""
@@ -148,32 +146,35 @@ class Filter:
                 " kernel that has it"
             )
 
-    def keep(self, path: str, text: str, mode: int, name: str) -> tuple[bool, str | None]:
-        """Write a file where its content, owner or mode differ; returns whether, and its text before."""
-        before = private_files.read_text(path)
-        why = private_files.wrong(path, mode, os.geteuid(), None)
-        if why is None and before != text:
-            why = "other content"
-        if why is not None:
-            self.changes.append(f"{name} written ({why})")
-            if not self.check:
-                private_files.write_text(path, text, mode, os.geteuid(), os.getegid())
-        return why is not None, before
-
-    def loaded(self) -> str | None:
+    def table(self) -> str | None:
         """Our table as the kernel has it; None where it has none."""
         status, output = self.call([self.nft, "list", "table", "inet", packet_filter.TABLE], 30)
         return output if status == 0 else None
 
-    def run(self) -> Json:
+    def reasons(self, state: Mapping[str, str], written: Sequence[File]) -> list[str]:
+        if written:
+            return [f"the {written[0].name} {'were' if written[0].name == 'rules' else 'was'} changed"]
+        now = self.table()
+        if now is None:
+            return ["the table was missing"]
+        if now != private_files.read_text(self.record):
+            return ["the table was changed by others"]
+        return [] if state.get("ActiveState") == "active" else ["the unit was not active"]
+
+    def how(self, _alive: bool, _written: Sequence[File]) -> tuple[str, str]:
+        # A reload replaces the table in one step; a restart would leave the ports open in between.
+        return "loaded", "reload-or-restart"
+
+    def loaded(self) -> str:
+        now = self.table()
+        if now is None:
+            raise ManagedError(f"{self.unit.name} was started, and the kernel has no table of ours")
+        return now
+
+    def rules(self) -> str:
+        """The rules as nft reads them. Raises FilterError."""
         params = self.params
-        if not self.nft and params["required"]:
-            raise packet_filter.FilterError(NO_NFT)
-        if not self.nft:
-            return {"changed": False, "changes": [], "filtered": False, "msg": NO_NFT}
-        if self.unit.foreign():
-            raise packet_filter.FilterError(f"{self.unit.path} was not written by this collection and is left alone")
-        text = packet_filter.text(
+        return packet_filter.text(
             packet_filter.Rules(
                 user=params["user"],
                 members=params["members"],
@@ -184,52 +185,31 @@ class Filter:
                 metrics_networks=params["metrics_networks"],
             )
         )
-        self.try_rules(text)
-        folder = params["folder"]
+
+    def close_folder(self) -> None:
+        """The rules are for root alone."""
+        folder = self.params["folder"]
         why = private_files.wrong(folder, 0o700, os.geteuid(), None, folder=True)
         if why is not None:
             self.changes.append(f"{folder} made root-only ({why})")
             if not self.check:
                 private_files.make_folder(folder, 0o700, os.geteuid(), os.getegid())
-        other_rules, before = self.keep(self.rules_file, text, 0o600, "rules")
-        other_unit, _text = self.keep(self.unit.path, packet_filter.unit(self.nft, self.rules_file), 0o644, "unit")
-        state = self.unit.show()
-        if (other_unit or state.get("NeedDaemonReload") == "yes") and not self.check:
-            self.unit.ctl("daemon-reload")
-        if state.get("UnitFileState") != "enabled":
-            self.changes.append("enabled")
-            if not self.check:
-                self.unit.ctl("enable")
-        self.load(other_rules, other_unit, state.get("ActiveState") == "active")
-        return {
-            "changed": bool(self.changes),
-            "changes": self.changes,
-            "filtered": True,
-            "msg": "; ".join(self.changes) or "the ports are closed to others",
-            "diff": systemd_unit.diff(self.rules_file, before, text) if other_rules else {},
-        }
 
-    def load(self, other_rules: bool, other_unit: bool, active: bool) -> None:
-        """Load the rules where they, the unit or what the kernel has are not as they were loaded last."""
-        now = self.loaded()
-        why = "the rules were changed" if other_rules else "the unit was changed" if other_unit else None
-        if why is None and now is None:
-            why = "the table was missing"
-        elif why is None and now != private_files.read_text(self.record):
-            why = "the table was changed by others"
-        elif why is None and not active:
-            why = "the unit was not active"
-        if why is None:
-            return
-        self.changes.append(f"loaded ({why})")
-        if self.check:
-            return
-        # A reload replaces the table in one step; a restart would leave the ports open in between.
-        self.unit.ctl("reload-or-restart")
-        now = self.loaded()
-        if now is None:
-            raise packet_filter.FilterError(f"{self.unit.name} was started, and the kernel has no table of ours")
-        private_files.write_text(self.record, now, 0o600, os.geteuid(), os.getegid())
+    def run(self) -> Json:
+        if not self.nft and self.params["required"]:
+            raise packet_filter.FilterError(NO_NFT)
+        if not self.nft:
+            return {"changed": False, "changes": [], "filtered": False, "msg": NO_NFT}
+        text, path = self.rules(), os.path.join(self.params["folder"], layout.FILTER_FILE)
+        self.files = [
+            File(path, text, 0o600, name="rules"),
+            File(self.unit.path, packet_filter.unit(self.nft, path), name="unit"),
+        ]
+        self.refuse_foreign()
+        self.try_rules(text)
+        self.close_folder()
+        result = self.apply()
+        return {**result, "filtered": True, "msg": "; ".join(self.changes) or "the ports are closed to others"}
 
 
 def main() -> None:
@@ -252,7 +232,7 @@ def main() -> None:
     keeper = Filter(module.params, module.check_mode, packet_filter.find_nft(), unit, systemd_unit.run)
     try:
         result = keeper.run()
-    except (packet_filter.FilterError, systemd_unit.SystemdError, OSError) as error:
+    except (packet_filter.FilterError, ManagedError, systemd_unit.SystemdError, OSError) as error:
         module.fail_json(msg=str(error), changes=keeper.changes)
     module.exit_json(**result)
 

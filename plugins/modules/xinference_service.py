@@ -109,151 +109,50 @@ action:
   sample: restarted
 """
 
-import contextlib
-import json
-import os
-import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, Managed, ManagedError
 
 Json = dict[str, Any]
 
 
-class ServiceError(Exception):
-    """A fault to tell the operator."""
+class Service(Managed):
+    """The service's unit, which is restarted when it or one of its environment files changes."""
 
-
-class Service:
-    """One run of the module; nothing is changed in ``check`` mode."""
+    alive = ("active", "reloading", "deactivating")
 
     def __init__(self, params: Json, check: bool, unit: systemd_unit.Unit) -> None:
+        super().__init__(unit, [File(unit.path, params["content"] or "")], params["record"], check)
         self.params = params
-        self.check = check
-        self.unit = unit
-        self.changes: list[str] = []
+        self.at_boot = params["enabled"]
+        self.stop_seconds = params["stop_timeout"]
 
-    def keep_file(self) -> tuple[bool, str | None]:
-        """Write the unit where its content, owner or mode differ; returns whether, and the text before."""
-        content = self.params["content"]
-        if systemd_unit.MARKER not in content.splitlines():
-            raise ServiceError(f"the unit's text lacks the line '{systemd_unit.MARKER}'")
-        if self.unit.foreign():
-            raise ServiceError(
-                f"{self.unit.path} was not written by this collection and is left alone. If it is not needed, stop and"
-                " remove it (or unmask it), then run again"
-            )
-        before = private_files.read_text(self.unit.path)
-        why = private_files.wrong(self.unit.path, 0o644, os.geteuid(), None)
-        if why is None and before != content:
-            why = "other content"
-        if why is None:
-            return False, before
-        self.changes.append(f"{self.unit.path} written ({why})")
-        if not self.check:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.params["record"])
-            private_files.write_text(self.unit.path, content, 0o644, os.geteuid(), os.getegid())
-        return True, before
+    def prints(self) -> dict[str, str]:
+        files = [*self.params["environment_files"], *self.unit.drop_ins()]
+        return systemd_unit.fingerprint(self.params["content"], files)
 
-    def fail_with_journal(self, error: Exception) -> None:
-        lines = "\n".join(self.unit.journal())
-        raise ServiceError(f"{error}\nThe unit's last lines in the journal:\n{lines or '(none)'}") from None
+    def obstacle(self, state: Mapping[str, str]) -> str | None:
+        host, port = self.params["host"], self.params["port"]
+        holder = systemd_unit.port_holder(host, port) if state.get("MainPID", "0") == "0" else None
+        if holder is None:
+            return None
+        return (
+            f"port {port} on {host} is held by another process: {holder}. It is left alone. Stop it, or choose another"
+            " port (xinference_port)"
+        )
 
     def run(self) -> Json:
-        record = systemd_unit.load_record(self.params["record"])
-        written, before = self.keep_file()
-        state = self.unit.show()
-        if not written and state.get("NeedDaemonReload") == "yes":
-            self.changes.append("systemd reloaded (a file of the unit was changed)")
-        if (written or state.get("NeedDaemonReload") == "yes") and not self.check:
-            self.unit.ctl("daemon-reload")
-        if self.params["enabled"] and state.get("UnitFileState") != "enabled":
-            self.changes.append("enabled")
-            if not self.check:
-                self.unit.ctl("enable")
+        if systemd_unit.MARKER not in self.params["content"].splitlines():
+            raise ManagedError(f"the unit's text lacks the line '{systemd_unit.MARKER}'")
+        return self.apply()
 
-        files = [*self.params["environment_files"], *self.unit.drop_ins()]
-        wanted = systemd_unit.fingerprint(self.params["content"], files)
-        reasons = systemd_unit.restart_reasons(wanted, record)
-        if written and not reasons:
-            reasons = ["the unit was changed by hand"]
-        alive = state.get("ActiveState") in ("active", "reloading", "deactivating")
-        action = "none" if alive and not reasons else "restarted" if alive else "started"
-        if action != "none":
-            self.change_process(action, state, reasons, wanted)
-        return {
-            "changed": bool(self.changes),
-            "changes": self.changes,
-            "msg": "; ".join(self.changes) or f"{self.unit.name} runs what its files say",
-            "action": action,
-            "diff": systemd_unit.diff(self.unit.path, before, self.params["content"]) if written else {},
-        }
-
-    def remove(self) -> Json:
-        """Stop the unit, and unless its files shall stay, remove its folders and then its files.
-
-        A link is removed, not what it points to.
-        """
-        if self.unit.foreign():
-            raise ServiceError(f"{self.unit.path} was not written by this collection and is left alone")
-        there = os.path.exists(self.unit.path)
-        state = self.unit.show()
-        action = "stopped" if state.get("ActiveState") not in (None, "inactive", "failed") else "none"
-        if action == "stopped":
-            self.changes.append("stopped")
-            if not self.check:
-                self.unit.ctl("stop", timeout=self.params["stop_timeout"])
-        if state.get("UnitFileState") == "enabled":
-            self.changes.append("disabled")
-            if not self.check:
-                self.unit.ctl("disable")
-        files = [*self.params["folders"], self.unit.path + ".d", self.unit.path]
-        for path in [] if self.params["state"] == "stopped" else files:
-            if not os.path.lexists(path):
-                continue
-            self.changes.append(f"{path} removed")
-            if self.check:
-                continue
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
-        if there and not self.check:
-            self.unit.ctl("daemon-reload")
-            with contextlib.suppress(systemd_unit.SystemdError):
-                # Else a unit that failed is listed for ever. One that did not fail is not loaded any more.
-                self.unit.ctl("reset-failed")
-        return {
-            "changed": bool(self.changes),
-            "changes": self.changes,
-            "msg": "; ".join(self.changes) or f"{self.unit.name} is not there",
-            "action": action,
-            "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
-        }
-
-    def change_process(self, action: str, state: Json, reasons: list[str], wanted: dict[str, str]) -> None:
-        host, port = self.params["host"], self.params["port"]
-        if action == "started" and state.get("MainPID", "0") == "0":
-            holder = systemd_unit.port_holder(host, port)
-            if holder is not None:
-                raise ServiceError(
-                    f"port {port} on {host} is held by another process: {holder}. It is left alone. Stop it, or choose"
-                    " another port (xinference_port)"
-                )
-        why = "; ".join(reasons) if action == "restarted" else f"it was {state.get('ActiveState') or 'not there'}"
-        self.changes.append(f"{action} ({why})")
-        if self.check:
-            return
-        try:
-            # "restart" also starts, and takes a unit out of a waiting "auto-restart" with the new files.
-            self.unit.ctl("restart", timeout=self.params["stop_timeout"])
-        except systemd_unit.SystemdError as error:
-            self.fail_with_journal(error)
-        record = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
-        private_files.write_text(self.params["record"], record, 0o600, os.geteuid(), os.getegid())
+    def take_away(self) -> Json:
+        """Stop the unit. Unless it should only be stopped, remove its folders and files too."""
+        return self.remove([*self.params["folders"], self.unit.path + ".d"], self.params["state"] == "stopped")
 
 
 def main() -> None:
@@ -276,8 +175,8 @@ def main() -> None:
     )
     service = Service(module.params, module.check_mode, systemd_unit.Unit(module.params["name"]))
     try:
-        result = service.run() if module.params["state"] == "started" else service.remove()
-    except (ServiceError, systemd_unit.SystemdError, OSError) as error:
+        result = service.run() if module.params["state"] == "started" else service.take_away()
+    except (ManagedError, systemd_unit.SystemdError, OSError) as error:
         module.fail_json(msg=diagnosis.explain(str(error)), changes=service.changes)
     module.exit_json(**result)
 

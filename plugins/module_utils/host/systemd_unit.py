@@ -13,7 +13,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Callable
+from typing import Callable
 
 from . import layout, private_files
 
@@ -114,11 +114,15 @@ class Unit:
         return text is not None and MARKER not in text
 
 
-def fingerprint(content: str, files: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of what the process is started from: the unit's text and each environment file, "" for a missing one."""
+def fingerprint(content: str, files: Iterable[str], texts: Mapping[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 of what the process is started from: the unit's text and each file, "" for a missing one.
+
+    ``texts`` has what some files are about to hold.
+    """
     prints = {"unit": hashlib.sha256(content.encode("utf-8")).hexdigest()}
     for path in files:
-        text = private_files.read_text(path)
+        text = (texts or {}).get(path)
+        text = private_files.read_text(path) if text is None else text
         prints[path] = "" if text is None else hashlib.sha256(text.encode("utf-8")).hexdigest()
     return prints
 
@@ -133,11 +137,7 @@ def load_record(path: str) -> dict[str, str]:
 
 
 def restart_reasons(wanted: Mapping[str, str], record: Mapping[str, str]) -> list[str]:
-    """Why a running process is not started from what is on disk now; empty where it is.
-
-    The record is removed before a file changes and written after the restart, so that a run that was cut off in
-    between is made good by the next one.
-    """
+    """Why a running process is not started from what is on disk now; empty where it is."""
     if not record:
         return ["it is not known what it was started from"]
     return [
@@ -177,8 +177,3 @@ def listener(port: int, proc: str = "/proc") -> str | None:
                     name = (private_files.read_text(os.path.join(proc, pid, "comm")) or "").strip()
                     return f"{pid} ({name})"
     return "unknown" if inodes else None
-
-
-def diff(path: str, before: str | None, after: str) -> dict[str, Any]:
-    """Ansible's diff of one file."""
-    return {"before_header": path, "after_header": path, "before": before or "", "after": after}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, managed, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import packet_filter as rules
 from ansible_collections.voicefleet.kokoro.plugins.modules import packet_filter
 
@@ -70,15 +70,15 @@ def test_a_first_run_loads_and_a_second_changes_nothing(host: Host) -> None:
     first = host.run()
     assert first["changes"][-2:] == ["enabled", "loaded (the rules were changed)"]
     assert host.calls == ["daemon-reload", "enable", "reload-or-restart"]
-    assert "30001" in first["diff"]["after"]
+    assert "30001" in first["diff"][0]["after"]
     second = host.run()
-    assert (second["changed"], second["diff"]) == (False, {})
+    assert (second["changed"], second["diff"]) == (False, [])
 
 
 def test_check_mode_changes_nothing(host: Host) -> None:
     result = host.run(check=True)
     assert result["changed"]
-    assert "30001" in result["diff"]["after"]
+    assert "30001" in result["diff"][0]["after"]
     assert (host.calls, host.etc.exists(), list(host.units.iterdir())) == ([], False, [])
 
 
@@ -111,7 +111,7 @@ def test_rules_that_nft_refuses_are_not_written(host: Host) -> None:
 
 def test_a_unit_of_others_is_left_alone(host: Host) -> None:
     (host.units / layout.FILTER_UNIT).write_text("[Unit]\n")
-    with pytest.raises(rules.FilterError, match="left alone"):
+    with pytest.raises(managed.ManagedError, match="left alone"):
         host.run()
     assert not host.etc.exists()
 

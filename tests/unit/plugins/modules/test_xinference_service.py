@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import managed, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_service
 
 CONTENT = systemd_unit.MARKER + "\n[Service]\nExecStart=/r/1/env/bin/xinference-local\n"
@@ -93,7 +93,7 @@ class Host:
         return self.service(content, check, **options).run()
 
     def remove(self, check: bool = False, **options: Any) -> dict[str, Any]:
-        return self.service(check=check, **{"state": "absent", **options}).remove()
+        return self.service(check=check, **{"state": "absent", **options}).take_away()
 
 
 @pytest.fixture
@@ -108,14 +108,14 @@ def test_a_first_run_writes_enables_and_starts(host: Host) -> None:
     assert stat.S_IMODE(host.unit.stat().st_mode) == 0o644
     assert stat.S_IMODE((host.folder / "started.json").stat().st_mode) == 0o600
     assert result["action"] == "started"
-    assert result["diff"]["after"] == CONTENT
+    assert result["diff"][0]["after"] == CONTENT
 
 
 def test_a_second_run_asks_and_does_nothing(host: Host) -> None:
     host.run()
     result = host.run()
     assert (result["changed"], result["action"], host.systemd.verbs) == (False, "none", [])
-    assert result["diff"] == {}
+    assert result["diff"] == []
 
 
 def test_another_release_restarts_once(host: Host) -> None:
@@ -124,7 +124,7 @@ def test_another_release_restarts_once(host: Host) -> None:
     result = host.run(other)
     assert host.systemd.verbs == ["daemon-reload", "restart"]
     assert result["action"] == "restarted"
-    assert "/r/1" in result["diff"]["before"]
+    assert "/r/1" in result["diff"][0]["before"]
     assert host.run(other)["changed"] is False
 
 
@@ -174,7 +174,7 @@ def test_a_failed_restart_is_tried_again(host: Host) -> None:
     host.run()
     host.env.write_text("XOSCAR_AUTH_KEY=another-secret-of-it\n")
     host.systemd.fail = "restart"
-    with pytest.raises(xinference_service.ServiceError, match="xinference-local: cannot execute"):
+    with pytest.raises(managed.ManagedError, match="xinference-local: cannot execute"):
         host.run()
     assert host.run()["action"] == "restarted"
 
@@ -209,7 +209,7 @@ def test_check_mode_changes_nothing_and_says_all(host: Host) -> None:
 def test_a_foreign_unit_is_left_alone(host: Host) -> None:
     host.unit.write_text("[Unit]\n")
     for check in (True, False):
-        with pytest.raises(xinference_service.ServiceError, match="not written by this collection"):
+        with pytest.raises(managed.ManagedError, match="not written by this collection"):
             host.run(check=check)
     assert host.unit.read_text() == "[Unit]\n"
     assert host.systemd.verbs == []
@@ -219,13 +219,13 @@ def test_a_foreign_process_on_the_port_is_left_alone(host: Host) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", host.port))
         other.listen()
-        with pytest.raises(xinference_service.ServiceError, match=rf"held by another process: {os.getpid()} \("):
+        with pytest.raises(managed.ManagedError, match=rf"held by another process: {os.getpid()} \("):
             host.run()
     assert "restart" not in host.systemd.verbs
 
 
 def test_a_text_without_the_mark_is_refused(host: Host) -> None:
-    with pytest.raises(xinference_service.ServiceError, match="lacks the line"):
+    with pytest.raises(managed.ManagedError, match="lacks the line"):
         host.run("[Unit]\n")
     assert not host.unit.exists()
 
@@ -269,7 +269,7 @@ def test_a_foreign_unit_is_not_removed(host: Host) -> None:
     host.unit.write_text("[Unit]\n")
     home = host.folder / "home"
     home.mkdir()
-    with pytest.raises(xinference_service.ServiceError, match="not written by this collection"):
+    with pytest.raises(managed.ManagedError, match="not written by this collection"):
         host.remove(folders=[str(home)])
     assert home.exists()
     assert host.systemd.verbs == []
@@ -285,3 +285,25 @@ def test_a_unit_that_is_stopped_keeps_its_files_and_starts_again(host: Host) -> 
     assert host.unit.exists()
     assert host.remove(state="stopped")["changed"] is False
     assert host.run()["action"] == "started"
+
+
+def test_a_unit_edited_by_hand_is_restarted_though_the_run_was_cut_off(host: Host) -> None:
+    host.run()
+    host.unit.write_text(CONTENT + "# edited\n")
+    host.systemd.fail = "daemon-reload"
+    with pytest.raises(systemd_unit.SystemdError):
+        host.run()
+    assert host.unit.read_text() == CONTENT
+    assert host.run()["action"] == "restarted"
+    assert host.run()["changed"] is False
+
+
+def test_systemd_reads_a_drop_in_and_the_run_says_so(host: Host) -> None:
+    host.run()
+    (host.folder / "x.service.d").mkdir()
+    (host.folder / "x.service.d" / "memory.conf").write_text("[Service]\n")
+    host.systemd.reload = "yes"
+    assert host.run()["changes"] == [
+        "systemd reloaded (a file of the unit was changed)",
+        f"restarted ({host.folder}/x.service.d/memory.conf is not what it was started from)",
+    ]
