@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.preflight 
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle
 
 FACT = "voicefleet_doctor"
+EXPECTED = [field.name for field in fields(doctor.Expected)]
 
 
 class ActionModule(ControllerAction):
@@ -23,10 +25,7 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         host = str(task_vars.get("inventory_hostname", "host"))
-        expected = doctor.Expected(
-            minimum_memory=arguments["minimum_memory_mb"] * 1_000_000,
-            **{name: arguments[name] for name in ("root", "home", "unit", "host", "port", "model")},
-        )
+        expected = doctor.Expected(**{name: arguments[name] for name in EXPECTED})
         asked = {name: arguments[name] for name in arguments if name not in ("minimum_memory_mb", "bundle")}
         facts: dict[str, Any] = {}
         try:

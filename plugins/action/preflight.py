@@ -11,9 +11,20 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state.host_facts import summary
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import cluster, deploy_lock, gpu, preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import DEFAULTS, ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import (
+    cluster,
+    deploy_lock,
+    gpu,
+    preflight,
+    service,
+)
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.settings import Hosts
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import given
+
+# What the task says; all else are settings.
+ASKED = ("accelerator", "accept_synthetic", "any_platform", "supervisor_cpus")
 
 
 class ActionModule(ControllerAction):
@@ -23,46 +34,32 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         host = str(task_vars.get("inventory_hostname", "host"))
-        store = Path(arguments["store"]).absolute()
+        settings = self.settings(task_vars)
+        store = Path(settings["artifact_store_path"]).absolute()
         try:
             manifest, digest = read_manifest(store)
         except ManifestError as error:
             raise AnsibleActionFail(str(error)) from None
-        members, faults = self._cluster(host, task_vars) if arguments["topology"] == "cluster" else (None, [])
+        members, faults = self._cluster(host, task_vars) if settings["xinference_topology"] == "cluster" else (None, [])
         wanted = preflight.Wanted(
+            **given(preflight.Wanted, settings),
+            **{name: arguments[name] for name in ASKED},
+            patches=patches.choose(arguments["patches"]),
             host=host,
             cluster=members,
             cluster_faults=faults,
-            open=arguments["open"],
-            supervisor_cpus=arguments["supervisor_cpus"],
-            languages=arguments["languages"],
-            voices=arguments["voices"],
-            spacy_models=arguments["spacy_models"],
-            root=arguments["root"],
-            home=arguments["home"],
-            port=arguments["port"],
-            accept_synthetic=arguments["accept_synthetic"],
-            minimum_memory=arguments["minimum_memory_mb"] * 1_000_000,
-            accelerator=arguments["accelerator"],
-            cards=arguments["cards"],
-            replicas=arguments["replicas"],
-            candidate=arguments["candidate"],
-            candidate_port=arguments["candidate_port"],
-            patches=patches.choose(arguments["patches"]),
-            japanese_dictionary=arguments["japanese_dictionary"],
-            mandarin_model=arguments["mandarin_model"],
-            any_platform=arguments["any_platform"],
+            open=settings["xinference_topology"] != "cluster" and service.whole(settings, host).open,
         )
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         asked = {
-            "root": arguments["root"],
-            "home": arguments["home"],
+            "root": wanted.root,
+            "home": wanted.home,
             "artifacts": rows,
             "releases": preflight.candidates(manifest, wanted),
         }
         lock = deploy_lock.owner(os.getppid()) if arguments["lock"] and not self.check_mode else {}
         try:
-            state = self._look(host, asked, lock, arguments["lock_seconds"], task_vars)
+            state = self._look(host, asked, lock, settings["voicefleet_lock_seconds"], task_vars)
         except AnsibleConnectionFailure as error:
             # A failure in words, as Ansible ends a whole run once no host of a batch can be reached.
             raise AnsibleActionFail(
@@ -106,7 +103,8 @@ class ActionModule(ControllerAction):
     def _cluster(self, host: str, task_vars: dict[str, Any]) -> tuple[cluster.Cluster | None, list[str]]:
         """The host's cluster, or what is wrong with it; one of which members are not in this run is wrong too."""
         try:
-            found = cluster.read(task_vars["hostvars"], task_vars["groups"], host)
+            hosts = Hosts(task_vars["hostvars"], DEFAULTS)
+            found = cluster.read(hosts, task_vars["groups"], host)
         except cluster.ClusterError as error:
             return None, error.faults
         lacking = cluster.absent(found, task_vars["ansible_play_batch"])

@@ -18,6 +18,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import pro
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download, locks, signature, store
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import parse_profile
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import Selection, given
 
 ADVICE = (
     "Nothing was lost: run it again and it goes on where it stopped. Behind a proxy set proxy_http, proxy_username, "
@@ -39,18 +40,14 @@ class ActionModule(ControllerAction):
                 )
         try:
             request = store.Request(
+                **given(Selection, self.settings(task_vars)),
                 profiles=[parse_profile(name) for name in arguments["profiles"]],
-                languages=arguments["languages"],
-                voices=arguments["voices"],
                 lock_folder=Path(arguments["locks"]),
                 spacy_source=arguments["spacy_source"],
                 kokoro_source=arguments["kokoro_source"],
-                spacy_models=arguments["spacy_models"],
                 pythons=arguments["pythons"],
                 python_source=arguments["python_source"],
                 contents=arguments["contents"],
-                japanese_dictionary=arguments["japanese_dictionary"],
-                mandarin_model=arguments["mandarin_model"],
                 dictionary_source=arguments["dictionary_source"],
                 find_links=download.find_links(os.environ.items()),
                 index=arguments["index"],

@@ -34,11 +34,15 @@ options:
     API = r"""
 options:
   host:
-    description: The address on which the service listens.
+    description: The address at which the host asks the API. A worker of a cluster asks its supervisor.
     type: str
     default: 127.0.0.1
   port:
-    description: The port on which the service listens.
+    description: The port of the API.
+    type: int
+    default: 9997
+  own_port:
+    description: The port on which the host's own service listens. For a worker it is the one for its supervisor.
     type: int
     default: 9997
   model:

@@ -66,6 +66,7 @@ def main() -> None:
             "unit": {"type": "str", "default": layout.UNIT},
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9997},
+            "own_port": {"type": "int", "default": 9997},
             "model": {"type": "str", "default": "kokoro"},
             "receipts": {"type": "path", "default": layout.RECEIPTS},
             "speak": {"type": "bool", "default": True},

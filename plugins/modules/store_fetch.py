@@ -9,6 +9,7 @@ DOCUMENTATION = r"""
 module: store_fetch
 short_description: Build the store on the connected machine
 description:
+  - Reads the languages, voices and models from the settings of the role P(voicefleet.kokoro.settings#role).
   - Downloads what the locks and the catalogue pin, checks every digest, builds wheels of packages published as source
     alone, and writes the manifest last.
   - Can be cut at any moment and run again. Files are kept by digest in a cache that many stores share.
@@ -26,21 +27,6 @@ options:
     type: list
     elements: str
     required: true
-  languages:
-    description: Kokoro's letters of the languages.
-    type: list
-    elements: str
-    required: true
-  voices:
-    description: The voices. Empty means all of the languages.
-    type: list
-    elements: str
-    default: []
-  spacy_models:
-    description: spaCy models beside those that the languages need.
-    type: list
-    elements: str
-    default: []
   pythons:
     description: Versions, such as V(3.11), of which the store carries an interpreter for hosts that have none.
     type: list
@@ -50,16 +36,6 @@ options:
     description: Address of the interpreters' builds, a mirror, or C(file://) and a folder of archives.
     type: str
     default: https://github.com/astral-sh/python-build-standalone/releases/download
-  japanese_dictionary:
-    description: The dictionary of Japanese. V(light) is a Python package, V(full) UniDic's own archive.
-    type: str
-    choices: [light, full]
-    default: light
-  mandarin_model:
-    description: The model that speaks Mandarin, V(v1.0) as all other languages, or V(v1.1-zh) of its own.
-    type: str
-    choices: [v1.0, v1.1-zh]
-    default: v1.0
   dictionary_source:
     description: Address of the folder of UniDic's archive, a mirror, or C(file://) and a folder.
     type: str
@@ -157,12 +133,11 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Build a store for American and British English
+- name: Build a store for hosts without a GPU
   voicefleet.kokoro.store_fetch:
     path: /srv/store
     locks: /srv/locks
     profiles: [cpu-py311-x86_64]
-    languages: [a, b]
     spacy_source: https://github.com/explosion/spacy-models/releases/download
     kokoro_source: https://huggingface.co
 """

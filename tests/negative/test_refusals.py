@@ -81,8 +81,8 @@ def test_no_store_at_all(host: Host, tmp_path: Path) -> None:
 
 
 def test_an_ill_typed_variable(host: Host, store_copy: Callable[[], Path]) -> None:
-    play = host.deploy(store_copy(), "-e", "preflight_minimum_memory_mb=plenty")
-    refused(play, host, "preflight_minimum_memory_mb")
+    play = host.deploy(store_copy(), "-e", "voicefleet_minimum_memory_mb=plenty")
+    refused(play, host, "voicefleet_minimum_memory_mb")
 
 
 def test_a_misspelt_variable(host: Host, store_copy: Callable[[], Path]) -> None:

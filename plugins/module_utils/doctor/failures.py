@@ -358,7 +358,7 @@ FAILURES: tuple[Failure, ...] = (
         r"Error processing file '.*espeak-ng-data/phontab': No such file or directory",
         "The path of espeak-ng's data has 160 bytes or more. The library then ends the whole process without an "
         "exception.",
-        "Choose a shorter preflight_root, and an xinference_home of at most 50 characters.",
+        "Choose a shorter voicefleet_root, and an xinference_home of at most 50 characters.",
     ),
     Failure(
         "ES02",
@@ -675,7 +675,7 @@ FAILURES: tuple[Failure, ...] = (
         "OS01",
         r"No space left on device|\[Errno 28\]|Not enough free disk space",
         "A file system is full.",
-        "Run df -h to see which. Releases lie below preflight_root, logs and temporary files below xinference_home. "
+        "Run df -h to see which. Releases lie below voicefleet_root, logs and temporary files below xinference_home. "
         "releases_keep sets how many old releases stay.",
     ),
     Failure(

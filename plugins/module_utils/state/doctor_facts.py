@@ -50,7 +50,10 @@ LOG_BYTES = 1 << 20  # of the end of Xinference's log
 
 
 class Options:
-    """Where the host's service is. ``host`` is the address that it listens on."""
+    """Where the host's service is.
+
+    ``host`` and ``port`` are where the host asks the API. ``own_port`` is the port on which the host itself listens.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Options:
         unit: str = layout.UNIT,
         host: str = "127.0.0.1",
         port: int = 9997,
+        own_port: int = 9997,
         model: str = "kokoro",
         receipts: str = layout.RECEIPTS,
         speak: bool = True,
@@ -72,6 +76,7 @@ class Options:
         self.unit = unit
         self.host = host
         self.port = port
+        self.own_port = own_port
         self.model = model
         self.receipts = receipts
         self.speak = speak
@@ -166,10 +171,10 @@ def oom(options: Options, unit: Mapping[str, str], run: systemd_unit.Runner) -> 
 
 def port(options: Options, own: Sequence[Mapping[str, Any]], proc: str = "/proc") -> Json:
     """Who listens on the service's port, and whether that is one of the unit's processes (None: can't be told)."""
-    holder = systemd_unit.listener(options.port, proc)
+    holder = systemd_unit.listener(options.own_port, proc)
     pid = re.match(r"\d+", holder or "")
     ours = int(pid[0]) in {item["pid"] for item in own} if pid else None
-    return {"port": options.port, "holder": holder, "ours": ours}
+    return {"port": options.own_port, "holder": holder, "ours": ours}
 
 
 def files(options: Options, user: str) -> list[Json]:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 
 from ..fleet import deploy_lock
+from ..fleet import settings as shared
 from . import spec, variables
 
 display = Display()
@@ -40,8 +42,14 @@ def fact(variables: Any, name: str) -> dict[str, Any]:
     return dict(value)
 
 
+def _load(path: str) -> Any:
+    return yaml_load(Path(path).read_text(encoding="utf-8"))
+
+
 # Read as Ansible loads an action, which it does once a run: the workers that it forks for the hosts find it read.
-KNOWN = variables.known_variables(lambda path: yaml_load(Path(path).read_text(encoding="utf-8")))
+KNOWN = variables.known_variables(_load)
+SETTINGS = shared.declared(_load)
+DEFAULTS = shared.defaults(_load)
 
 
 def refuse_misspelt(task_vars: Mapping[str, Any]) -> None:
@@ -85,6 +93,16 @@ class ControllerAction(ActionBase):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do the work and return the task's result."""
         raise NotImplementedError
+
+    def settings(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of the role settings for this host, typed and checked. Raises AnsibleActionFail."""
+        given = self._templar.template({name: task_vars[name] for name in SETTINGS if name in task_vars})
+        checked = ArgumentSpecValidator(SETTINGS).validate(given)
+        if checked.error_messages:
+            host = task_vars.get("inventory_hostname", "localhost")
+            raise AnsibleActionFail(f"{host}: nothing was changed: {'; '.join(checked.error_messages)}")
+        values: dict[str, Any] = checked.validated_parameters
+        return values
 
     @property
     def check_mode(self) -> bool:

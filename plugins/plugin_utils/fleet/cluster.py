@@ -11,14 +11,9 @@ from typing import Any
 
 SUPERVISOR_GROUP = "voicefleet_supervisor"
 WORKERS_GROUP = "voicefleet_workers"
-# Pinned, each by a variable of the role xinference, so that a packet filter can name them. A model's process takes a
+# Pinned, each by a setting, so that a packet filter can name them. A model's process takes a
 # port that the kernel gives it, which nothing pins (xoscar 0.12.2, append_sub_pool).
-PORTS = {
-    "xinference_port": 9997,
-    "xinference_supervisor_port": 9998,
-    "xinference_worker_port": 30001,
-    "xinference_metrics_port": 31001,
-}
+PORTS = ("xinference_port", "xinference_supervisor_port", "xinference_worker_port", "xinference_metrics_port")
 SUPERVISOR_PORTS = ("xinference_port", "xinference_supervisor_port")
 WORKER_PORTS = ("xinference_worker_port", "xinference_metrics_port")
 
@@ -67,15 +62,11 @@ class Cluster:
             wanted += WORKER_PORTS
         return {port: member.ports[port] for port in wanted}
 
-    def as_dict(self, name: str) -> dict[str, Any]:
-        """What a member's role needs to know, JSON-ready."""
-        me = next(member for member in self.members if member.name == name)
+    def as_dict(self) -> dict[str, Any]:
+        """What a member's role needs to know of all of them, JSON-ready."""
         return {
-            "node": "supervisor" if name == self.supervisor.name else "worker",
             "works": self.works,
-            "address": me.address,
             "supervisor": self.supervisor.name,
-            "endpoint": "http://" + self.supervisor.at("xinference_port"),
             "members": [member.name for member in self.members],
             "addresses": [member.address for member in self.members],
             "workers": [
@@ -153,8 +144,8 @@ def _ipv4(text: str) -> bool:
 
 def _ports(name: str, given: Mapping[str, Any], faults: list[str]) -> dict[str, int]:
     ports = {}
-    for variable, default in PORTS.items():
-        value = given.get(variable, default)
+    for variable in PORTS:
+        value = given[variable]
         try:
             ports[variable] = int(value)
         except (TypeError, ValueError):
@@ -170,7 +161,7 @@ def _ports(name: str, given: Mapping[str, Any], faults: list[str]) -> dict[str, 
 
 
 def read(hosts: HostVars, groups: Mapping[str, Sequence[str]], host: str, lookup: Resolver = resolve) -> Cluster:
-    """The cluster that a host belongs to. ``hosts`` are the inventory's variables by host.
+    """The cluster that a host belongs to. ``hosts`` are the inventory's variables by host, with all settings.
 
     Raises :class:`ClusterError` with everything that is wrong.
     """

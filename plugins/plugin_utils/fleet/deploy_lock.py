@@ -76,6 +76,6 @@ def acquire(
         raise HeldError(
             f"{host} is being deployed to by {in_words(held)}: nothing was changed. Two at once would each undo what "
             "the other does. Wait until that one ends, then start again. Should it have died without a word, its lock "
-            f"ends {seconds / 60:.0f} minutes after its last sign of life (preflight_lock_seconds)."
+            f"ends {seconds / 60:.0f} minutes after its last sign of life (voicefleet_lock_seconds)."
         )
     return answer, f"{host}: a deploy by {in_words(held)} did not end in order; its lock is taken over"

@@ -83,7 +83,7 @@ class Expected:
     host: str
     port: int
     model: str
-    minimum_memory: int
+    minimum_memory_mb: int
 
 
 def judge(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:
@@ -130,7 +130,7 @@ def _platform(facts: Json, expected: Expected, controller_time: float) -> list[F
         root=expected.root,
         home=expected.home,
         port=expected.port,
-        minimum_memory=expected.minimum_memory,
+        minimum_memory_mb=expected.minimum_memory_mb,
     )
     platform = facts["platform"]
     # Who holds the port is judged below, from the unit's processes.
@@ -233,7 +233,7 @@ def _release(facts: Json, expected: Expected, controller_time: float) -> list[Fi
     length = len(os.fsencode(release["espeak"] or ""))
     if length > ESPEAK_PATH:
         cause = f"{release['espeak']} has {length} bytes, espeak can hold {ESPEAK_PATH}."
-        found.append(Finding("FAIL", "PATH_LENGTH", cause, "Choose a shorter preflight_root."))
+        found.append(Finding("FAIL", "PATH_LENGTH", cause, "Choose a shorter voicefleet_root."))
     if not release["damage"]:
         made_up = "; its models are stand-ins, the audio is not Kokoro's voice" if release["synthetic"] else ""
         found.append(Finding("OK", "RELEASE", f"{current} is current, sealed and whole{made_up}.", ""))

@@ -10,10 +10,11 @@ from typing import Any
 
 from ...module_utils.host.disk import unpacked
 from ...module_utils.host.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
-from ...module_utils.release.patches import Patch, needed_for
+from ...module_utils.release.patches import Patch
 from ..store import catalogue
 from ..store.manifest import Artifact, Manifest, release_id
 from ..store.profiles import HOST_GLIBC, Profile, parse_profile
+from ..store.selection import Selection, setting
 from . import gpu, platforms
 from .cluster import Cluster
 
@@ -22,7 +23,7 @@ UNPACKED_KINDS = ("wheel", "python", "dictionary")
 # Room for logs, receipts and what the service writes at home.
 HOME_BYTES = 1_000_000_000
 # Xinference's two processes take 0.9 GB, Kokoro 1.4 GB at first and up to 3.3 GB after long texts.
-MEMORY_BYTES = 3_500_000_000
+MEMORY_MB = 3500
 # What a second instance takes for the minute in which it is proved: two processes, and Kokoro at its first sentences.
 CANDIDATE_BYTES = 2_500_000_000
 # Each language after the first is a model of its own.
@@ -50,47 +51,32 @@ class Finding:
         return f"{self.level} {self.code}: {self.cause} {self.remedy}"
 
 
-@dataclass
-class Wanted:
+@dataclass(kw_only=True)
+class Wanted(Selection):
     """What the operator asked for."""
 
-    languages: Sequence[str]
-    voices: Sequence[str]
-    root: str
-    home: str
-    port: int
-    accept_synthetic: bool = False
-    spacy_models: Sequence[str] = ()
-    minimum_memory: int = MEMORY_BYTES
-    candidate: str = "auto"  # or "always", "never"
-    candidate_port: int = 0  # 0: the next free one after ``port``
+    root: str = setting("voicefleet_root")
+    home: str = setting("xinference_home")
+    port: int = setting("xinference_port")
+    replicas: int = setting("xinference_replicas", default=1)
+    cards: Sequence[int] = setting("xinference_cards", default=())  # nvidia-smi's indexes; empty for all usable ones
+    candidate: str = setting("xinference_candidate", default="auto")  # or "always", "never"
+    candidate_port: int = setting("xinference_candidate_port", default=0)  # 0: the next free one after ``port``
+    minimum_memory_mb: int = setting("voicefleet_minimum_memory_mb", default=MEMORY_MB)
+    accelerator: str = "auto"  # or "cuda", "cpu"
     patches: Sequence[Patch] = ()  # repairs of upstream's files, which are part of the release
+    accept_synthetic: bool = False
+    any_platform: bool = False
     host: str = ""  # the name in the inventory
     open: bool = False  # a node by itself that listens for others
     cluster: Cluster | None = None
     cluster_faults: Sequence[str] = ()
     supervisor_cpus: int = SUPERVISOR_CPUS
-    japanese_dictionary: str = "light"  # or "full"
-    any_platform: bool = False
-    mandarin_model: str = "v1.0"  # or "v1.1-zh"
-    accelerator: str = "auto"  # or "cuda", "cpu"
-    cards: Sequence[int] = ()  # nvidia-smi's indexes; empty for all that can be used
-    replicas: int = 1
 
     @property
-    def extras(self) -> tuple[str, ...]:
-        """What the languages need beside what every release has. Raises ValueError on an unknown dictionary."""
-        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
-
-    @property
-    def more_spacy_models(self) -> list[str]:
-        """Names of spaCy models beside those of the languages themselves."""
-        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
-
-    @property
-    def repairs(self) -> list[Patch]:
-        """The repairs that were asked for, and those without which a language does not start."""
-        return [*self.patches, *(patch for patch in needed_for(self.extras) if patch not in self.patches)]
+    def all_patches(self) -> list[Patch]:
+        """The repairs that the release gets."""
+        return self.repairs(self.patches)
 
     @property
     def models(self) -> int:
@@ -200,13 +186,13 @@ def choose_accelerator(manifest: Manifest, facts: Mapping[str, Any], wanted: Wan
 def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Finding]]:
     """The voices of a deploy, and what the store lacks for it."""
     try:
-        voices = catalogue.choose_voices(wanted.languages, wanted.voices, wanted.mandarin_model)
+        voices = wanted.chosen_voices
     except ValueError as error:
         return [], [Finding("FAIL", "VOICES", f"{error}.", "The list of voices is in docs/voices.md.")]
     findings = []
     spacy = {artifact.name for artifact in manifest.of_kind("spacy-model")}
     try:
-        models = catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models)
+        models = wanted.chosen_spacy_models
     except ValueError as error:
         return [], [Finding("FAIL", "SPACY_MODEL", f"{error}.", "Mend the name or take it out.")]
     findings += _language_findings(manifest, wanted)
@@ -317,11 +303,12 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
             f"espeak's library needs {HOST_GLIBC[0]}.{HOST_GLIBC[1]}, else words that are in no dictionary are left "
             "out of the speech without a word. RHEL 9, Debian 11, Ubuntu 20.04 or newer have it.",
         )
-    if facts["memory"]["total"] and facts["memory"]["total"] < wanted.minimum_memory:
+    total, least = facts["memory"]["total"], wanted.minimum_memory_mb * 1_000_000
+    if total and total < least:
         fail(
             "MEMORY",
-            f"it has {facts['memory']['total'] / 1e9:.1f} GB of memory and needs {wanted.minimum_memory / 1e9:.1f} GB.",
-            "Xinference takes 0.9 GB and Kokoro grows to 3 GB with long texts (preflight_minimum_memory_mb).",
+            f"it has {total / 1e9:.1f} GB of memory and needs {least / 1e9:.1f} GB.",
+            "Xinference takes 0.9 GB and Kokoro grows to 3 GB with long texts (voicefleet_minimum_memory_mb).",
         )
     if wanted.cluster is None and wanted.port in facts["listeners"] and not facts["systemd"]["service_active"]:
         fail(
@@ -330,7 +317,7 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
             f"See which with `ss -ltnp 'sport = :{wanted.port}'`; stop it, or set xinference_port to a free one.",
         )
     ways = {
-        "root": "choose another preflight_root.",
+        "root": "choose another voicefleet_root.",
         "home": "choose another xinference_home: the service's TMPDIR is there, and espeak's library is run from it.",
         "tmp": "set TMPDIR to a folder without it.",
     }
@@ -504,7 +491,7 @@ def check_disk(facts: Mapping[str, Any], wanted: Wanted, travelling: int, buildi
                     "FAIL",
                     "DISK",
                     f"{places} need {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.",
-                    "Free some, or set preflight_root to a larger file system.",
+                    "Free some, or set voicefleet_root to a larger file system.",
                 )
             )
     return findings
@@ -516,7 +503,7 @@ def candidates(manifest: Manifest, wanted: Wanted) -> list[str]:
     if not voices:
         return []
     try:
-        models = [model.name for model in catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models)]
+        models = [model.name for model in wanted.chosen_spacy_models]
     except ValueError:
         return []
     found = set()
@@ -524,7 +511,7 @@ def candidates(manifest: Manifest, wanted: Wanted) -> list[str]:
         carried = [row.sha256 for row in manifest.of_kind("python") if profile in row.profiles]
         for python in (None, *carried):
             artifacts = manifest.for_release(profile, models, voices, python, wanted.extras)
-            found.add(release_id(artifacts, version_of(artifacts, "xinference"), wanted.repairs))
+            found.add(release_id(artifacts, version_of(artifacts, "xinference"), wanted.all_patches))
     return sorted(found)
 
 
@@ -615,7 +602,7 @@ def judge(
     if chosen is None:
         return verdict
     profile, python = chosen
-    models = catalogue.spacy_models_for(wanted.languages, wanted.more_spacy_models) if voices else []
+    models = wanted.chosen_spacy_models if voices else []
     paths = Paths(wanted.root)
     carried = python.sha256 if isinstance(python, Artifact) else None
     interpreter = {
@@ -625,7 +612,7 @@ def judge(
     }
     extras = wanted.extras if voices else ()
     artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried, extras)
-    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.repairs if voices else ())
+    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.all_patches if voices else ())
     release = paths.release(identity)
     drift = held.get("drift", {}).get(identity)
     complete = identity in facts["releases"]["complete"] and not drift
@@ -648,7 +635,7 @@ def judge(
                 "FAIL",
                 "PATH_LENGTH",
                 f"{data} has {len(os.fsencode(data))} bytes, espeak can hold {ESPEAK_PATH}.",
-                "Choose a shorter preflight_root.",
+                "Choose a shorter voicefleet_root.",
             )
         )
     verdict.plan = {
@@ -670,10 +657,10 @@ def judge(
         "model": {"name": catalogue.KOKORO_NAME, "path": f"{release}/models/{catalogue.KOKORO_NAME}"},
         "languages": list(wanted.languages),
         "extras": [extra for extra in extras if extra in catalogue.EXTRAS],
-        "language_models": {"z": catalogue.KOKORO_ZH.name} if catalogue.KOKORO_ZH.extra in extras else {},
+        "language_models": wanted.language_models if voices else {},
         "voices": voices,
         "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
-        "patches": [patch.as_dict() for patch in (wanted.repairs if voices else ())],
+        "patches": [patch.as_dict() for patch in (wanted.all_patches if voices else ())],
     }
     return verdict
 

@@ -22,6 +22,7 @@ from . import catalogue, closure, download, locks, sbom
 from .exclusive import exclusive
 from .manifest import FILENAME, Artifact, Manifest, ManifestError, read_manifest
 from .profiles import Profile
+from .selection import Selection
 from .signature import SIGNATURE
 
 SYNTHETIC_MARKER = "SYNTHETIC.json"
@@ -45,47 +46,26 @@ class Finding:
         return f"{self.kind}: {self.path} ({self.detail})"
 
 
-@dataclass
-class Request:
+@dataclass(kw_only=True)
+class Request(Selection):
     """What a store shall hold.
 
-    ``spacy_models`` are those beside what the languages need; ``pythons`` are feature versions (``3.11``) of which the
-    store carries an interpreter; ``index`` is a package index (PEP 503) that is asked before the locked addresses;
-    ``contents`` is ``all``, or ``python`` for what has no model in it; ``japanese_dictionary`` is ``light`` or
-    ``full``, ``mandarin_model`` ``v1.0`` or ``v1.1-zh``.
+    ``pythons`` are feature versions (``3.11``) of which the store carries an interpreter; ``index`` is a package index
+    (PEP 503) that is asked before the locked addresses; ``contents`` is ``all``, or ``python`` for what has no model in
+    it.
     """
 
     profiles: Sequence[Profile]
-    languages: Sequence[str]
-    voices: Sequence[str]
     lock_folder: Path
     spacy_source: str = catalogue.SPACY_RELEASES
     kokoro_source: str = catalogue.KOKORO_HUB
-    spacy_models: Sequence[str] = ()
     pythons: Sequence[str] = ()
     python_source: str = catalogue.PYTHON_BUILDS
     contents: str = "all"
-    japanese_dictionary: str = "light"
     dictionary_source: str = catalogue.UNIDIC.source
-    mandarin_model: str = "v1.0"
     find_links: Sequence[Path] = ()
     index: str | None = None
     uv: str | None = None
-
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """What the languages need beside what every release has."""
-        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
-
-    @property
-    def more_spacy_models(self) -> list[str]:
-        """Names of spaCy models beside those of the languages themselves."""
-        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
-
-    @property
-    def chosen_voices(self) -> list[str]:
-        """The voices that were asked for, or all. Raises ValueError with every mistake."""
-        return catalogue.choose_voices(self.languages, self.voices, self.mandarin_model)
 
 
 @dataclass
@@ -166,7 +146,7 @@ def _model_items(request: Request) -> list[_Item]:
     note = _standin_note(request.spacy_source)
     local = download.local_path(request.spacy_source) is not None
     base = request.spacy_source.rstrip("/")
-    for model in catalogue.spacy_models_for(request.languages, request.more_spacy_models):
+    for model in request.chosen_spacy_models:
         source = f"{base}/{model.filename}" if local else f"{base}/{model.name}-{model.version}/{model.filename}"
         artifact = Artifact(
             f"spacy/{model.filename}", model.sha256, 0, "spacy-model", model.name, model.version,
@@ -329,7 +309,7 @@ def build(
     not pass verification. Raises StoreError, DownloadError, LockError, ValueError, OSError.
     """
     voices = request.chosen_voices
-    models = catalogue.spacy_models_for(request.languages, request.more_spacy_models)
+    models = request.chosen_spacy_models
     committed = {}
     for profile in request.profiles:
         path = request.lock_folder / Path(profile.lock_path).name

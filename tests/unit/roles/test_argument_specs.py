@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
+# Other roles depend on it: it declares what they share, and does nothing.
+SETTINGS = "settings"
 
 
 def load(role: str, path: str) -> Any:
@@ -33,7 +36,8 @@ def test_there_are_roles() -> None:
 
 @pytest.mark.parametrize("role", NAMES)
 def test_a_role_says_what_it_is(role: str) -> None:
-    files = ["README.md", "meta/argument_specs.yml", "meta/main.yml", "tasks/main.yml"]
+    files = ["README.md", "meta/argument_specs.yml", "meta/main.yml"]
+    files += ["tasks/main.yml"] if role != SETTINGS else []
     assert [file for file in files if not (ROLES / role / file).is_file()] == []
 
 
@@ -62,4 +66,31 @@ def test_a_variable_is_required_or_has_a_default(role: str) -> None:
 @pytest.mark.parametrize("role", NAMES)
 def test_variables_carry_the_name_of_their_role(role: str) -> None:
     names = load(role, "defaults/main.yml") or {}
-    assert [name for name in names if not name.lstrip("_").startswith(f"{role}_")] == []
+    prefixes = (*(f"{name}_" for name in NAMES), "voicefleet_") if role == SETTINGS else (f"{role}_",)
+    assert [name for name in names if not name.lstrip("_").startswith(prefixes)] == []
+
+
+def test_every_setting_has_its_default_in_its_spec() -> None:
+    """A host's settings are completed from the spec where no role of the play brings the defaults."""
+    defaults = load(SETTINGS, "defaults/main.yml")
+    assert {name: option.get("default") for name, option in options(SETTINGS).items()} == defaults
+
+
+MIRROR = re.compile(r"\{\{\s*(\w+)\s*(\|\s*default\(.*\)\s*)?\}\}")
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_no_default_repeats_another_roles_variable(role: str) -> None:
+    """A variable that several roles read is a setting: it has one default and one spec."""
+    others = {name for other in NAMES if other != role for name in options(other)}
+    defaults = load(role, "defaults/main.yml") or {}
+    found = {name: match[1] for name, value in defaults.items() if (match := MIRROR.fullmatch(str(value).strip()))}
+    assert {name: other for name, other in found.items() if other in others} == {}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROLES.parent.glob("roles/*/*/*.*")) + sorted(ROLES.parent.glob("playbooks/**/*.yml")), ids=str
+)
+def test_no_line_gives_a_setting_a_second_default(path: Path) -> None:
+    names = "|".join(options(SETTINGS))
+    assert re.findall(rf"\b(?:{names})\s*\|\s*(?:default|d)\(", path.read_text(encoding="utf-8")) == []

@@ -11,6 +11,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import service
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import Smi, host, recorded
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_gpu, test_preflight
 
@@ -30,10 +31,12 @@ class Rendered:
     def __init__(self, plan: Mapping[str, Any], **inventory: Any) -> None:
         loader = DataLoader()
         values: dict[str, Any] = {}
-        for file in ("defaults/main.yml", "vars/main.yml"):
-            values.update(loader.load_from_file(str(ROLE / file), trusted_as_template=True))
+        for role in (ROLE.parent / "settings", ROLE):
+            for file in ("defaults/main.yml", "vars/main.yml"):
+                values.update(loader.load_from_file(str(role / file), trusted_as_template=True))
         setup = {"cores": 8, "environment_file": "/etc/voicefleet/xinference.env"}
         values.update(inventory, voicefleet_plan=plan, __xinference_setup=setup)
+        values["voicefleet_service"] = service.whole(values, "speaker").as_dict()
         templar = Templar(loader=loader, variables=values)
         self.unit = str(
             templar.template(trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{TEMPLATE}') }}}}"))

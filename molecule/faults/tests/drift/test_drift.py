@@ -103,7 +103,7 @@ def test_another_controllers_deploy_is_not_disturbed(host: Host) -> None:
     assert state(host) == before
     assert holder(host) == owner
     # One that was left behind is taken over, with a word, and given back.
-    said = succeed("--extra-vars", "preflight_lock_seconds=1")
+    said = succeed("--extra-vars", "voicefleet_lock_seconds=1")
     assert "its lock is taken over" in said
     assert holder(host) == {}
 

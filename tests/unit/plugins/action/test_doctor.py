@@ -27,6 +27,7 @@ ARGUMENTS = {
     "unit": "voicefleet-xinference.service",
     "host": "127.0.0.1",
     "port": 9997,
+    "own_port": 9997,
     "model": "kokoro",
     "minimum_memory_mb": 3500,
     "speak": True,

@@ -181,7 +181,7 @@ def test_a_stranger_on_the_port_is_known_by_its_answer(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         where = options(tmp_path)
-        where.port = server.server_address[1]
+        where.port = where.own_port = server.server_address[1]
         found = doctor_facts.api(where)
         held = doctor_facts.port(where, [])
         server.shutdown()

@@ -18,7 +18,7 @@ KNOWN = variables.known_variables(load)
 
 def test_the_collection_knows_its_own_variables() -> None:
     assert {"preflight", "kokoro", "artifact_store"} <= KNOWN.keys()
-    assert "kokoro_voices" in KNOWN["kokoro"]
+    assert "kokoro_voices" in KNOWN["settings"]
     assert variables.misspelt({name for names in KNOWN.values() for name in names}, KNOWN) == []
 
 

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import cluster
+import yaml
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import cluster, settings
+
+DEFAULTS = settings.defaults(lambda path: yaml.safe_load(Path(path).read_text(encoding="utf-8")))
 
 
 def inventory(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -28,7 +32,7 @@ def lookup(name: str) -> list[str]:
 
 
 def read(hosts: dict[str, dict[str, Any]], host: str = "s", **groups: list[str]) -> cluster.Cluster:
-    return cluster.read(hosts, groups, host, lookup)
+    return cluster.read(settings.Hosts(hosts, DEFAULTS), groups, host, lookup)
 
 
 def faults(hosts: dict[str, dict[str, Any]], host: str = "s", **groups: list[str]) -> list[str]:
@@ -41,12 +45,9 @@ def test_a_supervisor_and_two_workers() -> None:
     found = read(inventory())
     assert [member.name for member in found.members] == ["s", "w1", "w2"]
     assert [member.address for member in found.members] == ["10.0.0.10", "10.0.0.11", "10.0.0.12"]
-    assert found.as_dict("w1") == {
-        "node": "worker",
+    assert found.as_dict() == {
         "works": False,
-        "address": "10.0.0.11",
         "supervisor": "s",
-        "endpoint": "http://10.0.0.10:9997",
         "members": ["s", "w1", "w2"],
         "addresses": ["10.0.0.10", "10.0.0.11", "10.0.0.12"],
         "workers": [
@@ -54,7 +55,6 @@ def test_a_supervisor_and_two_workers() -> None:
             {"address": "10.0.0.12:30001", "metrics": "10.0.0.12:31001"},
         ],
     }
-    assert found.as_dict("s")["node"] == "supervisor"
     assert found.ports_of("s") == {"xinference_port": 9997, "xinference_supervisor_port": 9998}
     assert found.ports_of("w2") == {"xinference_worker_port": 30001, "xinference_metrics_port": 31001}
 
@@ -73,7 +73,7 @@ def test_the_supervisor_may_work_too(works: Any) -> None:
     assert [worker.name for worker in found.workers] == ["w1", "w2", "s"]
     assert [member.name for member in found.members] == ["s", "w1", "w2"]
     assert set(found.ports_of("s")) == set(cluster.PORTS)
-    assert found.as_dict("s")["works"]
+    assert found.as_dict()["works"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ EXPECTED = doctor.Expected(
     host="127.0.0.1",
     port=9997,
     model="kokoro",
-    minimum_memory=3_500_000_000,
+    minimum_memory_mb=3500,
 )
 
 

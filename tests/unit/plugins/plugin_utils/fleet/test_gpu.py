@@ -21,6 +21,7 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recor
 )
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet.test_preflight import (
     MANIFEST,
+    PORTS,
     PROFILE,
     UPGRADE,
     artifact,
@@ -137,7 +138,7 @@ def test_an_amd_accelerator_is_told_of_and_a_screens_card_is_not() -> None:
 
 
 def test_the_supervisor_of_a_cluster_computes_nothing() -> None:
-    s, w = (cluster.Member(name, f"10.0.0.1{i}", cluster.PORTS) for i, name in enumerate("sw"))
+    s, w = (cluster.Member(name, f"10.0.0.1{i}", PORTS) for i, name in enumerate("sw"))
     ask = wanted(host="s", cluster=cluster.Cluster(s, (w,)), accelerator="cuda")
     assert [f for f in judge(BOTH, ask).findings if f.code.startswith("GPU")] == []
 
@@ -264,8 +265,8 @@ def test_cards_are_named_by_the_operator(tmp_path: Path) -> None:
 
 def test_memory_must_hold_what_is_asked_for(tmp_path: Path) -> None:
     facts = good(tmp_path)
-    assert judge(BOTH, wanted(replicas=40, minimum_memory=0), gpu=facts).failures == []
-    found = judge(BOTH, wanted(replicas=60, minimum_memory=0), gpu=facts).failures
+    assert judge(BOTH, wanted(replicas=40, minimum_memory_mb=0), gpu=facts).failures == []
+    found = judge(BOTH, wanted(replicas=60, minimum_memory_mb=0), gpu=facts).failures
     assert {finding.code for finding in found} == {"GPU_MEMORY"}
     assert "48.3 GB, and 30 models on it take 66.0 GB" in found[0].cause
     facts["cards"][0]["memory"]["free"] = 10**9

@@ -14,6 +14,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import NO_CARD
 
 PROFILE = "cpu-py311-x86_64"
+PORTS = dict(zip(cluster.PORTS, (9997, 9998, 30001, 31001), strict=True))
 NOW = 1_800_000_000.0
 
 
@@ -190,7 +191,7 @@ HOST_FAULTS = [
     ("MEMORY", {"memory__total": 2_000_000_000}, "needs 3.5 GB"),
     ("PORT", {"listeners": [22, 9997]}, "ss -ltnp"),
     ("NOEXEC", {"filesystems__tmp__noexec": True}, "TMPDIR"),
-    ("NOEXEC", {"filesystems__root__noexec": True}, "preflight_root"),
+    ("NOEXEC", {"filesystems__root__noexec": True}, "voicefleet_root"),
     ("NOEXEC", {"filesystems__home__noexec": True}, "xinference_home"),
     ("ARCHITECTURE", {"architecture": "aarch64"}, "artifact_store_profiles"),
     ("PYTHON", {"pythons": [{"path": "/usr/bin/python3.13", "version": "3.13.1"}]}, "3.10, 3.11 or 3.12"),
@@ -403,9 +404,7 @@ def test_repairs_of_files_are_part_of_the_release() -> None:
 
 # --- a cluster
 
-MEMBERS = cluster.Cluster(
-    cluster.Member("s", "10.0.0.10", cluster.PORTS), (cluster.Member("w", "10.0.0.11", cluster.PORTS),)
-)
+MEMBERS = cluster.Cluster(cluster.Member("s", "10.0.0.10", PORTS), (cluster.Member("w", "10.0.0.11", PORTS),))
 
 
 def member(name: str = "s", **changes: Any) -> preflight.Wanted:

@@ -187,7 +187,9 @@ def test_a_plan_names_the_extras_the_repairs_and_only_its_own_files() -> None:
     assert both["extras"] == ["japanese", "japanese-light", "mandarin"]
     assert [patch["name"] for patch in both["patches"]] == ["misaki-openjtalk", "misaki-mojimoji"]
     assert spanish["release"]["id"] != both["release"]["id"]
-    assert both["release"]["id"] in preflight.candidates(full, preflight.Wanted(["j", "z"], [], "/o", "/h", 1))
+    assert both["release"]["id"] in preflight.candidates(
+        full, preflight.Wanted(["j", "z"], [], root="/o", home="/h", port=1)
+    )
 
 
 def test_the_full_dictionary_is_an_artifact_and_no_extra_of_the_lock() -> None:

@@ -63,7 +63,13 @@ def request_(tmp_path: Path) -> store.Request:
     for folder in (spacy, kokoro):
         (folder / store.SYNTHETIC_MARKER).write_text(json.dumps({"synthetic": True, "note": "made up"}))
     return store.Request(
-        [PROFILE], ["a"], ["af_heart"], lock_folder, spacy.as_uri(), kokoro.as_uri(), find_links=[wheels]
+        ["a"],
+        ["af_heart"],
+        profiles=[PROFILE],
+        lock_folder=lock_folder,
+        spacy_source=spacy.as_uri(),
+        kokoro_source=kokoro.as_uri(),
+        find_links=[wheels],
     )
 
 

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is to be spoken: languages, voices, dictionary and models, the same for the store and for a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ...module_utils.release.patches import Patch, needed_for
+from . import catalogue
+
+
+def setting(name: str, **more: Any) -> Any:
+    """A dataclass field whose value is a setting of the role settings."""
+    return field(metadata={"setting": name}, **more)
+
+
+def given(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass that are settings, with their values."""
+    names = {each.name: each.metadata["setting"] for each in fields(kind) if "setting" in each.metadata}
+    return {name: settings[variable] for name, variable in names.items()}
+
+
+@dataclass
+class Selection:
+    """What is to be spoken, as the operator asked for it. No voices means all of the languages."""
+
+    languages: Sequence[str] = setting("kokoro_languages")
+    voices: Sequence[str] = setting("kokoro_voices")
+    spacy_models: Sequence[str] = setting("spacy_models_extra", default=())
+    japanese_dictionary: str = setting("kokoro_japanese_dictionary", default="light")
+    mandarin_model: str = setting("kokoro_mandarin_model", default="v1.0")
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What the languages need beside what every release has. Raises ValueError on an unknown dictionary."""
+        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+
+    @property
+    def more_spacy_models(self) -> list[str]:
+        """Names of spaCy models beside those of the languages themselves."""
+        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
+
+    @property
+    def chosen_spacy_models(self) -> list[catalogue.SpacyModel]:
+        """All spaCy models, sorted by name. Raises ValueError on an unknown name."""
+        return catalogue.spacy_models_for(self.languages, self.more_spacy_models)
+
+    @property
+    def chosen_voices(self) -> list[str]:
+        """The voices that were asked for, or all. Raises ValueError with every mistake."""
+        return catalogue.choose_voices(self.languages, self.voices, self.mandarin_model)
+
+    @property
+    def language_models(self) -> dict[str, str]:
+        """The languages that another model than Kokoro-82M speaks, each with its name."""
+        return {"z": catalogue.KOKORO_ZH.name} if catalogue.KOKORO_ZH.extra in self.extras else {}
+
+    def repairs(self, asked: Iterable[Patch]) -> list[Patch]:
+        """The repairs that were asked for, and those without which a language does not start."""
+        wanted = list(asked)
+        return [*wanted, *(patch for patch in needed_for(self.extras) if patch not in wanted)]
