@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_file
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, locks
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, datafile, locks
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import (
     Profile,
     known_profiles,
@@ -30,8 +30,7 @@ LOCKS = ROOT / "roles" / "artifact_store" / "files" / "locks"
 # Pinned CPU builds of torch, for where PyTorch's index does not answer.
 TORCH_CPU = LOCKS / "torch.cpu.toml"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-SPACY_TABLE = "https://raw.githubusercontent.com/explosion/spacy-models/master/compatibility.json"
-SPACY_MODULE = ROOT / "plugins" / "plugin_utils" / "store" / "spacy_compatibility.py"
+SPACY_TABLE = catalogue.DATA / "spacy_compatibility.json"
 # Where an environment names CPU builds of torch, which a profile with CUDA must not take.
 TORCH_VARIABLES = ("UV_FIND_LINKS", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 
@@ -116,29 +115,24 @@ def refresh(profile: Profile, uv: str, check: bool) -> bool:
     return bool(changes)
 
 
-def render_table(published_table: bytes, module: str) -> str:
-    """The module of spaCy's compatibility table with what the published one says of the catalogue's models.
+def render_table(published_table: bytes, before: str) -> str:
+    """spaCy's compatibility table with what the published one says of the catalogue's models.
 
     Raises ValueError, KeyError where that is no such table.
     """
-    rows = []
+    table = {}
     for minor, models in json.loads(published_table)["spacy"].items():
-        if re.fullmatch(r"\d+\.\d+", minor):
-            kept = {name: tuple(models[name]) for name in sorted(catalogue.SPACY_MODELS) if models.get(name)}
-            pairs = ", ".join(
-                f'"{name}": ({", ".join(f"{json.dumps(version)}" for version in versions)}{"," * (len(versions) == 1)})'
-                for name, versions in kept.items()
-            )
-            rows += [f'    "{minor}": {{{pairs}}},\n'] if kept else []
-    head, separator, _rest = module.partition(" = {\n")
-    if not rows or not separator:
+        kept = {name: list(models[name]) for name in sorted(catalogue.SPACY_MODELS) if models.get(name)}
+        if kept and re.fullmatch(r"\d+\.\d+", minor):
+            table[minor] = kept
+    if not table:
         raise ValueError("it names none of the catalogue's models")
-    return f"{head}{separator}{''.join(rows)}}}\n"
+    return datafile.render({**json.loads(before), "spacy": table})
 
 
 def refresh_table(source: str, check: bool) -> bool:
     """Bring the copy of spaCy's compatibility table up to date; True where it differs. Unreachable, it stays."""
-    before = SPACY_MODULE.read_text(encoding="utf-8")
+    before = SPACY_TABLE.read_text(encoding="utf-8")
     try:
         with urllib.request.urlopen(source, timeout=30) as response:
             fresh = render_table(response.read(), before)
@@ -147,7 +141,7 @@ def refresh_table(source: str, check: bool) -> bool:
         return False
     print(f"spaCy's compatibility table: {'changed' if fresh != before else 'not changed'}")
     if not check:
-        SPACY_MODULE.write_text(fresh, encoding="utf-8")
+        SPACY_TABLE.write_text(fresh, encoding="utf-8")
     return fresh != before
 
 
@@ -157,7 +151,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if a lock would change")
     parser.add_argument("profiles", nargs="*", metavar="PROFILE", help="default: all, and spaCy's table")
     parser.add_argument(
-        "--spacy-table", default=SPACY_TABLE, metavar="URL", help="where spaCy publishes what suits what"
+        "--spacy-table",
+        default=datafile.read(SPACY_TABLE)["source"],
+        metavar="URL",
+        help="where spaCy publishes what suits what",
     )
     arguments = parser.parse_args()
     stale = False

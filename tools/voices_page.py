@@ -9,7 +9,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import cat
 
 # The profile that is fetched where none is chosen; others differ by little.
 LOCK = Path(__file__).resolve().parent.parent / "roles/artifact_store/files/locks/pylock.cpu-py311-x86_64.toml"
-SPACY_SIZES = {"en_core_web_sm": 12.8}  # MB, as published
 WEIGHTS_MB, VOICE_MB = 327, 0.5
 
 HEAD = """# Voices and languages
@@ -65,8 +64,8 @@ voices, but only these have a digest that could be confirmed, so only these are 
 
 ## Sources
 
-Kokoro-82M, revision `{revision}`, {licence}. Each file is pinned by its sha256 in the catalogue, from which
-this page is generated.
+Kokoro-82M, revision `{revision}`, {licence}. Each file is pinned by its sha256 in
+`plugins/plugin_utils/store/data/`, from which this page is generated.
 """
 
 
@@ -78,7 +77,7 @@ def _needs(language: catalogue.Language, lock: locks.Lock) -> str:
     """A row of the second table."""
     models = ", ".join(language.spacy_models) or "none"
     own = [package for package in lock.packages if set(package.extras) & set(language.extras)]
-    size = _megabytes(own) + sum(SPACY_SIZES[name] for name in language.spacy_models)
+    size = _megabytes(own) + sum(catalogue.SPACY_MODELS[name].megabytes for name in language.spacy_models)
     names, sizes = ", ".join(package.name for package in own) or "none", f"{size:.1f}"
     if language.code == "j":
         light = [package for package in lock.packages if "japanese-light" in package.extras]

@@ -3,8 +3,13 @@
 # pack_python.sh FOLDER: a stand-in for the interpreter that a store carries, out of the image of a Debian 12 host.
 set -euo pipefail
 folder=$1
-name=$(sed -n 's/^ *"\(3\.11\.[0-9]*\)", "\([0-9]*\)", "x86_64".*/cpython-\1+\2-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz/p' \
-    "$(dirname "$(readlink -f "$0")")/../../plugins/plugin_utils/store/catalogue.py")
+name=$(python3 - "$(dirname "$(readlink -f "$0")")/../../plugins/plugin_utils/store/data/pythons.json" <<'PYTHON'
+import json, sys
+for build in json.load(open(sys.argv[1]))["builds"]:
+    if build["version"].startswith("3.11.") and build["architecture"] == "x86_64":
+        print("cpython-{version}+{date}-{architecture}-unknown-linux-gnu-install_only_stripped.tar.gz".format(**build))
+PYTHON
+)
 [ -n "$name" ]
 mkdir -p "$folder"
 # Debian's own additions lead out of the tree, to /etc; caches would be made for another path.

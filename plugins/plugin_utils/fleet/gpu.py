@@ -2,7 +2,7 @@
 """Judge a host's graphics cards: whether they work, and whether a CUDA build of torch runs on them.
 
 The facts are those of ``module_utils/host/gpu_facts.py``. A build's lock tells what it asks of a host: torch's version,
-and the CUDA version of its runtime.
+and the CUDA version of its runtime. ``data/gpu.json`` tells which drivers and cards suit which build.
 """
 
 from __future__ import annotations
@@ -11,22 +11,37 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ...module_utils.doctor import diagnosis
+from ..store import datafile
 
 Json = Mapping[str, Any]
 
-# The oldest driver that runs every minor version of a CUDA: NVIDIA, "CUDA Compatibility", Minor Version Compatibility.
-DRIVERS = {11: 450, 12: 525, 13: 580}
-# What a torch of the registry was compiled for: torch.cuda.get_arch_list() of the locked wheel where it could be run,
-# else the same list as it stands in its libtorch_python.so. Neither has PTX, from which newer cards could compile.
-BUILT_FOR: dict[tuple[str, tuple[int, ...], str], tuple[str, ...]] = {
-    ("2.13.0", (13, 0), "x86_64"): ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"),
-    ("2.13.0", (13, 0), "aarch64"): ("sm_80", "sm_90", "sm_100", "sm_110", "sm_120"),
+
+@dataclass(frozen=True)
+class KnownBuild:
+    """A build of torch and the kinds of cards that it was compiled for."""
+
+    torch: str
+    cuda: tuple[int, ...]
+    architecture: str
+    compiled: tuple[str, ...]
+
+
+_DATA = datafile.read(Path(__file__).resolve().parent / "data/gpu.json")
+# The oldest driver that runs every minor version of a CUDA.
+DRIVERS: dict[int, int] = {
+    int(cuda): driver
+    for cuda, driver in datafile.convert(Mapping[str, int], _DATA.get("drivers"), "gpu.json: drivers").items()
 }
-# What one replica of the model takes of a card: 1.7 GB after long texts, and CUDA's own context.
-REPLICA_BYTES = 2_200_000_000
+BUILT_FOR = {
+    (row.torch, row.cuda, row.architecture): row.compiled
+    for row in datafile.rows(KnownBuild, _DATA, "builds", "gpu.json")
+}
+# What one replica of the model takes of a card.
+REPLICA_BYTES: int = datafile.convert(int, _DATA.get("replica_bytes"), "gpu.json: replica_bytes")
 _RUNTIME = re.compile(r"nvidia-cuda-runtime(-cu\d+)?\Z")
 CPU_WAY = "preflight_accelerator: cpu"
 

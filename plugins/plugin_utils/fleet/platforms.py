@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The platforms that are supported, and all in which they differ. What a host does beyond that is the same everywhere.
+"""The supported platforms (``data/platforms.json``), and how they differ; all else is the same.
 
 Versions of glibc and Python are those that each platform ships as its own; what a host really has is asked of the host.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from ..store import datafile
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,8 @@ class Platform:
     selinux: bool = False
 
 
-_RHEL = ("rhel", "centos", "rocky", "almalinux", "ol")
-
-PLATFORMS = (
-    Platform("Debian 12", ("debian",), "12", (2, 36), "3.11"),
-    Platform("Debian 13", ("debian",), "13", (2, 41), "3.13"),
-    Platform("Ubuntu 22.04", ("ubuntu",), "22.04", (2, 35), "3.10"),
-    Platform("Ubuntu 24.04", ("ubuntu",), "24.04", (2, 39), "3.12"),
-    Platform("Ubuntu 26.04", ("ubuntu",), "26.04", (2, 43), "3.14"),
-    Platform("RHEL 9 and its rebuilds", _RHEL, "9", (2, 34), "3.9", selinux=True),
-    Platform("RHEL 10 and its rebuilds", _RHEL, "10", (2, 39), "3.12", selinux=True),
+PLATFORMS = datafile.rows(
+    Platform, datafile.read(Path(__file__).resolve().parent / "data/platforms.json"), "platforms", "platforms.json"
 )
 
 

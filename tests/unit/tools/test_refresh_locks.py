@@ -38,12 +38,14 @@ def test_of_spacys_table_the_catalogues_models_and_released_versions_are_kept(to
         **{"4_0_0.dev0": {"en_core_web_sm": ["4.0.0a1"]}, "3_9": {"de_core_news_sm": ["3.9.0"]}},
         **{"3_8": {"en_core_web_trf": ["3.8.0"], "en_core_web_sm": ["3.8.0"]}},
     )
-    text = tool.render_table(published, tool.SPACY_MODULE.read_text())
-    names: dict[str, object] = {}
-    exec(compile(text, "module", "exec"), names)
-    assert names["COMPATIBILITY"] == {
-        "4.0": {"en_core_web_sm": ("4.0.1", "4.0.0")},
-        "3.8": {"en_core_web_sm": ("3.8.0",), "en_core_web_trf": ("3.8.0",)},
+    text = tool.render_table(published, tool.SPACY_TABLE.read_text())
+    before = json.loads(tool.SPACY_TABLE.read_text())
+    assert json.loads(text) == {
+        **before,
+        "spacy": {
+            "4.0": {"en_core_web_sm": ["4.0.1", "4.0.0"]},
+            "3.8": {"en_core_web_sm": ["3.8.0"], "en_core_web_trf": ["3.8.0"]},
+        },
     }
     assert tool.render_table(published, text) == text
 
@@ -52,10 +54,10 @@ def test_of_spacys_table_the_catalogues_models_and_released_versions_are_kept(to
 def test_what_is_no_table_changes_nothing(
     tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
 ) -> None:
-    before = tool.SPACY_MODULE.read_bytes()
+    before = tool.SPACY_TABLE.read_bytes()
     (tmp_path / "table").write_bytes(answer)
     assert tool.refresh_table((tmp_path / "table").as_uri(), check=False) is False
-    assert tool.SPACY_MODULE.read_bytes() == before
+    assert tool.SPACY_TABLE.read_bytes() == before
     assert "the one here stays" in capsys.readouterr().out
 
 
