@@ -16,6 +16,14 @@ def load(path: str) -> object:
 KNOWN = variables.known_variables(load)
 
 
+def test_a_variable_that_a_role_sets_is_known() -> None:
+    """Ansible shows an action the variables of roles, too."""
+    files = [*variables.ROLES.glob("*/vars/main.yml"), *variables.ROLES.glob("*/defaults/main.yml")]
+    names = {name for path in files for name in load(str(path)) or {}}  # type: ignore[attr-defined]
+    assert "voicefleet_service" in names
+    assert variables.misspelt(names, KNOWN) == []
+
+
 def test_the_collection_knows_its_own_variables() -> None:
     assert {"preflight", "kokoro", "artifact_store"} <= KNOWN.keys()
     assert "kokoro_voices" in KNOWN["settings"]
