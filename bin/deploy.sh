@@ -33,7 +33,7 @@ inventory() {
     local accept=${6:-false}
     if [ "$5" = format ]; then accept=true; fi
     cat >"$1" <<YAML
-all:
+voicefleet:
   hosts:
     $2:
       ansible_connection: community.docker.docker

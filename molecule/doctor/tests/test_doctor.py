@@ -122,7 +122,7 @@ def test_a_support_bundle_has_the_logs_and_no_secret(host: Host, tmp_path: Path)
 
 def test_a_host_that_is_not_there_is_a_row_of_its_own(host: Host, tmp_path: Path) -> None:
     other = tmp_path / "more.yml"
-    other.write_text("all: {hosts: {vf-doctor-gone: {ansible_connection: community.docker.docker}}}\n")
+    other.write_text("voicefleet: {hosts: {vf-doctor-gone: {ansible_connection: community.docker.docker}}}\n")
     said = examine("-i", str(other))
     assert said.status == 2
     assert said.bad("vf-doctor-gone") == {"UNREACHABLE": "FAIL"}
