@@ -98,7 +98,7 @@ def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: 
     part("processes", lambda: processes(options.unit, proc))
     part("oom", lambda: oom(options, facts.get("unit", {}), run))
     part("port", lambda: port(options, facts.get("processes", []), proc))
-    part("files", lambda: files(options, facts.get("unit", {}).get("User", "")))
+    part("files", lambda: files(options, facts.get("unit", {})))
     part("release", lambda: releases(options))
     part("proxies", lambda: proxies(options, facts.get("processes", []), proc))
     part("lock", lock)
@@ -177,8 +177,11 @@ def port(options: Options, own: Sequence[Mapping[str, Any]], proc: str = "/proc"
     return {"port": options.own_port, "holder": holder, "ours": ours}
 
 
-def files(options: Options, user: str) -> list[Json]:
-    """What must be closed to others, and the files that hold the same secret: ``{"path", "wrong": str or None}``."""
+def files(options: Options, unit: Mapping[str, Any]) -> list[Json]:
+    """What must be closed to others, and the files that hold the same secret: ``{"path", "wrong": str or None}``.
+
+    A worker of a cluster has no accounts, so it has no databases.
+    """
     names = (
         xinference_config.SECRETS_FILE,
         xinference_config.ENVIRONMENT_FILE,
@@ -198,10 +201,10 @@ def files(options: Options, user: str) -> list[Json]:
             if name != xinference_config.SECRETS_FILE and held is not None and held != text:
                 found.append({"path": path, "wrong": f"does not hold what {xinference_config.SECRETS_FILE} says"})
     try:
-        uid = pwd.getpwnam(user).pw_uid
+        uid = pwd.getpwnam(unit.get("User", "")).pw_uid
     except KeyError:
         return found
-    below = [((), 0o700, True), *xinference_config.PRIVATE]
+    below = [((), 0o700, True), *(xinference_config.PRIVATE if unit.get("node") != "worker" else ())]
     for parts, mode, folder in below:
         path = os.path.join(options.home, *parts)
         found.append({"path": path, "wrong": private_files.wrong(path, mode, uid, None, folder)})

@@ -4,6 +4,8 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import pwd
+import socket
 import sqlite3
 import threading
 import time
@@ -134,12 +136,33 @@ def secret_files(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="the files must be root's")
 def test_files_that_are_open_to_others_or_disagree(tmp_path: Path) -> None:
     secret_files(tmp_path)
-    rows = doctor_facts.files(options(tmp_path), "nobody-of-this-name")
+    rows = doctor_facts.files(options(tmp_path), {"User": "nobody-of-this-name"})
     assert {row["wrong"] for row in rows} == {None}
     (tmp_path / "etc" / "xinference.env").chmod(0o644)
     (tmp_path / "etc" / "client.key").write_text("xf-another\n")
-    wrong = {Path(row["path"]).name: row["wrong"] for row in doctor_facts.files(options(tmp_path), "") if row["wrong"]}
+    wrong = {Path(row["path"]).name: row["wrong"] for row in doctor_facts.files(options(tmp_path), {}) if row["wrong"]}
     assert wrong == {"xinference.env": "mode 0644", "client.key": "does not hold what secrets.json says"}
+
+
+@pytest.mark.parametrize(
+    ("node", "missing"), [("supervisor", {"auth", "auth.db", "launch_history.db"}), ("worker", set())]
+)
+def test_a_worker_of_a_cluster_has_no_databases(tmp_path: Path, node: str, missing: set[str]) -> None:
+    secret_files(tmp_path)
+    (tmp_path / "home").mkdir(mode=0o700)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    rows = doctor_facts.files(options(tmp_path), {"User": user, "node": node})
+    assert {Path(row["path"]).name for row in rows if row["wrong"] == "missing"} == missing
+
+
+def test_a_worker_asks_its_supervisor_and_watches_its_own_port(tmp_path: Path) -> None:
+    """On a worker nobody listens on the port of the API."""
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        where = options(tmp_path)
+        where.own_port = own.getsockname()[1]
+        held = doctor_facts.port(where, [{"pid": os.getpid()}])
+    assert (held["port"], held["ours"]) == (where.own_port, True)
+    assert doctor_facts.api(where)["error"].startswith("GET http://127.0.0.1:1/status")
 
 
 def test_a_key_that_the_database_does_not_know_is_never_sent(tmp_path: Path) -> None:
