@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's side of a delivery: what is there, what has begun to arrive, and what is proved and kept.
+"""The host's side of a delivery: find what is there, take in what arrives, and keep what is verified.
 
-Bytes arrive in ``artifacts/.incoming/<sha256>.part``. They are hashed here, on the host that will run them, and
-only then renamed to ``artifacts/<sha256>/<file name>``.
+Bytes arrive in ``artifacts/.incoming/<sha256>.part``. The host that will run them hashes them there, and only then
+renames them to ``artifacts/<sha256>/<file name>``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..host.layout import Paths
 
 
 def survey(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a host holds of some artifacts (``sha256``, ``path``, ``size``), by a look at names, sizes and stamps.
+    """Report which of some artifacts (``sha256``, ``path``, ``size``) a host holds, by names, sizes and stamps.
 
-    ``missing`` and ``stale`` are digests; a stale file is there, but was touched since it was proved, or never was.
-    ``surplus`` are ``{"sha256", "name", "size"}`` of files that are none of these artifacts. ``arrived`` are the
-    bytes of a delivery that was cut, which the next one uses or removes.
+    ``missing`` and ``stale`` are digests. A stale file exists, but it was never verified or has changed since.
+    ``surplus`` lists files (``{"sha256", "name", "size"}``) that are none of these artifacts. ``arrived`` counts the
+    bytes of an interrupted delivery. The next delivery uses or removes them.
     """
     paths = Paths(root)
     memo = Memo(paths.stamps)
@@ -53,15 +53,15 @@ def survey(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def missing(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Digests of artifacts that the host does not hold, whole and proved: missing and stale ones."""
+    """Return the digests of artifacts that the host does not hold complete and verified: missing and stale ones."""
     found = survey(root, artifacts)
     return [*found["missing"], *found["stale"]]
 
 
 def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Make room for a delivery and say how many bytes of each digest have arrived already.
+    """Prepare the folders for a delivery and return how many bytes of each digest have already arrived.
 
-    Parts of other files, of a delivery that was cut and is not wanted any more, are removed.
+    Remove parts that an interrupted delivery left and that nobody wants any more.
     """
     paths = Paths(root)
     for folder, mode in ((paths.root, 0o755), (paths.artifacts, 0o755), (paths.incoming, 0o700)):
@@ -80,10 +80,10 @@ def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]
 
 
 def commit(root: str, artifacts: Iterable[Mapping[str, Any]]) -> tuple[list[str], dict[str, str]]:
-    """Hash what arrived and move it to its place: digests kept, and digest -> what is wrong for the others.
+    """Hash what arrived and move it into place. Return the digests kept, and what is wrong with each other digest.
 
-    A file that is already in its place with the right bytes is proved again, not replaced. A wrong one is removed, so
-    that the next delivery brings it whole.
+    A file that is already in place with the right bytes is verified again, not replaced. A wrong file is removed, so
+    that the next delivery sends all of it.
     """
     paths = Paths(root)
     memo = Memo(paths.stamps)
@@ -112,9 +112,9 @@ def commit(root: str, artifacts: Iterable[Mapping[str, Any]]) -> tuple[list[str]
 
 
 def reprove(root: str, artifacts: Iterable[Mapping[str, Any]], check: bool = False) -> list[str]:
-    """Hash files that are in their place without a stamp; keep those that are right, remove the others.
+    """Hash files in place that have no stamp. Keep those that are right and remove the others.
 
-    With ``check`` nothing is removed and nothing remembered. Returns the digests that turned out to be there after all.
+    With ``check``, remove and remember nothing. Return the digests that turned out to be present.
     """
     paths = Paths(root)
     memo = Memo(paths.stamps)
@@ -134,7 +134,7 @@ def reprove(root: str, artifacts: Iterable[Mapping[str, Any]], check: bool = Fal
 def weed(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
     """Hash files that are about to be installed, whatever their stamps say, and remove those that are wrong.
 
-    Returns the paths in the store of what was removed; the next delivery brings it anew. Raises OSError.
+    Return the removed files' paths in the store. The next delivery sends them again. Raises OSError.
     """
     paths = Paths(root)
     memo = Memo(paths.stamps)
@@ -151,11 +151,11 @@ def weed(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def weeded(wrong: Iterable[str]) -> str:
-    """A sentence about what :func:`weed` removed, "" where that was nothing."""
+    """Return a sentence about what :func:`weed` removed, or "" if it removed nothing."""
     named = ", ".join(wrong)
     return (
-        f"Between arrival and install these changed on the host: {named}. They were removed; run the play again, and it"
-        " brings them anew. Look at the disk and the memory, should it happen twice."
+        f"These files changed on the host between arrival and installation: {named}. They were removed. Run the play"
+        " again to deliver them again. If this happens twice, check the host's disk and memory."
         if named
         else ""
     )

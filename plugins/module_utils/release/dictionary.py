@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""UniDic's own archive, unpacked where fugashi looks for it: beside the packages, as the package ``unidic`` has it.
+"""Unpack UniDic's archive where fugashi looks for it: among the packages, as the package ``unidic`` would hold it.
 
-That package (unidic 1.1.0) is left out: fugashi uses no more of it than the folder's name, and it wants a wasabi that
-spaCy has long outgrown.
+The package itself (unidic 1.1.0) is not installed. fugashi uses only the name of its folder, and the package needs a
+wasabi that is too old for spaCy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from ..host.hashing import sha256_file, write_atomic
 
 PACKAGE = "unidic"
-TOP = "unidic/"  # the archive's folder, with the licences in one of their own
+TOP = "unidic/"  # the archive's folder; the licences have one of their own
 NEEDED = ("char.bin", "dicrc", "matrix.bin", "sys.dic", "unk.dic")
 MODULE = """import os
 
@@ -27,32 +27,32 @@ VERSION = {version!r}
 
 
 class DictionaryError(Exception):
-    """A dictionary that can't be unpacked, with the reason in words."""
+    """A dictionary cannot be unpacked; the message says why."""
 
 
 def _members(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile.ZipInfo]:
-    """The files in the archive's folder, by their paths there; what lies beside it is none of ours. None leads out."""
+    """Return the files in the archive's folder by relative path. Skip other folders and refuse paths that leave it."""
     found = {}
     for member in archive.infolist():
         name = member.filename[len(TOP) :]
         if not member.filename.startswith(TOP) or not name or member.is_dir():
             continue
         if os.path.isabs(name) or os.path.normpath(name) != name or name.split("/")[0] == "..":
-            raise DictionaryError(f"{source} holds {member.filename!r}, which does not stay inside its folder {TOP}")
+            raise DictionaryError(f"{source} holds {member.filename!r}, which lies outside its folder {TOP}")
         found[name] = member
     absent = [name for name in NEEDED if name not in found]
     if absent:
-        raise DictionaryError(f"{source} lacks {', '.join(absent)}: it is not UniDic's archive")
+        raise DictionaryError(f"{source} lacks {', '.join(absent)}: it is not the UniDic archive")
     return found
 
 
 def install(archive: str, row: Mapping[str, Any], site: str) -> None:
-    """Unpack an artifact (``sha256``, ``version``) that lies at ``archive`` into the packages' folder ``site``.
+    """Unpack the artifact (``sha256``, ``version``) at ``archive`` into the packages' folder ``site``.
 
-    Its bytes are hashed first. Raises DictionaryError, OSError.
+    Hash its bytes first. Raises DictionaryError, OSError.
     """
     if sha256_file(archive) != row["sha256"]:
-        raise DictionaryError(f"{archive} is not the file that was proved when it arrived: deploy again")
+        raise DictionaryError(f"{archive} changed since it was verified at its arrival. Deploy again.")
     folder = os.path.join(site, PACKAGE, "dicdir")
     os.makedirs(folder)
     try:
@@ -62,8 +62,8 @@ def install(archive: str, row: Mapping[str, Any], site: str) -> None:
                 with opened.open(member) as source, open(os.path.join(folder, name), "wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DictionaryError(f"{archive} is no whole archive: {error}") from error
-    # MeCab asks for a configuration of its own; an empty one will do.
+        raise DictionaryError(f"{archive} is not a complete archive: {error}") from error
+    # MeCab requires a configuration file; an empty one is enough.
     write_atomic(os.path.join(folder, "mecabrc"), b"")
     write_atomic(os.path.join(site, PACKAGE, "__init__.py"), MODULE.format(version=row["version"]).encode())
     for parent, _folders, names in os.walk(os.path.join(site, PACKAGE)):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetch files of a store over HTTP, in slices of a few seconds, each file from the byte where it stopped.
+"""Fetch files of a store over HTTP in slices of a few seconds, and resume each file at the byte where it stopped.
 
-No proxy is asked, whatever the environment says: the server is on the hosts' side of the gap. What arrives is not
-trusted here; :mod:`artifacts` hashes it before it takes its place.
+Never use a proxy, whatever the environment says: the server is on the hosts' side of the gap. Nothing that arrives is
+trusted here; :mod:`artifacts` hashes it before it moves it into place.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 CHUNK = 1 << 20
-# A server that is silent for so long has stalled.
+# A server that sends nothing for this long has stalled.
 TIMEOUT = 30.0
 
 
 class SourceError(Exception):
-    """An address that can't be one, or a server that doesn't answer as one with a store; the reason in words."""
+    """The address is invalid, or the server does not answer like one that has a store; the message says why."""
 
 
 class Unreachable(SourceError):
-    """No answer came from the server: from another machine it may well come."""
+    """The server did not answer. Another machine may still reach it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a store is served: the address of the folder that has ``manifest.json``, login, CA certificates as PEM."""
+    """Where a store is served: address of the folder that holds ``manifest.json``, login, CA certificates as PEM."""
 
     url: str
     user: str = ""
@@ -46,10 +46,10 @@ class Source:
 
 @dataclass
 class Slice:
-    """What came of one slice: bytes of files, bytes with HTTP's own headers, and what stood in the way.
+    """Result of one slice: bytes of files, bytes including HTTP headers, and what went wrong.
 
-    ``left`` are digests of files that are not whole yet; ``refused`` says, by digest, why the server does not give a
-    file; ``error`` is set where the slice ended before its time.
+    ``left`` holds the digests of files that are not complete yet. ``refused`` says, by digest, why the server does not
+    send a file. ``error`` is set if the slice ended early.
     """
 
     arrived: int = 0
@@ -60,32 +60,32 @@ class Slice:
 
 
 def check_url(url: str) -> str:
-    """The address without a final slash. Raises SourceError on one that can't lead to a store."""
+    """Return the address without a final slash. Raises SourceError if it cannot lead to a store."""
     if "@" in url:
         raise SourceError(
-            "the address has a user or a password in it, where logs would show it: give them as artifacts_http_user "
-            "and artifacts_http_password"
+            "the address contains a user or a password, which logs would show. Set artifacts_http_user and "
+            "artifacts_http_password instead"
         )
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise SourceError(f"{url!r} is no address: {error}") from None
+        raise SourceError(f"{url!r} is not a valid address: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise SourceError(f"{url!r} is no address: it looks like http://server:8080/store")
+        raise SourceError(f"{url!r} is not a valid address. It should look like http://server:8080/store")
     if parts.query or parts.fragment or any(character.isspace() for character in url):
-        raise SourceError(f"{url!r} has a query, a fragment or a space in it: name the folder that has manifest.json")
+        raise SourceError(f"{url!r} contains a query, a fragment or a space. Name the folder that holds manifest.json")
     return url.rstrip("/")
 
 
 def _open(source: Source, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-    """Ask for a file of the store. Raises OSError (HTTPError for an answer that is none), HTTPException."""
+    """Request a file of the store. Raises OSError (HTTPError for an error status), HTTPException."""
     context = ssl.create_default_context(cadata=source.ca or None)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     request = urllib.request.Request(f"{source.url}/{urllib.parse.quote(path)}", headers=dict(headers))
     if source.user or source.password:
         token = base64.b64encode(f"{source.user}:{source.password}".encode()).decode()
-        # A redirect to another server does not take it along.
+        # Do not send it to another server after a redirect.
         request.add_unredirected_header("Authorization", f"Basic {token}")
     response: http.client.HTTPResponse = opener.open(request, timeout=source.timeout)
     return response
@@ -103,7 +103,7 @@ def _reason(error: Exception) -> str:
 
 
 def manifest_digest(source: Source) -> str:
-    """SHA-256 of the manifest that the server has. Raises SourceError; Unreachable where no answer came."""
+    """Return the SHA-256 of the server's manifest. Raises SourceError, or Unreachable if there is no answer."""
     digest = hashlib.sha256()
     try:
         with _open(source, "manifest.json", {}) as response:
@@ -114,7 +114,7 @@ def manifest_digest(source: Source) -> str:
                 digest.update(block)
     except urllib.error.HTTPError as error:
         error.close()
-        advice = {401: " (artifacts_http_user, artifacts_http_password)", 404: " (is this the store's folder?)"}
+        advice = {401: " (check artifacts_http_user, artifacts_http_password)", 404: " (is this the store's folder?)"}
         raise SourceError(f"{source.url}/manifest.json: {_reason(error)}{advice.get(error.code, '')}") from None
     except ssl.SSLError as error:
         raise SourceError(_untrusted(source, error)) from None
@@ -125,13 +125,13 @@ def manifest_digest(source: Source) -> str:
 
 
 def _untrusted(source: Source, error: Exception) -> str:
-    return f"{source.url}: {_reason(error)}. The certificate of a CA of your own goes into artifacts_http_ca"
+    return f"{source.url}: {_reason(error)}. If a CA of your own signed the certificate, set artifacts_http_ca"
 
 
 def fetch(source: Source, artifacts: Iterable[Mapping[str, Any]], incoming: str, seconds: float) -> Slice:
     """Fetch artifacts (``sha256``, ``path``, ``size``) into ``<incoming>/<sha256>.part``, for about ``seconds``.
 
-    Raises OSError where the host's own disk does not take them.
+    Raises OSError if the host's own disk fails.
     """
     done = Slice()
     until = time.monotonic() + seconds
@@ -153,10 +153,10 @@ def fetch(source: Source, artifacts: Iterable[Mapping[str, Any]], incoming: str,
 def _fetch_file(
     source: Source, artifact: Mapping[str, Any], handle: IO[bytes], have: int, until: float, done: Slice
 ) -> int:
-    """Go on with a file from byte ``have``; returns how many it has now. Raises OSError from the host's disk alone."""
+    """Resume a file at byte ``have`` and return how many bytes it has now. Raises OSError only for the host's disk."""
     size = artifact["size"]
     try:
-        # Always a range: the answer then says whether the server knows how to go on in the middle.
+        # Always request a range: the answer then shows whether the server can resume in the middle of a file.
         response = _open(source, artifact["path"], {"Range": f"bytes={have}-", "Accept-Encoding": "identity"})
     except urllib.error.HTTPError as error:
         error.close()
@@ -172,10 +172,10 @@ def _fetch_file(
         done.wire += len(str(response.headers)) + len(f"HTTP/1.1 {response.status} {response.reason}\r\n")
         ranged = response.status == 206
         if ranged and not str(response.headers.get("Content-Range", "")).startswith(f"bytes {have}-"):
-            done.error = f"{artifact['path']}: the server sent another part of it than it was asked for"
+            done.error = f"{artifact['path']}: the server sent a different part than requested"
             return have
         if not ranged:
-            # The whole file comes, so it is taken whole: in slices it would never end.
+            # The server sends the whole file, so read all of it: in slices it would start over each time.
             have = 0
             handle.truncate(0)
         handle.seek(have)

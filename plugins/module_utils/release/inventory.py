@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a release's files were when it was sealed, and what became of them since.
+"""Record a release's files when it is sealed, and find what changed since.
 
-Beside ``release.json`` lies ``files.txt``: one line for each file, folder and link of the release,
-``<mode> <uid> <gid> <size> <mtime in ns> <path>``, where a folder's size and time are 0. ``release.json`` holds its
-SHA-256. Contents are not read again: whoever can alter a root-owned file and put its time back is root already.
+``files.txt`` lies beside ``release.json``. It has one line for each file, folder and link of the release:
+``<mode> <uid> <gid> <size> <mtime in ns> <path>``. A folder's size and time are 0. ``release.json`` holds the SHA-256
+of ``files.txt``. Contents are not read again: whoever can change a root-owned file and reset its time is already root.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ..host.hashing import sha256_bytes, write_atomic
 from ..host.layout import RELEASE_FILE
 
 INVENTORY_FILE = "files.txt"
-# Beside a Python of the store: from which archive it is, and the digest of its inventory.
+# Lies beside a Python of the store: the archive it came from, and the digest of its inventory.
 TOOL_STAMP = "voicefleet-python.json"
-# Python compiles its own library as root runs it.
+# Python compiles its own library when root runs it.
 COMPILED = "__pycache__"
-# How many paths of each sort are named to people.
+# How many paths of each kind a message names.
 NAMED = 5
 
 
 class Drift(NamedTuple):
-    """Paths relative to the release, sorted; all empty where it is as it was sealed."""
+    """Paths relative to the release, sorted. All lists are empty if the release is as it was sealed."""
 
     missing: list[str]
     changed: list[str]
@@ -51,15 +51,15 @@ class Drift(NamedTuple):
 
 
 def walk(folder: str, skip: Collection[str] = ()) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file, folder and link below a release by its relative path, ``.`` for itself, less the two seals.
+    """Yield every file, folder and link of a release by its relative path (``.`` for itself), without the two seals.
 
-    Whatever bears a name of ``skip`` is left out. Raises OSError.
+    Skip everything whose name is in ``skip``. Raises OSError.
     """
     yield ".", os.stat(folder)
     pending = [""]
     while pending:
         parent = pending.pop()
-        # By descriptor, so that the kernel need not walk the whole path again for each of tens of thousands of files.
+        # Use a descriptor: the kernel then need not resolve the whole path for each of tens of thousands of files.
         descriptor = os.open(os.path.join(folder, parent), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             with os.scandir(descriptor) as entries:
@@ -80,7 +80,7 @@ def _entry(status: os.stat_result) -> str:
 
 
 def _text(path: str) -> str:
-    """A path in one line of UTF-8, whatever bytes it has."""
+    """Return a path as one line of UTF-8, whatever bytes it contains."""
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
 
@@ -93,7 +93,7 @@ def write(folder: str, skip: Collection[str] = ()) -> str:
 
 
 def close(folder: str) -> None:
-    """Make everything in a release the caller's (root's), readable for all and writable for nobody else.
+    """Give everything in a release to the caller (root): readable for all, writable for nobody else.
 
     Raises OSError.
     """
@@ -109,9 +109,9 @@ def close(folder: str) -> None:
 
 
 def compare(folder: str, sha256: str | None, skip: Collection[str] = ()) -> Drift:
-    """What is not as it was sealed; ``sha256`` is the inventory's digest from ``release.json``.
+    """Find what differs from the sealed state; ``sha256`` is the inventory's digest from ``release.json``.
 
-    An inventory that is missing or not the sealed one vouches for nothing: it is named as missing or changed.
+    If the inventory is missing or not the sealed one, it proves nothing: report it as missing or changed.
     """
     try:
         with open(os.path.join(folder, INVENTORY_FILE), "rb") as handle:
@@ -142,13 +142,13 @@ def compare(folder: str, sha256: str | None, skip: Collection[str] = ()) -> Drif
 
 
 def write_tool(folder: str, archive: str) -> None:
-    """Write the inventory and then the stamp of a Python that was unpacked from an archive of this digest."""
+    """Write the inventory, then the stamp, of a Python that was unpacked from the archive with this digest."""
     stamp = {"archive": archive, "inventory": write(folder, (COMPILED, TOOL_STAMP))}
     write_atomic(os.path.join(folder, TOOL_STAMP), json.dumps(stamp).encode())
 
 
 def tool_stamp(folder: str) -> dict[str, str]:
-    """What :func:`write_tool` wrote, empty where it is missing or damaged."""
+    """Return what :func:`write_tool` wrote; empty if it is missing or damaged."""
     try:
         with open(os.path.join(folder, TOOL_STAMP), encoding="utf-8") as handle:
             stamp = json.load(handle)
@@ -158,7 +158,7 @@ def tool_stamp(folder: str) -> dict[str, str]:
 
 
 def compare_tool(folder: str) -> Drift:
-    """What is not as it was when a Python was unpacked. One without its stamp is missing as a whole. Raises OSError."""
+    """Find what changed since a Python was unpacked. Without a stamp, all of it counts as missing. Raises OSError."""
     stamp = tool_stamp(folder)
     if not stamp:
         return Drift(["."], [], [])
@@ -166,7 +166,7 @@ def compare_tool(folder: str) -> Drift:
 
 
 def joined(drift: Drift, folder: str, other: Drift) -> Drift:
-    """A release's drift and that of something outside it, whose paths become absolute ones."""
+    """Join a release's drift with that of a folder outside it, whose paths become absolute."""
     both = (
         [*own, *(os.path.normpath(os.path.join(folder, path)) for path in outside)]
         for own, outside in zip(drift, other)
@@ -175,22 +175,22 @@ def joined(drift: Drift, folder: str, other: Drift) -> Drift:
 
 
 def in_env(drift: Drift) -> bool:
-    """Whether anything is wrong with a release's environment or its Python, or may be, for want of an inventory."""
+    """Whether the drift affects the release's environment or Python, or may do so because the inventory is missing."""
     return any(path in ("env", INVENTORY_FILE) or path.startswith(("env/", "/")) for path in drift.paths)
 
 
 def reopen(folder: str, drift: Drift, env_stamp: str) -> None:
-    """Take the seal off a release that drifted, so that it is an unfinished one which lacks what was wrong.
+    """Remove the seal of a release that drifted. It becomes an unfinished release that lacks what was wrong.
 
-    ``env_stamp`` is the file without which its environment is made anew. What is wrong elsewhere is removed; the seal
-    goes last, so that a run that is cut off here leaves the drift to be seen. Raises OSError.
+    ``env_stamp`` is the file without which the environment is rebuilt. Other wrong files are removed. The seal goes
+    last, so that the drift stays visible if this is interrupted. Raises OSError.
     """
     if in_env(drift):
         _remove(os.path.join(folder, env_stamp))
     for path in [*drift.added, *drift.changed]:
         file = os.path.join(folder, path)
         if path not in (".", RELEASE_FILE) and not path.startswith(("env/", "/")):
-            # A folder that was there before keeps its place: sealing puts its mode right.
+            # A folder that existed at sealing stays: sealing again corrects its mode.
             if path in drift.added and os.path.isdir(file) and not os.path.islink(file):
                 shutil.rmtree(file)
             elif os.path.islink(file) or not os.path.isdir(file):

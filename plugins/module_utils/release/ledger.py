@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's ledger: one receipt a line, only ever added to, and what can be told from it.
+"""The host's ledger: one receipt per line. Lines are only added, never changed.
 
-A line without ``event`` is a switch to ``release``. ``event: teardown`` is the end of what served. ``event: failed`` is
-a run that made nothing current: its release is ``attempted``, and what serves is as the lines before it say.
+A line without ``event`` is a switch to ``release``. ``event: teardown`` ends the service. ``event: failed`` is a run
+that made no release current: ``attempted`` names its release, and earlier lines still say which release serves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FAILED = "failed"
 
 
 def append(file: str, receipt: Mapping[str, Any]) -> None:
-    """Add one line to the ledger, which only root can read, and have it on disk. Raises OSError."""
+    """Append one line to the ledger, which only root can read, and flush it to disk. Raises OSError."""
     folder = os.path.dirname(file)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     line = json.dumps(dict(receipt), sort_keys=True).encode() + b"\n"
@@ -28,7 +28,7 @@ def append(file: str, receipt: Mapping[str, Any]) -> None:
     with os.fdopen(descriptor, "r+b", buffering=0) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         size = os.fstat(handle.fileno()).st_size
-        # What a power loss cut off must not take the next line with it.
+        # A line that a power loss cut must not spoil the next one.
         if size and os.pread(handle.fileno(), 1, size - 1) != b"\n":
             line = b"\n" + line
         while line:
@@ -38,9 +38,9 @@ def append(file: str, receipt: Mapping[str, Any]) -> None:
 
 
 def read(file: str) -> list[Receipt]:
-    """The receipts, oldest first; empty where there is no ledger. A line that was cut off by a crash is left out.
+    """Return the receipts, oldest first; empty if there is no ledger. Skip a line that a crash cut.
 
-    Raises OSError where the ledger is there and can't be read.
+    Raises OSError if the ledger exists but cannot be read.
     """
     try:
         with open(file, encoding="utf-8", errors="replace") as handle:
@@ -59,20 +59,20 @@ def read(file: str) -> list[Receipt]:
 
 
 def switches(receipts: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The receipts of what changed what serves: all but the failures."""
+    """Return the receipts that changed which release serves: all but the failures."""
     return [receipt for receipt in receipts if receipt.get("event") != FAILED]
 
 
 def failure(receipts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The last line where it is a failure, empty where all went well since."""
+    """Return the last line if it is a failure; empty if a later run succeeded."""
     return receipts[-1] if receipts and receipts[-1].get("event") == FAILED else {}
 
 
 def previous(receipts: Sequence[Mapping[str, Any]], current: str | None) -> str | None:
-    """The release that served before ``current``, None where none did.
+    """Return the release that served before ``current``, or None.
 
-    Where the last receipt is of another release, the host was cut off between the switch and its receipt, and the
-    release of that receipt is the one before.
+    If the last receipt names another release, the host was interrupted between the switch and its receipt. The
+    release of that receipt is then the previous one.
     """
     known = switches(receipts)
     if not known:
@@ -83,6 +83,6 @@ def previous(receipts: Sequence[Mapping[str, Any]], current: str | None) -> str 
 
 
 def since(receipts: Sequence[Mapping[str, Any]], current: str | None) -> Mapping[str, Any]:
-    """The receipt of the last switch to ``current``, empty where there is none."""
+    """Return the receipt of the last switch to ``current``; empty if there is none."""
     found = [receipt for receipt in switches(receipts) if current is not None and receipt.get("release") == current]
     return found[-1] if found else {}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small repairs of upstream's files, carried until upstream has them, each for exactly the file that it was made for.
+"""Small repairs of upstream files, kept until upstream has them. Each applies to exactly one published file.
 
-A repair names the file's SHA-256 before and after. A file with another digest is never touched: what is wrong there, if
-anything, is not known. The wheel's ``RECORD`` gets the new digest and size, so that whoever audits the environment with
-pip or uv finds a consistent one, and the byte code is made anew.
+A repair names the file's SHA-256 before and after. A file with another digest is never touched, because nobody knows
+what is wrong with it. The wheel's ``RECORD`` gets the new digest and size, so that an audit with pip or uv finds a
+consistent environment. The byte code is compiled again.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from ..host.hashing import sha256_bytes, write_atomic
 
 
 class PatchError(Exception):
-    """A repair that can't be made, with the reason in words."""
+    """A repair cannot be made; the message says why."""
 
 
 class Patch(NamedTuple):
-    """One repair: ``old`` becomes ``new``, once, in a file of an installed package."""
+    """One repair: replace ``old`` by ``new``, once, in a file of an installed package."""
 
     name: str
     package: str
     file: str  # relative to site-packages
-    before: str  # SHA-256 of the file as it is published
-    after: str  # and as it is repaired
+    before: str  # SHA-256 of the published file
+    after: str  # SHA-256 of the repaired file
     old: str
     new: str
     reason: str
-    more: tuple[tuple[str, str], ...] = ()  # other places of the same file
-    extra: str = ""  # what a release has that can't do without the repair; "" where it is the operator's choice
+    more: tuple[tuple[str, str], ...] = ()  # further replacements in the same file
+    extra: str = ""  # the extra that does not work without this repair; "" if the operator may choose
 
     def as_dict(self) -> dict[str, str]:
-        """What ``release.json`` keeps of it."""
+        """Return what ``release.json`` keeps of it."""
         return {"name": self.name, "file": self.file, "before": self.before, "after": self.after}
 
 
-# Xinference builds Kokoro and never calls .eval(), so PyTorch's dropout, which is for training, stays active: it
-# sets a fifth of the values between layers to zero at random, anew for each sentence.
+# Xinference builds Kokoro and never calls .eval(). PyTorch's dropout, meant for training, therefore stays active: for
+# each sentence it sets a fifth of the values between layers to zero at random.
 KOKORO_EVAL = Patch(
     name="kokoro-eval",
     package="xinference",
@@ -52,10 +52,10 @@ KOKORO_EVAL = Patch(
     after="40941068abb8d67e6a4fdc5e67e76f7b69b79df68a8bb446029e94f035b2c39e",
     old="model=KModel(config=config_path, model=model_path).to(self._device),",
     new="model=KModel(config=config_path, model=model_path).to(self._device).eval(),",
-    reason="Xinference runs Kokoro in training mode: with dropout, by which every sentence loses a fifth of its values",
+    reason="Xinference runs Kokoro in training mode, where dropout sets a fifth of the values of each sentence to zero",
 )
-# misaki 0.9.4 imports pyopenjtalk, which has no wheel, wherever it is asked for Japanese, and uses it only where it is
-# told to; Kokoro never tells it so.
+# misaki 0.9.4 imports pyopenjtalk, which has no wheel, for every Japanese text. It uses pyopenjtalk only if told to,
+# and Kokoro never tells it to.
 MISAKI_OPENJTALK = Patch(
     name="misaki-openjtalk",
     package="misaki",
@@ -64,11 +64,11 @@ MISAKI_OPENJTALK = Patch(
     after="54b9080d5850e6943e619ae7da2e2e5f30312bdc9872f96f9b27def9d4a2b798",
     old="import pyopenjtalk\n",
     new="pyopenjtalk = None\n",
-    reason="misaki's Japanese imports pyopenjtalk, of which there is no wheel, and does not use it",
+    reason="misaki imports pyopenjtalk for Japanese but does not use it; pyopenjtalk has no wheel",
     extra="japanese",
 )
-# mojimoji has no wheel for aarch64. Compared over all of Unicode: after the NFKC before it, what misaki asks of it
-# changes these three quotation marks and nothing else.
+# mojimoji has no wheel for aarch64. A comparison over all of Unicode shows: after NFKC, the calls that misaki makes
+# change these three quotation marks and nothing else.
 MISAKI_MOJIMOJI = Patch(
     name="misaki-mojimoji",
     package="misaki",
@@ -82,10 +82,10 @@ class mojimoji:
     han_to_zen = staticmethod(lambda text, digit, ascii: text)
 
 """,
-    reason="misaki's Japanese imports mojimoji, of which there is no wheel for aarch64, for three quotation marks",
+    reason="misaki needs mojimoji only for three Japanese quotation marks; mojimoji has no wheel for aarch64",
     extra="japanese",
 )
-# The newer Mandarin's class asks the hub for each voice by its name, and is in training mode like the other.
+# The class for the newer Mandarin model requests each voice from the hub and also runs in training mode.
 KOKORO_ZH = Patch(
     name="kokoro-zh",
     package="xinference",
@@ -94,7 +94,7 @@ KOKORO_ZH = Patch(
     after="a8355a55dc03d2f412b8f6b9800f61e060b15fe5f3b9f08dccafd18659542ccb",
     old="model=KModel(config=config_path, model=model_path).to(self._device),",
     new="model=KModel(config=config_path, model=model_path).to(self._device).eval(),",
-    reason="Xinference asks the hub for each voice of Kokoro-82M-v1.1-zh, and runs it in training mode",
+    reason="Xinference requests each voice of Kokoro-82M-v1.1-zh from the hub, and runs it in training mode",
     more=(
         (
             "        generator = self._model(text=input, voice=voice, speed=speed, **kwargs)\n",
@@ -108,8 +108,8 @@ KOKORO_ZH = Patch(
     ),
     extra="mandarin-1.1",
 )
-# Xinference starts in two processes, one after the other, and each imports all of it, six seconds in which the
-# other one waits. With these the first one starts the second, and both import at the same time.
+# Xinference starts two processes one after the other. Each imports all of Xinference, which takes six seconds. With
+# these repairs, the first process starts the second earlier, and both import at the same time.
 START_LOCAL = Patch(
     name="start-local",
     package="xinference",
@@ -121,7 +121,7 @@ from .utils import health_check
 from .worker import start_worker_components
 """,
     new="from .utils import health_check\n",
-    reason="Xinference's first process imports all of Xinference before it starts the second one, which does so again",
+    reason="Xinference's first process imports all of Xinference before it starts the second, which imports it again",
     more=(
         (
             "    from .utils import create_worker_actor_pool, update_all_formatter_addresses\n",
@@ -161,36 +161,36 @@ START_HOST = Patch(
 CATALOGUE: Mapping[str, Patch] = {
     patch.name: patch for patch in (KOKORO_EVAL, START_LOCAL, START_HOST, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)
 }
-# Those that an operator may choose.
+# The repairs that an operator may choose.
 OPTIONAL = [name for name, patch in CATALOGUE.items() if not patch.extra]
 
 
 def needed_for(extras: Iterable[str]) -> list[Patch]:
-    """The repairs without which what a release has beside the others' packages does not work."""
+    """Return the repairs without which the packages of these extras do not work."""
     wanted = set(extras)
     return [patch for patch in CATALOGUE.values() if patch.extra in wanted]
 
 
 def choose(names: Iterable[str]) -> list[Patch]:
-    """The repairs of these names, in the catalogue's order. Raises PatchError for an unknown one."""
+    """Return the repairs with these names, in the catalogue's order. Raises PatchError for an unknown name."""
     wanted = set(names)
     unknown = sorted(wanted - set(CATALOGUE))
     if unknown:
-        raise PatchError(f"there is no repair {', '.join(unknown)}; there are: {', '.join(CATALOGUE)}")
+        raise PatchError(f"there is no repair {', '.join(unknown)}. Known repairs: {', '.join(CATALOGUE)}")
     return [patch for patch in CATALOGUE.values() if patch.name in wanted]
 
 
 def apply(patch: Patch, env: str, site: str) -> None:
     """Repair a file of the environment ``env`` whose packages lie in ``site``. Raises PatchError, OSError.
 
-    A cut between its steps leaves an environment without its stamp, which is made anew as a whole.
+    An interruption between the steps leaves an environment without a stamp, which is then rebuilt as a whole.
     """
     path = os.path.join(site, *patch.file.split("/"))
     try:
         with open(path, "rb") as handle:
             data = handle.read()
     except FileNotFoundError:
-        raise PatchError(_refusal(patch, "is not there")) from None
+        raise PatchError(_refusal(patch, "is missing")) from None
     found = sha256_bytes(data)
     if found == patch.after:
         repaired = data
@@ -199,10 +199,10 @@ def apply(patch: Patch, env: str, site: str) -> None:
         for old, new in ((patch.old, patch.new), *patch.more):
             repaired = repaired.replace(old.encode(), new.encode(), 1)
     else:
-        raise PatchError(_refusal(patch, f"has the sha256 {found}, known is {patch.before}"))
+        raise PatchError(_refusal(patch, f"has the sha256 {found} instead of {patch.before}"))
     if sha256_bytes(repaired) != patch.after:
-        raise PatchError(_refusal(patch, "does not become what the repair was tried with"))
-    # A new file in its place: the old one may be a link that others share.
+        raise PatchError(_refusal(patch, "does not become the file with which the repair was tested"))
+    # Write a new file: the old one may be a link that other releases share.
     write_atomic(path, repaired, 0o644)
     _record(patch, site, repaired)
     _compile(patch, env, path)
@@ -210,18 +210,18 @@ def apply(patch: Patch, env: str, site: str) -> None:
 
 def _refusal(patch: Patch, what: str) -> str:
     return (
-        f"the repair {patch.name} was not made: {patch.file} of {patch.package} {what}. It is made for one published"
-        f" file alone, and never blindly. Reason of the repair: {patch.reason}. See whether this {patch.package} has it"
-        " mended; if so, take the repair out of preflight_patches, else use the version of the committed lock"
+        f"the repair {patch.name} was not made: {patch.file} of {patch.package} {what}. The repair applies to one"
+        f" published file only. Its reason: {patch.reason}. Check whether this {patch.package} still needs it. If not,"
+        " remove the repair from preflight_patches. Otherwise use the version of the committed lock"
     )
 
 
 def _record(patch: Patch, site: str, data: bytes) -> None:
-    """Give the file's new digest and size to its wheel's RECORD. Raises PatchError, OSError."""
+    """Write the file's new digest and size to its wheel's RECORD. Raises PatchError, OSError."""
     prefix = patch.package.replace("-", "_") + "-"
     folders = [name for name in os.listdir(site) if name.startswith(prefix) and name.endswith(".dist-info")]
     if len(folders) != 1:
-        raise PatchError(_refusal(patch, f"belongs to {len(folders)} installed wheels, which should be one"))
+        raise PatchError(_refusal(patch, f"belongs to {len(folders)} installed wheels instead of one"))
     record = os.path.join(site, folders[0], "RECORD")
     with open(record, encoding="utf-8", newline="") as handle:
         rows = list(csv.reader(handle))
@@ -229,7 +229,7 @@ def _record(patch: Patch, site: str, data: bytes) -> None:
     entry = [patch.file, f"sha256={digest}", str(len(data))]
     at = [number for number, row in enumerate(rows) if row and row[0] == patch.file]
     if len(at) != 1:
-        raise PatchError(_refusal(patch, f"stands {len(at)} times in {folders[0]}/RECORD, which should be once"))
+        raise PatchError(_refusal(patch, f"stands {len(at)} times in {folders[0]}/RECORD instead of once"))
     rows[at[0]] = entry
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
@@ -237,11 +237,11 @@ def _record(patch: Patch, site: str, data: bytes) -> None:
 
 
 def _compile(patch: Patch, env: str, path: str) -> None:
-    """Make the byte code anew; the service may not write it. Raises PatchError."""
+    """Compile the byte code again, because the service may not write it. Raises PatchError."""
     python = os.path.join(env, "bin", "python")
     done = subprocess.run(
         [python, "-I", "-m", "py_compile", path],
         capture_output=True, text=True, timeout=60, check=False, env={"LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     if done.returncode != 0:
-        raise PatchError(f"{patch.file} was repaired and can't be compiled: {done.stderr.strip()[-500:]}")
+        raise PatchError(f"{patch.file} was repaired but cannot be compiled: {done.stderr.strip()[-500:]}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Python environment of a release: made by uv from wheels alone, offline, every hash checked."""
+"""The Python environment of a release. uv builds it offline, only from wheels, and checks every hash."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from . import dictionary, inventory, patches
 STAMP = "voicefleet-env.json"
 SECONDS = 1800
 
-# Read by Python as it starts, in each of the service's three processes. Their imports make a million objects that stay,
-# and collecting garbage among these 1,500 times takes a quarter of the imports' time: 8.3 s of CPU, 6.4 s with this.
+# Python reads this at start, in each of the service's three processes. Their imports create a million objects that
+# stay. Garbage collection would run 1,500 times and take a quarter of the imports' time: 8.3 s of CPU, 6.4 s with this.
 START = "voicefleet-start.pth"
 START_TEXT = "import gc; gc.set_threshold(200000, 10, 10)\n"
 
 
 class EnvError(Exception):
-    """An environment that could not be made, with the reason in words."""
+    """An environment could not be built; the message says why."""
 
 
 def unpack_uv(wheel: str, version: str, paths: Paths) -> str:
-    """uv's program out of its wheel, at ``tools/uv-<version>/uv``. Raises EnvError, OSError.
+    """Unpack uv from its wheel to ``tools/uv-<version>/uv``. Raises EnvError, OSError.
 
-    Root runs it, so one that lies there is compared with the wheel, which was proved, before each use.
+    Root runs it. A file that is already there is therefore compared with the verified wheel before each use.
     """
     target = os.path.join(paths.tools, f"uv-{version}", "uv")
     try:
@@ -45,7 +45,7 @@ def unpack_uv(wheel: str, version: str, paths: Paths) -> str:
             member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
             data = archive.read(member)
     except (zipfile.BadZipFile, StopIteration) as error:
-        raise EnvError(f"{wheel} holds no uv: {error}") from error
+        raise EnvError(f"{wheel} contains no uv: {error}") from error
     os.makedirs(os.path.dirname(target), exist_ok=True)
     for folder in (paths.tools, os.path.dirname(target)):
         os.chmod(folder, 0o755)
@@ -59,17 +59,17 @@ def unpack_uv(wheel: str, version: str, paths: Paths) -> str:
 
 
 def uv_of(artifacts: Iterable[Mapping[str, Any]], version: str, paths: Paths) -> str:
-    """uv's program, proved, out of its wheel among the artifacts of a release. Raises EnvError, OSError."""
+    """Unpack and verify uv from its wheel among a release's artifacts. Raises EnvError, OSError."""
     row = next((row for row in artifacts if os.path.basename(row["path"]).startswith("uv-")), None)
     if row is None:
-        raise EnvError("the release has no wheel of uv, which installs all others")
+        raise EnvError("the release has no wheel of uv, which installs all other packages")
     return unpack_uv(paths.artifact(row["sha256"], row["path"]), version, paths)
 
 
 def _checked(archive: tarfile.TarFile, source: str) -> list[tarfile.TarInfo]:
-    """The members of a Python's archive: plain files, folders and links, all of them below ``python/``.
+    """Return the members of a Python's archive: plain files, folders and links, all below ``python/``.
 
-    Python 3.9 has no filter for what it unpacks, so this is one. Raises EnvError.
+    Python 3.9 has no extraction filter, so check the members here. Raises EnvError.
     """
     members = archive.getmembers()
     links = {os.path.normpath(member.name) for member in members if member.issym()}
@@ -81,8 +81,8 @@ def _checked(archive: tarfile.TarFile, source: str) -> list[tarfile.TarInfo]:
             target = os.path.normpath(member.linkname)
         known = member.isfile() or member.isdir() or member.issym() or member.islnk()
         if not known or name.split("/")[0] != "python" or target.split("/")[0] != "python":
-            raise EnvError(f"{source} holds {member.name!r}, which does not stay inside its folder python/")
-        # A member must not be written through a link that another one makes.
+            raise EnvError(f"{source} holds {member.name!r}, which lies outside its folder python/")
+        # Never write a member through a link that another member creates.
         parts = name.split("/")
         if any("/".join(parts[:count]) in links for count in range(1, len(parts))):
             raise EnvError(f"{source} holds {member.name!r}, which lies behind a link")
@@ -90,7 +90,7 @@ def _checked(archive: tarfile.TarFile, source: str) -> list[tarfile.TarInfo]:
 
 
 def has_python(row: Mapping[str, Any], root: str) -> bool:
-    """Whether the Python of an artifact was unpacked, from this very archive, and is as it was then."""
+    """Whether this Python was unpacked from exactly this archive and has not changed since."""
     folder = os.path.dirname(os.path.dirname(Paths(root).python(row["version"])))
     if inventory.tool_stamp(folder).get("archive") != row["sha256"]:
         return False
@@ -98,10 +98,10 @@ def has_python(row: Mapping[str, Any], root: str) -> bool:
 
 
 def _unpack(archive_path: str, folder: str) -> None:
-    """Unpack a Python's archive: root's, readable for the service, writable for nobody else, whatever it says."""
+    """Unpack a Python's archive. Whatever its modes say, all may read the files and only root may write them."""
     try:
         with tarfile.open(archive_path, "r:gz") as archive:
-            # Newer Pythons ask for a filter; the members were checked.
+            # Newer Pythons require a filter; the members are already checked.
             archive.extraction_filter = lambda member, _folder: member
             for member in _checked(archive, archive_path):
                 member.uid = member.gid = os.geteuid()
@@ -109,7 +109,7 @@ def _unpack(archive_path: str, folder: str) -> None:
                 member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
                 archive.extract(member, folder)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise EnvError(f"{archive_path} is no whole archive: {error}") from error
+        raise EnvError(f"{archive_path} is not a complete archive: {error}") from error
     for parent, folders, _files in os.walk(folder):
         for name in folders:
             if not os.path.islink(os.path.join(parent, name)):
@@ -119,8 +119,8 @@ def _unpack(archive_path: str, folder: str) -> None:
 def install_python(row: Mapping[str, Any], root: str) -> str:
     """Unpack a Python (an artifact that the host holds) below ``tools/`` and return its interpreter.
 
-    It is unpacked beside its place, started once, and then moved there by a rename; one that is whole already is left
-    alone. Raises EnvError, OSError.
+    Unpack it beside its place, start it once, and then rename it into place. A complete one stays as it is. Raises
+    EnvError, OSError.
     """
     paths = Paths(root)
     interpreter = paths.python(row["version"])
@@ -128,7 +128,7 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
         return interpreter
     archive = paths.artifact(row["sha256"], row["path"])
     if sha256_file(archive) != row["sha256"]:
-        raise EnvError(f"{archive} is not the file that was proved when it arrived: remove it and deploy again")
+        raise EnvError(f"{archive} changed since it was verified at its arrival. Remove it and deploy again")
     folder = os.path.dirname(os.path.dirname(interpreter))
     scratch, former = folder + ".new", folder + ".old"
     for leftover in (scratch, former):
@@ -150,7 +150,7 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
         reason = done.stderr.strip()[-500:] or f"it calls itself {done.stdout.strip()!r}"
         raise EnvError(f"the Python in {archive} does not run as {feature}: {reason}")
     inventory.write_tool(unpacked, row["sha256"])
-    # What lies there without a fitting stamp was cut short or altered: the same files come in its place.
+    # Without a matching stamp, what is there is incomplete or changed. Replace it by the same files.
     if os.path.isdir(folder):
         os.rename(folder, former)
     os.rename(unpacked, folder)
@@ -161,7 +161,7 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
 
 
 def environment(scratch: str) -> dict[str, str]:
-    """The variables that uv gets: nothing from the caller's, so that no proxy, index or configuration reaches it."""
+    """Return uv's environment variables: none of the caller's, so no proxy, index or configuration takes effect."""
     return {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": scratch,
@@ -177,10 +177,10 @@ def environment(scratch: str) -> dict[str, str]:
 
 
 def run_uv(uv: str, arguments: Iterable[str], scratch: str) -> str:
-    """Run uv and return what it said. Raises EnvError with uv's own words."""
+    """Run uv and return its output. Raises EnvError with uv's own message."""
     command = [uv, *arguments]
     try:
-        # A lock that the caller made inheritable is held until uv itself ends, should the caller be killed.
+        # If the caller is killed, uv still holds an inheritable lock until it ends.
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=SECONDS, check=False,
             env=environment(scratch), cwd=scratch, close_fds=False,
@@ -200,7 +200,7 @@ def stamp_of(
     extras: Sequence[str] = (),
     dictionaries: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What an environment was made from."""
+    """Return what an environment was built from."""
     stamp: dict[str, Any] = {"lock": lock_sha256, "python": python}
     if extras:
         stamp["extras"] = sorted(extras)
@@ -212,7 +212,7 @@ def stamp_of(
 
 
 def is_made(env: str, stamp: Mapping[str, Any]) -> bool:
-    """Whether an environment was finished from exactly this lock, interpreter and repairs."""
+    """Whether an environment was completed from exactly this lock, interpreter and repairs."""
     try:
         with open(os.path.join(env, STAMP), encoding="utf-8") as handle:
             return bool(json.load(handle) == dict(stamp))
@@ -221,16 +221,16 @@ def is_made(env: str, stamp: Mapping[str, Any]) -> bool:
 
 
 def discard(release: str) -> None:
-    """Remove a release's environment and what its making left, as far as that can be."""
+    """Remove a release's environment and the remains of its build, as far as possible."""
     for leftover in ("env", ".build"):
         shutil.rmtree(os.path.join(release, leftover), ignore_errors=True)
 
 
 def site_packages(env: str) -> str:
-    """The folder of an environment's packages. Raises EnvError."""
+    """Return the folder of an environment's packages. Raises EnvError."""
     found = glob.glob(os.path.join(glob.escape(env), "lib", "python3.*", "site-packages"))
     if len(found) != 1:
-        raise EnvError(f"{env} has {len(found)} folders of packages, which should be one")
+        raise EnvError(f"{env} has {len(found)} folders of packages instead of one")
     return found[0]
 
 
@@ -245,17 +245,17 @@ def make(
     extras: Sequence[str] = (),
     dictionaries: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """Make the environment at ``<release>/env``, with ``repairs`` of its files, and return the path of uv.
+    """Build the environment at ``<release>/env``, apply ``repairs`` to its files, and return the path of uv.
 
-    ``lock``, ``wheels`` and ``dictionaries`` are artifacts (``sha256``, ``path``) which the host holds; ``extras`` are
-    those of the lock to install. Raises EnvError, DictionaryError, OSError.
+    ``lock``, ``wheels`` and ``dictionaries`` are artifacts (``sha256``, ``path``) that the host holds. ``extras`` names
+    the extras of the lock to install. Raises EnvError, DictionaryError, OSError.
     """
     paths = Paths(root)
     env = os.path.join(release, "env")
     scratch = os.path.join(release, ".build")
     rows = list(wheels)
     uv = uv_of(rows, uv_version, paths)
-    # An environment without its stamp was cut short: its files can't be trusted.
+    # An environment without a stamp is incomplete: do not trust its files.
     discard(release)
     for folder in ("wheels", "locks"):
         os.makedirs(os.path.join(scratch, folder))
@@ -263,7 +263,7 @@ def make(
         os.symlink(
             paths.artifact(row["sha256"], row["path"]), os.path.join(scratch, "wheels", os.path.basename(row["path"]))
         )
-    # The lock names its wheels relative to itself, so it has to lie beside this release's folder of wheels.
+    # The lock names wheels relative to itself, so it must lie beside this release's folder of wheels.
     placed = os.path.join(scratch, "locks", os.path.basename(lock["path"]))
     shutil.copyfile(paths.artifact(lock["sha256"], lock["path"]), placed)
     run_uv(uv, ["venv", "--quiet", "--python", python, env], scratch)

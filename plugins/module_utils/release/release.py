@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases on a host: built in their place, sealed by ``release.json``, switched by one rename."""
+"""Releases on a host: built in place, sealed by ``release.json``, switched by one rename."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice")
 
 
 class ReleaseError(Exception):
-    """A release that can't be used, with the reason in words."""
+    """A release cannot be used; the message says why."""
 
 
 def read(path: str) -> dict[str, Any] | None:
-    """The contents of a release's ``release.json``, None where it is unfinished."""
+    """Return the contents of a release's ``release.json``, or None if the release is unfinished."""
     try:
         with open(os.path.join(path, RELEASE_FILE), encoding="utf-8") as handle:
             data = json.load(handle)
@@ -33,7 +33,7 @@ def read(path: str) -> dict[str, Any] | None:
 
 
 def _voice_file(model: str, voice: str) -> str:
-    """Where a voice lies: in the model's folder, or in that of another one beside it."""
+    """Return the path of a voice: in the model's folder, or in the folder of another model beside it."""
     beside = os.path.dirname(model)
     others = sorted(os.listdir(beside)) if os.path.isdir(beside) else []
     places = [
@@ -43,7 +43,7 @@ def _voice_file(model: str, voice: str) -> str:
 
 
 def gaps(path: str, model: str, voices: list[str], spacy_models: list[str], python: str) -> list[str]:
-    """What a release lacks before it may be sealed."""
+    """Return what a release still lacks before it may be sealed."""
     site = os.path.join(path, "env", "lib", f"python{python}", "site-packages")
     wanted = [os.path.join(path, "env", "bin", "xinference-local"), os.path.join(model, "config.json")]
     wanted += [_voice_file(model, voice) for voice in voices]
@@ -55,7 +55,7 @@ def gaps(path: str, model: str, voices: list[str], spacy_models: list[str], pyth
 
 
 def damage(path: str, contents: Mapping[str, Any]) -> list[str]:
-    """What a finished release lacks of what its ``release.json`` names: files, and model files of the right size."""
+    """Return what a finished release lacks compared with its ``release.json``: files, and model files of full size."""
     model = os.path.join(path, "models", contents["model"]["name"])
     spacy_models = [row["name"] for row in contents["artifacts"] if row["kind"] == "spacy-model"]
     found = gaps(path, model, contents["voices"], spacy_models, contents["python"]["version"])
@@ -74,7 +74,7 @@ def damage(path: str, contents: Mapping[str, Any]) -> list[str]:
 
 
 def whole(paths: Paths) -> dict[str, dict[str, Any]]:
-    """The finished releases of a host that lack nothing: id -> contents of ``release.json``."""
+    """Return the finished releases of a host that lack nothing: id -> contents of ``release.json``."""
     try:
         names = sorted(os.listdir(paths.releases))
     except OSError:
@@ -84,9 +84,9 @@ def whole(paths: Paths) -> dict[str, dict[str, Any]]:
 
 
 def choose_former(paths: Paths, wanted: str, receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The contents of the release to go back to: the one named, or for "" the one that served before the current.
+    """Return the contents of the release to roll back to: the named one, or for "" the previous one.
 
-    Raises ReleaseError, which says why it can't be and which ones can.
+    Raises ReleaseError, which gives the reason and the releases that are possible.
     """
     serving = current(paths)
     name = wanted or ledger.previous(receipts, serving)
@@ -94,10 +94,10 @@ def choose_former(paths: Paths, wanted: str, receipts: Sequence[Mapping[str, Any
     if name in usable:
         return usable[name]
     others = ", ".join(f"{item} (current)" if item == serving else item for item in usable) or "none"
-    choice = f"Releases that are whole: {others}. Name one in releases_rollback_to, or run deploy.yml"
+    choice = f"Complete releases on this host: {others}. Name one in releases_rollback_to, or run deploy.yml"
     if name is None:
         raise ReleaseError(f"no release is known to have served before {serving or 'anything was current'}. {choice}")
-    # A name, never a path that leads elsewhere.
+    # Accept a name, never a path that leads elsewhere.
     sealed = read(paths.release(name)) if os.path.basename(name) == name else None
     if sealed is not None:
         lacks = ", ".join(damage(paths.release(name), sealed))
@@ -107,7 +107,7 @@ def choose_former(paths: Paths, wanted: str, receipts: Sequence[Mapping[str, Any
 
 
 def plan_of(paths: Paths, contents: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of a finished release, as ``preflight`` makes one; there is no store, and nothing is missing."""
+    """Return the plan of a finished release, as ``preflight`` makes it: no store, and nothing missing."""
     path = paths.release(contents["id"])
     return {
         **{key: value for key, value in contents.items() if key not in ("id", "made")},
@@ -122,7 +122,7 @@ def plan_of(paths: Paths, contents: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def former(paths: Paths) -> dict[str, Any] | None:
-    """What a plan for the current release would say of it, to bring it back as it was; None where there is none."""
+    """Return the plan that would restore the current release as it was, or None if there is none."""
     name = current(paths)
     contents = read(paths.release(name)) if name else None
     if name is None or contents is None or not {"model", "languages"} <= set(contents):
@@ -139,12 +139,12 @@ def former(paths: Paths) -> dict[str, Any] | None:
 
 
 def seal(path: str, contents: Mapping[str, Any]) -> None:
-    """Close a release, list its files, and write ``release.json``, the last of them. Raises OSError.
+    """Close a release, list its files, and write ``release.json`` as the last one. Raises OSError.
 
-    All else is on disk by then: what a power loss takes must not be vouched for.
+    Everything else is on disk by then: the seal must not cover files that a power loss can still take.
     """
     for name in os.listdir(path):
-        # Scratch of a step that was killed.
+        # Scratch files of a step that was killed.
         if name.startswith("."):
             scratch = os.path.join(path, name)
             shutil.rmtree(scratch) if os.path.isdir(scratch) and not os.path.islink(scratch) else os.unlink(scratch)
@@ -155,18 +155,18 @@ def seal(path: str, contents: Mapping[str, Any]) -> None:
 
 
 def sync_file_system(path: str) -> None:
-    """Have all that was written on a path's file system on disk: the many files of a release at once."""
+    """Flush a path's whole file system to disk: all the files of a release at once."""
     try:
-        # syncfs(2), which Python does not have.
+        # syncfs(2) is missing in Python.
         subprocess.run(["sync", "--file-system", path], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         os.sync()
 
 
 def drift(path: str) -> inventory.Drift | None:
-    """What is not as it was sealed, empty where all is; None for an unfinished release. Raises OSError.
+    """Find what differs from the sealed state; empty if nothing does, None for an unfinished release. Raises OSError.
 
-    Files of the store's Python, which lies beside the releases in ``tools/``, are named by their whole paths.
+    Files of the store's Python, which lies beside the releases in ``tools/``, are named by absolute paths.
     """
     contents = read(path)
     if contents is None:
@@ -180,7 +180,7 @@ def drift(path: str) -> inventory.Drift | None:
 
 
 def current(paths: Paths) -> str | None:
-    """The id of the release that ``current`` points to."""
+    """Return the id of the release that ``current`` points to."""
     try:
         return os.path.basename(os.readlink(paths.current))
     except OSError:
@@ -188,13 +188,13 @@ def current(paths: Paths) -> str | None:
 
 
 def switch(paths: Paths, release_id: str) -> bool:
-    """Point ``current`` to a finished release in one rename; False where it does already.
+    """Point ``current`` to a finished release by one rename. Return False if it already does.
 
     Raises ReleaseError, OSError.
     """
     target = paths.release(release_id)
     if read(target) is None:
-        raise ReleaseError(f"{target} is not a finished release: it has no {RELEASE_FILE} of its own")
+        raise ReleaseError(f"{target} is not a finished release: it has no {RELEASE_FILE}")
     wanted = os.path.join("releases", release_id)
     try:
         if os.readlink(paths.current) == wanted:
@@ -211,7 +211,7 @@ def switch(paths: Paths, release_id: str) -> bool:
 
 
 def is_placed(source: str, target: str) -> bool:
-    """Whether an artifact is in a release, as a hard link."""
+    """Whether an artifact is in a release as a hard link."""
     try:
         return os.path.samestat(os.stat(target), os.stat(source))
     except FileNotFoundError:
@@ -219,7 +219,7 @@ def is_placed(source: str, target: str) -> bool:
 
 
 def link_or_copy(source: str, target: str) -> bool:
-    """Put an artifact into a release, as a hard link where the file system allows; False where it is there already."""
+    """Put an artifact into a release, as a hard link if the file system allows. Return False if it is already there."""
     if is_placed(source, target):
         return False
     os.makedirs(os.path.dirname(target), exist_ok=True)

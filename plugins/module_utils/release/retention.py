@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which releases of a host stay and which go. What serves, and what served before it, always stay."""
+"""Choose which releases of a host stay and which go. The current and the previous release always stay."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..host.hashing import Memo
 from ..host.layout import Paths
 from . import ledger, release
 
-# A folder that is being removed is no release any more, from its first file on.
+# A folder with this prefix is being removed and no longer counts as a release.
 DOOMED = ".removing-"
-# Seconds after which a folder without its seal is a remnant: another controller may be building a younger one.
+# A folder without a seal counts as a remnant after so many seconds: another controller may still build a younger one.
 REMNANT_AGE = 86400
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -32,13 +32,13 @@ class Choice:
     artifacts: list[str]
 
     def lines(self, after: bool) -> str:
-        """One line for each thing that is there before or after."""
+        """Return one line for each thing that is there before or after the removal."""
         there = [*self.stay, *([] if after else [*self.go, *self.remnants, *map("artifact {}".format, self.artifacts)])]
         return "".join(f"{name}\n" for name in there)
 
 
 def folders(path: str) -> list[str]:
-    """Names of the folders in a folder, sorted; empty where it does not exist."""
+    """Return the sorted names of the folders in a folder; empty if it does not exist."""
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -47,7 +47,7 @@ def folders(path: str) -> list[str]:
 
 
 def last_use(sealed: Mapping[str, Mapping[str, Any]], receipts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Ids of finished releases, the one that served last first; one that never served counts by when it was made."""
+    """Return ids of finished releases, last served first. One that never served counts from its creation."""
     times = {
         name: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(data.get("made", 0))) for name, data in sealed.items()
     }
@@ -66,10 +66,10 @@ def choose(
     artifacts: Iterable[str] | None,
     now: float | None = None,
 ) -> Choice:
-    """What goes once ``serving`` is current, with ``keep`` releases beside it.
+    """Choose what goes once ``serving`` is current and ``keep`` releases stay beside it.
 
-    ``artifacts`` are digests that the plan refers to; those that neither it nor a remaining release names go too. None
-    leaves all of them. Raises OSError.
+    ``artifacts`` are the digests that the plan refers to. Artifacts that neither the plan nor a remaining release
+    needs go too. None keeps all artifacts. Raises OSError.
     """
     names = folders(paths.releases)
     sealed = {name: data for name in names if (data := release.read(paths.release(name))) is not None}
@@ -88,7 +88,7 @@ def choose(
     remnants = [*[name for name in names if name.startswith(DOOMED)], *old]
 
     surplus: list[str] = []
-    # What an unfinished release needs is written nowhere, so nothing is taken from under it.
+    # No file lists what an unfinished release needs, so keep all artifacts while there is one.
     if artifacts is not None and set(unfinished) <= set(old):
         wanted = set(artifacts)
         for name in stay:
@@ -98,7 +98,7 @@ def choose(
 
 
 def remove(paths: Paths, choice: Choice) -> None:
-    """Remove what goes. Cut off in between, the next call finds what is left of it. Raises OSError."""
+    """Remove what goes. If this is interrupted, the next call finds the rest. Raises OSError."""
     remnants = list(choice.remnants)
     for name in choice.go:
         os.rename(paths.release(name), paths.release(DOOMED + name))

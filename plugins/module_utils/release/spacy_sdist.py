@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Turn a spaCy model's tarball into a wheel without running a line of it.
+"""Turn a spaCy model's tarball into a wheel without running any of its code.
 
-The tarballs of spaCy's releases are sdists: installing one runs its ``setup.py`` and needs setuptools, which a host
-without a network can't fetch. All that its setup does is to copy one folder of data, so the wheel can be written here:
-package, metadata and the ``spacy_models`` entry point by which spaCy finds it.
+spaCy publishes its models as sdists. Installing an sdist runs its ``setup.py`` and needs setuptools, which a host
+without a network cannot fetch. That setup only copies one folder of data, so the wheel can be written here: package,
+metadata and the ``spacy_models`` entry point by which spaCy finds the model.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class SpacyModelError(Exception):
-    """A model that can't be installed, with the reason in words."""
+    """A model cannot be installed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a model's ``meta.json`` says: full name (``en_core_web_sm``), version, the spaCy that it suits."""
+    """What a model's ``meta.json`` says: full name (``en_core_web_sm``), version, and the spaCy version it fits."""
 
     name: str
     version: str
@@ -53,15 +53,15 @@ def _compare(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 
 def suits(requirement: str, version: str) -> bool:
-    """Whether a release of spaCy meets a model's ``spacy_version``, such as ``>=3.8.0,<3.9.0``.
+    """Whether a spaCy version meets a model's ``spacy_version``, such as ``>=3.8.0,<3.9.0``.
 
-    Raises SpacyModelError on a requirement that can't be read.
+    Raises SpacyModelError if the requirement cannot be read.
     """
     have = _numbers(version)
     for clause in filter(None, requirement.split(",")):
         match = _CLAUSE.match(clause)
         if match is None:
-            raise SpacyModelError(f"spacy_version {requirement!r} can't be read")
+            raise SpacyModelError(f"spacy_version {requirement!r} cannot be read")
         operator, text, wildcard = match[1], match[2].rstrip("."), match[3]
         want = _numbers(text)
         order = _compare(have, want)
@@ -76,44 +76,44 @@ def suits(requirement: str, version: str) -> bool:
 
 
 def _members(archive: tarfile.TarFile, source: str) -> dict[str, tarfile.TarInfo]:
-    """Regular files by their path below the sdist's one folder. Raises SpacyModelError on anything that leaves it."""
+    """Return regular files by their path below the sdist's one folder. Raises SpacyModelError if a path leaves it."""
     files = {}
     tops = set()
     for member in archive.getmembers():
         parts = member.name.split("/")
         if member.name.startswith("/") or ".." in parts or not (member.isfile() or member.isdir()):
             raise SpacyModelError(
-                f"{source} holds {member.name!r}, which is neither a plain file nor a folder inside it"
+                f"{source} holds {member.name!r}, which is not a plain file or folder inside the archive"
             )
         tops.add(parts[0])
         if member.isfile():
             files["/".join(parts[1:])] = member
     if len(tops) != 1:
-        raise SpacyModelError(f"{source} does not hold exactly one folder: it is not a spaCy model's sdist")
+        raise SpacyModelError(f"{source} does not hold exactly one folder, so it is not the sdist of a spaCy model")
     return files
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     handle = archive.extractfile(member)
     if handle is None:
-        raise SpacyModelError(f"{member.name} is no plain file")
+        raise SpacyModelError(f"{member.name} is not a plain file")
     with handle:
         return handle.read()
 
 
 def read_model(path: str) -> Model:
-    """What a tarball holds. Raises SpacyModelError, OSError."""
+    """Read what a tarball holds. Raises SpacyModelError, OSError."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             files = _members(archive, path)
             if "meta.json" not in files:
-                raise SpacyModelError(f"{path} has no meta.json: it is not a spaCy model's sdist")
+                raise SpacyModelError(f"{path} has no meta.json, so it is not the sdist of a spaCy model")
             meta = json.loads(_content(archive, files["meta.json"]))
             name, version = f"{meta['lang']}_{meta['name']}", str(meta["version"])
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise SpacyModelError(f"{path} is not a whole spaCy model tarball: {error}") from error
+        raise SpacyModelError(f"{path} is not a complete tarball of a spaCy model: {error}") from error
     if not _NAME.match(name) or not _VERSION.match(version):
-        raise SpacyModelError(f"{path} calls itself {name!r} {version!r}, which is no package name")
+        raise SpacyModelError(f"{path} contains {name!r} {version!r}, which is not a valid package name and version")
     return Model(name, version, str(meta.get("spacy_version", "")), meta)
 
 
@@ -126,7 +126,7 @@ def _metadata(model: Model) -> str:
 
 
 def write_wheel(path: str, target: str) -> Model:
-    """Write the wheel of a model's tarball: the same bytes for the same tarball. Raises SpacyModelError, OSError."""
+    """Write the wheel of a model's tarball. Equal tarballs give equal bytes. Raises SpacyModelError, OSError."""
     model = read_model(path)
     info = f"{model.name}-{model.version}.dist-info"
     contents: dict[str, bytes] = {}
@@ -135,7 +135,7 @@ def write_wheel(path: str, target: str) -> Model:
         for name, member in files.items():
             if name.startswith(f"{model.name}/"):
                 contents[name] = _content(archive, member)
-        # The sdist's setup copies meta.json beside the package's code and into its data.
+        # Like the sdist's setup, copy meta.json beside the package's code and into its data.
         meta = _content(archive, files["meta.json"])
     data = f"{model.name}/{model.name}-{model.version}"
     contents[f"{model.name}/meta.json"] = contents[f"{data}/meta.json"] = meta

@@ -15,7 +15,9 @@ FAULTS = {
     "full_disk_at_artifacts": ("full", "MB are missing"),
     "full_disk_at_install": ("The disk is full: the file system of /opt/voicefleet/releases/", "MB are missing"),
     "killed_module": ("What failed: Install the locked packages",),
-    "corrupt_byte": ("Between arrival and install these changed on the host: kokoro/Kokoro-82M/voices/am_michael.pt",),
+    "corrupt_byte": (
+        "These files changed on the host between arrival and installation: kokoro/Kokoro-82M/voices/am_michael.pt",
+    ),
     "cut_connection": ("What failed: Wait until the model is ready",),
 }
 

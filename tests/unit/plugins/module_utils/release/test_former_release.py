@@ -90,9 +90,11 @@ def test_a_model_file_of_another_size_is_refused(paths: Paths) -> None:
 
 def test_an_unfinished_release_and_one_that_is_not_there_are_refused(paths: Paths) -> None:
     Path(paths.release("half")).mkdir()
-    with pytest.raises(release.ReleaseError, match="half was never finished.*whole: one, two"):
+    with pytest.raises(release.ReleaseError, match="half was never finished.*Complete releases on this host: one, two"):
         release.choose_former(paths, "half", RECEIPTS)
-    with pytest.raises(release.ReleaseError, match=r"gone is not on this host.*whole: one, two"):
+    with pytest.raises(
+        release.ReleaseError, match=r"gone is not on this host.*Complete releases on this host: one, two"
+    ):
         release.choose_former(paths, "gone", RECEIPTS)
     with pytest.raises(release.ReleaseError, match="is not on this host|never finished"):
         release.choose_former(paths, "../releases/one", RECEIPTS)
@@ -101,7 +103,7 @@ def test_an_unfinished_release_and_one_that_is_not_there_are_refused(paths: Path
 def test_nothing_before_is_said(paths: Paths) -> None:
     with pytest.raises(release.ReleaseError, match="no release is known to have served before two"):
         release.choose_former(paths, "", [])
-    with pytest.raises(release.ReleaseError, match="before anything was current.*whole: none"):
+    with pytest.raises(release.ReleaseError, match="before anything was current.*Complete releases on this host: none"):
         release.choose_former(Paths("/nowhere"), "", [])
 
 

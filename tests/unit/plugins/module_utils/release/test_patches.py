@@ -85,7 +85,7 @@ def test_a_missing_file_and_an_unlisted_one_are_refused(env: Path) -> None:
     with pytest.raises(patches.PatchError, match="stands 0 times"):
         repair(env)
     (env / "site/speech/model.py").unlink()
-    with pytest.raises(patches.PatchError, match="is not there"):
+    with pytest.raises(patches.PatchError, match="is missing"):
         repair(env)
 
 
@@ -98,7 +98,7 @@ def test_a_repair_that_gives_another_file_than_the_one_tried_is_refused(env: Pat
 def test_repairs_are_chosen_by_name() -> None:
     assert patches.choose([]) == []
     assert [patch.name for patch in patches.choose(["kokoro-eval"])] == ["kokoro-eval"]
-    with pytest.raises(patches.PatchError, match="there is no repair nonsense; there are: kokoro-eval"):
+    with pytest.raises(patches.PatchError, match="there is no repair nonsense. Known repairs: kokoro-eval"):
         patches.choose(["nonsense"])
 
 

@@ -117,7 +117,7 @@ def test_extras_are_asked_of_uv_and_dictionaries_unpacked_and_both_are_part_of_t
 def test_a_repair_that_fails_leaves_no_finished_environment(root: Path) -> None:
     use_uv(root, 'mkdir -p "$(dirname "$(dirname "$last")")/../env/lib/python3.11/site-packages"')
     repairs = python_env.patches.choose(["kokoro-eval"])
-    with pytest.raises(python_env.EnvError, match=r"xinference/model/audio/kokoro\.py of xinference is not there"):
+    with pytest.raises(python_env.EnvError, match=r"xinference/model/audio/kokoro\.py of xinference is missing"):
         python_env.make(
             str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "0.13.9", str(root), repairs
         )  # fmt: skip
@@ -163,7 +163,7 @@ def test_a_release_without_uv_is_refused(root: Path) -> None:
 
 def test_a_broken_wheel_of_uv_is_told(root: Path) -> None:
     Path(Paths(str(root)).artifact(UV["sha256"], UV["path"])).write_bytes(b"no zip")
-    with pytest.raises(python_env.EnvError, match="holds no uv"):
+    with pytest.raises(python_env.EnvError, match="contains no uv"):
         make(root)
 
 
@@ -218,7 +218,7 @@ def test_an_archive_that_leaves_its_folder_is_refused_before_anything_is_written
     root: Path, member: tuple[str, str]
 ) -> None:
     row = python_row(root, member)
-    with pytest.raises(python_env.EnvError, match=r"does not stay inside|lies behind a link"):
+    with pytest.raises(python_env.EnvError, match=r"lies outside its folder|lies behind a link"):
         python_env.install_python(row, str(root))
     assert not list((root / "tools").rglob("python3*"))
 
@@ -239,13 +239,13 @@ def test_an_archive_that_changed_or_was_cut_is_refused(root: Path) -> None:
     place = Path(Paths(str(root)).artifact(row["sha256"], row["path"]))
     data = place.read_bytes()
     place.write_bytes(data[: len(data) // 2])
-    with pytest.raises(python_env.EnvError, match="not the file that was proved"):
+    with pytest.raises(python_env.EnvError, match="changed since it was verified"):
         python_env.install_python(row, str(root))
     row = {**row, "sha256": hashlib.sha256(data[: len(data) // 2]).hexdigest()}
     cut = Path(Paths(str(root)).artifact(row["sha256"], row["path"]))
     cut.parent.mkdir()
     cut.write_bytes(data[: len(data) // 2])
-    with pytest.raises(python_env.EnvError, match="no whole archive"):
+    with pytest.raises(python_env.EnvError, match="not a complete archive"):
         python_env.install_python(row, str(root))
 
 
