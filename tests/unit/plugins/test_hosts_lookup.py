@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.voicefleet.kokoro.tests.unit.runs import PLAYBOOKS, ansible_playbook
 
-ROOT = Path(__file__).resolve().parents[3]
-PLAYBOOKS = ROOT / "playbooks"
 HOSTS = "\"{{ lookup('voicefleet.kokoro.hosts') }}\""
 INVENTORY = """
 all:
@@ -34,15 +31,7 @@ def run(tmp_path: Path):  # type: ignore[no-untyped-def]
 
     def call(inventory: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "inventory.yml").write_text(inventory)
-        found = [path for path in sys.path if (Path(path) / "ansible_collections" / "voicefleet").is_dir()]
-        return subprocess.run(
-            [sys.executable, "-m", "ansible", "playbook", str(play), "-i", "inventory.yml", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": found[0], "ANSIBLE_LOCALHOST_WARNING": "false"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return ansible_playbook(tmp_path, str(play), "-i", "inventory.yml", *arguments)
 
     return call
 
