@@ -9,6 +9,7 @@
 #
 #     say, die                     one sentence to the reader; the second one ends the script
 #     step NAME COMMAND...         run a named, timed step; `try_step` goes on after a failure
+#     begin_step LOG NAME COMMAND...   the same beside others, with its output in a file; `end_steps` waits for them
 #     summary                      table of the steps so far; false if one failed
 #     as_root COMMAND...           as it is for root, else through sudo
 #     need COMMAND:PACKAGE...      install the Debian packages of the commands that are missing
@@ -87,6 +88,35 @@ try_step() {
 step() {
     try_step "$@"
     [ "$STEP_STATUS" = 0 ] || exit "$STEP_STATUS"
+}
+
+STEP_LOGS=()
+
+# begin_step LOG NAME COMMAND...: waits while as many run as AT_ONCE says.
+begin_step() {
+    local log=$1 name=$2
+    shift 2
+    while [ "$(jobs -rp | wc -l)" -ge "${AT_ONCE:-2}" ]; do wait -n || true; done
+    mkdir -p "$(dirname "$log")"
+    rm -f "$log.ended"
+    say "$name begins. Its output goes to $log."
+    STEP_LOGS+=("$log")
+    (
+        try_step "$name" "$@" >"$log" 2>&1
+        printf '%s\n' "$name" "${STEP_SECONDS[-1]}" "${STEP_RESULTS[-1]}" >"$log.ended"
+        say "$name: ${STEP_RESULTS[-1]} after ${STEP_SECONDS[-1]} s."
+        if [ "$STEP_STATUS" != 0 ]; then tail -n 60 "$log"; fi
+    ) &
+}
+
+end_steps() {
+    local log ended
+    wait
+    for log in "${STEP_LOGS[@]}"; do
+        mapfile -t ended <"$log.ended"
+        STEP_NAMES+=("${ended[0]}") STEP_SECONDS+=("${ended[1]}") STEP_RESULTS+=("${ended[2]}")
+    done
+    STEP_LOGS=()
 }
 
 # Ends with a line for machines: "N passed, N failed".

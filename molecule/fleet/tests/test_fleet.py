@@ -54,7 +54,8 @@ class Run:
 
     def table_names(self) -> set[str]:
         """The hosts that have a row in the table that the operator sees."""
-        return set(re.findall(r"^(vf-fleet-\d)\s+\S+\s+(?:none|format|acoustic)\s", self.output, re.MULTILINE))
+        rows = re.search(r"^host  .*\blevel\b.*\n((?:vf-fleet-\d  .*\n)*)", self.output, re.MULTILINE)
+        return {row.split()[0] for row in rows[1].splitlines()} if rows else set()
 
 
 def deploy(folder: Path, *arguments: str, hosts: dict[str, dict[str, Any]] | None = None, **variables: Any) -> Run:
@@ -90,8 +91,8 @@ def unreachable(name: str) -> Iterator[None]:
 
 
 def visits(name: str) -> int:
-    """How often somebody became root on the host."""
-    return docker("exec", name, "journalctl", "--no-pager", "_COMM=sudo").count("session opened for user root")
+    """How often somebody became root on the host. Sudo's own log has the line before the command runs."""
+    return docker("exec", name, "cat", "/var/log/sudo.log").count("COMMAND=")
 
 
 def speaks(name: str) -> bool:
