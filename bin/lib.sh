@@ -48,8 +48,9 @@ _since() { awk -v a="$1" -v b="$(_now)" 'BEGIN { printf "%.1f", b - a }'; }
 
 # A silent step shows every minute that it lives. Ends with the script at the latest.
 _heartbeat() {
-    local seconds=0 sleeper
-    trap 'kill "$sleeper"; exit' TERM
+    local seconds=0 sleeper=
+    # A step may end before its first sleep begins.
+    trap '[ -z "$sleeper" ] || kill "$sleeper"; exit' TERM
     while kill -0 $$ 2>/dev/null; do
         sleep 60 >/dev/null 2>&1 &
         sleeper=$!
