@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display, fact
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact, show
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rollout
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import (
     junit,
@@ -72,8 +72,7 @@ class ActionModule(ControllerAction):
                     again.unlink(missing_ok=True)
             except OSError as error:
                 raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None
-        # As a table, which a task's result is not shown as.
-        display.display("\n".join(["", *result["lines"], ""]))
+        show(result["lines"])
         return result
 
 

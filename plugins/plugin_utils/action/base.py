@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ def fact(variables: Any, name: str) -> dict[str, Any]:
 
 def _load(path: str) -> Any:
     return yaml_load(Path(path).read_text(encoding="utf-8"))
+
+
+def show(lines: Sequence[str]) -> None:
+    """Print lines in the terminal as they are: a task's result would fold them."""
+    display.display("\n".join(["", *lines, ""]))
 
 
 # Read as Ansible loads an action, which it does once a run: the workers that it forks for the hosts find it read.

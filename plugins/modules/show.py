@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) voicefleet
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of this name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: show
+short_description: Print lines in the terminal as they are
+description:
+  - Prints a table or a list line by line. A task's result shows long lines folded, which breaks a table.
+version_added: "0.1.0"
+author:
+  - voicefleet (@voicefleet)
+options:
+  lines:
+    description: The lines.
+    type: list
+    elements: str
+    required: true
+  title:
+    description: A line above them. Empty means none.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+notes:
+  - Runs on the controller alone.
+"""
+
+EXAMPLES = r"""
+- name: Show what a deploy would bring
+  voicefleet.kokoro.show:
+    title: "{{ inventory_hostname }}"
+    lines: "{{ preflight_result.table }}"
+"""
+
+RETURN = r"""
+# Nothing of its own.
+"""
