@@ -166,7 +166,7 @@ def test_a_disk_that_filled_up_on_the_way_is_the_reason(far: Far, run: Any, monk
     [
         ("http", {}, "needs artifacts_http_url"),
         ("http", {"url": "http://depot", "serve": True}, "not both"),
-        ("http", {"url": "depot"}, "is no address"),
+        ("http", {"url": "depot"}, "is not a valid address"),
         ("http", {"url": "http://depot", "ca": "/nonexistent/ca.pem"}, "artifacts_http_ca can't be read"),
         ("push", {"url": "http://depot"}, "need artifacts_transport: http"),
         ("connection", {"serve": True}, "need artifacts_transport: http"),
