@@ -1,28 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resolve the committed locks anew with uv, take over spaCy's table, show what changed; for ``bin/refresh-locks``."""
+"""Resolve the committed locks again with uv and show what changed; for ``bin/refresh``."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import re
 import subprocess
-import sys
 import tempfile
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_file
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, datafile, locks
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, locks
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import (
     Profile,
-    known_profiles,
     overrides,
-    parse_profile,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +23,6 @@ LOCKS = ROOT / "roles" / "artifact_store" / "files" / "locks"
 # Pinned CPU builds of torch, for where PyTorch's index does not answer.
 TORCH_CPU = LOCKS / "torch.cpu.toml"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-SPACY_TABLE = catalogue.DATA / "spacy_compatibility.json"
 # Where an environment names CPU builds of torch, which a profile with CUDA must not take.
 TORCH_VARIABLES = ("UV_FIND_LINKS", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 
@@ -113,67 +105,3 @@ def refresh(profile: Profile, uv: str, check: bool) -> bool:
     if not check:
         path.write_text(locks.render_lock(fresh, profile), encoding="utf-8")
     return bool(changes)
-
-
-def render_table(published_table: bytes, before: str) -> str:
-    """spaCy's compatibility table with what the published one says of the catalogue's models.
-
-    Raises ValueError, KeyError where that is no such table.
-    """
-    table = {}
-    for minor, models in json.loads(published_table)["spacy"].items():
-        kept = {name: list(models[name]) for name in sorted(catalogue.SPACY_MODELS) if models.get(name)}
-        if kept and re.fullmatch(r"\d+\.\d+", minor):
-            table[minor] = kept
-    if not table:
-        raise ValueError("it names none of the catalogue's models")
-    return datafile.render({**json.loads(before), "spacy": table})
-
-
-def refresh_table(source: str, check: bool) -> bool:
-    """Bring the copy of spaCy's compatibility table up to date; True where it differs. Unreachable, it stays."""
-    before = SPACY_TABLE.read_text(encoding="utf-8")
-    try:
-        with urllib.request.urlopen(source, timeout=30) as response:
-            fresh = render_table(response.read(), before)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        print(f"spaCy's compatibility table was not to be had, the one here stays: {error} ({source})")
-        return False
-    print(f"spaCy's compatibility table: {'changed' if fresh != before else 'not changed'}")
-    if not check:
-        SPACY_TABLE.write_text(fresh, encoding="utf-8")
-    return fresh != before
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--uv", default="uv")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if a lock would change")
-    parser.add_argument("profiles", nargs="*", metavar="PROFILE", help="default: all, and spaCy's table")
-    parser.add_argument(
-        "--spacy-table",
-        default=datafile.read(SPACY_TABLE)["source"],
-        metavar="URL",
-        help="where spaCy publishes what suits what",
-    )
-    arguments = parser.parse_args()
-    stale = False
-    failed = []
-    try:
-        profiles = [parse_profile(name) for name in arguments.profiles] or known_profiles()
-    except ValueError as error:
-        parser.error(str(error))
-    for profile in profiles:
-        try:
-            stale = refresh(profile, arguments.uv, arguments.check) or stale
-        except (locks.LockError, subprocess.CalledProcessError) as error:
-            failed.append(f"{profile.name} was not refreshed: {error}")
-    if not arguments.profiles:
-        stale = refresh_table(arguments.spacy_table, arguments.check) or stale
-    for line in failed:
-        print(line, file=sys.stderr)
-    return 2 if failed else int(arguments.check and stale)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refreshing what is pinned: spaCy's table, and the public addresses of files that lay in a folder."""
+"""Refreshing the locks: extras, CPU builds, and the public addresses of files that were in a folder."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,44 +25,6 @@ def tool() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def table(**spacy: dict[str, list[str]]) -> bytes:
-    return json.dumps({"spacy": {name.replace("_", "."): models for name, models in spacy.items()}}).encode()
-
-
-def test_of_spacys_table_the_catalogues_models_and_released_versions_are_kept(tool: ModuleType) -> None:
-    published = table(
-        **{"4_0": {"en_core_web_sm": ["4.0.1", "4.0.0"], "de_core_news_sm": ["4.0.0"]}},
-        **{"4_0_0.dev0": {"en_core_web_sm": ["4.0.0a1"]}, "3_9": {"de_core_news_sm": ["3.9.0"]}},
-        **{"3_8": {"en_core_web_trf": ["3.8.0"], "en_core_web_sm": ["3.8.0"]}},
-    )
-    text = tool.render_table(published, tool.SPACY_TABLE.read_text())
-    before = json.loads(tool.SPACY_TABLE.read_text())
-    assert json.loads(text) == {
-        **before,
-        "spacy": {
-            "4.0": {"en_core_web_sm": ["4.0.1", "4.0.0"]},
-            "3.8": {"en_core_web_sm": ["3.8.0"], "en_core_web_trf": ["3.8.0"]},
-        },
-    }
-    assert tool.render_table(published, text) == text
-
-
-@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"spacy": {}}'])
-def test_what_is_no_table_changes_nothing(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
-) -> None:
-    before = tool.SPACY_TABLE.read_bytes()
-    (tmp_path / "table").write_bytes(answer)
-    assert tool.refresh_table((tmp_path / "table").as_uri(), check=False) is False
-    assert tool.SPACY_TABLE.read_bytes() == before
-    assert "the one here stays" in capsys.readouterr().out
-
-
-def test_a_table_that_can_not_be_reached_is_told(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.refresh_table("file:///no/such/table", check=True) is False
-    assert "was not to be had" in capsys.readouterr().out
 
 
 def test_a_cpu_build_of_a_folder_gets_its_public_address_and_nothing_else_may_come_from_one(

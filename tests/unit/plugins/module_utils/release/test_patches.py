@@ -122,7 +122,7 @@ def test_what_a_language_can_not_do_without_comes_with_it_and_is_nobodys_choice(
 def test_what_stands_in_for_mojimoji_does_as_it_does() -> None:
     """After NFKC the two calls change three quotation marks; tried with mojimoji 0.0.13 on every character there is."""
     names: dict[str, type] = {}
-    exec(patches.MISAKI_MOJIMOJI.new, names)
+    exec(patches.CATALOGUE["misaki-mojimoji"].new, names)
     mojimoji = names["mojimoji"]
     assert mojimoji.zen_to_han("\u2018日\u2019\u201dア1a", kana=False) == "`日'\"ア1a"  # type: ignore[attr-defined]
     assert mojimoji.han_to_zen("日ア1a\u201c", digit=False, ascii=False) == "日ア1a\u201c"  # type: ignore[attr-defined]

@@ -96,7 +96,7 @@ def test_committed_locks_are_whole(path: Path) -> None:
     """Every package has a public address, a size, and a tag that the profile can install; none is a trap."""
     profile = parse_profile(path.name[7:-5])
     lock = locks.read_lock(path)
-    assert path.read_text() == locks.render_lock(lock, profile), "not as bin/refresh-locks writes it"
+    assert path.read_text() == locks.render_lock(lock, profile), "not as bin/refresh writes it"
     assert locks.read_lock(path, profile) == lock, "a wheel does not suit the profile"
     assert all(p.location.startswith("https://") for p in lock.packages)
     # PyTorch's index does not tell sizes; all others do.

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repairs of upstream files, in the order in which they are listed. Nothing but data; ``patches.py`` applies it.
+
+They stay in Python because a module runs from what Ansible packs, which is Python alone. As an argument they would be
+the inventory's, and an inventory must not decide what code replaces upstream's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]
+
+# The wheels that the repairs were made for and tried with, by package. ``bin/refresh`` compares them with the locks.
+WHEELS = {
+    "xinference": "40dd71d79e85a86f85c0d8b435fe51111fcf2c09227350d4a452229709528f2d",
+    "misaki": "90e2eeb169786c014c429e5058d2ea6bcd02d651f2a24450ba6c9ffc0f8da15a",
+}
+
+# Xinference builds Kokoro and never calls .eval(). PyTorch's dropout, meant for training, therefore stays active: for
+# each sentence it sets a fifth of the values between layers to zero at random.
+KOKORO_EVAL: Row = {
+    "name": "kokoro-eval",
+    "package": "xinference",
+    "file": "xinference/model/audio/kokoro.py",
+    "before": "55e842de893166388b1be5079d86feef4bc3bde146a37ed8772cc728a025b449",
+    "after": "40941068abb8d67e6a4fdc5e67e76f7b69b79df68a8bb446029e94f035b2c39e",
+    "old": "model=KModel(config=config_path, model=model_path).to(self._device),",
+    "new": "model=KModel(config=config_path, model=model_path).to(self._device).eval(),",
+    "reason": "Xinference runs Kokoro in training mode, where dropout sets a fifth of each sentence's values to zero",
+}
+# misaki imports pyopenjtalk, which has no wheel, for every Japanese text. It uses pyopenjtalk only if told to,
+# and Kokoro never tells it to.
+MISAKI_OPENJTALK: Row = {
+    "name": "misaki-openjtalk",
+    "package": "misaki",
+    "file": "misaki/ja.py",
+    "before": "5870e02433629475e95eaa0b023ac4948a9335e3dafbda0b6641156516c03c22",
+    "after": "54b9080d5850e6943e619ae7da2e2e5f30312bdc9872f96f9b27def9d4a2b798",
+    "old": "import pyopenjtalk\n",
+    "new": "pyopenjtalk = None\n",
+    "reason": "misaki imports pyopenjtalk for Japanese but does not use it; pyopenjtalk has no wheel",
+    "extra": "japanese",
+}
+# mojimoji has no wheel for aarch64. A comparison over all of Unicode shows: after NFKC, the calls that misaki makes
+# change these three quotation marks and nothing else.
+MISAKI_MOJIMOJI: Row = {
+    "name": "misaki-mojimoji",
+    "package": "misaki",
+    "file": "misaki/cutlet.py",
+    "before": "7695fc7d853ae4e99679dff4ca0c8404d4804a6fb1059a9d6ad02baeabc4d4de",
+    "after": "66b407a6ffa09f3e1290f17917c270f0d64bc6cebfcca3d9c101740af50ff00c",
+    "old": "import mojimoji\n",
+    "new": """
+class mojimoji:
+    zen_to_han = staticmethod(lambda text, kana: text.translate({0x2018: "`", 0x2019: "'", 0x201D: '"'}))
+    han_to_zen = staticmethod(lambda text, digit, ascii: text)
+
+""",
+    "reason": "misaki needs mojimoji only for three Japanese quotation marks; mojimoji has no wheel for aarch64",
+    "extra": "japanese",
+}
+# The class for the newer Mandarin model requests each voice from the hub and also runs in training mode.
+KOKORO_ZH: Row = {
+    "name": "kokoro-zh",
+    "package": "xinference",
+    "file": "xinference/model/audio/kokoro_zh.py",
+    "before": "f8a966e7ab1592d031b33feefae765c70ef4d0a022e7f6ba673974fc1e0f8cad",
+    "after": "a8355a55dc03d2f412b8f6b9800f61e060b15fe5f3b9f08dccafd18659542ccb",
+    "old": "model=KModel(config=config_path, model=model_path).to(self._device),",
+    "new": "model=KModel(config=config_path, model=model_path).to(self._device).eval(),",
+    "reason": "Xinference requests each voice of Kokoro-82M-v1.1-zh from the hub, and runs it in training mode",
+    "more": (
+        (
+            "        generator = self._model(text=input, voice=voice, speed=speed, **kwargs)\n",
+            """        import os
+
+        local_voice = os.path.join(self._model_path, "voices", f"{voice}.pt")
+        voice = local_voice if os.path.isfile(local_voice) else voice
+        generator = self._model(text=input, voice=voice, speed=speed, **kwargs)
+""",
+        ),
+    ),
+    "extra": "mandarin-1.1",
+}
+# Xinference starts two processes one after the other. Each imports all of Xinference, which takes six seconds. With
+# these repairs, the first process starts the second earlier, and both import at the same time.
+START_LOCAL: Row = {
+    "name": "start-local",
+    "package": "xinference",
+    "file": "xinference/deploy/local.py",
+    "before": "713524060358092cde7e0fff579016e3da03c6ffbfc19c8ac329589744a7aad6",
+    "after": "a3a4c96f7b99cdec149831134310304421435e70fc5a9818408f5d0941c538a4",
+    "old": """from ..core.supervisor import SupervisorActor
+from .utils import health_check
+from .worker import start_worker_components
+""",
+    "new": "from .utils import health_check\n",
+    "reason": "Xinference's first process imports all of Xinference before it starts the second, which imports it too",
+    "more": (
+        (
+            "    from .utils import create_worker_actor_pool, update_all_formatter_addresses\n",
+            """    from ..core.supervisor import SupervisorActor
+    from .utils import create_worker_actor_pool, update_all_formatter_addresses
+    from .worker import start_worker_components
+""",
+        ),
+    ),
+}
+START_HOST: Row = {
+    "name": "start-host",
+    "package": "xinference",
+    "file": "xinference/deploy/local_host.py",
+    "before": "7db310f34b3e89f7fc4be2a296a9ea49de6fb88f54f641c065dc4c2d3694f96f",
+    "after": "8639854822a70e1ae4730d2f3ad92acd256f6b28efb063c9e4ba76fb26bef5cf",
+    "old": """        from ..core.supervisor import SupervisorActor
+        from .local import LOCAL_SUPERVISOR_UID
+        from .utils import health_check
+""",
+    "new": "",
+    "reason": START_LOCAL["reason"],
+    "more": (
+        (
+            """        deadline = time.monotonic() + STARTUP_TIMEOUT
+        while self.cluster.pid not in self.owner.workers:""",
+            """        from ..api import restful_api  # noqa: F401
+        from ..core.supervisor import SupervisorActor
+        from .local import LOCAL_SUPERVISOR_UID
+        from .utils import health_check
+
+        deadline = time.monotonic() + STARTUP_TIMEOUT
+        while self.cluster.pid not in self.owner.workers:""",
+        ),
+    ),
+}
+REPAIRS = (KOKORO_EVAL, START_LOCAL, START_HOST, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)

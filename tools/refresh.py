@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refresh and check everything that is pinned: locks, data files, repairs, and the pages made of them.
+
+For ``bin/refresh``. Without ``--check`` a part takes over what its publisher has today. With it nothing changes, and
+the exit status is 1 where something is stale; only ``--online`` needs a network then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import io
+import json
+import re
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import phoneme_references
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patch_data, patches
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import gpu
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, datafile, locks, profiles
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ROOT / "roles/artifact_store/files/locks"
+STORE_DATA = ROOT / "plugins/plugin_utils/store/data"
+REPAIRS = ROOT / "plugins/module_utils/release/patch_data.py"
+PAGES = ("doctor", "versions", "voices")
+_PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", re.MULTILINE)
+
+Findings = Iterator[str]
+
+
+def tool(name: str) -> ModuleType:
+    """A tool beside this one. Not by import: where Ansible's finder is about, it takes the file for its own."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def fetch(url: str) -> bytes:
+    """What an address has. Raises OSError."""
+    with urllib.request.urlopen(url, timeout=60) as response:
+        return bytes(response.read())
+
+
+@cache
+def committed() -> dict[str, locks.Lock]:
+    """The committed locks by the names of their profiles. Raises LockError, OSError."""
+    return {p.name: locks.read_lock(LOCKS / Path(p.lock_path).name) for p in profiles.known_profiles()}
+
+
+# --- locks
+
+
+def stale_locks(_uv: str) -> Findings:
+    pins = {
+        name: version for path in LOCKS.glob("requirements*.in") for name, version in _PIN.findall(path.read_text())
+    }
+    for profile in profiles.known_profiles():
+        lock, path = committed()[profile.name], LOCKS / Path(profile.lock_path).name
+        if path.read_text(encoding="utf-8") != locks.render_lock(lock, profile):
+            yield f"{path.name} is not as bin/refresh writes it"
+        for name, version in pins.items():
+            if str(lock.version_of(name)).split("+")[0] != version:
+                yield f"{path.name} locks {name} {lock.version_of(name)}; the requirements pin {version}"
+
+
+def ask_locks(uv: str, write: bool) -> Findings:
+    resolver = tool("refresh_locks")
+    for profile in profiles.known_profiles():
+        try:
+            if resolver.refresh(profile, uv, check=not write):
+                yield f"{profile.name}: other packages resolve today"
+        except (locks.LockError, subprocess.CalledProcessError) as error:
+            yield f"{profile.name} could not be resolved: {error}"
+
+
+# --- spaCy's models
+
+
+def stale_spacy(_uv: str) -> Findings:
+    for name, lock in committed().items():
+        for model in catalogue.SPACY_MODELS.values():
+            if reason := catalogue.spacy_mismatch(model, lock.version_of("spacy")):
+                yield f"{name}: {reason}"
+
+
+def render_table(published: bytes, before: str) -> str:
+    """The data file with what spaCy's published table says of the catalogue's models.
+
+    Raises ValueError, KeyError, TypeError, AttributeError where it is no such table.
+    """
+    table = {}
+    for minor, models in json.loads(published)["spacy"].items():
+        kept = {name: list(models[name]) for name in sorted(catalogue.SPACY_MODELS) if models.get(name)}
+        if kept and re.fullmatch(r"\d+\.\d+", minor):
+            table[minor] = kept
+    if not table:
+        raise ValueError("it names none of the catalogue's models")
+    return datafile.render({**json.loads(before), "spacy": table})
+
+
+def ask_spacy(_uv: str, write: bool) -> Findings:
+    path = STORE_DATA / "spacy_compatibility.json"
+    before = path.read_text(encoding="utf-8")
+    source = json.loads(before)["source"]
+    try:
+        fresh = render_table(fetch(source), before)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        yield f"{source} could not be read, {path.name} stays: {error}"
+        return
+    if fresh != before:
+        yield f"{path.name}: spaCy's table has changed"
+        if write:
+            path.write_text(fresh, encoding="utf-8")
+
+
+# --- Kokoro's files
+
+
+def stale_kokoro(_uv: str) -> Findings:
+    for letter in sorted({voice[0] for voice in catalogue.VOICES} ^ set(catalogue.LANGUAGES)):
+        yield f"the letter {letter!r} is a language without voices, or voices without a language"
+    for language in catalogue.LANGUAGES.values():
+        for name in (*language.spacy_models, *language.extras):
+            if name not in (*catalogue.SPACY_MODELS, *catalogue.EXTRAS):
+                yield f"{language.title} needs {name}, which is neither a spaCy model nor an extra of the locks"
+
+
+def ask_kokoro(_uv: str, _write: bool) -> Findings:
+    """Compare the pinned digests with the hub's. A revision never changes, so a difference is for a person to judge."""
+    for model in catalogue.MANDARIN_MODELS.values():
+        url = f"{catalogue.KOKORO_HUB}/api/models/{model.repository}/tree/{model.revision}?recursive=true"
+        try:
+            hub = {row["path"]: row.get("lfs", {}).get("oid", "") for row in json.loads(fetch(url))}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            yield f"{url} could not be read: {error}"
+            continue
+        wanted = {model.weights[0]: model.weights[1], **{f"voices/{v}.pt": d for v, d in model.voices.items()}}
+        for path, digest in wanted.items():
+            if hub.get(path) != digest:
+                yield f"{model.name}: {path} is pinned with {digest}; the hub has {hub.get(path, 'no such file')}"
+
+
+# --- Python builds
+
+
+def newest_build(uv: str, feature: str, architecture: str) -> tuple[str, str]:
+    """Version and date of the build that uv chooses. Raises CalledProcessError, ValueError, OSError."""
+    command = [uv, "python", "list", feature, "--offline", "--no-config", "--only-downloads", "--all-platforms"]
+    done = subprocess.run(
+        [*command, "--all-arches", "--show-urls", "--output-format", "json"], capture_output=True, check=True, text=True
+    )
+    for row in json.loads(done.stdout):
+        if row["key"].startswith("cpython") and row["key"].endswith(f"-linux-{architecture}-gnu"):
+            found = re.search(r"/cpython-([\d.]+)\+(\d+)-", urllib.parse.unquote(row["url"]))
+            if found and row["variant"] == "default":
+                return found[1], found[2]
+    raise ValueError(f"uv knows no Python {feature} for {architecture}")
+
+
+def stale_pythons(uv: str) -> Findings:
+    wanted = {(python, machine) for python in profiles.PYTHONS for machine in profiles.ARCHITECTURES}
+    for feature, machine in sorted(wanted ^ catalogue.PYTHONS.keys()):
+        yield f"pythons.json and the profiles differ in Python {feature} for {machine}"
+    for (feature, machine), build in catalogue.PYTHONS.items():
+        newest = newest_build(uv, feature, machine)
+        if newest != (build.version, build.date):
+            yield f"Python {feature} for {machine} is pinned as {build.full_version}; uv has {'+'.join(newest)}"
+
+
+def ask_pythons(uv: str, write: bool) -> Findings:
+    """Take the builds that uv chooses, with the digests that their release publishes."""
+    path = STORE_DATA / "pythons.json"
+    data = datafile.read(path)
+    for row in data["builds"]:
+        build = datafile.row(catalogue.PythonBuild, row, path.name)
+        version, date = newest_build(uv, build.feature, build.architecture)
+        fresh = catalogue.PythonBuild(version, date, build.architecture, build.sha256)
+        url = f"{data['releases']}/{date}/SHA256SUMS"
+        try:
+            sums = dict(reversed(line.split()) for line in fetch(url).decode().splitlines())
+        except (OSError, ValueError) as error:
+            yield f"{url} could not be read, {build.filename} stays: {error}"
+            continue
+        if fresh.filename not in sums:
+            yield f"{url} has no {fresh.filename}; {build.filename} stays"
+        elif (build.filename, build.sha256) != (fresh.filename, sums[fresh.filename]):
+            yield f"{build.filename} -> {fresh.filename}"
+            row.update(version=version, date=date, sha256=sums[fresh.filename])
+    if write:
+        path.write_text(datafile.render(data), encoding="utf-8")
+
+
+# --- GPUs and phonemes: made on a machine that runs the release, so there is only a check
+
+
+def stale_gpu(_uv: str) -> Findings:
+    for profile in profiles.known_profiles():
+        if profile.accelerator == "cuda":
+            wheels = [(package.name, package.version) for package in committed()[profile.name].packages]
+            build = gpu.build_of(wheels, profile.architecture)
+            if not build.compiled or build.cuda[0] not in gpu.DRIVERS:
+                yield f"{profile.name}: gpu.json does not know torch {build.torch} for CUDA {build.cuda_name}"
+
+
+def stale_phonemes(_uv: str) -> Findings:
+    for name, lock in committed().items():
+        for package, version in phoneme_references.MADE_WITH.items():
+            if lock.version_of(package) != version:
+                yield f"{name} locks {package} {lock.version_of(package)}; the phonemes were made with {version}"
+
+
+# --- repairs of upstream's files
+
+
+def stale_repairs(_uv: str) -> Findings:
+    for name, lock in committed().items():
+        for package in lock.packages:
+            if package.name in patch_data.WHEELS and package.sha256 != patch_data.WHEELS[package.name]:
+                yield f"{name}: the repairs of {package.name} were made for another wheel than {package.filename}"
+
+
+def try_repairs(wheel: bytes, package: str) -> Findings:
+    """Whether a wheel's files are those that its repairs were made for, and become what they should."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        for patch in patches.CATALOGUE.values():
+            if patch.package != package:
+                continue
+            data = archive.read(patch.file)
+            found = hashlib.sha256(data).hexdigest()
+            repaired = hashlib.sha256(patches.repair(patch, data)).hexdigest()
+            if (found, repaired) != (patch.before, patch.after):
+                yield (
+                    f"{patch.name}: {patch.file} has the sha256 {found} and would become {repaired}. Look whether"
+                    " upstream repaired it; if not, make the repair again and enter both digests"
+                )
+
+
+def ask_repairs(_uv: str, write: bool) -> Findings:
+    text = REPAIRS.read_text(encoding="utf-8")
+    for package, digest in patch_data.WHEELS.items():
+        row = next(row for lock in committed().values() for row in lock.packages if row.name == package)
+        try:
+            wheel = fetch(row.location)
+        except OSError as error:
+            yield f"{row.location} could not be read: {error}"
+            continue
+        if hashlib.sha256(wheel).hexdigest() != row.sha256:
+            yield f"{row.location} does not have the locked digest"
+            continue
+        problems = list(try_repairs(wheel, package))
+        yield from problems
+        if not problems and digest != row.sha256:
+            yield f"{row.filename}: the repairs fit"
+            text = text.replace(digest, row.sha256)
+    if write:
+        REPAIRS.write_text(text, encoding="utf-8")
+
+
+# --- pages
+
+
+def stale_pages(_uv: str) -> Findings:
+    for name in PAGES:
+        if (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") != tool(f"{name}_page").page():
+            yield f"docs/{name}.md is not what its tool writes: run bin/refresh pages"
+
+
+def write_pages(_uv: str, write: bool) -> Findings:
+    yield from stale_pages(_uv)
+    for name in PAGES if write else ():
+        (ROOT / f"docs/{name}.md").write_text(tool(f"{name}_page").page(), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: what of it is stale, told without a network, and what its publisher has, taken over where asked to."""
+
+    stale: Callable[[str], Findings]
+    ask: Callable[[str, bool], Findings] | None = None
+
+
+PARTS = {
+    "locks": Part(stale_locks, ask_locks),
+    "spacy": Part(stale_spacy, ask_spacy),
+    "kokoro": Part(stale_kokoro, ask_kokoro),
+    "pythons": Part(stale_pythons, ask_pythons),
+    "gpu": Part(stale_gpu),
+    "phonemes": Part(stale_phonemes),
+    "repairs": Part(stale_repairs, ask_repairs),
+    "pages": Part(stale_pages, write_pages),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--uv", default="uv", help="the locked uv")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 where something is stale")
+    parser.add_argument("--online", action="store_true", help="with --check: ask the publishers, too")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"default: all of {', '.join(PARTS)}")
+    given: Any = parser.parse_args(arguments)
+    if unknown := sorted(set(given.parts) - PARTS.keys()):
+        parser.error(f"no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+    stale = False
+    for name in given.parts or PARTS:
+        part = PARTS[name]
+        found = [*part.ask(given.uv, not given.check)] if part.ask and (given.online or not given.check) else []
+        found += part.stale(given.uv) if given.check else []
+        for line in found:
+            print(f"{name}: {line}", flush=True)
+        if not found:
+            print(f"{name}: up to date", flush=True)
+        stale = stale or bool(found)
+    return int(given.check and stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
