@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class ActionModule(ControllerAction):
         about = summary(facts) + (f", {gpu.describe(facts['gpu'])}" if facts["gpu"]["vendor"] != "none" else "")
         verdict = preflight.judge(manifest, digest, str(store), facts, state, wanted, time.time())
         findings = [vars(finding) for finding in verdict.findings]
-        if verdict.failures:
+        if verdict.failures or verdict.plan is None:
             if lock:
                 self.module("voicefleet.kokoro.deploy_lock", {"owner": lock}, task_vars)
             lines = "\n".join(f"  {finding}" for finding in verdict.findings)
@@ -81,23 +82,19 @@ class ActionModule(ControllerAction):
             )
         for finding in verdict.findings:
             display.warning(f"{host}: {finding}")
-        plan = {**verdict.plan, "lock": lock}
+        plan = replace(verdict.plan, lock=lock)
         if self._task.diff:
             # Not a change, so the callback would not show it: what a deploy would bring, and what lies there besides.
             display.display("\n".join(f"{host}: {line}" for line in preflight.table(plan)))
-        todo = (
-            f"{len(plan['missing'])} files, {plan['bytes'] / 1e6:.0f} MB to bring"
-            if plan["missing"]
-            else "nothing to bring"
-        )
-        release = plan["release"]
-        ready = "is complete" if release["complete"] else "is to be mended" if release["drifted"] else "is to be made"
+        todo = f"{len(plan.missing)} files, {plan.bytes / 1e6:.0f} MB to bring" if plan.missing else "nothing to bring"
+        release = plan.release
+        ready = "is complete" if release.complete else "is to be mended" if release.drifted else "is to be made"
         return {
             "changed": False,
-            "msg": f"{about}; profile {plan['profile']}, release {plan['release']['id']} {ready}, {todo}",
+            "msg": f"{about}; profile {plan.profile}, release {release.id} {ready}, {todo}",
             "findings": findings,
             "table": preflight.table(plan),
-            "ansible_facts": {"voicefleet_plan": plan},
+            "ansible_facts": {"voicefleet_plan": plan.as_dict()},
         }
 
     def _cluster(self, host: str, task_vars: dict[str, Any]) -> tuple[cluster.Cluster | None, list[str]]:

@@ -118,6 +118,7 @@ ansible_facts:
 """
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -126,7 +127,18 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import l
 
 # How much of a message the ledger keeps: a journal's last lines belong to it, a whole log does not.
 MESSAGE = 4000
-KEPT = ("manifest_sha256", "profile", "python", "model", "languages", "voices", "synthetic", "patches", "artifacts")
+KEPT = (
+    "manifest_sha256",
+    "profile",
+    "python",
+    "model",
+    "languages",
+    "voices",
+    "synthetic",
+    "patches",
+    "artifacts",
+    "language_models",
+)
 
 
 def main() -> None:
@@ -189,7 +201,6 @@ def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) 
         module.fail_json(msg=f"The release {identity} is not whole and was not sealed. It lacks: {', '.join(gaps)}")
     deploy_lock.mark("seal")
     contents = {"id": identity, "made": int(time.time()), **{key: plan[key] for key in KEPT}}
-    contents["language_models"] = plan.get("language_models", {})
     release.seal(path, contents)
     module.exit_json(changed=True, release=identity)
 
@@ -201,10 +212,10 @@ def plan_former(module: AnsibleModule) -> None:
         contents = release.choose_former(paths, module.params["release"], ledger.read(module.params["receipts"]))
     except (release.ReleaseError, OSError) as error:
         module.fail_json(msg=f"Nothing was changed: {error}.")
-    plan = {**release.plan_of(paths, contents), "lock": module.params["lock"]}
-    serves = "serves now" if plan["current"] == contents["id"] else f"to follow {plan['current'] or 'nothing'}"
+    plan = replace(release.plan_of(paths, contents), lock=module.params["lock"])
+    serves = "serves now" if plan.current == contents["id"] else f"to follow {plan.current or 'nothing'}"
     said = f"release {contents['id']}, {serves}"
-    module.exit_json(changed=False, msg=said, release=contents["id"], ansible_facts={"voicefleet_plan": plan})
+    module.exit_json(changed=False, msg=said, release=contents["id"], ansible_facts={"voicefleet_plan": plan.as_dict()})
 
 
 def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, paths: layout.Paths) -> None:
@@ -237,7 +248,7 @@ def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, pat
 
 def common(module: AnsibleModule, plan: dict[str, Any]) -> dict[str, Any]:
     """What every line of the ledger has: who, when, from what."""
-    lock = plan.get("lock") or {}
+    lock = plan["lock"]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "operator": module.params["operator"] or lock.get("user", ""),

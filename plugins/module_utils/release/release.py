@@ -13,7 +13,8 @@ from typing import Any
 
 from ..host.hashing import canonical_json, sync_folder, write_atomic
 from ..host.layout import RELEASE_FILE, Paths
-from . import inventory, ledger
+from . import inventory, ledger, plan
+from .plan import Former, Plan
 
 _MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice")
 
@@ -106,36 +107,18 @@ def choose_former(paths: Paths, wanted: str, receipts: Sequence[Mapping[str, Any
     raise ReleaseError(f"release {name} {what}. {choice}")
 
 
-def plan_of(paths: Paths, contents: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plan of a finished release, as ``preflight`` makes it: no store, and nothing missing."""
-    path = paths.release(contents["id"])
-    return {
-        **{key: value for key, value in contents.items() if key not in ("id", "made")},
-        "store": None,
-        "release": {"id": contents["id"], "path": path, "complete": True},
-        "current": current(paths),
-        "former": former(paths),
-        "paths": paths.as_dict(),
-        "missing": [],
-        "model": {**contents["model"], "path": os.path.join(path, "models", contents["model"]["name"])},
-    }
+def plan_of(paths: Paths, contents: Mapping[str, Any]) -> Plan:
+    """The plan that makes a finished release current."""
+    return plan.rollback(paths, contents, current(paths), former(paths))
 
 
-def former(paths: Paths) -> dict[str, Any] | None:
-    """Return the plan that would restore the current release as it was, or None if there is none."""
+def former(paths: Paths) -> Former | None:
+    """How to bring the current release back as it was; None where there is none, or it says too little of itself."""
     name = current(paths)
     contents = read(paths.release(name)) if name else None
     if name is None or contents is None or not {"model", "languages"} <= set(contents):
         return None
-    path = paths.release(name)
-    model = {**contents["model"], "path": os.path.join(path, "models", contents["model"]["name"])}
-    return {
-        "release": {"id": name, "path": path, "complete": True},
-        "profile": contents.get("profile"),
-        "model": model,
-        "languages": contents["languages"],
-        "language_models": contents.get("language_models", {}),
-    }
+    return plan.former(paths.release(name), contents)
 
 
 def seal(path: str, contents: Mapping[str, Any]) -> None:

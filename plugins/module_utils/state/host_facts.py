@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ..host import disk, gpu_facts, layout, packet_filter, selinux
@@ -146,7 +147,8 @@ def releases(root: str) -> dict[str, Any]:
         current = os.path.basename(os.readlink(paths.current))
     except OSError:
         current = None
-    return {"complete": complete, "current": current, "former": release.former(paths)}
+    former = release.former(paths)
+    return {"complete": complete, "current": current, "former": asdict(former) if former else None}
 
 
 def candidate_left(home: str, unit_folder: str = layout.UNIT_FOLDER) -> bool:

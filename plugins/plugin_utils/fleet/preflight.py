@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...module_utils.host.disk import unpacked
-from ...module_utils.host.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths, candidate_home
+from ...module_utils.host.layout import Paths, candidate_home
 from ...module_utils.release.patches import Patch
+from ...module_utils.release.plan import Candidate, Model, Plan, Python, Release, former_of
 from ..store import catalogue
 from ..store.manifest import Artifact, Manifest, release_id
 from ..store.profiles import HOST_GLIBC, Profile, parse_profile
@@ -86,9 +87,9 @@ class Wanted(Selection):
 
 @dataclass
 class Verdict:
-    """The plan for a host, and what was found. ``plan`` is empty where no release could be chosen."""
+    """The plan for a host, and what was found. There is no plan where no release could be chosen."""
 
-    plan: dict[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -532,24 +533,17 @@ def drift_finding(identity: str, drift: Mapping[str, Mapping[str, Any]]) -> Find
 
 def choose_candidate(
     facts: Mapping[str, Any], wanted: Wanted, release: str, accelerator: Accelerator = Accelerator("cpu")
-) -> tuple[dict[str, Any], list[Finding]]:
-    """Whether an upgrade first tries the release beside the one that serves, and what stands in its way.
-
-    Returns ``{"wanted": bool, "left": bool, "unit": str, "home": str, "account_home": str, "secrets_dir": str,
-    "port": int}``; ``left`` says that a run that was cut off left something of a candidate behind, ``account_home`` is
-    that of the user whom both share, ``port`` is loopback's.
-    """
+) -> tuple[Candidate, list[Finding]]:
+    """Whether an upgrade first tries the release beside the one that serves, and what stands in its way."""
     taken = {wanted.port, *facts["listeners"]}
     port = wanted.candidate_port or next((p for p in range(wanted.port + 1, 65536) if p not in taken), 0)
-    candidate = {
-        "wanted": False,
-        "left": facts["candidate_left"],
-        "unit": CANDIDATE_UNIT,
-        "home": candidate_home(wanted.home),
-        "account_home": wanted.home,
-        "secrets_dir": CANDIDATE_SECRETS,
-        "port": port,
-    }
+    candidate = Candidate(
+        wanted=False,
+        left=facts["candidate_left"],
+        home=candidate_home(wanted.home),
+        account_home=wanted.home,
+        port=port,
+    )
     upgrade = facts["releases"]["current"] not in (None, release) and facts["systemd"]["service_active"]
     if wanted.candidate == "never" or not upgrade:
         return candidate, []
@@ -562,12 +556,12 @@ def choose_candidate(
         obstacles += gpu.candidate_obstacles(facts["gpu"], accelerator.cards, wanted.models)
     if port == 0:
         obstacles.append(f"there is no free port above {wanted.port} (xinference_candidate_port)")
-    elif port == wanted.port or (port in taken and not candidate["left"]):
+    elif port == wanted.port or (port in taken and not candidate.left):
         obstacles.append(f"port {port} is taken (xinference_candidate_port)")
-    if len(candidate["home"]) > HOME_PATH:
-        obstacles.append(f"its home {candidate['home']} has more than {HOME_PATH} characters")
+    if len(candidate.home) > HOME_PATH:
+        obstacles.append(f"its home {candidate.home} has more than {HOME_PATH} characters")
     if not obstacles:
-        return {**candidate, "wanted": True}, []
+        return replace(candidate, wanted=True), []
     cause = f"the new release can't be tried beside the one that serves: {'; '.join(obstacles)}."
     if wanted.candidate == "always":
         remedy = "Make room, or set xinference_candidate: auto, which then upgrades with a short gap."
@@ -605,11 +599,11 @@ def judge(
     models = wanted.chosen_spacy_models if voices else []
     paths = Paths(wanted.root)
     carried = python.sha256 if isinstance(python, Artifact) else None
-    interpreter = {
-        "version": profile.python,
-        "path": paths.python(python.version) if isinstance(python, Artifact) else python["path"],
-        "artifact": carried,
-    }
+    interpreter = Python(
+        profile.python,
+        paths.python(python.version) if isinstance(python, Artifact) else python["path"],
+        carried,
+    )
     extras = wanted.extras if voices else ()
     artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried, extras)
     identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.all_patches if voices else ())
@@ -638,50 +632,49 @@ def judge(
                 "Choose a shorter voicefleet_root.",
             )
         )
-    verdict.plan = {
-        "store": store,
-        "manifest_sha256": manifest_sha256,
-        "profile": profile.name,
-        "cards": list(accelerator.cards),
-        "release": {"id": identity, "path": release, "complete": complete, "drifted": bool(drift)},
-        "current": facts["releases"]["current"],
-        "former": facts["releases"].get("former"),
-        "candidate": candidate,
-        "paths": paths.as_dict(),
-        "python": interpreter,
-        "artifacts": [row_of(artifact) for artifact in artifacts],
-        "missing": [] if complete else [artifact.sha256 for artifact in absent],
-        "stale": [artifact.path for artifact in artifacts if artifact.sha256 in set(held["stale"])],
-        "surplus": list(held["surplus"]),
-        "bytes": travelling,
-        "model": {"name": catalogue.KOKORO_NAME, "path": f"{release}/models/{catalogue.KOKORO_NAME}"},
-        "languages": list(wanted.languages),
-        "extras": [extra for extra in extras if extra in catalogue.EXTRAS],
-        "language_models": wanted.language_models if voices else {},
-        "voices": voices,
-        "synthetic": [artifact.path for artifact in artifacts if artifact.synthetic],
-        "patches": [patch.as_dict() for patch in (wanted.all_patches if voices else ())],
-    }
+    verdict.plan = Plan(
+        store=store,
+        manifest_sha256=manifest_sha256,
+        profile=profile.name,
+        accelerator=profile.accelerator,
+        cards=list(accelerator.cards),
+        release=Release(identity, release, complete, drifted=bool(drift)),
+        current=facts["releases"]["current"],
+        former=former_of(facts["releases"].get("former")),
+        candidate=candidate,
+        paths=paths.as_dict(),
+        python=interpreter,
+        artifacts=[row_of(artifact) for artifact in artifacts],
+        missing=[] if complete else [artifact.sha256 for artifact in absent],
+        stale=[artifact.path for artifact in artifacts if artifact.sha256 in set(held["stale"])],
+        surplus=list(held["surplus"]),
+        bytes=travelling,
+        model=Model(catalogue.KOKORO_NAME, f"{release}/models/{catalogue.KOKORO_NAME}"),
+        languages=list(wanted.languages),
+        language_models=wanted.language_models if voices else {},
+        voices=voices,
+        extras=[extra for extra in extras if extra in catalogue.EXTRAS],
+        synthetic=[artifact.path for artifact in artifacts if artifact.synthetic],
+        patches=[patch.as_dict() for patch in (wanted.all_patches if voices else ())],
+    )
     return verdict
 
 
-def table(plan: Mapping[str, Any]) -> list[str]:
+def table(plan: Plan) -> list[str]:
     """What a deploy would do to a host, in lines for people: what is missing, stale and surplus, and the bytes."""
-    release, sizes = plan["release"], {row["sha256"]: row for row in plan["artifacts"]}
+    release, sizes = plan.release, {row["sha256"]: row for row in plan.artifacts}
     lines = [
-        f"release {release['id']} ({plan['profile']}): "
-        + ("complete" if release["complete"] else "to be mended" if release["drifted"] else "to be made")
-        + f"; current is {plan['current'] or 'none'}"
+        f"release {release.id} ({plan.profile}): "
+        + ("complete" if release.complete else "to be mended" if release.drifted else "to be made")
+        + f"; current is {plan.current or 'none'}"
     ]
-    rows = [sizes[sha256] for sha256 in plan["missing"]]
-    lines.append(f"to bring: {len(rows)} files, {plan['bytes'] / 1e6:.1f} MB")
-    lines += [
-        f"  missing  {row['size'] / 1e6:9.1f} MB  {row['path']}" for row in rows if row["path"] not in plan["stale"]
-    ]
-    lines += [f"  stale    {row['size'] / 1e6:9.1f} MB  {row['path']}" for row in rows if row["path"] in plan["stale"]]
-    surplus = sum(row["size"] for row in plan["surplus"])
-    lines.append(f"surplus on the host: {len(plan['surplus'])} files, {surplus / 1e6:.1f} MB")
-    lines += [f"  surplus  {row['size'] / 1e6:9.1f} MB  {row['name']}" for row in plan["surplus"]]
+    rows = [sizes[sha256] for sha256 in plan.missing]
+    lines.append(f"to bring: {len(rows)} files, {plan.bytes / 1e6:.1f} MB")
+    lines += [f"  missing  {row['size'] / 1e6:9.1f} MB  {row['path']}" for row in rows if row["path"] not in plan.stale]
+    lines += [f"  stale    {row['size'] / 1e6:9.1f} MB  {row['path']}" for row in rows if row["path"] in plan.stale]
+    surplus = sum(row["size"] for row in plan.surplus)
+    lines.append(f"surplus on the host: {len(plan.surplus)} files, {surplus / 1e6:.1f} MB")
+    lines += [f"  surplus  {row['size'] / 1e6:9.1f} MB  {row['name']}" for row in plan.surplus]
     return lines
 
 

@@ -4,16 +4,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.plan import Plan
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
 # Other roles depend on it: it declares what they share, and does nothing.
 SETTINGS = "settings"
+# All that reads variables.
+FILES = [
+    *sorted(path for path in ROLES.glob("*/*/*") if path.suffix in (".yml", ".j2")),
+    *sorted((ROLES.parent / "playbooks").glob("*.yml")),
+    *sorted((ROLES.parent / "playbooks").glob("tasks/*.yml")),
+]
 
 
 def load(role: str, path: str) -> Any:
@@ -88,9 +96,25 @@ def test_no_default_repeats_another_roles_variable(role: str) -> None:
     assert {name: other for name, other in found.items() if other in others} == {}
 
 
-@pytest.mark.parametrize(
-    "path", sorted(ROLES.parent.glob("roles/*/*/*.*")) + sorted(ROLES.parent.glob("playbooks/**/*.yml")), ids=str
-)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROLES.parent)))
 def test_no_line_gives_a_setting_a_second_default(path: Path) -> None:
     names = "|".join(options(SETTINGS))
     assert re.findall(rf"\b(?:{names})\s*\|\s*(?:default|d)\(", path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROLES.parent)))
+def test_every_key_of_the_plan_is_there(path: Path) -> None:
+    """No line gives a key of the plan a default, and none names a key that a plan does not have."""
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"voicefleet_plan(?:\.\w+)+\s*\|\s*(?:default|d)\(", text) == []
+    named = re.findall(r"\bvoicefleet_plan((?:\.\w+)+)", text)
+    assert [name for name in named if not _has(Plan, name.split(".")[1:])] == []
+
+
+def _has(kind: Any, names: list[str]) -> bool:
+    """Whether a dataclass has a field at this path; what lies in a plain dictionary or list is not looked at."""
+    if not names or not is_dataclass(kind):
+        return True
+    types = get_type_hints(kind)
+    inner = [each for each in get_args(types.get(names[0])) if is_dataclass(each)]
+    return names[0] in types and _has(inner[0] if inner else types[names[0]], names[1:])

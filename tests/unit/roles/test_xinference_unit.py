@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import plan
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import service
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import Smi, host, recorded
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_gpu, test_preflight
@@ -128,7 +130,8 @@ def test_devices_may_be_named_by_hand(tmp_path: Path) -> None:
 def test_a_former_release_is_brought_back_as_what_it_was(
     tmp_path: Path, profile: str | None, device: str | None
 ) -> None:
-    """After a failed upgrade, and by rollback.yml: the plan's profile is then the former release's."""
-    unit = Rendered({**planned(tmp_path), "profile": profile})
+    """After a failed upgrade: the former release is laid over the plan."""
+    former = plan.former("/r", {"id": "r", "profile": profile, "model": {"name": "K"}, "languages": ["a"]})
+    unit = Rendered({**planned(tmp_path), **asdict(former)})
     assert unit.launch.get("device") == device
     assert unit.settings("PrivateDevices") == ["false" if device else "true"]

@@ -105,6 +105,7 @@ def test_the_way_of_a_release(
         "release": {"id": "one", "path": folder}, "paths": paths.as_dict(), "manifest_sha256": "m", "profile": "p",
         "python": {"version": "3.11"}, "model": {"name": "K", "path": f"{folder}/models/K"}, "languages": ["a"],
         "voices": ["af_heart"], "synthetic": [], "patches": [], "artifacts": rows,
+        "language_models": {}, "lock": {},
     }  # fmt: skip
     # An old release, for which there is no room.
     Path(paths.release("old")).mkdir(parents=True)

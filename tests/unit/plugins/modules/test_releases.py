@@ -75,7 +75,7 @@ def test_the_plan_of_the_way_back_can_be_made_current(run: Run, paths: Paths, fi
 
 
 def current(paths: Paths, name: str) -> dict[str, Any]:
-    plan = releases.plan_of(paths, releases.read(paths.release(name)) or {})
+    plan = releases.plan_of(paths, releases.read(paths.release(name)) or {}).as_dict()
     return {"plan": {**plan, "lock": {"controller": "anna", "user": "kim"}}, "state": "current"}
 
 

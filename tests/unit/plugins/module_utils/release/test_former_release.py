@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import plan as plans
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release
 
 VOICE = {"kind": "kokoro-voice", "path": "kokoro/Kokoro-82M/voices/af_heart.pt", "size": 5, "sha256": "1", "name": "v"}
@@ -58,8 +60,8 @@ def test_without_a_name_it_is_the_one_before(paths: Paths) -> None:
 
 
 def test_the_plan_is_the_one_that_preflight_makes(paths: Paths) -> None:
-    plan = release.plan_of(paths, release.choose_former(paths, "", RECEIPTS))
-    assert plan["release"] == {"id": "one", "path": paths.release("one"), "complete": True}
+    plan = release.plan_of(paths, release.choose_former(paths, "", RECEIPTS)).as_dict()
+    assert plan["release"] == {"id": "one", "path": paths.release("one"), "complete": True, "drifted": False}
     assert plan["current"] == "two"
     assert plan["model"] == {"name": "Kokoro-82M", "path": paths.release("one") + "/models/Kokoro-82M"}
     assert plan["paths"]["releases"] == paths.releases
@@ -112,12 +114,44 @@ def test_a_file_of_a_second_model_is_looked_for_beside_the_first(paths: Paths) -
     assert missing == paths.release("one") + "/models/Kokoro-82M-v1.1-zh/voices/zf_001.pt"
 
 
+def before(paths: Paths) -> plans.Former:
+    found = release.former(paths)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("profile", "accelerator"), [("cuda-py311-x86_64", "cuda"), ("cpu-py311-x86_64", "cpu"), (None, "cpu")]
+)
+def test_the_former_release_computes_on_what_it_was_made_for(
+    paths: Paths, profile: str | None, accelerator: str
+) -> None:
+    """An old release may name no profile."""
+    path = Path(paths.release("two")) / "release.json"
+    path.chmod(0o644)
+    path.write_text(json.dumps({"id": "two", **CONTENTS, "profile": profile}))
+    found = before(paths)
+    assert (found.profile, found.accelerator) == (profile, accelerator)
+    assert plans.former_of(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_every_plan_has_every_key_and_a_former_release_fits_over_it(paths: Paths) -> None:
+    """failed.yml lays the former release over the plan that failed."""
+    plan = release.plan_of(paths, release.choose_former(paths, "", RECEIPTS)).as_dict()
+    assert set(plan) == {each.name for each in fields(plans.Plan)}
+    assert plan["accelerator"] == "cpu"
+    over = plan["former"]
+    assert over["release"]["id"] == "two"
+    assert set(over) < set(plan)
+    assert {type(over[key]) for key in ("release", "model")} == {dict}
+
+
 def test_the_former_release_is_brought_back_with_the_models_of_its_languages(paths: Paths) -> None:
-    assert (release.former(paths) or {})["language_models"] == {}
+    assert before(paths).language_models == {}
     spoken = {"z": "Kokoro-82M-v1.1-zh"}
     make(paths, "three")
     release.switch(paths, "three")
     folder = Path(paths.release("three"))
     (folder / "release.json").chmod(0o644)
     (folder / "release.json").write_text(json.dumps({"id": "three", **CONTENTS, "language_models": spoken}))
-    assert (release.former(paths) or {})["language_models"] == spoken
+    assert before(paths).language_models == spoken

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.plan import Python
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state.host_facts import os_release
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import platforms, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import profiles
@@ -124,18 +125,12 @@ def test_each_platform_gets_a_python(title: str, architecture: str) -> None:
     assert verdict.failures == []
     own = platforms.find(host["os"])
     assert own is not None
+    assert verdict.plan is not None
     if own.python in ("3.11", "3.12"):
-        assert verdict.plan["python"] == {
-            "version": own.python,
-            "path": f"/usr/bin/python{own.python}",
-            "artifact": None,
-        }
+        assert verdict.plan.python == Python(own.python, f"/usr/bin/python{own.python}")
     else:
-        assert verdict.plan["python"] == {
-            "version": "3.11",
-            "path": f"/opt/voicefleet/tools/python-{STORE_PYTHON}/bin/python3.11",
-            "artifact": "3" * 64,
-        }
+        path = f"/opt/voicefleet/tools/python-{STORE_PYTHON}/bin/python3.11"
+        assert verdict.plan.python == Python("3.11", path, "3" * 64)
 
 
 @pytest.mark.parametrize("title", ["Debian 13", "Ubuntu 22.04", "Ubuntu 26.04", "RHEL 9 and its rebuilds"])

@@ -78,12 +78,20 @@ def wanted(**changes: Any) -> preflight.Wanted:
     return preflight.Wanted(**{**values, **changes})
 
 
+class Judged:
+    """A verdict, with its plan as the roles see it."""
+
+    def __init__(self, verdict: preflight.Verdict) -> None:
+        self.findings, self.failures, self.made = verdict.findings, verdict.failures, verdict.plan
+        self.plan: dict[str, Any] = verdict.plan.as_dict() if verdict.plan else {}
+
+
 def judge(
     manifest: Manifest = MANIFEST,
     ask: preflight.Wanted | None = None,
     held: dict[str, Any] | None = None,
     **changes: Any,
-) -> preflight.Verdict:
+) -> Judged:
     """The verdict on the healthy host with some facts changed; a dotted key reaches inside."""
     facts = copy.deepcopy(FACTS)
     for key, value in changes.items():
@@ -93,7 +101,7 @@ def judge(
             target = target[parent]
         target[last] = value
     held = held or {"missing": [row.sha256 for row in manifest.artifacts], "stale": [], "surplus": [], "arrived": 0}
-    return preflight.judge(manifest, "d" * 64, "/srv/store", facts, held, ask or wanted(), NOW)
+    return Judged(preflight.judge(manifest, "d" * 64, "/srv/store", facts, held, ask or wanted(), NOW))
 
 
 def without(*kinds: str, name: str | None = None) -> Manifest:
@@ -140,7 +148,8 @@ def test_a_drifted_release_is_not_complete_and_the_first_files_are_named() -> No
     assert (finding.level, finding.code) == ("WARN", "DRIFT")
     assert "7 missing (env/bin/a, env/bin/b, …)" in finding.cause
     assert "changed" not in finding.cause
-    assert "to be mended" in preflight.table(verdict.plan)[0]
+    assert verdict.made is not None
+    assert "to be mended" in preflight.table(verdict.made)[0]
 
 
 def test_the_release_that_a_host_gets_is_among_the_candidates() -> None:
@@ -169,8 +178,9 @@ def test_the_table_says_what_is_missing_stale_and_surplus() -> None:
         "surplus": [{"sha256": "e" * 64, "name": "old.whl", "size": 2_000_000}],
         "arrived": 0,
     }
-    plan = judge(held=held).plan
-    assert plan["bytes"] == 301_000_000
+    plan = judge(held=held).made
+    assert plan is not None
+    assert plan.bytes == 301_000_000
     lines = preflight.table(plan)
     assert "to bring: 2 files, 301.0 MB" in lines
     assert [line.split()[0] for line in lines if line.startswith("  ")] == ["missing", "stale", "surplus"]

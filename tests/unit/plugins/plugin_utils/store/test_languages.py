@@ -178,12 +178,18 @@ def judge(store_: Manifest, languages: str, **changes: Any) -> preflight.Verdict
     return preflight.judge(store_, "0" * 64, "/store", facts("Debian 12"), held, wanted, 0.0)
 
 
+def planned(store_: Manifest, languages: str, **changes: Any) -> dict[str, Any]:
+    plan = judge(store_, languages, **changes).plan
+    assert plan is not None
+    return plan.as_dict()
+
+
 def test_a_plan_names_the_extras_the_repairs_and_only_its_own_files() -> None:
     full = manifest("japanese", "japanese-light", "mandarin")
-    spanish = judge(full, "e").plan
+    spanish = planned(full, "e")
     assert (spanish["extras"], spanish["patches"]) == ([], [])
     assert not {"japanese", "japanese-light", "mandarin"} & {row["name"] for row in spanish["artifacts"]}
-    both = judge(full, "jz").plan
+    both = planned(full, "jz")
     assert both["extras"] == ["japanese", "japanese-light", "mandarin"]
     assert [patch["name"] for patch in both["patches"]] == ["misaki-openjtalk", "misaki-mojimoji"]
     assert spanish["release"]["id"] != both["release"]["id"]
@@ -193,7 +199,7 @@ def test_a_plan_names_the_extras_the_repairs_and_only_its_own_files() -> None:
 
 
 def test_the_full_dictionary_is_an_artifact_and_no_extra_of_the_lock() -> None:
-    plan = judge(manifest("japanese", "japanese-full"), "j", japanese_dictionary="full").plan
+    plan = planned(manifest("japanese", "japanese-full"), "j", japanese_dictionary="full")
     assert plan["extras"] == ["japanese"]
     assert [row["name"] for row in plan["artifacts"] if row["kind"] == "dictionary"] == ["japanese-full"]
 

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is to happen on one host: the plan that preflight or a rollback makes, and every later step reads.
+
+Roles find it as the fact ``voicefleet_plan``, a dictionary of the fields below. Every key is always present.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..host.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths
+
+
+def accelerator_of(profile: str | None) -> str:
+    """What a release of a profile computes on, ``cpu`` or ``cuda``. A release that names no profile is for the CPU."""
+    return (profile or "cpu").split("-", maxsplit=1)[0]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release on the host."""
+
+    id: str
+    # Its folder, below ``paths["releases"]``.
+    path: str
+    # Whether it is sealed and as it was sealed, so that nothing is to be built.
+    complete: bool
+    # Whether it is sealed and its files have changed since, so that it is built again.
+    drifted: bool = False
+
+
+@dataclass(frozen=True)
+class Python:
+    """The interpreter that a release is built on."""
+
+    # The feature version, such as 3.11.
+    version: str
+    path: str
+    # The digest of the store's own interpreter; None for one that the host has.
+    artifact: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that all languages share, unless ``Plan.language_models`` says otherwise."""
+
+    # Xinference's name of it.
+    name: str
+    # Its folder in the release.
+    path: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The trial of a new release beside the current one."""
+
+    # Whether there is a trial.
+    wanted: bool = False
+    # Whether an earlier run was cut off and left something of its trial behind.
+    left: bool = False
+    unit: str = CANDIDATE_UNIT
+    home: str = ""
+    # The home of the system user, which the trial shares with the service.
+    account_home: str = ""
+    secrets_dir: str = CANDIDATE_SECRETS
+    # On loopback. 0 where no port is free.
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class Former:
+    """The part of a plan that brings the current release back as it was, if the new one fails."""
+
+    release: Release
+    profile: str | None
+    accelerator: str
+    model: Model
+    languages: list[str]
+    language_models: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to happen on one host."""
+
+    # The store on the controller; None for a rollback, which needs none.
+    store: str | None
+    # The digest of the manifest that the release is made from.
+    manifest_sha256: str
+    # Accelerator, Python and architecture, such as cpu-py311-x86_64.
+    profile: str
+    # What the release computes on: cpu or cuda.
+    accelerator: str
+    # The cards that the service uses, by nvidia-smi's index. Empty for all.
+    cards: list[int]
+    # The release that is to serve.
+    release: Release
+    # The id of the release that serves now; None where none does.
+    current: str | None
+    # How to bring that one back; None where none serves.
+    former: Former | None
+    candidate: Candidate
+    # The folders below the root: root, artifacts, releases, current, tools.
+    paths: dict[str, str]
+    python: Python
+    # The files of the release, as rows of the manifest.
+    artifacts: list[dict[str, Any]]
+    # The digests of those that the host lacks.
+    missing: list[str]
+    # The paths of those that the host has with other bytes.
+    stale: list[str]
+    # Files on the host that no release refers to, each with name and size.
+    surplus: list[dict[str, Any]]
+    # How many bytes are to be sent.
+    bytes: int
+    model: Model
+    # Kokoro's letters of the languages.
+    languages: list[str]
+    # The languages that another model speaks, each with that model's name.
+    language_models: dict[str, str]
+    voices: list[str]
+    # The extras of the lock that the languages need.
+    extras: list[str]
+    # The paths of files that are stand-ins for tests. Empty where all are real.
+    synthetic: list[str]
+    # The repairs of upstream's files, each with its name and digests.
+    patches: list[dict[str, Any]]
+    # The owner of the host's deploy lock; empty where none was taken.
+    lock: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as the fact ``voicefleet_plan``."""
+        return asdict(self)
+
+
+def former_of(data: Mapping[str, Any] | None) -> Former | None:
+    """The former release from its dictionary, as it comes from the host."""
+    if data is None:
+        return None
+    return Former(**{**data, "release": Release(**data["release"]), "model": Model(**data["model"])})
+
+
+def former(path: str, contents: Mapping[str, Any]) -> Former:
+    """How to bring back a release, from its folder and its ``release.json``."""
+    profile = contents.get("profile")
+    return Former(
+        release=Release(contents["id"], path, complete=True),
+        profile=profile,
+        accelerator=accelerator_of(profile),
+        model=_model(path, contents),
+        languages=contents["languages"],
+        language_models=contents.get("language_models", {}),
+    )
+
+
+def rollback(paths: Paths, contents: Mapping[str, Any], current: str | None, before: Former | None) -> Plan:
+    """The plan that makes a finished release current, from its ``release.json``. Nothing is sent or built."""
+    path = paths.release(contents["id"])
+    return Plan(
+        store=None,
+        manifest_sha256=contents["manifest_sha256"],
+        profile=contents["profile"],
+        accelerator=accelerator_of(contents["profile"]),
+        cards=[],
+        release=Release(contents["id"], path, complete=True),
+        current=current,
+        former=before,
+        candidate=Candidate(),
+        paths=paths.as_dict(),
+        python=_python(contents["python"]),
+        artifacts=contents["artifacts"],
+        missing=[],
+        stale=[],
+        surplus=[],
+        bytes=0,
+        model=_model(path, contents),
+        languages=contents["languages"],
+        language_models=contents.get("language_models", {}),
+        voices=contents["voices"],
+        extras=[],
+        synthetic=contents["synthetic"],
+        patches=contents.get("patches", []),
+    )
+
+
+def _model(path: str, contents: Mapping[str, Any]) -> Model:
+    name = contents["model"]["name"]
+    return Model(name, os.path.join(path, "models", name))
+
+
+def _python(data: Mapping[str, Any]) -> Python:
+    return Python(data["version"], data.get("path", ""), data.get("artifact"))
