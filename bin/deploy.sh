@@ -12,7 +12,9 @@ playbook() {
     local lent=("$ENVS"/test/lib/python3.*/site-packages)
     (
         cd "$ROOT/playbooks" || exit
-        PATH=$ENVS/controller/bin:$PATH ANSIBLE_COLLECTIONS_PATH=${lent[0]} \
+        # An operator's copy would come before the checkout.
+        if [ -e collections ]; then PATH=$ENVS/controller/bin:$PATH "$ROOT/bin/collection"; fi
+        PATH=$ENVS/controller/bin:$PATH ANSIBLE_COLLECTIONS_PATH=$TREE:${lent[0]} \
             ANSIBLE_CALLBACK_PLUGINS=$ROOT/tools/callback ANSIBLE_CALLBACKS_ENABLED=phase_times VOICEFLEET_BEGAN=$(_now) \
             exec ansible-playbook "$@"
     )

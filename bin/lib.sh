@@ -17,8 +17,9 @@
 #     docker_engine                a Docker Engine that answers; starts one if need be
 #     workspace                    copy of this tree under $WORKSPACE/ansible_collections/voicefleet/kokoro
 #
-# Folders: $ROOT the checkout, $ENVS environments, $WORKSPACE the collection tree (both ignored by git), and $CACHE,
-# outside the checkout, for downloads that outlive it (VOICEFLEET_CACHE overrides it).
+# Folders: $ROOT the checkout, $ENVS environments, $WORKSPACE the collection tree, $TREE the checkout itself as a
+# collection tree (all ignored by git), and $CACHE, outside the checkout, for downloads that outlive it
+# (VOICEFLEET_CACHE overrides it).
 
 set -euo pipefail
 
@@ -27,14 +28,16 @@ CACHE=${VOICEFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/voicefleet}
 ENVS=$ROOT/.cache/env
 WORKSPACE=$ROOT/.cache/ws
 COLLECTION=$WORKSPACE/ansible_collections/voicefleet/kokoro
-export ROOT CACHE ENVS WORKSPACE COLLECTION
+TREE=$ROOT/.cache/tree
+export ROOT CACHE ENVS WORKSPACE COLLECTION TREE
 export VOICEFLEET_CACHE=$CACHE
 
 # dockerd, debootstrap and iptables live in sbin, which an ordinary user's PATH lacks.
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # Ansible compiles itself anew at every start where this is set, and sets off slower than what it does.
 unset PYTHONDONTWRITEBYTECODE
-mkdir -p "$CACHE" "$ROOT/.cache"
+mkdir -p "$CACHE" "$TREE/ansible_collections/voicefleet"
+ln -sfnT "$ROOT" "$TREE/ansible_collections/voicefleet/kokoro"
 
 # --- talking and timing ------------------------------------------------------------------------------------------------
 
@@ -273,14 +276,12 @@ docker_engine() {
 # --- the collection's tree ---------------------------------------------------------------------------------------------
 
 # ansible-test, ansible-lint and Molecule want the collection under ansible_collections/NAMESPACE/NAME. A link to the
-# checkout would not do: ansible-test follows it. Left out is the link by which playbooks/ of a clone finds the
-# collection around it: here it would lead round in circles.
+# checkout would not do: ansible-test follows it.
 workspace() {
     local file
     rm -rf "$WORKSPACE"
     mkdir -p "$COLLECTION"
-    git -C "$ROOT" ls-files -z --cached --others --exclude-standard --deduplicate \
-        -- ':!playbooks/collections' |
+    git -C "$ROOT" ls-files -z --cached --others --exclude-standard --deduplicate |
         while IFS= read -r -d '' file; do
             # A file that was deleted and not yet committed is still listed.
             if [ -e "$ROOT/$file" ]; then printf '%s\0' "$file"; fi

@@ -13,7 +13,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "playbooks" / "collections"))
+# bin/lib.sh makes the checkout a collection tree there.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / ".cache" / "tree"))
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue
 
 MODEL = catalogue.SPACY_MODELS["en_core_web_sm"]

@@ -50,12 +50,19 @@ class Host:
         """Run deploy.yml from the clone's playbooks/ against this host."""
         command = [
             str(Path(sys.executable).parent / "ansible-playbook"), "deploy.yml", "-i", f"{self.name},",
+            "-e", "voicefleet_hosts=all",
             "-e", "ansible_connection=community.docker.docker", "-e", "voicefleet_become=false",
             "-e", f"artifact_store_path={store}", "-e", "preflight_accept_synthetic=true",
             "-e", f"synthesis_report_dir={ROOT}/build/negative", "-e", '{"kokoro_voices": ["af_heart"]}', *extra,
         ]  # fmt: skip
         done = subprocess.run(
-            command, cwd=ROOT / "playbooks", capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            command,
+            cwd=ROOT / "playbooks",
+            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "tree")},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         return Play(done.returncode, done.stdout + done.stderr)
 
