@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a sound file is: container, codec, rate, channels, length, and whether all of it came.
+"""Inspect a sound file: container, codec, rate, channels, length, and whether it is complete.
 
-`inspect` reads WAV, MP3, FLAC and Ogg through to their last byte; `decode_wav` gives the samples of a 16-bit PCM WAV.
+`inspect` reads WAV, MP3, FLAC and Ogg to their last byte. `decode_wav` returns the samples of a 16-bit PCM WAV.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LABELS = {
 
 
 class AudioError(ValueError):
-    """The bytes are not the sound file that they should be. Its text is a whole sentence for the operator."""
+    """The bytes are not the expected sound file. The text is a whole sentence for the operator."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What a container says about itself. `complete` is False when bytes are missing at its end."""
+    """What a container says about itself. `complete` is False if bytes are missing at its end."""
 
     container: str  # wav, mp3, flac, ogg
     codec: str  # pcm_s16le, pcm_<bits>, mp3, flac, vorbis, opus
@@ -38,12 +38,12 @@ class Stream:
 
     @property
     def label(self) -> str:
-        """Container and codec as people call them."""
+        """Return the common name of container and codec."""
         return LABELS.get((self.container, self.codec), f"{self.container} with {self.codec}")
 
 
 def inspect(data: bytes) -> Stream:
-    """Recognise a container by its first bytes and read it through to its end. Raises AudioError."""
+    """Recognise a container by its first bytes and read it to its end. Raises AudioError."""
     if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
         return _wav(data)[0]
     if data[:4] == b"fLaC":
@@ -53,12 +53,12 @@ def inspect(data: bytes) -> Stream:
     if data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0):
         return _mp3(data)
     if not data:
-        raise AudioError("The answer is empty: no byte of audio came.")
-    raise AudioError(f"The answer is no WAV, MP3, FLAC or Ogg file; it begins with {bytes(data[:16])!r}.")
+        raise AudioError("The answer is empty: it contains no audio.")
+    raise AudioError(f"The answer is not a WAV, MP3, FLAC or Ogg file; it begins with {bytes(data[:16])!r}.")
 
 
 def decode_wav(data: bytes) -> tuple[array[int], int]:
-    """Samples (first channel) and sample rate of a 16-bit PCM WAV. Raises AudioError."""
+    """Return samples (first channel) and sample rate of a 16-bit PCM WAV. Raises AudioError."""
     stream, start, stop = _wav(data)
     if stream.codec != "pcm_s16le":
         raise AudioError(f"The WAV holds {stream.codec}; 16-bit PCM was expected.")
@@ -66,7 +66,7 @@ def decode_wav(data: bytes) -> tuple[array[int], int]:
 
 
 def samples_of(pcm: bytes, channels: int = 1) -> array[int]:
-    """Little-endian 16-bit PCM bytes as samples of the first channel; an odd byte at the end is left out."""
+    """Return little-endian 16-bit PCM bytes as samples of the first channel; ignore an odd byte at the end."""
     samples = array("h")
     samples.frombytes(bytes(pcm[: len(pcm) // 2 * 2]))
     if sys.byteorder == "big":
@@ -75,10 +75,10 @@ def samples_of(pcm: bytes, channels: int = 1) -> array[int]:
 
 
 def _wav(data: bytes) -> tuple[Stream, int, int]:
-    """Header of a WAV and where its samples begin and end.
+    """Return the header of a WAV, and where its samples begin and end.
 
-    Writers that stream cannot know the sizes: they leave 0, or nearly 2^31 (sox, espeak-ng) or 2^32 in the header. Then
-    the data reach to the end of the file, and nothing tells whether that is all.
+    Programs that stream cannot know the sizes. They write 0, or nearly 2^31 (sox, espeak-ng) or 2^32, into the header.
+    The data then reach to the end of the file, and nothing shows whether they are complete.
     """
     if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
         raise AudioError("The bytes are no WAV file.")

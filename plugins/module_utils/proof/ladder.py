@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The levels of a proof that are not of one answer: phonemes, of a language; performance and offline, of the host.
+"""The levels of a proof that need more than one answer: phonemes of a language, performance and offline of the host.
 
-Each is tried where the proof is asked to go so high. Where it can't be, its finding is UNVERIFIED and says why.
+A level is tried if the proof is asked to go that high. If it cannot be tried, its finding is UNVERIFIED and says why.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .acoustics import LEVELS, Finding
 from .proof import Sample, Wanted
 from .speech import Reply, SpeechClient, SpeechError
 
-# No use in waiting: the next answer will be the same.
+# Do not wait after these: the next answer would be the same.
 _FINAL = ("unauthorized", "forbidden", "limited", "no_voice")
 
 
 @dataclass(frozen=True)
 class Place:
-    """The host on which the proof runs, as far as it has a release of ours. Times in seconds."""
+    """The host on which the proof runs, and what is known of its release. Times in seconds."""
 
     python: str | None = None  # the release's interpreter
-    profile: str | None = None  # of the release, as cpu-py311-x86_64
-    unit: str | None = None  # the service that answers, where it is one of this host
-    gpu_indexes: tuple[int, ...] = ()  # the cards that are configured; none: any
+    profile: str | None = None  # of the release, such as cpu-py311-x86_64
+    unit: str | None = None  # the service that answers, if it runs on this host
+    gpu_indexes: tuple[int, ...] = ()  # the configured cards; empty means any
     restart: bool = False  # whether the service may be restarted
     restart_seconds: float = 300.0
     language_models: Mapping[str, str] = field(default_factory=dict)  # names of models of one language, by language
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass
 class Climb:
-    """What the levels above those of one answer found."""
+    """Results of the levels that need more than one answer."""
 
     languages: list[phonemes.Spoken] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Climb:
     offline: dict[str, Any] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
-        """As a proof keeps it: all findings in one list, and what they rest on."""
+        """Return the results for the proof: all findings in one list, and the facts behind them."""
         of_languages = [finding for spoken in self.languages for finding in spoken.findings]
         return {
             "findings": [asdict(finding) for finding in [*of_languages, *self.findings]],
@@ -58,7 +58,7 @@ class Climb:
 
 
 def climb(client: SpeechClient, wanted: Wanted, samples: Sequence[Sample], place: Place) -> Climb:
-    """Try the levels that are wanted, and give each sample the level that it then has."""
+    """Try the wanted levels, and give each sample the level that it then reaches."""
     found = Climb(findings=proof.untried(wanted))
     speaks = any(sample.offered and sample.level != LEVELS[0] for sample in samples)
     if wanted.tries(phonemes.LEVEL):
@@ -100,7 +100,7 @@ def _performance(
 
 
 def _gpu(place: Place, runner: systemd_unit.Runner = gpu_facts.run) -> Finding:
-    """Whether the service's processes hold memory on a card, as nvidia-smi tells it."""
+    """Whether the service's processes hold memory on a card, according to nvidia-smi."""
     expected = None if not place.profile else not place.profile.startswith("cpu")
     if not expected:
         return performance.gpu_finding(expected, (), None)
@@ -122,11 +122,11 @@ def _gpu(place: Place, runner: systemd_unit.Runner = gpu_facts.run) -> Finding:
 def _offline(client: SpeechClient, wanted: Wanted, place: Place, speaks: bool) -> tuple[dict[str, Any], list[Finding]]:
     holder = deploy_lock.look()
     reasons = {
-        "It needs a restart of the service, and that was not allowed (synthesis_restart: true).": not place.restart,
-        "No service of this host is named whose processes could be watched.": not place.unit,
-        "It needs root, to restart the service and to see its sockets.": os.geteuid() != 0,
-        "The service does not speak as it is; it is not restarted for a check on top.": not speaks,
-        "A deploy works on this host; verify.yml tries it when that is done.": holder is not None
+        "The check restarts the service, which only synthesis_restart: true allows.": not place.restart,
+        "No service of this host is named, so there are no processes to watch.": not place.unit,
+        "The check needs root to restart the service and to see its sockets.": os.geteuid() != 0,
+        "The service does not speak, so it is not restarted for this check.": not speaks,
+        "A deploy is changing this host. Run verify.yml when it is done.": holder is not None
         and holder["owner"] != place.lock_owner,
     }
     why = [reason for reason, holds in reasons.items() if holds]
@@ -137,7 +137,7 @@ def _offline(client: SpeechClient, wanted: Wanted, place: Place, speaks: bool) -
 
 
 def _spoken(client: SpeechClient, wanted: Wanted, unit: Unit, seconds: float) -> float:
-    """Wait until every model spoke; seconds that its answer took. Raises SpeechError."""
+    """Wait until every model has spoken; return the seconds that this took. Raises SpeechError."""
     end = time.monotonic() + seconds
     while True:
         try:

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a service reaches for anything outside while it starts, loads its models and speaks for the first time.
+"""Whether a service contacts anything outside while it starts, loads its models and speaks for the first time.
 
-For the time of the check the service is restarted with a drop-in below ``/run`` that leads every usual way out to a
-dead end on loopback, where it is written down who comes:
+For the check, the service restarts with a drop-in below ``/run``. The drop-in leads every usual way out to a dead end
+on loopback, which notes who comes:
 
-- names: the service's ``/etc/resolv.conf`` names a server of ours, which answers that no name exists. Seen for certain
-  for all that use the system's resolver; ways around it (systemd-resolved's socket, nscd) are closed.
-- HTTP: the proxy variables name a listener of ours, which refuses. Seen for certain for every client that heeds them.
-- addresses: the kernel's tables of sockets are looked at every 50 ms. The unit's ``IPAddressDeny`` refuses nothing, it
-  lets a connection wait (SYN_SENT) until its client gives up; one that ends between two looks is not seen.
-- On a host without a default route the kernel itself counts what has nowhere to go; of whom, it does not say.
+- Names: the service's ``/etc/resolv.conf`` names a server of ours, which answers that no name exists. It sees every
+  client of the system's resolver. Ways around the resolver (systemd-resolved's socket, nscd) are closed.
+- HTTP: the proxy variables name a listener of ours, which refuses. It sees every client that obeys these variables.
+- Addresses: the kernel's socket tables are read every 50 ms. The unit's ``IPAddressDeny`` refuses nothing: it lets a
+  connection wait (SYN_SENT) until its client gives up. A connection that ends between two looks is not seen.
+- On a host without a default route, the kernel counts packets that have no route, but not who sent them.
 
-Not seen: a single packet over UDP to an address that no name was asked for, on a host with a default route. The unit's
-own ``IPAddressDeny`` keeps it on the host.
+One thing stays unseen on a host with a default route: a single UDP packet to an address without a name lookup. The
+unit's own ``IPAddressDeny`` keeps it on the host.
 
-Afterwards the drop-in is removed and the service restarted once more, so that it runs as before. A timer of systemd
-does the same if we are cut off, and a reboot empties ``/run``.
+Afterwards the drop-in is removed and the service restarts once more, so that it runs as before. A systemd timer does
+the same if the check is interrupted, and a reboot empties ``/run``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .acoustics import Finding
 from .speech import SpeechError
 
 LEVEL = "offline"
-# A loopback address of its own: 127.0.0.1:53 may be a resolver's.
+# A loopback address of its own: a resolver may use 127.0.0.1:53.
 ADDRESS = "127.0.53.77"
 PLACE = layout.OFFLINE_PROOF
 DROP_INS = "/run/systemd/system"
@@ -56,7 +56,7 @@ _TYPES = {1: "A", 28: "AAAA", 16: "TXT", 33: "SRV", 65: "HTTPS", 12: "PTR"}
 
 
 def parse_question(packet: bytes) -> str | None:
-    """The name and type that a DNS question asks for, such as ``huggingface.co A``; None where it is none."""
+    """Return name and type of a DNS question, such as ``huggingface.co A``, or None if it is not a question."""
     if len(packet) < 17 or packet[2] & 0x80 or struct.unpack_from(">H", packet, 4)[0] < 1:
         return None
     labels, at = [], 12
@@ -73,7 +73,7 @@ def parse_question(packet: bytes) -> str | None:
 
 
 def refusal(packet: bytes) -> bytes:
-    """The answer to a DNS question: there is no such name."""
+    """Return the answer to a DNS question: the name does not exist."""
     at = 12
     while at < len(packet) and packet[at]:
         at += 1 + packet[at]
@@ -82,9 +82,9 @@ def refusal(packet: bytes) -> bytes:
 
 
 class DeadEnd:
-    """A name server and an HTTP proxy on loopback that lead nowhere and write down who came.
+    """A name server and an HTTP proxy on loopback that lead nowhere and note who came.
 
-    ``names`` and ``visits`` count what was asked. Raises OSError in :meth:`start`, where a port is taken.
+    ``names`` and ``visits`` count the requests. :meth:`start` raises OSError if a port is taken.
     """
 
     def __init__(self, address: str = ADDRESS, name_port: int = 53) -> None:
@@ -136,7 +136,7 @@ class DeadEnd:
         while True:
             try:
                 packet, sender = at.recvfrom(4096)
-                if self._ends:  # what wakes us is the end of the socket, and no packet
+                if self._ends:  # the socket's end woke us, not a packet
                     return
                 asked = parse_question(packet)
                 self._note(self.names, asked or f"something that is no question ({len(packet)} bytes)")
@@ -177,14 +177,14 @@ class DeadEnd:
         line = b""
         with contextlib.suppress(socket.timeout):
             line = visitor.recv(1024).split(b"\r\n", 1)[0]
-        # A method and where to; no query, which may hold a secret.
+        # Keep method and target; drop the query, which may hold a secret.
         said = re.sub(r"[?#\s].*|(?<=//)[^/\s]*@", "", line.decode("ascii", "replace").partition(" ")[2])
         self._note(self.visits, said or "a connection that said nothing")
         visitor.sendall(b"HTTP/1.1 502 Dead end\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
 def _endpoint(text: str) -> tuple[str, int]:
-    """Address and port of a table's column, ``0100007F:1F90``: words of 32 bits in the machine's order."""
+    """Return address and port of a table's column, ``0100007F:1F90``: 32-bit words in the machine's byte order."""
     address, port = text.split(":")
     raw = b"".join(struct.pack("=I", int(address[at : at + 8], 16)) for at in range(0, len(address), 8))
     found = ipaddress.ip_address(raw)
@@ -193,9 +193,9 @@ def _endpoint(text: str) -> tuple[str, int]:
 
 
 def outward(proc: str, user: int | None, processes: Collection[int]) -> set[str]:
-    """Sockets of a user or of some processes that lead, or are to lead, to an address outside.
+    """Return sockets of a user or of some processes that lead, or try to lead, to an address outside.
 
-    Such as ``tcp 192.0.2.1:443 SYN_SENT``. Connections that came in to a port on which somebody listens are not meant.
+    An example is ``tcp 192.0.2.1:443 SYN_SENT``. Incoming connections to a listening port do not count.
     """
     rows, listening = [], set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
@@ -223,7 +223,7 @@ def outward(proc: str, user: int | None, processes: Collection[int]) -> set[str]
 
 
 def _inodes(proc: str, processes: Collection[int]) -> set[str]:
-    """The inodes of all sockets that some processes hold."""
+    """Return the inodes of all sockets that some processes hold."""
     found = set()
     for pid in processes:
         folder = os.path.join(proc, str(pid), "fd")
@@ -237,7 +237,7 @@ def _inodes(proc: str, processes: Collection[int]) -> set[str]:
 
 
 def no_routes(proc: str) -> int | None:
-    """How many packets of this host had no route, of IPv4 and IPv6 since its start; None where nothing counts them."""
+    """Return how many packets had no route (IPv4 and IPv6, since the host's start), or None if nothing counts them."""
     total = None
     lines = [line.split() for line in (private_files.read_text(os.path.join(proc, "net/snmp")) or "").splitlines()]
     for names, values in zip(lines, lines[1:]):
@@ -250,7 +250,7 @@ def no_routes(proc: str) -> int | None:
 
 
 def default_route(proc: str) -> bool:
-    """Whether any route leads to everywhere."""
+    """Whether there is a default route."""
     four = (private_files.read_text(os.path.join(proc, "net/route")) or "").splitlines()[1:]
     six = (private_files.read_text(os.path.join(proc, "net/ipv6_route")) or "").splitlines()
     return any(line.split()[1:2] == ["00000000"] and line.split()[7:8] == ["00000000"] for line in four) or any(
@@ -259,7 +259,7 @@ def default_route(proc: str) -> bool:
 
 
 class Watch:
-    """Looks at the tables of sockets until it is told to stop. ``seen`` are the sockets that led outside."""
+    """Reads the socket tables until it is stopped. ``seen`` holds the sockets that led outside."""
 
     def __init__(self, unit: Unit, proc: str = "/proc", every: float = LOOK_SECONDS) -> None:
         self.seen: set[str] = set()
@@ -277,7 +277,7 @@ class Watch:
             number = pwd.getpwnam(unit.get("User")).pw_uid
         except KeyError:
             return None
-        return number or None  # root has other work, too
+        return number or None  # root's sockets are not only the service's
 
     def start(self) -> None:
         self._thread.start()
@@ -304,17 +304,17 @@ class Watch:
 
 
 def drop_in(dead_end: DeadEnd, place: str = PLACE, etc: str = "/etc") -> str:
-    """The text of the drop-in: proxies, and files of ours in place of the resolver's."""
+    """Return the text of the drop-in: proxies, and our files in place of the resolver's."""
     proxy = f"http://{dead_end.address}:{dead_end.proxy_port}"
     lines = [
         "# Of voicefleet.kokoro, for the minute of a check: every way out leads to a dead end that notes who came.",
         "[Service]",
         "UnsetEnvironment=",
         *(f"Environment={name}={proxy}" for variable in _PROXIES for name in (variable, variable.upper())),
-        # Ways to ask for names past resolv.conf.
+        # Close the ways to resolve names without resolv.conf.
         "InaccessiblePaths=-/run/systemd/resolve/io.systemd.Resolve -/run/nscd",
     ]
-    # Without the file the name server is 127.0.0.1, and systemd would make a file on the host to put ours upon.
+    # Without this file the name server is 127.0.0.1, and systemd would create a file on the host to mount ours over.
     lines += [
         f"BindReadOnlyPaths={place}/{name}:{etc}/{name}"
         for name in ("resolv.conf", "nsswitch.conf")
@@ -324,7 +324,7 @@ def drop_in(dead_end: DeadEnd, place: str = PLACE, etc: str = "/etc") -> str:
 
 
 def nsswitch(text: str) -> str:
-    """The host's nsswitch.conf with names asked for in files and at the name server only."""
+    """Return the host's nsswitch.conf, limited to files and the name server for host names."""
 
     def hosts(line: str) -> str:
         kept = [word for word in line.split()[1:] if word in ("files", "myhostname")]
@@ -343,14 +343,14 @@ def led_astray(
     drop_ins: str = DROP_INS,
     runner: systemd_unit.Runner = systemd_unit.run,
 ) -> Iterator[None]:
-    """The drop-in is in its place for what is done within; a timer removes it if we don't.
+    """Keep the drop-in in place for the duration; a timer removes it if we cannot.
 
-    The service is restarted on the way in, and on the way out, whatever happened within. Raises SystemdError, OSError.
+    Restart the service on entry and on exit, whatever happens in between. Raises SystemdError, OSError.
     """
     folder = os.path.join(drop_ins, unit.name + ".d")
     file = os.path.join(folder, DROP_IN)
     undo = f"rm -rf {file} {place}; systemctl daemon-reload; systemctl try-restart {unit.name}"
-    runner(["systemctl", "stop", f"{TIMER}.timer"], 30)  # of a run that was cut off
+    runner(["systemctl", "stop", f"{TIMER}.timer"], 30)  # of a run that was interrupted
     armed = [
         "systemd-run",
         "--quiet",
@@ -388,7 +388,7 @@ def led_astray(
 
 
 def _leave(number: int, _frame: Any) -> None:
-    """A lost connection or a play that is ended: leave by the way on which all is put back."""
+    """On a lost connection or an ended play, leave by the path that restores everything."""
     raise SystemExit(128 + number)
 
 
@@ -406,18 +406,18 @@ def prove(
     proc: str = "/proc",
     astray: Callable[[Unit, DeadEnd, float], Any] = led_astray,
 ) -> tuple[dict[str, Any], list[Finding]]:
-    """Restart the service with all ways out led astray, let it speak, and put it back as it was.
+    """Restart the service with all ways out closed, let it speak, and restore it.
 
-    `spoken` waits until every model spoke, and raises SpeechError where one did not; it is asked twice, and takes
-    `seconds` at most. Returns the facts and the findings.
+    `spoken` waits until every model has spoken, and raises SpeechError if one has not. It is called twice and takes at
+    most `seconds`. Return the facts and the findings.
     """
     if unit.show().get("ActiveState") != "active":
-        return {}, [untried(f"{unit.name} does not run on this host, so it can't be watched while it starts.")]
+        return {}, [untried(f"{unit.name} does not run on this host, so its start cannot be watched.")]
     dead_end = dead_end or DeadEnd()
     try:
         dead_end.start()
     except OSError as error:
-        return {}, [untried(f"The name server of the check can't listen on {dead_end.address}: {error.strerror}.")]
+        return {}, [untried(f"The check's name server cannot listen on {dead_end.address}: {error.strerror}.")]
     watch, begin, before = Watch(unit, proc), time.monotonic(), no_routes(proc)
     findings: list[Finding] = []
     facts: dict[str, Any] = {"unit": unit.name}
@@ -455,7 +455,7 @@ def prove(
     try:
         spoken()
     except SpeechError as error:
-        said = f"After the check {unit.name} was restarted as it was before, and does not speak: {error}"
+        said = f"{unit.name} was restored after the check but does not speak: {error}"
         findings.append(Finding("restored", LEVEL, False, None, "speaks again", said))
     return facts, findings
 
@@ -465,7 +465,7 @@ def untried(why: str) -> Finding:
 
 
 def judge(facts: dict[str, Any], routed: bool) -> list[Finding]:
-    """The findings on what was seen; `routed` says whether the host has a default route."""
+    """Return the findings on what was seen; `routed` says whether the host has a default route."""
 
     def listed(kept: Any) -> str:
         return ", ".join(sorted(kept)[:10]) + (f" and {len(kept) - 10} more" if len(kept) > 10 else "")
@@ -479,7 +479,7 @@ def judge(facts: dict[str, Any], routed: bool) -> list[Finding]:
             not names,
             sum(names.values()),
             "no name asked for",
-            f"The service asked for names: {listed(names)}." if names else "The service asked for no name.",
+            f"The service looked up names: {listed(names)}." if names else "The service looked up no name.",
         ),
         Finding(
             "proxied",
@@ -487,9 +487,9 @@ def judge(facts: dict[str, Any], routed: bool) -> list[Finding]:
             not proxied,
             sum(proxied.values()),
             "nobody came to the proxy",
-            f"The service tried to reach by HTTP: {listed(proxied)}."
+            f"The service tried to contact by HTTP: {listed(proxied)}."
             if proxied
-            else "No client of the service came to the proxy that its environment named.",
+            else "No client of the service contacted the proxy in its environment.",
         ),
         Finding(
             "sockets",
@@ -497,20 +497,20 @@ def judge(facts: dict[str, Any], routed: bool) -> list[Finding]:
             False if sockets else None if facts["not_looked"] else True,
             len(sockets),
             "no socket that leads outside",
-            f"The service opened sockets that lead outside: {listed(sockets)}."
+            f"The service opened sockets to the outside: {listed(sockets)}."
             if sockets
-            else f"The kernel's tables of sockets could not be read: {facts['not_looked']}."
+            else f"The kernel's socket tables could not be read: {facts['not_looked']}."
             if facts["not_looked"]
             else f"None of its sockets led outside in {looks} looks, at most {gap:.2f} s apart.",
         ),
     ]
     if lost:
         said = (
-            f"Meanwhile {lost} packets of this host had no route. Which process sent them the kernel does not say; look"
-            " for another service that asks for the time or for updates, stop it and check again."
+            f"During the check, {lost} packets of this host had no route. The kernel does not say which process sent"
+            " them. Stop other services that contact time or update servers, and check again."
         )
         found.append(Finding("without_route", LEVEL, None, lost, "0", said))
     elif lost == 0 and not routed:
-        said = "The host has no default route, and the kernel counted no packet without one."
+        said = "The host has no default route, and the kernel counted no packet without a route."
         found.append(Finding("without_route", LEVEL, True, 0, "0", said))
     return found

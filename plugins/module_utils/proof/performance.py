@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How fast an endpoint speaks, one request at a time and several at once, and whether a GPU does the work."""
+"""How fast an endpoint speaks, one request at a time and several at once, and whether it uses a GPU."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .acoustics import Finding
 from .speech import Reply, SpeechError
 
 LEVEL = "performance"
-# What is measured of each request, and what it is called in a sentence. Seconds, but for the factor.
+# What is measured of each request, and its name in a sentence. All in seconds except the factor.
 MEASURES = {
     "first_byte": "first byte",
     "latency": "whole answer",
     "real_time_factor": "real-time factor",
 }
-# A limit holds for the 95th percentile of one request at a time, with this in front for that of several at once.
+# A limit applies to the 95th percentile of single requests; this prefix makes it apply to parallel requests.
 PARALLEL = "parallel_"
 LIMITS = (*MEASURES, *(PARALLEL + name for name in MEASURES))
-# No series begins another request after this many seconds: a CPU takes seconds for each.
+# A series starts no further request after this many seconds, because a CPU needs seconds for each.
 SERIES_SECONDS = 60.0
 
 Ask = Callable[[str], Reply]
@@ -33,35 +33,35 @@ Ask = Callable[[str], Reply]
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the endpoint and what it must keep: `requests` in each series, `parallel` at once in one."""
+    """What to request and which limits apply: `requests` per series, `parallel` at once in the second series."""
 
     requests: int = 10
     parallel: int = 4
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def faults(self) -> list[str]:
-        """What is wrong with it, in sentences."""
+        """Return what is wrong with the settings, in sentences."""
         found = []
         if not 1 <= self.requests <= 1000:
-            found.append(f"{self.requests} requests can't be measured: 1 to 1000 were expected (synthesis_requests).")
+            found.append(f"synthesis_requests is {self.requests}; it must be 1 to 1000.")
         if not 1 <= self.parallel <= 256:
-            found.append(f"{self.parallel} requests at once can't be made: 1 to 256 are possible (synthesis_parallel).")
+            found.append(f"synthesis_parallel is {self.parallel}; it must be 1 to 256.")
         for name, value in self.limits.items():
             if name not in LIMITS:
-                found.append(f"{name!r} is no limit; there are {', '.join(LIMITS)} (synthesis_limits).")
+                found.append(f"synthesis_limits: there is no limit {name!r}. Known limits: {', '.join(LIMITS)}.")
             elif not value > 0 or math.isinf(value):
-                found.append(f"The limit {name} is {value}: a number above 0 was expected (synthesis_limits).")
+                found.append(f"synthesis_limits: {name} is {value}; it must be a number above 0.")
         return found
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile: the smallest value that at least that share (0..1) of the values do not exceed."""
+    """Return the nearest-rank percentile: the smallest value that at least this share (0..1) of all does not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 @dataclass
 class Series:
-    """Some requests, so many at a time: their numbers by name of the measure, and what went wrong."""
+    """A series of requests: its numbers by name of the measure, and its errors."""
 
     at_once: int
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
@@ -72,10 +72,10 @@ class Series:
         return len(self.values["latency"])
 
     def add(self, reply: Reply) -> None:
-        """Raises AudioError where the answer is no sound."""
+        """Raises AudioError if the answer is not a sound file."""
         stream = audio.inspect(reply.data)
         if not stream.complete or stream.seconds <= 0:
-            raise audio.AudioError(f"The answer is not whole: {stream.note or 'it has no length'}.")
+            raise audio.AudioError(f"The answer is not complete: {stream.note or 'it has no length'}.")
         self.values["first_byte"].append(reply.first_byte_seconds)
         self.values["latency"].append(reply.seconds)
         self.values["real_time_factor"].append(reply.seconds / stream.seconds)
@@ -91,9 +91,9 @@ class Series:
 
 
 def measure(ask: Ask, voices: Sequence[str], requests: int, at_once: int, seconds: float = SERIES_SECONDS) -> Series:
-    """Ask for every voice in turn, `at_once` requests at any time, `requests` in all or as many as begin in `seconds`.
+    """Request every voice in turn, `at_once` in parallel: `requests` in all, or as many as start within `seconds`.
 
-    Never fewer than one round. The first error that is not of one request alone ends it.
+    Complete at least one round. The first error that affects all requests ends the series.
     """
     series, lock = Series(at_once), threading.Lock()
     waiting = [voices[number % len(voices)] for number in range(max(requests, at_once))][::-1]
@@ -123,12 +123,12 @@ def measure(ask: Ask, voices: Sequence[str], requests: int, at_once: int, second
 
 
 def prove(ask: Ask, voices: Sequence[str], load: Load) -> tuple[dict[str, Any], list[Finding]]:
-    """Measure after a warm-up. Returns the numbers, ``{parallel: {"1": ..., "N": ...}, limits}``, and the findings."""
+    """Measure after a warm-up. Return the numbers, ``{parallel: {"1": ..., "N": ...}, limits}``, and the findings."""
     numbers: dict[str, Any] = {"parallel": {}, "limits": dict(load.limits)}
     findings: list[Finding] = []
     warm_up = measure(ask, voices, len(set(voices)), 1)
     if warm_up.errors:
-        said = f"Its speed was not measured, as the warm-up failed: {warm_up.errors[0]}"
+        said = f"The speed was not measured because the warm-up failed: {warm_up.errors[0]}"
         return numbers, [Finding("answers", LEVEL, False, None, "every request answered", said)]
     for at_once in dict.fromkeys((1, load.parallel)):
         series = measure(ask, voices, load.requests, at_once)
@@ -140,7 +140,7 @@ def prove(ask: Ask, voices: Sequence[str], load: Load) -> tuple[dict[str, Any], 
 
 
 def judge(series: Series, limits: Mapping[str, float]) -> list[Finding]:
-    """A finding for the answers and one for each measure. No limit: told, and good."""
+    """Return a finding for the answers and one for each measure. A measure without a limit is reported and good."""
     at_once = f"{series.at_once} at once" if series.at_once > 1 else "one at a time"
     found = []
     if series.errors:
@@ -169,44 +169,44 @@ def gpu_finding(
     configured: Sequence[int] | None = None,
     contained: bool = False,
 ) -> Finding:
-    """Whether the service's processes hold memory on the card that they should.
+    """Whether the service's processes hold memory on the configured card.
 
-    `apps` is what ``nvidia-smi --query-compute-apps=gpu_uuid,pid,used_memory --format=csv,noheader,nounits`` says,
-    `cards` what ``--query-gpu=index,uuid`` does, each None where it can't be asked. `configured` are the indexes of the
-    cards that are meant, None for any. A container does not see which processes use a card.
+    `apps` is the output of ``nvidia-smi --query-compute-apps=gpu_uuid,pid,used_memory --format=csv,noheader,nounits``.
+    `cards` is that of ``--query-gpu=index,uuid``. Each is None if the query is not possible. `configured` lists the
+    indexes of the wanted cards, None for any. A container does not see which processes use a card.
     """
 
     def finding(ok: bool | None, value: str | None, said: str) -> Finding:
         return Finding("gpu", LEVEL, ok, value, "the model's process holds memory on the configured card", said)
 
     if expected is None:
-        return finding(None, None, "Whether a GPU should do the work is not known: no release says its profile.")
+        return finding(None, None, "It is not known whether a GPU should do the work: no release names its profile.")
     if not expected:
-        return finding(True, "cpu", "The release is for CPUs: no GPU is expected to do the work.")
+        return finding(True, "cpu", "The release is for CPUs, so no GPU is expected.")
     if apps is None:
-        return finding(None, None, "Whether the GPU does the work can't be told: nvidia-smi can't be asked.")
+        return finding(None, None, "It is not known whether the GPU does the work: nvidia-smi gives no answer.")
     if not processes:
         return finding(
-            None, None, "Whether the GPU does the work can't be told: the service's processes are not known."
+            None, None, "It is not known whether the GPU does the work: the service's processes are not known."
         )
     rows = [(row[0], int(row[1]), row[2]) for row in _rows(apps, 3) if row[1].isdigit()]
     mine = [row for row in rows if row[1] in processes]
     if not mine:
         if contained:
-            said = "Whether the GPU does the work can't be told: within a container nvidia-smi does not name processes."
+            said = "It is not known whether the GPU does the work: in a container, nvidia-smi does not name processes."
             return finding(None, None, said)
         others = f"; {len(rows)} others do" if rows else ""
-        said = f"No process of the service holds memory on a GPU{others}: the work is done by the CPU."
+        said = f"No process of the service holds memory on a GPU{others}. The CPU does the work."
         return finding(False, "none", said)
     indexes = {row[1]: int(row[0]) for row in _rows(cards or "", 2) if row[0].isdigit()}
     held = ", ".join(f"{row[2]} MiB by process {row[1]} on {_card(row[0], indexes)}" for row in mine)
     if configured is None:
         return finding(True, held, f"The service holds {held}.")
     if any(row[0] not in indexes for row in mine):
-        return finding(None, held, f"The service holds {held}; which card that is nvidia-smi does not say.")
+        return finding(None, held, f"The service holds {held}; nvidia-smi does not say on which card.")
     strays = [row for row in mine if indexes[row[0]] not in configured]
     meant = ", ".join(map(str, configured))
-    said = f"The service holds {held}; the card {meant} is configured."
+    said = f"The service holds {held}, but the configured card is {meant}."
     return finding(not strays, held, said if strays else f"The service holds {held}, as configured.")
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proof of speech: ask for every voice in every format, look at each answer, name the level that it reached.
+"""The proof of speech: request every voice in every format, check each answer, and name the level that it reached.
 
-A sample is one voice in one format. Its findings decide its level; the level of a proof is the lowest of its samples.
-The evidence, sound files and `proof.json`, is kept in `<folder>/<release>/`, for root alone.
+A sample is one voice in one format. Its findings decide its level. The level of a proof is the lowest of its samples.
+The evidence (sound files and `proof.json`) is kept in `<folder>/<release>/`, readable for root only.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from .speech import SpeechClient, SpeechError
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 LIVE_TEXT = "Ready."
-SAMPLE_RATE = 24000  # Hz, what Kokoro makes
-# What a format's container and codec are called by `audio.inspect`.
+SAMPLE_RATE = 24000  # Hz, Kokoro's output
+# The names that `audio.inspect` gives to a format's container and codec.
 FORMATS = {
     "wav": ("wav", "pcm_s16le"),
     "mp3": ("mp3", "mp3"),
@@ -39,15 +39,15 @@ FORMATS = {
     "ogg": ("ogg", "vorbis"),
     "opus": ("ogg", "opus"),
 }
-OPUS_RATE = 48000  # Hz: Opus counts so, whatever went in
-ALWAYS = "acoustic"  # up to here every proof tries all: it takes no more than the answers themselves
+OPUS_RATE = 48000  # Hz: Opus always counts at this rate
+ALWAYS = "acoustic"  # every proof tries the levels up to here: they need only the answers themselves
 PROOF_FILE = "proof.json"
-# A voice becomes a file name; Xinference itself would open a path.
+# A voice becomes a file name, and Xinference itself would open a path.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,+-]{0,99}")
-# After these there is no use in asking for the next voice, and each wrong key counts towards a ban.
+# After these, do not ask for the next voice: it would fail too, and each wrong key counts towards a ban.
 _HOPELESS = ("unauthorized", "forbidden", "refused", "unreachable", "no_model", "limited", "loading", "timeout")
 
-# Reads [base64, ...] and answers [{"rate": Hz, "pcm": base64} or {"error": str}, ...].
+# Reads [base64, ...] and writes [{"rate": Hz, "pcm": base64} or {"error": str}, ...].
 _DECODER = """
 import base64, io, json, sys
 import soundfile
@@ -65,7 +65,7 @@ json.dump(answers, sys.stdout)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be proved. `release_id` names the folder of the evidence."""
+    """What to prove. `release_id` names the folder of the evidence."""
 
     release_id: str
     model: str
@@ -73,16 +73,16 @@ class Wanted:
     formats: list[str]
     text: str = TEXT
     required_level: str = "acoustic"
-    languages: list[str] = field(default_factory=list)  # those that are launched; each is a model of its own
-    extra_formats: list[str] = field(default_factory=list)  # tried where the server has them, else told and not counted
-    tried_level: str = ""  # the highest level that is tried, where that is above the required one
+    languages: list[str] = field(default_factory=list)  # the launched ones; each is a model of its own
+    extra_formats: list[str] = field(default_factory=list)  # tried if the server has them; otherwise not counted
+    tried_level: str = ""  # the highest level to try, if above the required one
     load: Load = Load()  # for the level "performance"
     transcriber: str = ""  # the uid of a Whisper model at the same endpoint, for the level "intelligible"
-    word_error_rate: float = recogniser.WORD_ERROR_RATE  # what of its transcription may be wrong, 0..1
+    word_error_rate: float = recogniser.WORD_ERROR_RATE  # the share of a transcription that may be wrong, 0..1
 
     @property
     def top(self) -> str:
-        """The highest level that is tried."""
+        """Return the highest level to try."""
         return max(self.required_level, self.tried_level or ALWAYS, ALWAYS, key=LEVELS.index)
 
     def tries(self, level: str) -> bool:
@@ -90,29 +90,29 @@ class Wanted:
         return LEVELS.index(level) <= LEVELS.index(self.top)
 
     def model_of(self, voice: str) -> str:
-        """The model that speaks with a voice."""
+        """Return the model that speaks with a voice."""
         return uid_of(self.model, voice[0], self.languages) if self.languages else self.model
 
     def faults(self) -> list[str]:
-        """What is wrong with it, in sentences."""
+        """Return what is wrong with it, in sentences."""
         found = [
-            f"{name!r} can't be the name of a {what}: letters, digits and _ . , + - are allowed."
+            f"{name!r} is not a valid name of a {what}. Use letters, digits and _ . , + -."
             for what, names in (("voice", self.voices), ("release", [self.release_id]))
             for name in names
             if not SAFE_NAME.fullmatch(name)
         ]
         if not self.voices:
-            found.append("No voice is named: nothing would be proved.")
+            found.append("No voice is named, so nothing would be proved.")
         if not self.formats:
-            found.append("No format is named: nothing would be proved.")
+            found.append("No format is named, so nothing would be proved.")
         if not self.text.strip():
-            found.append("The text is empty: nothing would be spoken.")
+            found.append("The text is empty, so nothing would be spoken.")
         if not 0 <= self.word_error_rate < 1:
-            found.append(f"A word error rate lies between 0 and 1; {self.word_error_rate} does not.")
+            found.append(f"The word error rate is {self.word_error_rate}; it must lie between 0 and 1.")
         return found + self.load.faults()
 
     def key(self) -> dict[str, Any]:
-        """What kept evidence must agree with."""
+        """Return what kept evidence must match."""
         return {
             "release_id": self.release_id,
             "model": self.model,
@@ -128,7 +128,7 @@ class Wanted:
 
 @dataclass
 class Sample:
-    """One voice in one format: what came, what was found, what level it reached. Times in seconds."""
+    """One voice in one format: the answer, its findings and its level. Times in seconds."""
 
     voice: str
     format: str
@@ -136,7 +136,7 @@ class Sample:
     findings: list[Finding] = field(default_factory=list)
     latency_seconds: float | None = None
     audio_seconds: float | None = None
-    real_time_factor: float | None = None  # latency / length of the audio: below 1 is faster than speaking
+    real_time_factor: float | None = None  # latency / length of the audio; below 1 is faster than real time
     bytes: int = 0
     sha256: str | None = None
     file: str | None = None
@@ -149,7 +149,7 @@ class Sample:
 
 
 def level_of(findings: Iterable[Finding]) -> str:
-    """The highest level all of whose findings, and all of those below it, are good. UNVERIFIED is not good."""
+    """Return the highest level whose findings, and all findings below it, are good. UNVERIFIED is not good."""
     known, reached = list(findings), LEVELS[0]
     for level in LEVELS[1:]:
         mine = [finding for finding in known if finding.level == level]
@@ -160,19 +160,19 @@ def level_of(findings: Iterable[Finding]) -> str:
 
 
 def lowest(levels: Iterable[str]) -> str:
-    """The lowest of some levels; `none` where there are none."""
+    """Return the lowest of some levels, or `none` if there are none."""
     return min(levels, key=LEVELS.index, default=LEVELS[0])
 
 
 def settle(samples: Iterable[Sample], languages: Iterable[Spoken] = (), host: Iterable[Finding] = ()) -> None:
-    """Give each sample the level that it reached: by its own findings, those of its language and those of the host."""
+    """Give each sample its level, from its own findings, those of its language and those of the host."""
     spoken, shared = {each.language: each.findings for each in languages}, list(host)
     for sample in samples:
         sample.level = level_of([*sample.findings, *spoken.get(sample.voice[:1], []), *shared])
 
 
 def untried(wanted: Wanted) -> list[Finding]:
-    """A finding of the host for each level above those that are tried: not tried is never passed."""
+    """Return a finding of the host for each level that is not tried, because untried never counts as passed."""
     return [
         Finding("untried", level, None, None, "tried", f"The level {level} was not tried (synthesis_try_level).")
         for level in LEVELS[1:]
@@ -181,12 +181,12 @@ def untried(wanted: Wanted) -> list[Finding]:
 
 
 def reached(samples: Iterable[Sample]) -> str:
-    """The level of a proof: the lowest of its samples, but for formats that the server need not have."""
+    """Return the level of a proof: the lowest of its samples, except for formats that the server need not have."""
     return lowest(sample.level for sample in samples if sample.offered)
 
 
 def check_format(data: bytes, audio_format: str, same_as: str | None) -> tuple[Stream | None, list[Finding]]:
-    """Look at an answer's container. `same_as` names the voice whose answer had the very same bytes, if any."""
+    """Check an answer's container. `same_as` names the voice whose answer had exactly the same bytes, if any."""
 
     def finding(name: str, ok: bool, value: float | str | None, limit: str, good: str, bad: str) -> Finding:
         return Finding(name, "format", ok, value, limit, good if ok else bad)
@@ -203,7 +203,7 @@ def check_format(data: bytes, audio_format: str, same_as: str | None) -> tuple[S
             stream.label,
             expected,
             f"It is {stream.label}.",
-            f"{expected} was asked for, {stream.label} came.",
+            f"It is {stream.label}, but {expected} was requested.",
         ),
         finding(
             "sample_rate",
@@ -211,7 +211,7 @@ def check_format(data: bytes, audio_format: str, same_as: str | None) -> tuple[S
             stream.sample_rate,
             f"{rate} Hz",
             f"It has {stream.sample_rate} Hz.",
-            f"It has {stream.sample_rate} Hz; {rate} Hz were expected, as Kokoro makes {SAMPLE_RATE} Hz.",
+            f"It has {stream.sample_rate} Hz instead of {rate} Hz. Kokoro makes {SAMPLE_RATE} Hz.",
         ),
         finding(
             "channels",
@@ -235,13 +235,13 @@ def check_format(data: bytes, audio_format: str, same_as: str | None) -> tuple[S
             same_as,
             "differs from every other voice's answer",
             "No other voice gave the same bytes.",
-            f"It is byte for byte the answer of {same_as}: the server repeats itself or ignores the voice.",
+            f"It is identical to the answer of {same_as}: the server repeats an answer or ignores the voice.",
         ),
     ]
 
 
 def judge_samples(decoded: tuple[array[int], int] | str, text: str) -> tuple[list[Finding], dict[str, float]]:
-    """Acoustic findings and measurements of decoded samples, or of the reason why there are none."""
+    """Return acoustic findings and measurements of decoded samples, or of the reason why there are none."""
     if isinstance(decoded, str):
         return [Finding("acoustic", "acoustic", None, None, "measured", f"UNVERIFIED: {decoded}")], {}
     measured = acoustics.measure(*decoded)
@@ -250,14 +250,14 @@ def judge_samples(decoded: tuple[array[int], int] | str, text: str) -> tuple[lis
 
 
 def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple[array[int], int] | str]:
-    """Decode files other than WAV with the `soundfile` of another interpreter, as the user nobody where we are root.
+    """Decode files other than WAV with `soundfile` of another interpreter. If we are root, run it as the user nobody.
 
-    Each entry is (samples, sample rate) or the reason why there are none.
+    Each entry is (samples, sample rate), or the reason why there are none.
     """
     if not blobs:
         return []
     if not python:
-        return ["no Python with soundfile was named that could decode it"] * len(blobs)
+        return ["no Python with soundfile is named that could decode it"] * len(blobs)
     try:
         done = subprocess.run(
             [python, "-I", "-c", _DECODER],
@@ -281,7 +281,7 @@ def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple
 
 
 def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tuple[list[Sample], dict[str, bytes]]:
-    """Ask for every voice in every format, one after the other. Returns the samples and their bytes by file name."""
+    """Request every voice in every format, one after the other. Return the samples, and their bytes by file name."""
     formats = list(dict.fromkeys([*wanted.formats, *wanted.extra_formats]))
     samples = [Sample(voice, form) for form in formats for voice in wanted.voices]
     lacking: dict[str, str] = {}
@@ -336,7 +336,7 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
 
 
 def still_alive(client: SpeechClient, wanted: Wanted) -> float:
-    """One short request to each model: seconds of the slowest answer. Raises SpeechError where no sound came."""
+    """Send one short request to each model; return the seconds of the slowest. Raises SpeechError if one is silent."""
     voices = {wanted.model_of(voice): voice for voice in reversed(wanted.voices)}
     return max(_alive(client, model, voices[model]) for model in sorted(voices))
 
@@ -346,14 +346,14 @@ def _alive(client: SpeechClient, model: str, voice: str) -> float:
     stream, findings = check_format(reply.data, "wav", None)
     bad = [finding.sentence for finding in findings if not finding.ok]
     if stream is None or bad:
-        raise SpeechError("odd", f"{client.endpoint} answered, but not with a sound file. {' '.join(bad)}")
+        raise SpeechError("odd", f"{client.endpoint} did not answer with a sound file. {' '.join(bad)}")
     if not any(audio.decode_wav(reply.data)[0]):
         raise SpeechError("odd", f"{client.endpoint} answered with silence.")
     return reply.seconds
 
 
 def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts: dict[str, Any]) -> dict[str, Any]:
-    """The proof as it is kept and returned. `facts` are added as they are: profile, manifest digest and so on."""
+    """Return the proof as it is kept. `facts` are added unchanged: profile, manifest digest and so on."""
     return {
         "tried_level": wanted.top,
         "extra_formats": wanted.extra_formats,
@@ -372,12 +372,12 @@ def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts
 
 
 def stand_in(synthetic: list[str]) -> str:
-    """What must be said of audio that rests on stand-ins."""
+    """Return the warning for audio that rests on stand-ins."""
     return f"The model is a stand-in with made-up weights: this audio is not Kokoro's voice ({', '.join(synthetic)})."
 
 
 def in_words(report: dict[str, Any]) -> list[str]:
-    """A proof as lines for the terminal: one for each sample, and below it what is wrong with it."""
+    """Return a proof as lines for the terminal: one for each sample, with its faults below."""
     lines = []
     for sample in report["samples"]:
         numbers = ""
@@ -398,7 +398,7 @@ def in_words(report: dict[str, Any]) -> list[str]:
     lines += filter(None, map(_in_words, shared))
     watched = [finding["ok"] for finding in shared if finding["level"] == "offline"]
     if watched and all(watched):
-        lines.append(f"{report['offline']['unit']} reached for nothing outside from its start to its first words")
+        lines.append(f"{report['offline']['unit']} contacted nothing outside from its start to its first words")
     left = [finding["level"] for finding in report.get("findings", []) if finding["name"] == "untried"]
     if left:
         lines.append(f"not tried: {', '.join(left)}")
@@ -408,7 +408,7 @@ def in_words(report: dict[str, Any]) -> list[str]:
 
 
 def _speed(at_once: str, series: dict[str, Any]) -> str:
-    """A series of requests as a line: the middle and 95 of 100 of each measure."""
+    """Return a series of requests as one line: median and 95th percentile of each measure."""
     numbers = [
         f"{words} {series[name]['p50']:.2f} / {series[name]['p95']:.2f}{'' if name == 'real_time_factor' else ' s'}"
         for name, words in MEASURES.items()
@@ -419,13 +419,13 @@ def _speed(at_once: str, series: dict[str, Any]) -> str:
 
 
 def _in_words(finding: dict[str, Any]) -> str:
-    """A finding that is not good as a line, else nothing."""
+    """Return a finding that is not good as a line, otherwise nothing."""
     word = {None: "UNVERIFIED", False: "FAIL", True: ""}[finding["ok"]]
     return word and f"  {word} {finding['name']}: {finding['sentence']}"
 
 
 class Evidence:
-    """Kept proofs of one host. `folder` is closed to all but root; each release has its own folder in it."""
+    """Kept proofs of one host. Only root can read `folder`; each release has its own folder in it."""
 
     def __init__(self, folder: str, release_id: str) -> None:
         self.root = folder
@@ -433,7 +433,7 @@ class Evidence:
         self.proof = os.path.join(self.folder, PROOF_FILE)
 
     def read(self) -> dict[str, Any] | None:
-        """The kept proof, or None where there is none that can be read."""
+        """Return the kept proof, or None if no proof can be read."""
         try:
             with open(self.proof, encoding="utf-8") as handle:
                 report = json.load(handle)
@@ -442,7 +442,7 @@ class Evidence:
         return report if isinstance(report, dict) and report.get("schema") == 1 else None
 
     def holds(self, wanted: Wanted) -> dict[str, Any] | None:
-        """The kept proof, if it is of what is wanted, reached the required level, and its files are as they were."""
+        """Return the kept proof if it matches, reached the required level, and its files are unchanged."""
         report = self.read()
         if report is None or any(report.get(name) != value for name, value in wanted.key().items()):
             return None
@@ -460,7 +460,7 @@ class Evidence:
         return report if whole else None
 
     def write(self, report: dict[str, Any], answers: dict[str, bytes]) -> None:
-        """Keep a proof: sound files first, `proof.json` last, files of an earlier proof removed. Raises OSError."""
+        """Keep a proof: sound files first, `proof.json` last. Remove files of an earlier proof. Raises OSError."""
         for folder in (self.root, self.folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)
         os.chmod(self.folder, 0o700)
@@ -476,16 +476,16 @@ class Evidence:
 
 
 def read_release(path: str) -> dict[str, Any]:
-    """A release's `release.json`, for its id, voices, stand-ins and interpreter. Raises ValueError in a sentence."""
+    """Read a release's `release.json`: id, voices, stand-ins and interpreter. Raises ValueError in a sentence."""
     try:
         with open(path, encoding="utf-8") as handle:
             release = json.load(handle)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: no release was deployed to this host.") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} can't be read: {error}.") from None
+        raise ValueError(f"{path} cannot be read: {error}.") from None
     if not isinstance(release, dict) or not isinstance(release.get("id"), str):
-        raise ValueError(f"{path} is not what the kokoro role wrote: it names no release.")
+        raise ValueError(f"{path} names no release, so the role kokoro did not write it.")
     return release
 
 
@@ -494,7 +494,7 @@ PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en
 
 
 def versions_of(release: dict[str, Any]) -> dict[str, str]:
-    """Versions of Python and of PARTS, by name, in a ``release.json`` or a plan; empty where it names no artifacts."""
+    """Return versions of Python and of PARTS from a ``release.json`` or plan; empty if it names no artifacts."""
     found = {
         item["name"]: str(item["version"])
         for item in release.get("artifacts") or []
@@ -506,5 +506,5 @@ def versions_of(release: dict[str, Any]) -> dict[str, str]:
 
 
 def interpreter_beside(release_file: str) -> str:
-    """The interpreter of the release to which a `release.json` belongs."""
+    """Return the interpreter of the release to which a `release.json` belongs."""
     return os.path.join(os.path.dirname(os.path.realpath(release_file)), "env", "bin", "python")

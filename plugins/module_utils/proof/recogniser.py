@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a voice says the words that it was asked: the level `intelligible` of a proof.
+"""Whether a voice says the requested words: the level `intelligible` of a proof.
 
-English is heard by pocketsphinx, which lies in every release with its model of US English: word for word, by
-`recogniser_program` in the release's interpreter, with no network. Where the operator serves a Whisper model, its
-transcription is compared instead, in any language, by the share of wrong words. What can't be heard is UNVERIFIED.
+pocketsphinx recognises English, word for word. Every release has it, with its model of US English.
+`recogniser_program` runs it in the release's interpreter, without a network. If the operator serves a Whisper model,
+its transcription is compared instead, in any language, by the share of wrong words. What cannot be heard is UNVERIFIED.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from .speech import SpeechClient, SpeechError
 
 LEVEL = "intelligible"
 WORD_ERROR_RATE = 0.2  # of a transcription: Whisper writes names and numbers in its own way
-# The share of words up to which pocketsphinx may have misheard. Of 42 renderings of fourteen texts by three voices of
-# espeak-ng it heard 33 word for word, 7 with a word or two taken for others, and 2 quite wrong. Where it only missed
-# words, they were missing. Of British voices it misses more: of 8 renderings it heard 3 with one to three words amiss.
+# The share of words that pocketsphinx may mishear. Of 42 renderings (fourteen texts, three voices of espeak-ng) it
+# recognised 33 word for word, 7 with one or two wrong words, and 2 badly. Words that it missed were really missing. It
+# is worse with British voices: of 8 renderings it recognised 3 with one to three wrong words.
 MISHEARD = 0.2
 MISHEARD_BRITISH = 1 / 3
-FEWEST_WORDS = 3  # of a text that can be told from others
+FEWEST_WORDS = 3  # shorter texts cannot be told from others
 SECONDS = 20  # for one sample; a sentence takes one to three, noise up to ten
-START_SECONDS = 60  # for the interpreter, the model and the dictionary: two, on a cold disk more
-# Kokoro's letters, the first of a voice's name, as Whisper calls them. Those without spaces are counted by signs.
+START_SECONDS = 60  # for interpreter, model and dictionary: two seconds, more on a cold disk
+# Whisper's names for Kokoro's letters, the first of a voice's name. Scripts without spaces are counted by character.
 LANGUAGES = {"a": "en", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "j": "ja", "p": "pt", "z": "zh"}
 NO_SPACES = ("ja", "zh")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One answer: its voice, its bytes, and the name of a file that tells its format."""
+    """One answer: its voice, its bytes, and a file name that tells its format."""
 
     voice: str
     file_name: str
@@ -47,7 +47,7 @@ class Recording:
 
     @property
     def language(self) -> str:
-        """The language of the voice by its letter; a voice that is not named as Kokoro's are speaks English."""
+        """Return the voice's language by its letter; a voice not named like Kokoro's speaks English."""
         named = len(self.voice) > 2 and self.voice[1] in "fm" and self.voice[2] == "_"
         return LANGUAGES.get(self.voice[0], "en") if named else "en"
 
@@ -61,25 +61,25 @@ def unverified(why: str) -> Finding:
 
 
 def judge(words: Sequence[str], heard: Sequence[str], british: bool) -> Finding:
-    """What a recogniser that heard some words, of a text's, says of a sample."""
+    """Return the finding for the words that a recogniser heard of a text's words."""
     said, limit = f"'{' '.join(heard)}'" if heard else "nothing", f"{len(words)} of {len(words)} words"
     wrong = distance(words, heard)
     if not wrong:
         return Finding("words", LEVEL, True, said, limit, "A recogniser heard the text, word for word.")
-    sentence = f"A recogniser heard {said} where '{' '.join(words)}' was to be said."
+    sentence = f"A recogniser heard {said} instead of '{' '.join(words)}'."
     lost = wrong == len(words) - len(heard)
     if british and wrong <= len(words) * MISHEARD_BRITISH:
-        known = "Its model is American and the voice British: a few words amiss say nothing."
+        known = "The recogniser's model is American and the voice British, so a few wrong words prove nothing."
         return Finding("words", LEVEL, None, said, limit, f"UNVERIFIED: {sentence} {known}")
     if not lost and wrong <= len(words) * MISHEARD:
-        known = "So few words amiss may be its own mistake: try another text, or a transcriber."
+        known = "So few wrong words may be the recogniser's own mistake. Try another text, or a transcriber."
         return Finding("words", LEVEL, None, said, limit, f"UNVERIFIED: {sentence} {known}")
     return Finding("words", LEVEL, False, said, limit, f"It is not intelligible. {sentence}")
 
 
 def hear(recordings: Sequence[Recording], text: str, python: str | None) -> list[Finding]:
-    """A finding for each recording, by pocketsphinx."""
-    findings = [unverified(f"pocketsphinx knows English alone, and {each.voice} speaks another language.")
+    """Return a finding for each recording, by pocketsphinx."""
+    findings = [unverified(f"pocketsphinx knows only English, and {each.voice} speaks another language.")
                 for each in recordings]  # fmt: skip
     english = [place for place, each in enumerate(recordings) if each.language == "en"]
     if english:
@@ -91,9 +91,9 @@ def hear(recordings: Sequence[Recording], text: str, python: str | None) -> list
 def _hear_english(recordings: Sequence[Recording], text: str, python: str | None) -> list[Finding]:
     words = words_of(text)
     if len(words) < FEWEST_WORDS:
-        return [unverified(f"a text of fewer than {FEWEST_WORDS} words can't be told from others.")] * len(recordings)
+        return [unverified(f"a text of fewer than {FEWEST_WORDS} words cannot be told from others.")] * len(recordings)
     if not python:
-        why = "no Python with pocketsphinx was named that could hear it."
+        why = "no Python with pocketsphinx is named."
         return [unverified(why)] * len(recordings)
     request = {
         "text": text,
@@ -108,8 +108,8 @@ def _hear_english(recordings: Sequence[Recording], text: str, python: str | None
         return [unverified(str(error))] * len(recordings)
     if done["unknown"]:
         why = (
-            f"the recogniser's dictionary lacks {', '.join(map(repr, done['unknown']))}. Take a text of plain words,"
-            " with numbers and signs written out."
+            f"the recogniser's dictionary lacks {', '.join(map(repr, done['unknown']))}. Use a text of common words,"
+            " with numbers and symbols written out."
         )
         return [unverified(why)] * len(recordings)
     return [
@@ -121,21 +121,21 @@ def _hear_english(recordings: Sequence[Recording], text: str, python: str | None
 
 
 class RecogniserError(Exception):
-    """The recogniser did not run. Its text is a sentence."""
+    """The recogniser did not run. The text is a sentence."""
 
 
 def run(request: dict[str, Any], python: str) -> dict[str, Any]:
-    """The answer of `recogniser_program`, run as the user nobody where we are root. Raises RecogniserError."""
+    """Run `recogniser_program`, as the user nobody if we are root, and return its answer. Raises RecogniserError."""
     spec = importlib.util.find_spec(recogniser_program.__name__)
     source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
     if not source:
-        raise RecogniserError("the recogniser's program is not where it should be: the collection is incomplete.")
+        raise RecogniserError("the recogniser's program is missing: the collection is incomplete.")
     try:
         done = subprocess.run(
             [python, "-I", "-B", "-c", source.decode("utf-8") if isinstance(source, bytes) else source],
             input=json.dumps(request).encode(),
             capture_output=True,
-            # The program looks at the clock between samples; this is for one that hangs.
+            # The program checks the time between samples; this limit is for a program that hangs.
             timeout=request["seconds"] + START_SECONDS,
             cwd="/",
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"},
@@ -145,7 +145,7 @@ def run(request: dict[str, Any], python: str) -> dict[str, Any]:
         if done.returncode == 0:
             return dict(json.loads(done.stdout))
     except subprocess.TimeoutExpired:
-        raise RecogniserError(f"the recogniser was not done within {request['seconds']} s.") from None
+        raise RecogniserError(f"the recogniser did not finish within {request['seconds']} s.") from None
     except (OSError, ValueError) as error:
         raise RecogniserError(f"{python} could not hear it: {error}.") from None
     last = done.stderr.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
@@ -157,7 +157,7 @@ def run(request: dict[str, Any], python: str) -> dict[str, Any]:
 
 
 def compare(text: str, heard: str, language: str, limit: float) -> Finding:
-    """What a transcription says of a sample: the share of wrong words, or of wrong signs where there are no spaces."""
+    """Return the finding for a transcription: the share of wrong words, or characters if the script has no spaces."""
     what = "signs" if language in NO_SPACES else "words"
     wanted, got = words_of(text), words_of(heard)
     if language in NO_SPACES:
@@ -169,14 +169,14 @@ def compare(text: str, heard: str, language: str, limit: float) -> Finding:
     ok = rate <= limit
     return Finding(
         "words", LEVEL, ok, round(rate, 3), f"at most {limit:.0%} of the {what} wrong",
-        f"{said}." if ok else f"It is not intelligible. {said}, at most {limit:.0%} may be. '{text}' was to be said.",
+        f"{said}." if ok else f"It is not intelligible. {said}; at most {limit:.0%} may be. The text was '{text}'.",
     )  # fmt: skip
 
 
 def transcribe(
     client: SpeechClient, transcriber: str, recordings: Sequence[Recording], text: str, limit: float
 ) -> list[Finding]:
-    """A finding for each recording, by a Whisper model that the same endpoint serves."""
+    """Return a finding for each recording, by a Whisper model that the same endpoint serves."""
     findings: list[Finding] = []
     for each in recordings:
         try:
@@ -196,7 +196,7 @@ def listen(
     transcriber: str = "",
     limit: float = WORD_ERROR_RATE,
 ) -> list[Finding]:
-    """A finding of the level `intelligible` for each recording: by the transcriber where one is named."""
+    """Return a finding of the level `intelligible` for each recording: by the transcriber if one is named."""
     if transcriber:
         return transcribe(client, transcriber, recordings, text, limit)
     return hear(recordings, text, python)

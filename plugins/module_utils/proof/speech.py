@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Client for `POST /v1/audio/speech`, the OpenAI-style endpoint that Xinference serves, and how long a text may last.
+"""Client for `POST /v1/audio/speech`, the OpenAI-style endpoint of Xinference, and limits on a text's duration.
 
-No proxy is ever used, whatever the environment says, and no redirect is followed: the request carries a key.
+It never uses a proxy, whatever the environment says, and follows no redirect, because the request carries a key.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import IO
 
 from .acoustics import Expectation
 
-# Kokoro answers a 10 s sentence with 480 kB of WAV; more than this is no answer to a sentence.
+# Kokoro answers a 10 s sentence with 480 kB of WAV; more than this is not an answer to a sentence.
 MOST_BYTES = 64 << 20
-# Xinference puts the actor's address and process in front of its errors.
+# Xinference prefixes its errors with the actor's address and process.
 _ACTOR = re.compile(r"\[address=[^\]]*?pid=\d+\]\s*")
 
 # Xinference 4.1 looks on the model hub for a voice that is not in the model's folder, and says this offline.
@@ -34,11 +34,11 @@ _HUB = ("trying to locate the file on the Hub", "the client has been closed")
 
 
 class SpeechError(Exception):
-    """The endpoint did not answer with audio. Its text is a sentence for the operator.
+    """The endpoint did not answer with audio. The text is a sentence for the operator.
 
-    `status` is the HTTP status, or None where there was no answer. `kind` is stable, for machines: `refused`,
-    `timeout`, `unreachable`, `unauthorized`, `forbidden`, `no_model`, `no_voice`,
-    `no_format`, `loading`, `limited`, `failed`, `odd`.
+    `status` is the HTTP status, or None if there was no answer. `kind` is stable, for machines: `refused`, `timeout`,
+    `unreachable`, `unauthorized`, `forbidden`, `no_model`, `no_voice`, `no_format`, `loading`, `limited`, `failed`,
+    `odd`.
     """
 
     def __init__(self, kind: str, message: str, status: int | None = None) -> None:
@@ -49,7 +49,7 @@ class SpeechError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer: the bytes, what they are said to be, and how long they took."""
+    """One answer: its bytes, their declared type, and the time it took."""
 
     data: bytes
     content_type: str
@@ -65,12 +65,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class SpeechClient:
-    """Speaks to one endpoint.
+    """Client of one endpoint.
 
-    `endpoint` is the server's address without path, such as http://127.0.0.1:9997; `key` a bearer key or None;
-    `timeout` the seconds for one request as a whole; `patience` how many seconds to go on asking while the server
-    does not listen yet or its model is loading; `ca_file` the authority, in PEM form, that a server's certificate must
-    be of, where the host's own authorities do not know it.
+    `endpoint` is the server's address without path, such as http://127.0.0.1:9997. `key` is a bearer key or None.
+    `timeout` limits one request in seconds. `patience` is how many seconds to retry while the server does not listen
+    yet or its model loads. `ca_file` (PEM) names the CA of the server's certificate, if the host does not know it.
     """
 
     def __init__(
@@ -90,13 +89,13 @@ class SpeechClient:
         try:
             context = ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise SpeechError("odd", f"The authority in {ca_file} can't be used: {error}.") from None
+            raise SpeechError("odd", f"The CA file {ca_file} cannot be used: {error}.") from None
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()
         )
 
     def speak(self, model: str, text: str, voice: str, audio_format: str, speed: float = 1.0) -> Reply:
-        """Synthesise `text`. Raises SpeechError; asks again only while the model loads, never after a 401."""
+        """Synthesise `text`. Retry only while the model loads, never after a 401. Raises SpeechError."""
         body = {"model": model, "input": text, "voice": voice, "response_format": audio_format, "speed": speed}
         request = urllib.request.Request(
             self.endpoint + "/v1/audio/speech",
@@ -107,7 +106,7 @@ class SpeechClient:
         return self._ask(request, model, voice)
 
     def transcribe(self, model: str, data: bytes, file_name: str, language: str) -> str:
-        """What a speech-to-text model hears in a sound file, by `POST /v1/audio/transcriptions`. Raises SpeechError."""
+        """Return the transcription of a sound file by `POST /v1/audio/transcriptions`. Raises SpeechError."""
         line = f"----{secrets.token_hex(16)}"
         parts = "".join(
             f'--{line}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -156,7 +155,7 @@ class SpeechClient:
                         break
                     data += part
                     if len(data) > MOST_BYTES:
-                        raise SpeechError("odd", f"{self.endpoint} answers without end: over {MOST_BYTES >> 20} MiB.")
+                        raise SpeechError("odd", f"{self.endpoint} sent more than {MOST_BYTES >> 20} MiB.")
                 promised = answer.headers.get("Content-Length")
                 if promised is not None and promised.isdigit() and len(data) < int(promised):
                     raise SpeechError("odd", f"{self.endpoint} broke off after {len(data)} of {promised} bytes.")
@@ -171,19 +170,19 @@ class SpeechClient:
                 raise late from None
             if isinstance(error.reason, ConnectionRefusedError):
                 raise SpeechError("refused", f"Nothing listens at {self.endpoint}: connection refused.") from None
-            raise SpeechError("unreachable", f"{self.endpoint} can't be reached: {error.reason}.") from None
+            raise SpeechError("unreachable", f"{self.endpoint} cannot be reached: {error.reason}.") from None
         except (OSError, ValueError) as error:
             raise SpeechError("unreachable", f"{self.endpoint} broke the connection: {error}.") from None
 
     def _refusal(self, status: int, body: bytes, model: str, voice: str) -> SpeechError:
-        """An HTTP error as a sentence that says what to do."""
+        """Turn an HTTP error into a sentence that says what to do."""
         said = server_words(body)
         place = f"{self.endpoint} answered {status}"
         if status == 401:
-            what = "the key that was sent is not accepted" if self._key else "it wants a key and none was given"
+            what = "the key that was sent is not accepted" if self._key else "it requires a key, and none was given"
             return SpeechError("unauthorized", f"{place}: {what}.", status)
         if status == 403:
-            return SpeechError("forbidden", f"{place}: the key has no right to {model}. {said}", status)
+            return SpeechError("forbidden", f"{place}: the key may not use {model}. {said}", status)
         if status == 404:
             return SpeechError("no_model", f"{place}: no model {model!r} runs there. {said}", status)
         if status == 429:
@@ -194,11 +193,11 @@ class SpeechClient:
             return SpeechError("no_format", f"{place}: it does not make this format. {said}", status)
         if any(words in said for words in _HUB):
             return SpeechError("no_voice", f"{place}: the model has no voice {voice!r}. {said}", status)
-        return SpeechError("failed", f"{place}: {said or 'without a word'}", status)
+        return SpeechError("failed", f"{place}: {said or 'no message'}", status)
 
 
 def server_words(body: bytes) -> str:
-    """What an error's body says, in one line, without the addresses and process ids that Xinference adds."""
+    """Return an error body in one line, without the addresses and process ids that Xinference adds."""
     text = body.decode("utf-8", "replace")
     try:
         document = json.loads(text)
@@ -213,33 +212,33 @@ def server_words(body: bytes) -> str:
 
 
 def read_key(path: str | None) -> str | None:
-    """The raw bearer key in a file (one line). None without a path. Raises SpeechError where the file is unusable."""
+    """Return the bearer key in a file (one line), or None without a path. Raises SpeechError if it is unusable."""
     if not path:
         return None
     try:
         key = Path(path).read_text(encoding="ascii").strip()
     except FileNotFoundError:
-        raise SpeechError("unauthorized", f"The key file {path} does not exist: is Xinference deployed here?") from None
+        raise SpeechError("unauthorized", f"The key file {path} does not exist. Is Xinference deployed here?") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SpeechError("unauthorized", f"The key file {path} can't be read: {error}.") from None
+        raise SpeechError("unauthorized", f"The key file {path} cannot be read: {error}.") from None
     if not key or not key.isprintable() or " " in key:
-        raise SpeechError("unauthorized", f"The key file {path} holds no key: one line without spaces was expected.")
+        raise SpeechError("unauthorized", f"The key file {path} holds no key. It must be one line without spaces.")
     return key
 
 
 def expected_length(text: str, speed: float = 1.0) -> Expectation:
-    """How long the spoken text may last.
+    """Return how long the spoken text may last.
 
-    Counts letters: a Latin letter takes 0.055 s (French, whose letters are often silent) to 0.12 s (English at 110
-    words a minute), measured with espeak-ng over nine languages. Digits are read out as words, and one sign of the
-    other scripts is a syllable or more.
+    The estimate counts letters. A Latin letter takes 0.055 s (French, with its silent letters) to 0.12 s (English at
+    110 words a minute), measured with espeak-ng over nine languages. Digits are spoken as words. One character of
+    another script is a syllable or more.
     """
     letters = sum(map(_weight, text))
     return Expectation(0.045 * letters / speed, (0.13 * letters + 1.5) / speed)
 
 
 def _weight(sign: str) -> float:
-    """Letters of Latin script that take as long as this sign."""
+    """Return how many Latin letters take as long as this character."""
     if sign.isdigit():
         return 3.5
     if not unicodedata.category(sign).startswith("L"):

@@ -21,24 +21,24 @@ def _label(value: object) -> str:
 
 
 def render(report: Mapping[str, Any], alive_seconds: float | None, now: float) -> str:
-    """The metrics of a proof (``release_id``, ``level``, ``required_level``, ``time``, ``synthetic``, ``samples``).
+    """Return a proof (``release_id``, ``level``, ``required_level``, ``time``, ``synthetic``, ``samples``) as metrics.
 
-    ``alive_seconds`` is how long the host took to speak just now, None where it did not; ``now`` is when that was.
+    ``alive_seconds`` is the time that the host took to speak just now, or None if it did not. ``now`` is that moment.
     """
     voices = {sample["voice"] for sample in report.get("samples", [])}
     synthetic = bool(report.get("synthetic"))
     rows: list[tuple[str, str, float]] = [
-        ("proof_level", f"What the last proof of speech reached: {', '.join(map(' '.join, _NUMBERED))}.",
+        ("proof_level", f"Level that the last proof of speech reached: {', '.join(map(' '.join, _NUMBERED))}.",
          LEVELS.index(report["level"])),
-        ("proof_required_level", "What it had to reach.", LEVELS.index(report["required_level"])),
-        ("proof_timestamp_seconds", "When the last proof was made.", _seconds(report.get("time"), now)),
-        ("proof_voices", "How many voices it tried.", len(voices)),
-        ("proof_synthetic", "1 where stand-ins with made-up weights are deployed, not Kokoro's voice.", synthetic),
-        ("check_timestamp_seconds", "When it was last tried whether the host speaks.", round(now)),
-        ("check_success", "Whether it spoke then.", alive_seconds is not None),
+        ("proof_required_level", "Level that the proof had to reach.", LEVELS.index(report["required_level"])),
+        ("proof_timestamp_seconds", "Time of the last proof.", _seconds(report.get("time"), now)),
+        ("proof_voices", "Number of voices that the proof tried.", len(voices)),
+        ("proof_synthetic", "1 if stand-ins with made-up weights are deployed instead of Kokoro's voice.", synthetic),
+        ("check_timestamp_seconds", "Time of the last check whether the host speaks.", round(now)),
+        ("check_success", "1 if the host spoke in the last check.", alive_seconds is not None),
     ]  # fmt: skip
     if alive_seconds is not None:
-        rows.append(("check_seconds", "How long it took to say one sentence then.", round(alive_seconds, 3)))
+        rows.append(("check_seconds", "Time that the last check took to speak one sentence.", round(alive_seconds, 3)))
     release = f'{{release="{_label(report["release_id"])}"}}'
     lines = []
     for name, meaning, value in rows:

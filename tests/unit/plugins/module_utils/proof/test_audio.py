@@ -73,7 +73,7 @@ def test_float_wav_is_no_pcm() -> None:
     ("data", "why"),
     [
         (b"", "empty"),
-        (b'{"detail": "no"}', "no WAV, MP3, FLAC or Ogg"),
+        (b'{"detail": "no"}', "not a WAV, MP3, FLAC or Ogg"),
         (wav(SAMPLES)[:30], "format chunk is cut"),
         (wav(SAMPLES)[:40], "no data chunk"),
         (b"RIFF\0\0\0\0WAVEdata\x04\0\0\0abcd", "no format chunk"),

@@ -226,14 +226,14 @@ def test_where_it_is_not_it_is_unverified(proved: list[str], place: Place, words
 def test_nothing_is_restarted_in_anothers_deploy(proved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     owner = {"controller": "fetch1", "pid": 1}
     monkeypatch.setattr(ladder.deploy_lock, "look", lambda: {"owner": owner, "time": 1.0})
-    assert "A deploy works on this host" in offline_of(Place(restart=True, unit="x.service")).sentence
+    assert "A deploy is changing this host" in offline_of(Place(restart=True, unit="x.service")).sentence
     assert proved == []
     assert offline_of(Place(restart=True, unit="x.service", lock_owner=owner)).ok is True
 
 
 def test_an_account_that_is_not_root_restarts_nothing(proved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert "It needs root" in offline_of(Place(restart=True, unit="x.service")).sentence
+    assert "The check needs root" in offline_of(Place(restart=True, unit="x.service")).sentence
     assert proved == []
 
 

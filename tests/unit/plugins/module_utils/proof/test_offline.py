@@ -420,7 +420,7 @@ def test_what_cannot_be_watched_is_unverified_and_not_restarted(proc: Path, dead
     unit = Unit(NAME, runner=Systemd().run)
     _facts, [finding] = offline.prove(unit, lambda: 0.1, 60, taken, str(proc), astray(lambda _o: pytest.fail("x")))
     assert finding.ok is None
-    assert "can't listen" in finding.sentence
+    assert "cannot listen" in finding.sentence
 
 
 def test_tables_that_cannot_be_read_are_not_taken_for_silence(proc: Path) -> None:

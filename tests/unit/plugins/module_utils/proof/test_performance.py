@@ -134,12 +134,12 @@ def test_an_answer_that_is_no_whole_sound_is_no_answer(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("load", "words"),
     [
-        (Load(requests=0), "0 requests can't be measured"),
-        (Load(parallel=999), "999 requests at once"),
-        (Load(limits={"latency": 0.0}), "The limit latency is 0.0"),
+        (Load(requests=0), "synthesis_requests is 0; it must be 1 to 1000"),
+        (Load(parallel=999), "synthesis_parallel is 999; it must be 1 to 256"),
+        (Load(limits={"latency": 0.0}), "latency is 0.0; it must be a number above 0"),
         (Load(limits={"latency": float("inf")}), "a number above 0"),
         (Load(limits={"latency": float("nan")}), "a number above 0"),
-        (Load(limits={"speed": 1.0}), "'speed' is no limit; there are first_byte"),
+        (Load(limits={"speed": 1.0}), "there is no limit 'speed'. Known limits: first_byte"),
     ],
 )
 def test_a_load_that_makes_no_sense(load: Load, words: str) -> None:
@@ -163,10 +163,10 @@ def test_the_service_holds_memory_on_the_configured_card() -> None:
 def test_another_card_or_none_is_a_failure() -> None:
     stray = gpu_finding(True, [4711], APPS, CARDS, [0])
     assert stray.ok is False
-    assert stray.sentence.endswith("the card 0 is configured.")
+    assert stray.sentence.endswith("the configured card is 0.")
     cpu = gpu_finding(True, [99], APPS, CARDS)
     assert cpu.ok is False
-    assert cpu.sentence == "No process of the service holds memory on a GPU; 2 others do: the work is done by the CPU."
+    assert cpu.sentence == "No process of the service holds memory on a GPU; 2 others do. The CPU does the work."
     assert gpu_finding(True, [99], "", CARDS).ok is False
 
 

@@ -294,7 +294,7 @@ def test_the_release_file(tmp_path: Path) -> None:
     path = tmp_path / "release.json"
     with pytest.raises(ValueError, match="no release was deployed"):
         proof.read_release(str(path))
-    for content, why in (("{", "can't be read"), ("[]", "names no release")):
+    for content, why in (("{", "cannot be read"), ("[]", "names no release")):
         path.write_text(content)
         with pytest.raises(ValueError, match=why):
             proof.read_release(str(path))
@@ -378,9 +378,9 @@ def test_a_proof_in_words_tells_speed_phonemes_and_what_was_not_tried() -> None:
         "12 requests, 4 at once (p50 / p95): first byte 0.50 / 1.25 s, whole answer 0.50 / 1.25 s, real-time factor"
         " 0.50 / 1.25",
         "  UNVERIFIED gpu: nvidia-smi can't be asked.",
-        "x.service reached for nothing outside from its start to its first words",
+        "x.service contacted nothing outside from its start to its first words",
     ]
     facts["findings"][0]["ok"] = False
-    assert not any("reached for nothing" in line for line in proof.in_words(proof.as_report(wanted(), [], [], facts)))
+    assert not any("contacted nothing" in line for line in proof.in_words(proof.as_report(wanted(), [], [], facts)))
     quick = proof.in_words(proof.as_report(wanted(), [], [], {}))
     assert quick == ["not tried: phonemes, intelligible, performance, offline"]

@@ -97,8 +97,8 @@ def test_more_words_of_a_british_voice_may_be_misheard() -> None:
 
 
 def test_the_sentence_says_what_was_heard() -> None:
-    assert "heard 'month' where 'the quick" in recogniser.judge(WORDS, ["month"], False).sentence
-    assert "heard nothing where" in recogniser.judge(WORDS, [], False).sentence
+    assert "heard 'month' instead of 'the quick" in recogniser.judge(WORDS, ["month"], False).sentence
+    assert "heard nothing instead of" in recogniser.judge(WORDS, [], False).sentence
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_what_can_not_be_heard_is_unverified_and_says_why(tmp_path: Path) -> Non
 def test_a_recogniser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recogniser, "START_SECONDS", 0.1)
     monkeypatch.setattr(recogniser, "SECONDS", 0.1)
-    assert "not done within" in sentence_of("One two three.", python_that(tmp_path, "exec sleep 60"))
+    assert "did not finish within" in sentence_of("One two three.", python_that(tmp_path, "exec sleep 60"))
 
 
 def test_the_program_tells_of_words_that_it_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,12 +108,12 @@ def test_a_redirect_is_not_followed_with_the_key(server: Server) -> None:
     ("status", "body", "kind", "words"),
     [
         (401, '{"detail":"Invalid token"}', "unauthorized", "the key that was sent is not accepted"),
-        (403, '{"detail":"no"}', "forbidden", "the key has no right to kokoro. no"),
+        (403, '{"detail":"no"}', "forbidden", "the key may not use kokoro. no"),
         (404, NO_MODEL, "no_model", "no model 'kokoro' runs there. Model not found in the model list, uid: nokoro."),
         (429, "", "limited", "too many requests"),
         (500, HUB, "no_voice", "the model has no voice 'af_heart'. An error happened while trying to locate"),
         (500, "Internal Server Error:\n 1 validation error", "failed", "Internal Server Error: 1 validation error"),
-        (500, "", "failed", "without a word"),
+        (500, "", "failed", "no message"),
         (
             500,
             '{"detail":"[address=127.0.0.1:1, pid=2] Unknown format: \'OPUS\'"}',
@@ -136,7 +136,7 @@ def test_refusals_in_words(server: Server, status: int, body: str, kind: str, wo
 
 def test_a_401_is_never_tried_again(server: Server) -> None:
     server.answers = [(401, b"", {})]
-    assert "it wants a key and none was given" in str(error_of(SpeechClient(server.url, patience=30)))
+    assert "it requires a key, and none was given" in str(error_of(SpeechClient(server.url, patience=30)))
     assert len(server.requests) == 1
 
 
@@ -169,7 +169,7 @@ def test_an_answer_that_breaks_off(server: Server) -> None:
 def test_an_answer_without_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "MOST_BYTES", 1000)
     server.answers = [(200, bytes(5000), {})]
-    assert "without end" in str(error_of(SpeechClient(server.url)))
+    assert "sent more than" in str(error_of(SpeechClient(server.url)))
 
 
 def test_nothing_listens(server: Server) -> None:
