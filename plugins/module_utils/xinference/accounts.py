@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Accounts, API keys and autostart entries of one Xinference, without HTTP.
 
-This file is also a program: ``xinference_setup`` sends its source to the interpreter of the release and runs it as the
-service's user, before the first start or beside the running service (SQLite in WAL mode; Xinference 4.1 reads rows that
-another process wrote at once). It therefore imports nothing of this collection.
+This file is also a program. ``xinference_setup`` sends its source to the release's interpreter and runs it as the
+service's user, before the first start or beside the running service. (SQLite runs in WAL mode, and Xinference 4.1 sees
+at once what another process wrote.) It therefore imports nothing of this collection.
 
-It reads one JSON object from standard input, so that no secret is an argument of a process, and writes one to standard
+It reads one JSON object from standard input, so that no secret is a process argument. It writes one to standard
 output::
 
     {"action": "observe", "home": "/var/lib/voicefleet"}                   -> {"observed": {...}}
@@ -29,15 +29,15 @@ output::
      "autostart": [{"priority": 100, "max_retries": 1000, "retry_interval_seconds": 10, "launch": {...}}],
      "autostart_owner": "...", "autostart_remove": ["old-uid"]}
 
-and of the action ``keys``, where ``models`` may be None for all models, and a key whose value changes goes on under the
-name of ``former`` until it expires (times as Xinference keeps them: ISO, UTC, without a zone)::
+and for the action ``keys``. There ``models`` may be None for all models. If a key's value changes, the old key stays
+valid under the name in ``former`` until it expires (times as Xinference keeps them: ISO, UTC, without a zone)::
 
     {"keys":   [{"name": "shop", ..., "expires_at": null, "former": {"name": "shop (former)", "expires_at": "..."}}],
      "remove": ["old-name"], "encryption_key": "..."}
 
-Observing needs the standard library alone (50 ms); converging imports Xinference's own classes (a second or two), so
-that hashing, encryption and the tables' layout are Xinference's affair. Source of the calls: Xinference's
-``api/oauth2/advanced/database.py``, ``crypto.py``, ``core/launch_history_store.py``.
+Observing needs only the standard library (50 ms). Converging imports Xinference's own classes (one or two seconds), so
+that Xinference itself hashes, encrypts and lays out the tables. The calls come from Xinference's
+``api/oauth2/advanced/database.py``, ``crypto.py`` and ``core/launch_history_store.py``.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def digest(text: str) -> str:
 
 
 def _rows(path: str, query: str) -> list[sqlite3.Row]:
-    """Rows of a query; none where the file or the table does not exist yet.
+    """Return the rows of a query; none if the file or the table does not exist yet.
 
-    Opened for writing although it only reads: a database in WAL mode needs its -shm file, which the owner may create.
+    Open for writing, although this only reads: a database in WAL mode needs its -shm file, which the owner may create.
     """
     if not os.path.exists(path):
         return []
@@ -82,7 +82,7 @@ def _rows(path: str, query: str) -> list[sqlite3.Row]:
 
 
 def observe(home: str) -> Json:
-    """What the databases under ``home`` hold, with every secret reduced to a digest. Raises sqlite3.Error."""
+    """Return what the databases under ``home`` hold, with every secret reduced to a digest. Raises sqlite3.Error."""
     auth = os.path.join(home, AUTH_DB)
     accounts: Json = {}
     names: dict[int, str] = {}
@@ -135,7 +135,7 @@ def observe(home: str) -> Json:
 
 
 def _verified(crypto: Any, password: str, stored: str | None) -> bool:
-    """Whether a password fits the stored hash; one that is no hash at all fits nothing."""
+    """Whether a password matches the stored hash. An invalid hash matches nothing."""
     try:
         return bool(stored) and bool(crypto.verify_password(password, stored))
     except ValueError:
@@ -143,7 +143,7 @@ def _verified(crypto: Any, password: str, stored: str | None) -> bool:
 
 
 def _converge_account(database: Any, crypto: Any, wanted: Json) -> list[str]:
-    """Create or correct one local account; returns what was done."""
+    """Create or correct one local account; return what was done."""
     name = wanted["name"]
     user = database.get_user_by_username(name)
     if user is None:
@@ -151,7 +151,7 @@ def _converge_account(database: Any, crypto: Any, wanted: Json) -> list[str]:
         return [f"account {name} created"]
     done = []
     if not _verified(crypto, wanted["password"], user["password_hash"]):
-        # Also ends every session that was opened with the old password.
+        # This also ends every session that was opened with the old password.
         database.update_password_and_revoke_tokens(user["id"], crypto.get_password_hash(wanted["password"]))
         done.append(f"account {name}: password changed, its sessions ended")
     if sorted(user["permissions"]) != sorted(wanted["permissions"]):
@@ -164,12 +164,12 @@ def _converge_account(database: Any, crypto: Any, wanted: Json) -> list[str]:
 
 
 def grants(models: list[str] | None) -> list[list[str | None]]:
-    """What a key may use, as :func:`observe` tells it: models by their uid, or all of them for None."""
+    """Return what a key may use, in the form of :func:`observe`: models by uid, or all of them for None."""
     return [["all", None]] if models is None else [["model_id", uid] for uid in sorted(models)]
 
 
 def _retire(database: Any, key: Json, former: Json) -> str:
-    """Let a key go on for a while under another name; returns until when. One that was retired before goes."""
+    """Keep a key valid for a while under another name; return until when. A key retired earlier is removed."""
     for older in _named(database, former["name"]):
         database.delete_api_key(older["id"])
     end = min(filter(None, (former["expires_at"], key["expires_at"])))
@@ -182,7 +182,7 @@ def _named(database: Any, name: str) -> list[Json]:
 
 
 def _converge_key(database: Any, crypto: Any, wanted: Json, encryption_key: str) -> list[str]:
-    """Create or correct one API key, found by its name; returns what was done."""
+    """Create or correct one API key, found by its name; return what was done."""
     name = wanted["name"]
     owner = database.get_user_by_username(wanted["owner"])["id"]
     granted = grants(wanted["models"])
@@ -209,7 +209,7 @@ def _converge_key(database: Any, crypto: Any, wanted: Json, encryption_key: str)
             description="Managed by voicefleet.kokoro",
             expires_at=expires,
         )
-        # Apart, as this clears what a row deleted by hand may have left behind for its number.
+        # A separate step: it clears what a row deleted by hand may have left for this id.
         database.set_api_key_model_permissions(created, models)
         return done or [f"API key {name} created"]
     if kept["name"] != name:
@@ -226,7 +226,7 @@ def _converge_key(database: Any, crypto: Any, wanted: Json, encryption_key: str)
 
 
 def converge_keys(home: str, wanted: Json) -> list[str]:
-    """Bring single API keys to the wanted state and remove others by name; returns what was done."""
+    """Bring single API keys to the wanted state and remove others by name; return what was done."""
     crypto = importlib.import_module("xinference.api.oauth2.advanced.crypto")
     database = importlib.import_module("xinference.api.oauth2.advanced.database").Database(os.path.join(home, AUTH_DB))
     done: list[str] = []
@@ -240,7 +240,7 @@ def converge_keys(home: str, wanted: Json) -> list[str]:
 
 
 def _converge_autostart(store: Any, normalize: Any, wanted: Json) -> list[str]:
-    """Create or correct the autostart entries; returns what was done."""
+    """Create or correct the autostart entries; return what was done."""
     fields = ("launch", "priority", "max_retries", "retry_interval_seconds")
     present = {entry["launch"]["model_uid"]: entry for entry in store.list_autostart()}
     done = []
@@ -254,7 +254,7 @@ def _converge_autostart(store: Any, normalize: Any, wanted: Json) -> list[str]:
             and all(before[field] == entry[field] for field in fields)
         ):
             continue
-        # A reload leaves the interpreter it used on record; a new release must not start with the old one.
+        # A reload keeps the interpreter on record; a new release must not start with the old one.
         store.clear_launch_runtime(uid)
         store.upsert_autostart(entry, wanted["autostart_owner"])
         done.append("autostart of model {} {}".format(uid, "created" if before is None else "changed"))
@@ -265,7 +265,7 @@ def _converge_autostart(store: Any, normalize: Any, wanted: Json) -> list[str]:
 
 
 def converge(home: str, wanted: Json) -> list[str]:
-    """Bring the databases under ``home`` to the wanted state with Xinference's own classes; returns what was done."""
+    """Bring the databases under ``home`` to the wanted state with Xinference's own classes; return what was done."""
     crypto = importlib.import_module("xinference.api.oauth2.advanced.crypto")
     database = importlib.import_module("xinference.api.oauth2.advanced.database").Database(os.path.join(home, AUTH_DB))
     history = importlib.import_module("xinference.core.launch_history_store")
@@ -281,7 +281,7 @@ def converge(home: str, wanted: Json) -> list[str]:
 
 
 def answer(request: Json) -> Json:
-    """Carry out one request; a fault becomes ``{"error": ...}``, as the caller sees no traceback."""
+    """Carry out one request. An error becomes ``{"error": ...}``, because the caller sees no traceback."""
     try:
         result: Json = {}
         if request["action"] == "converge":
@@ -296,7 +296,7 @@ def answer(request: Json) -> Json:
 
 def _main(source: TextIO) -> None:
     request = json.load(source)
-    # Whatever an import prints goes to standard error: standard output carries the answer alone.
+    # Imports may print: send that to standard error, because standard output carries only the answer.
     sink = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     with sink:

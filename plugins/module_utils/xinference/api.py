@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """REST client of Xinference 4.1, on urllib alone: no proxies, always a time limit, typed errors.
 
-Requests go to the address given and nowhere else: a proxy in the environment is ignored and redirects are not
-followed, so that a credential never leaves the host. A rejected credential is never sent a second time: ten bad tokens
-within 300 seconds ban an address for an hour (Xinference's ``api/oauth2/advanced/rate_limiter.py``).
+Requests go only to the given address. A proxy in the environment is ignored and redirects are not followed, so that a
+credential never leaves the host. A rejected credential is never sent again: ten bad tokens within 300 seconds ban an
+address for an hour (Xinference's ``api/oauth2/advanced/rate_limiter.py``).
 
-Answers that were recorded from a running Xinference are in the tests.
+The tests hold answers that were recorded from a running Xinference.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 def clean(text: object) -> str:
-    """A message of Xinference as a person reads it: no ``[address=..., pid=...]`` prefixes, no ANSI codes, one trim."""
+    """Return a message of Xinference for people: without ``[address=..., pid=...]`` and ANSI codes, cut to length."""
     return _ADDRESS.sub("", _ANSI.sub("", "" if text is None else str(text))).strip()
 
 
 class XinferenceError(Exception):
-    """Xinference refused or failed; ``status`` is the HTTP status, 0 where no answer came."""
+    """Xinference refused or failed; ``status`` is the HTTP status, or 0 if there was no answer."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(clean(message))
@@ -45,15 +45,15 @@ class XinferenceError(Exception):
 
 
 class Unreachable(XinferenceError):
-    """Nothing answered in time: refused, hanging (it hangs while it starts), or the connection broke."""
+    """No answer in time: refused, hanging (as while Xinference starts), or a broken connection."""
 
 
 class Unauthorized(XinferenceError):
-    """401: the password, token or key is wrong or has expired. Not to be tried again."""
+    """401: the password, token or key is wrong or has expired. Do not try it again."""
 
 
 class Forbidden(XinferenceError):
-    """403: the credential is good but not for this."""
+    """403: the credential is valid but not sufficient."""
 
 
 class Banned(XinferenceError):
@@ -61,7 +61,7 @@ class Banned(XinferenceError):
 
 
 class BadRequest(XinferenceError):
-    """400 and other 4xx: the request cannot work as it is."""
+    """400 and other 4xx: the request itself is wrong."""
 
 
 class AlreadyRunning(BadRequest):
@@ -69,11 +69,11 @@ class AlreadyRunning(BadRequest):
 
 
 class ServerError(XinferenceError):
-    """5xx: Xinference failed; 503 while a model is being loaded."""
+    """5xx: Xinference failed; 503 while a model loads."""
 
 
 class ProtocolError(XinferenceError):
-    """The answer is not Xinference's: not JSON, or of another shape. Another service may hold the port."""
+    """The answer is not from Xinference: not JSON, or of another form. Another service may use the port."""
 
 
 def _error_of(status: int, message: str) -> XinferenceError:
@@ -86,18 +86,18 @@ def _error_of(status: int, message: str) -> XinferenceError:
 
 
 def base_url(host: str, port: int) -> str:
-    """Where to reach a service that listens on an address; one that listens on all is reached over loopback."""
+    """Return the URL of a service that listens on an address; use loopback if it listens on all addresses."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A model as Xinference tells it: its state, and per replica where it runs and why it failed.
+    """A model as Xinference reports it: its state, and for each replica where it runs and why it failed.
 
-    ``status`` is one of CREATING, LOADING, UPDATING, READY, TERMINATING, ERROR. ``errors`` holds the cleaned
-    messages of replicas that failed; ``workers`` the addresses ``host:port`` of those that run, ``replica_ids`` the
-    numbers of those that run or are being started, ``ready`` the addresses of those that are READY.
+    ``status`` is one of CREATING, LOADING, UPDATING, READY, TERMINATING, ERROR. ``errors`` holds cleaned messages of
+    failed replicas. ``workers`` holds the addresses ``host:port`` of running replicas, and ``ready`` those of READY
+    ones. ``replica_ids`` holds the numbers of replicas that run or start.
     """
 
     uid: str
@@ -111,7 +111,7 @@ class Instance:
 
     @classmethod
     def parse(cls, data: Json) -> Instance:
-        """From one element of ``GET /v1/models/instances``. Raises KeyError where it is not one."""
+        """Read one element of ``GET /v1/models/instances``. Raises KeyError if it is something else."""
         replicas = data.get("replica_statuses") or []
         return cls(
             uid=data["model_uid"],
@@ -137,7 +137,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class XinferenceClient:
     """One Xinference at ``http://host:port``. ``token`` is an API key, or a user's token after :meth:`login`.
 
-    ``timeout`` is in seconds and holds for each wait on the socket. All methods raise :class:`XinferenceError`.
+    ``timeout`` is in seconds and limits each wait on the socket. All methods raise :class:`XinferenceError`.
     """
 
     def __init__(self, base_url: str, token: str | None = None, timeout: float = 10.0) -> None:
@@ -176,7 +176,7 @@ class XinferenceClient:
 
     @staticmethod
     def _detail(error: urllib.error.HTTPError) -> str:
-        """FastAPI's ``detail`` of an error answer, else the start of its text."""
+        """Return FastAPI's ``detail`` of an error answer, or the start of its text."""
         text = ""
         with contextlib.suppress(OSError, http.client.HTTPException):
             text = error.read(65536).decode("utf-8", "replace")
@@ -213,9 +213,9 @@ class XinferenceClient:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Json:
-        """Wait until the service answers and has a worker; returns its status.
+        """Wait until the service answers and has a worker; return its status.
 
-        The port is refused at first, then accepts and hangs until the service is ready. ``watch`` is called after each
+        The port first refuses, then accepts and hangs until the service is ready. ``watch`` is called after each
         failed try and may raise to end the wait early. Raises :class:`Unreachable` after ``timeout`` seconds.
         """
         end = clock() + timeout
@@ -236,7 +236,7 @@ class XinferenceClient:
     # -- credentials
 
     def login(self, username: str, password: str) -> None:
-        """Take a user's token, good for 30 minutes (``POST /token``, JSON). Raises :class:`Unauthorized`."""
+        """Get a user's token, valid for 30 minutes (``POST /token``, JSON). Raises :class:`Unauthorized`."""
         answer = self._json("POST", "/token", {"username": username, "password": password}, authorized=False)
         try:
             self._token = answer["access_token"]
@@ -247,7 +247,7 @@ class XinferenceClient:
     # -- models
 
     def instances(self, uid: str | None = None) -> list[Instance]:
-        """The instances of a model, or of all; empty where it is unknown or ended. An API key suffices."""
+        """Return the instances of one model or of all; empty if it is unknown or stopped. An API key is enough."""
         query = "" if uid is None else "?" + urllib.parse.urlencode({"model_uid": uid})
         answer = self._json("GET", f"/v1/models/instances{query}")
         try:
@@ -256,7 +256,7 @@ class XinferenceClient:
             raise ProtocolError(f"{self.base_url}/v1/models/instances is not Xinference's") from None
 
     def models(self) -> list[Json]:
-        """The models that serve, as in OpenAI's ``GET /v1/models``. An API key suffices."""
+        """Return the models that serve, as OpenAI's ``GET /v1/models`` does. An API key is enough."""
         answer = self._json("GET", "/v1/models")
         try:
             return list(answer["data"])
@@ -267,9 +267,9 @@ class XinferenceClient:
         """Launch a model, wait until it is ready and return its uid. Needs a user's token.
 
         ``payload`` is that of ``POST /v1/models``: model_name, model_type (its default is LLM), model_uid, ...
-        Waiting here gives the launch's own error; launched without waiting, some faults leave no trace in
-        :meth:`instances`. Raises :class:`AlreadyRunning` where the uid is running or being launched, and
-        :class:`Unreachable` after ``timeout`` seconds.
+        Waiting here returns the launch's own error. Without waiting, some failures leave no trace in :meth:`instances`.
+        Raises :class:`AlreadyRunning` if the uid runs or is being launched, and :class:`Unreachable` after
+        ``timeout`` seconds.
         """
         answer = self._json("POST", "/v1/models?wait_ready=true", payload, timeout=timeout)
         try:
@@ -280,7 +280,7 @@ class XinferenceClient:
     def add_replica(self, uid: str, worker: str, label: str, timeout: float) -> None:
         """Add a replica on one worker (``host:port``) and wait until it is ready. Needs a user's token.
 
-        It is launched as the first one was. ``label`` is new: the default one may be that of a replica that ended.
+        It is launched like the first one. ``label`` is new, because the default may belong to a stopped replica.
         Raises :class:`XinferenceError` with the launch's own error.
         """
         config = {"replica_uid": label, "devices": [{"worker_ip": worker, "n_gpu": "auto"}]}
@@ -288,11 +288,11 @@ class XinferenceClient:
         self._send("POST", f"/v1/models/{urllib.parse.quote(uid, safe='')}/replicas", body, timeout=timeout)
 
     def terminate(self, uid: str) -> None:
-        """End a model; requests in flight die. Needs a user's token. Raises :class:`BadRequest` where it is unknown."""
+        """Stop a model; requests in flight are lost. Needs a user's token. Raises BadRequest if it is unknown."""
         self._send("DELETE", f"/v1/models/{urllib.parse.quote(uid, safe='')}")
 
     def progress(self, uid: str) -> float:
-        """How far a model is loaded, 0 to 1; 0 for one that is unknown, too. An API key suffices."""
+        """Return how far a model is loaded, 0 to 1; also 0 for an unknown model. An API key is enough."""
         answer = self._json("GET", f"/v1/models/{urllib.parse.quote(uid, safe='')}/progress")
         try:
             return float(answer["progress"])
@@ -305,11 +305,11 @@ class XinferenceClient:
         self._json("POST", path, {"replica": count}, timeout=timeout)
 
     def remove_replica(self, uid: str, number: int) -> None:
-        """End one replica; a request that it is at dies. Needs a user's token."""
+        """Stop one replica; requests in flight on it are lost. Needs a user's token."""
         self._send("DELETE", f"/v1/models/{urllib.parse.quote(uid, safe='')}/replicas/{number}")
 
     def autostart(self) -> list[Json]:
-        """The autostart entries with their ``state`` (status, attempts, last_error). Needs a user's token."""
+        """Return the autostart entries with their ``state`` (status, attempts, last_error). Needs a user's token."""
         answer = self._json("GET", "/v1/autostart/models")
         try:
             return list(answer["models"])

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets, accounts and autostart of one host's Xinference: what is wanted, what is there, what is to be done.
+"""Secrets, accounts and autostart of one host's Xinference: what is wanted, what exists, and what to do.
 
-Everything root-only lies in one folder (``/etc/voicefleet``, 0700):
+All root-only files lie in one folder (``/etc/voicefleet``, 0700):
 
 - ``secrets.json``: the six secrets, given by the operator or made here once;
 - ``xinference.env``: the three that the service itself needs, for ``EnvironmentFile=``;
 - ``client.key`` and ``client.header``: the API key alone, and as one header line for ``curl -H @file``;
 - ``keys/``: the API keys of further clients;
 - ``cluster.json``, on the supervisor of a cluster: the two that its workers need;
-- ``applied.json``: digests of what was last brought into Xinference's databases. Passwords are stored there as bcrypt
-  hashes, which take 0.25 s each to check; the digests tell in no time whether one was changed on either side.
+- ``applied.json``: digests of what was last written to Xinference's databases. Passwords are stored there as bcrypt
+  hashes, and each takes 0.25 s to check. The digests show at once whether one changed on either side.
 
-Nothing in here starts a process or knows Xinference's classes; :mod:`xinference_accounts` does both.
+Nothing here starts a process or knows Xinference's classes; :mod:`xinference_accounts` does both.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ ENVIRONMENT = {
 }
 PASSWORDS = ("admin_password", "deploy_password")
 SECRETS = (*ENVIRONMENT, *PASSWORDS, "client_key")
-# A worker of a cluster keeps no accounts: it shows its siblings the first of these, and asks the API with the second.
+# A worker of a cluster has no accounts. It shows the first of these to its siblings and uses the second for the API.
 WORKER_SECRETS = ("xoscar_auth_key", "client_key")
 
-# All that Xinference's first administrator gets (api/oauth2/advanced/auth_service.py).
+# All permissions of Xinference's first administrator (api/oauth2/advanced/auth_service.py).
 ADMIN_PERMISSIONS = [
     "admin",
     "models:list",
@@ -74,10 +74,10 @@ ADMIN_PERMISSIONS = [
     "routers:write",
     "routers:operate",
 ]
-# Enough to launch models, keep autostart and manage keys; refused on workers, cluster and settings.
+# Enough to launch models, keep autostart and manage keys, but not workers, cluster or settings.
 DEPLOY_PERMISSIONS = ["models:list", "models:read", "models:write", "keys:create", "keys:manage"]
 
-# What under the service's home must be its own and closed to others: path, mode, whether it is a folder.
+# What below the service's home must belong to it and be closed to others: path, mode, whether it is a folder.
 PRIVATE = (
     (("auth",), 0o700, True),
     (("auth", "auth.db"), 0o600, False),
@@ -86,18 +86,18 @@ PRIVATE = (
 NOTHING: Json = {"accounts": {}, "keys": {}, "autostart": {}}
 
 PASSWORD_MIN_LENGTH = 8  # XINFERENCE_PASSWORD_MIN_LENGTH's default
-# One token that is safe in an EnvironmentFile, in a header and in JSON, with no quoting anywhere.
+# One token that is safe without quoting in an EnvironmentFile, a header and JSON.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:@%^-]{16,512}\Z")
 
 _KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 class ConfigError(ValueError):
-    """A secret or option can't be used; the message never holds the value."""
+    """A secret or option cannot be used; the message never contains the value."""
 
 
 def make_secret(name: str) -> str:
-    """A new secret: 256 bits, or for the client key Xinference's own form, ``xf-`` and 48 letters and digits."""
+    """Make a new secret: 256 bits, or for the client key Xinference's form: ``xf-`` and 48 letters and digits."""
     if name == "client_key":
         alphabet = string.ascii_letters + string.digits
         return "xf-" + "".join(secrets.choice(alphabet) for dummy in range(48))
@@ -105,7 +105,7 @@ def make_secret(name: str) -> str:
 
 
 def check_secret(name: str, value: str) -> None:
-    """Raise :class:`ConfigError` where a secret would be refused or misread later."""
+    """Raise :class:`ConfigError` if a secret would be refused or misread later."""
     if name in PASSWORDS:
         if len(value) < PASSWORD_MIN_LENGTH or not value.isprintable():
             raise ConfigError(f"{name} must have at least {PASSWORD_MIN_LENGTH} printable characters")
@@ -114,7 +114,7 @@ def check_secret(name: str, value: str) -> None:
 
 
 def load_secrets(text: str | None) -> dict[str, str]:
-    """The secrets of ``secrets.json``, empty where there is none. Raises :class:`ConfigError` where it is damaged."""
+    """Return the secrets of ``secrets.json``; empty if it is missing. Raises :class:`ConfigError` if it is damaged."""
     if text is None:
         return {}
     try:
@@ -122,17 +122,17 @@ def load_secrets(text: str | None) -> dict[str, str]:
         return {name: stored[name] for name in SECRETS if isinstance(stored.get(name), str) and stored[name]}
     except (ValueError, AttributeError):
         raise ConfigError(
-            f"{SECRETS_FILE} in the secrets' folder is not JSON. Restore it from a backup, or delete it: all secrets"
-            " are then made anew, and clients need the new key"
+            f"{SECRETS_FILE} in the secrets' folder is not JSON. Restore it from a backup, or delete it. If you delete"
+            " it, all secrets are made again, and clients need the new key"
         ) from None
 
 
 def merge_secrets(
     given: Mapping[str, str | None], stored: Mapping[str, str], worker: bool = False
 ) -> tuple[dict[str, str], list[str]]:
-    """All secrets, and what happened to which: given by the operator wins, then what the host has, then a new one.
+    """Return all secrets, and what happened to each. The operator's wins, then the host's, then a new one.
 
-    A worker has two, which come from its supervisor; none is made there.
+    A worker has two secrets, which come from its supervisor. It makes none.
     """
     merged: dict[str, str] = {}
     events = []
@@ -140,8 +140,8 @@ def merge_secrets(
         value = given.get(name) or stored.get(name)
         if value is None and worker:
             raise ConfigError(
-                f"{name} did not come from the supervisor. It keeps it in {CLUSTER_FILE} of its secrets' folder, made"
-                " when it is deployed: look there first"
+                f"{name} did not come from the supervisor, which keeps it in {CLUSTER_FILE} of its secrets' folder. The"
+                " supervisor's deploy writes that file: look there first"
             )
         if value is None:
             value = make_secret(name)
@@ -156,7 +156,7 @@ def merge_secrets(
 
 
 def files(all_secrets: Mapping[str, str], supervisor: bool = False) -> dict[str, str]:
-    """The text of each root-only file that follows from the secrets, those of a worker or all."""
+    """Return the text of each root-only file that follows from the secrets, those of a worker or all."""
     environment = [
         "# Secrets of the service, made by voicefleet.kokoro; the role's variables take your own.",
         *(f"{variable}={all_secrets[name]}" for name, variable in ENVIRONMENT.items() if name in all_secrets),
@@ -174,7 +174,7 @@ def files(all_secrets: Mapping[str, str], supervisor: bool = False) -> dict[str,
 
 @dataclass(frozen=True)
 class Names:
-    """The accounts and the key that this collection manages; all others in the databases are left alone."""
+    """Return the accounts and the key that this collection manages; all others in the databases stay untouched."""
 
     admin: str = "admin"
     deploy: str = "voicefleet-deploy"
@@ -182,14 +182,14 @@ class Names:
 
 
 def autostart_entry(launch: Mapping[str, Any], max_retries: int, retry_interval: int) -> Json:
-    """One autostart entry as Xinference keeps it: nothing unset, the type always named (its default is LLM)."""
+    """Return one autostart entry as Xinference keeps it: no unset fields, and always a type (its default is LLM)."""
     payload = {key: value for key, value in launch.items() if value is not None}
     for field in ("model_name", "model_type", "model_uid"):
         if not isinstance(payload.get(field), str) or not payload[field].strip():
             raise ConfigError(f"a model to launch needs {field}")
     if "envs" in payload:
         raise ConfigError(
-            "envs of a model may hold secrets, and Xinference keeps them in plain text: use the unit instead"
+            "envs of a model may hold secrets, and Xinference stores them as plain text: use the unit instead"
         )
     return {
         "priority": 100,
@@ -202,9 +202,9 @@ def autostart_entry(launch: Mapping[str, Any], max_retries: int, retry_interval:
 def launches(
     launch: Mapping[str, Any], languages: Sequence[str], models: Mapping[str, str] | None = None
 ) -> list[Json]:
-    """One payload for each language, or the payload itself where none is named.
+    """Return one payload for each language, or the payload itself if no language is named.
 
-    ``models`` has the languages that another model speaks, and its name; it lies beside the payload's.
+    ``models`` maps languages that another model speaks to that model's name. It lies beside the payload's model.
     """
     if not languages:
         return [dict(launch)]
@@ -222,7 +222,7 @@ def launches(
 def wanted_state(
     all_secrets: Mapping[str, str], names: Names, entries: list[Json], observed: Json, applied: Json
 ) -> Json:
-    """The request's ``wanted`` of :mod:`xinference_accounts`."""
+    """Return the request's ``wanted`` of :mod:`xinference_accounts`."""
     uids = sorted(entry["launch"]["model_uid"] for entry in entries)
     remembered = applied.get("models", [])
     return {
@@ -235,7 +235,7 @@ def wanted_state(
             "value": all_secrets["client_key"],
             "owner": names.deploy,
             "models": uids,
-            # Xinference can show a key again only if it was encrypted with the key that the service has now.
+            # Xinference can show a key again only if it was encrypted with the service's present encryption key.
             "recreate": bool(observed["keys"].get(names.key))
             and applied.get("encryption_key") != digest(all_secrets["encryption_key"]),
         },
@@ -247,7 +247,7 @@ def wanted_state(
 
 
 def differences(observed: Json, wanted: Json, applied: Json) -> list[str]:
-    """Why the databases must be corrected, one line each, without a secret; empty where nothing is to be done."""
+    """Return why the databases must be corrected, one line each, without secrets; empty if nothing is to do."""
     found = []
     for account in wanted["accounts"]:
         name = account["name"]
@@ -278,7 +278,7 @@ def differences(observed: Json, wanted: Json, applied: Json) -> list[str]:
 
 
 def key_differences(held: Json | None, key: Json) -> list[str]:
-    """Why one API key must be corrected, without a secret; ``held`` is what was observed of it, ``key`` is wanted."""
+    """Return why one API key must be corrected, without secrets. ``held`` was observed, ``key`` is wanted."""
     if held is None:
         return [f"API key {key['name']}: missing"]
     return [
@@ -296,27 +296,27 @@ def key_differences(held: Json | None, key: Json) -> list[str]:
 
 
 def check_key_name(name: str) -> str:
-    """A client's name, which is that of files too, unchanged. Raises :class:`ConfigError` for an unfit one."""
+    """Return a client's name, which is also a file name, unchanged. Raises :class:`ConfigError` if it is unfit."""
     if not _KEY_NAME.match(name):
-        raise ConfigError(f"a client's name has 1 to 64 letters, digits and ._-, and begins with no sign: {name!r}")
+        raise ConfigError(f"a client's name has 1 to 64 letters, digits and ._-, and no sign at the start: {name!r}")
     return name
 
 
 def check_time(text: str) -> str | None:
-    """A time as Xinference keeps it (ISO, UTC, to the second), None for none. Raises :class:`ConfigError`."""
+    """Return a time as Xinference keeps it (ISO, UTC, to the second), None for none. Raises :class:`ConfigError`."""
     if not text:
         return None
     try:
         time = datetime.datetime.fromisoformat(text[:-1] if text.endswith("Z") else text)
     except ValueError:
-        raise ConfigError(f"{text!r} is no time such as 2027-01-31 or 2027-01-31T12:00:00") from None
+        raise ConfigError(f"{text!r} is not a time such as 2027-01-31 or 2027-01-31T12:00:00") from None
     if time.tzinfo is not None:
         time = time.astimezone(datetime.timezone.utc).replace(tzinfo=None)
     return time.isoformat(timespec="seconds")
 
 
 def applied_state(observed: Json, wanted: Json) -> Json:
-    """The content of ``applied.json`` after the databases were brought to the wanted state."""
+    """Return the content of ``applied.json`` once the databases are in the wanted state."""
     return {
         "accounts": {
             account["name"]: [digest(account["password"]), observed["accounts"][account["name"]]["password"]]
@@ -328,7 +328,7 @@ def applied_state(observed: Json, wanted: Json) -> Json:
 
 
 def load_applied(text: str | None) -> Json:
-    """``applied.json``; empty where it is missing or damaged, as it can always be made anew."""
+    """Return ``applied.json``; empty if it is missing or damaged, because it can always be rebuilt."""
     try:
         loaded = json.loads(text or "{}")
     except ValueError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which running model speaks which of Kokoro's languages.
 
-Kokoro is given one language as it is launched in Xinference (``lang_code``), so each language is a model of its own.
-The first has the uid itself, as ``kokoro``; each other one that and its letter, as ``kokoro-b``. A voice's language is
+Xinference gives Kokoro one language at launch (``lang_code``), so each language is a model of its own. The first model
+has the plain uid, such as ``kokoro``. Every other model adds its letter, such as ``kokoro-b``. A voice's language is
 its first letter.
 """
 
@@ -12,5 +12,5 @@ from collections.abc import Sequence
 
 
 def uid_of(uid: str, language: str, languages: Sequence[str]) -> str:
-    """The uid of the model that speaks a language; that of the first one for any that is not launched."""
+    """Return the uid of the model that speaks a language; the first model's if that language is not launched."""
     return f"{uid}-{language}" if language in languages[1:] and language != languages[0] else uid

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring one model of a local Xinference to READY, or say why it can't be.
+"""Bring one model of a local Xinference to READY, or say why that is impossible.
 
-Autostart launches the model with the service, so mostly this waits. It launches by REST where autostart did not, and
-launches anew where a running model was launched with other parameters.
+Autostart launches the model with the service, so this mostly waits. If autostart does not launch it, this does so by
+REST. If a running model has other parameters than wanted, it is stopped and launched again.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from . import api
 
 Json = dict[str, Any]
 
-# Launch parameters that a running replica is known by; others are Xinference's to settle.
+# Parameters by which a running replica is compared; Xinference decides the others.
 COMPARED = ("model_name", "model_path", "lang_code", "enable_virtual_env", "device", "gpu_idx", "request_limits")
 ABSENT_GRACE = 10.0  # seconds that autostart may take to begin, once the service answers
-CRASHES = 2  # restarts of the service, while we wait, after which waiting is in vain
+CRASHES = 2  # stop waiting after the service restarted this often
 _FAULT = re.compile(r" (ERROR|CRITICAL) |^[A-Za-z_][\w.]*(Error|Exception|Exit)\b")
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
 class ModelError(Exception):
-    """The model did not become READY; the message is Xinference's or ours, cleaned."""
+    """The model did not become READY; the message is cleaned."""
 
 
 @dataclass
 class Outcome:
-    """What :meth:`Keeper.ensure` did."""
+    """Result of :meth:`Keeper.ensure`."""
 
     changes: list[str] = field(default_factory=list)
     workers: tuple[str, ...] = ()
@@ -46,11 +46,11 @@ class Outcome:
 
 
 def launched_with(home: str, uid: str, workers: tuple[str, ...]) -> Json | None:
-    """The payload that a running replica was launched with, or None where it is not known.
+    """Return the payload with which a running replica was launched, or None if it is not known.
 
-    The API does not tell it; Xinference's worker keeps it for its own recovery, in
-    ``<home>/worker_recovery/<host>_<port>/models.json``. The file is the service user's, so no
-    link is followed and it serves for a comparison only.
+    The API does not return it. Xinference's worker keeps it for its own recovery, in
+    ``<home>/worker_recovery/<host>_<port>/models.json``. The service's user owns that file. Follow no link, and use
+    the content only for a comparison.
     """
     for worker in workers:
         path = os.path.join(home, "worker_recovery", worker.replace(":", "_"), "models.json")
@@ -67,11 +67,11 @@ def launched_with(home: str, uid: str, workers: tuple[str, ...]) -> Json | None:
 
 
 def differences(wanted: Json, launched: Json | None) -> list[str]:
-    """Names of the compared parameters in which a running model is not the wanted one."""
+    """Return the compared parameters in which a running model differs from the wanted one."""
     if launched is None:
         return []
     found = [name for name in COMPARED if name in launched and wanted.get(name) != launched[name]]
-    # A replica keeps the cards that it was given: its share of those that were asked for, or Xinference's own choice.
+    # A replica keeps its cards: its share of those that were requested, or Xinference's own choice.
     share, asked = launched.get("gpu_idx"), wanted.get("gpu_idx")
     asked = asked if asked is None or isinstance(asked, list) else [asked]
     if "gpu_idx" in found and isinstance(share, list) and (asked is None or set(share) <= set(asked)):
@@ -80,9 +80,9 @@ def differences(wanted: Json, launched: Json | None) -> list[str]:
 
 
 def log_faults(path: str, since: str, count: int = 6) -> list[str]:
-    """The last lines that tell of a fault in the last 64 KiB of Xinference's log, each once.
+    """Return the last error lines in the last 64 KiB of Xinference's log, each once.
 
-    Only what was written since a time in UTC (``2026-01-31T12:00:00``): an old fault would point at the wrong cause.
+    Only lines written since a time in UTC (``2026-01-31T12:00:00``) count: an old error would suggest a wrong cause.
     """
     try:
         with open(path, "rb") as handle:
@@ -98,9 +98,9 @@ def log_faults(path: str, since: str, count: int = 6) -> list[str]:
 
 
 class Keeper:
-    """One model of one service. ``login`` gives the client a user's token; it is called only when one is needed.
+    """One model of one service. ``login`` gives the client a user's token and is called only if one is needed.
 
-    ``workers`` are those of a cluster (``host:port``) that must each have a replica.
+    ``workers`` are the workers of a cluster (``host:port``), each of which must have a replica.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Keeper:
         self._watched = float("-inf")
 
     def look(self) -> api.Instance | None:
-        """The model's instance now, None where there is none."""
+        """Return the model's present instance, or None."""
         found = self.client.instances(self.uid)
         return found[0] if found else None
 
@@ -138,7 +138,7 @@ class Keeper:
         return differences(self.payload, launched_with(self.home, self.uid, instance.workers))
 
     def watch(self) -> None:
-        """Raise :class:`ModelError` where the service is down or keeps ending; asks systemd every 2 s at most."""
+        """Raise :class:`ModelError` if the service is down or keeps ending; ask systemd at most every 2 s."""
         if self._clock() - self._watched < 2:
             return
         self._watched = self._clock()
@@ -158,7 +158,7 @@ class Keeper:
             )
 
     def ensure(self, timeout: float) -> Outcome:
-        """Wait for the service and the model; launch it where need be. Raises :class:`ModelError`, XinferenceError."""
+        """Wait for the service and the model; launch the model if needed. Raises ModelError, XinferenceError."""
         begin = self._clock()
         end = begin + timeout
         outcome = Outcome()
@@ -203,7 +203,7 @@ class Keeper:
             self._sleep(0.5)
 
     def _note(self, outcome: Outcome, seconds: float, status: str) -> None:
-        """Keep the course of the wait: a line for each other state, and for each fifth of a model that is loaded."""
+        """Record the course of the wait: each new state, and each fifth of the loading."""
         part = ""
         if status not in ("absent", api.READY, api.ERROR):
             with contextlib.suppress(api.XinferenceError):
@@ -212,14 +212,14 @@ class Keeper:
             outcome.course.append(f"{seconds:.0f} s: {status}{part}")
 
     def unscaled(self, instance: api.Instance) -> list[str]:
-        """In words, by how many replicas a model has too few or too many; empty where it is neither."""
-        if self.workers:  # a cluster has one on each, which `ensure` sees to
+        """Say by how many replicas the model differs from the wanted number; empty if it does not."""
+        if self.workers:  # a cluster has one on each worker; `ensure` takes care of that
             return []
         wanted, running = self.replicas, len(instance.replica_ids)
         return [f"{running} replicas run, {wanted} are wanted"] if running != wanted else []
 
     def _scale(self, instance: api.Instance, outcome: Outcome, end: float) -> None:
-        """Bring a model that serves to the wanted number of replicas. The others go on serving meanwhile."""
+        """Bring a serving model to the wanted number of replicas. The others keep serving meanwhile."""
         changes = self.unscaled(instance)
         if not changes:
             return
@@ -233,11 +233,11 @@ class Keeper:
 
     @staticmethod
     def runs(instance: api.Instance | None) -> bool:
-        """Whether there is anything to end: Xinference tells of a launch that failed until the next one."""
+        """Whether there is anything to stop: Xinference reports a failed launch until the next one."""
         return instance is not None and instance.status not in ("TERMINATED", api.ERROR)
 
     def end(self, timeout: float) -> Outcome:
-        """End the model and wait until it is gone. Raises :class:`ModelError`, XinferenceError."""
+        """Stop the model and wait until it is gone. Raises :class:`ModelError`, XinferenceError."""
         begin = self._clock()
         outcome = Outcome()
         self.client.wait_ready(timeout, watch=self.watch, clock=self._clock, sleep=self._sleep)
@@ -255,22 +255,22 @@ class Keeper:
         return outcome
 
     def _await_workers(self, end: float) -> None:
-        """Wait until all wanted workers have registered. Raises :class:`ModelError` that names those that have not."""
+        """Wait until all wanted workers are registered. Raises :class:`ModelError` with the names of the others."""
         while self.workers:
             missing = sorted({*self.workers} - {*self.client.status()["workers"]})
             if not missing:
                 return
             if self._clock() >= end:
                 raise ModelError(
-                    f"the workers {', '.join(missing)} have not registered. On each of them: systemctl status"
-                    " voicefleet-xinference (or voicefleet-worker, beside the supervisor). It must reach the ports of"
-                    " this supervisor and have the same XOSCAR_AUTH_KEY"
+                    f"the workers {', '.join(missing)} have not registered. Check systemctl status"
+                    " voicefleet-xinference on each of them (voicefleet-worker if it runs beside the supervisor). A"
+                    " worker must reach the ports of this supervisor and have the same XOSCAR_AUTH_KEY"
                 )
             self.watch()
             self._sleep(0.5)
 
     def _add(self, worker: str, outcome: Outcome, end: float) -> None:
-        """Add the replica that a worker lacks, and wait for it. Raises :class:`ModelError` where it ended at once."""
+        """Add the missing replica on a worker, and wait for it. Raises :class:`ModelError` if it ends at once."""
         if f"replica added on {worker}" in outcome.changes:
             raise ModelError(f"the replica on worker {worker} ended again right after it was launched")
         self.login()
@@ -279,7 +279,7 @@ class Keeper:
         outcome.changes.append(f"replica added on {worker}")
 
     def _launch(self, why: str, outcome: Outcome, end: float, running: bool = False) -> None:
-        """Launch by REST and wait for it; once only, as a second failure would be the same."""
+        """Launch by REST and wait; once only, because a second try would fail the same way."""
         if self._launched:
             raise ModelError("it ended again right after it was launched; last error: " + self._autostart_error())
         self.login()
@@ -295,7 +295,7 @@ class Keeper:
             self._launched = False
 
     def _autostart_error(self) -> str:
-        """What autostart says of its last failure, for a message."""
+        """Return what autostart says about its last failure, for a message."""
         try:
             self.login()
             for entry in self.client.autostart():
@@ -306,11 +306,11 @@ class Keeper:
         return "none is known"
 
     def explain(self, error: Exception) -> str:
-        """The whole message for an operator: what failed, the lines that tell of it, what they mean and what to do."""
+        """Return the whole message for the operator: the failure, log lines, their meaning and what to do."""
         journal = self.unit.journal()
         log = os.path.join(self.home, "logs", "xinference.log")
         faults = log_faults(log, self._begun)
-        # The failure itself speaks first; older lines are asked only where it says nothing that is known.
+        # Explain the failure itself first; search older lines only if it matches no known failure.
         meaning = diagnosis.words(str(error)) or diagnosis.words(journal) or diagnosis.words(faults)
         parts = [f"Model {self.uid} is not ready: {error}"]
         for title, lines in ((f"Journal of {self.unit.name}", journal), (log, faults)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run :mod:`xinference_accounts` as the service's user, with a release's interpreter; secrets go by standard input."""
+"""Run :mod:`xinference_accounts` as the service's user with a release's interpreter; secrets go by standard input."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ VERBS = {"observe": "read", "converge": "corrected", "keys": "corrected"}
 
 
 class SetupError(Exception):
-    """A fault to tell the operator, without a secret."""
+    """An error for the operator, without secrets."""
 
 
 def program_source() -> str:
-    """The source of :mod:`xinference_accounts`, wherever this module was unpacked or zipped to."""
+    """Return the source of :mod:`xinference_accounts`, wherever this module was unpacked or zipped."""
     spec = importlib.util.find_spec(xinference_accounts.__name__)
     source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
     if not source:
-        raise SetupError("the accounts program is not where it should be; the collection is incomplete")
-    # Ansible's own importer, under which tests run, gives bytes; a zip on a host gives text.
+        raise SetupError("the accounts program is missing: the collection is incomplete")
+    # Ansible's importer, under which tests run, returns bytes; a zip on a host returns text.
     return source.decode("utf-8") if isinstance(source, bytes) else str(source)
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """A text with every secret blotted out."""
+    """Return a text with every secret hidden."""
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, "********")
     return text
 
 
 def account(user: str, check: bool) -> tuple[int, int] | None:
-    """A user's uid and gid; None in check mode where the user is still to be made. Raises SetupError."""
+    """Return a user's uid and gid, or None in check mode if the user does not exist yet. Raises SetupError."""
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -53,25 +53,25 @@ def account(user: str, check: bool) -> tuple[int, int] | None:
 
 
 def has_databases(home: str) -> bool:
-    """Whether a service of this home was set up or started once."""
+    """Whether a service with this home was ever set up or started."""
     databases = (xinference_accounts.AUTH_DB, xinference_accounts.LAUNCH_DB)
     return any(os.path.exists(os.path.join(home, name)) for name in databases)
 
 
 def run(request: Json, release_path: str, user: str, owner: tuple[int, int], secrets: Iterable[str]) -> Json:
-    """The answer of :mod:`xinference_accounts` to one request. Raises SetupError with none of the secrets in it."""
+    """Return the answer of :mod:`xinference_accounts` to one request. Raises SetupError, without any secret in it."""
     home: str = request["home"]
     python = os.path.join(release_path, "env", "bin", "python")
     if not os.path.exists(python):
         if request["action"] != "observe":
             raise SetupError(f"{python} is missing: the release has no environment. Build it first")
-        python = sys.executable  # to look, any Python will do
+        python = sys.executable  # any Python can observe
     as_user: Json = {}
     if (os.geteuid(), os.getegid()) != owner:
         as_user = {"user": owner[0], "group": owner[1], "extra_groups": []}
     try:
         done = subprocess.run(
-            # -I: neither the folder, the environment nor a user's packages can put other code in its way.
+            # -I: no code from the folder, the environment or a user's packages.
             [python, "-I", "-B", "-c", program_source()],
             input=json.dumps(request).encode("utf-8"),
             capture_output=True,
@@ -83,9 +83,9 @@ def run(request: Json, release_path: str, user: str, owner: tuple[int, int], sec
             **as_user,
         )
     except subprocess.TimeoutExpired:
-        raise SetupError(f"{python} did not finish within {TIMEOUT} s; is the disk or the host overloaded?") from None
+        raise SetupError(f"{python} did not finish within {TIMEOUT} s. Is the disk or the host overloaded?") from None
     except OSError as error:
-        raise SetupError(f"{python} can't be run as {user}: {error}") from None
+        raise SetupError(f"{python} cannot be run as {user}: {error}") from None
     try:
         reply: Json = json.loads(done.stdout)
     except ValueError:
@@ -93,9 +93,9 @@ def run(request: Json, release_path: str, user: str, owner: tuple[int, int], sec
         reply = {"error": f"{python} ended with status {done.returncode}: " + " / ".join(lines)}
     if "error" in reply:
         raise SetupError(
-            f"Xinference's databases in {home} can't be {VERBS[request['action']]}: "
+            f"Xinference's databases in {home} cannot be {VERBS[request['action']]}: "
             + redact(str(reply["error"]), secrets)
-            + ". If a database is damaged, stop the service and restore auth/ and launch_history.db from a backup,"
-            " or move them away: accounts, key and autostart are then made anew"
+            + ". If a database is damaged, stop the service. Restore auth/ and launch_history.db from a backup, or move"
+            " them away: the next run then creates accounts, key and autostart again"
         )
     return reply

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show that each worker of a cluster speaks, though requests go round them and an answer does not say who gave it."""
+"""Show that each worker of a cluster speaks, although an answer does not say which worker gave it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Callable
 
 # Exported by each worker (Xinference's core/metrics.py); the second are among the first.
 TOTAL, ERRORS = "xinference:model_request_total", "xinference:model_request_errors_total"
-# Requests go round the replicas in turn; others' requests take turns too.
+# Xinference sends requests to the replicas in turn, and other clients' requests take turns too.
 ROUNDS = 4
 _LINE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{[^}]*\})? ([0-9.eE+]+)\s*$", re.MULTILINE)
 
 
 class WorkerSilent(Exception):
-    """Workers answered no request, or their counts can't be read; a sentence for the operator."""
+    """Workers answered no request, or their counters cannot be read; the text is a sentence for the operator."""
 
 
 def answered(metrics: str) -> float:
-    """Requests that a worker answered well since it started, out of its metrics."""
+    """Return from a worker's metrics how many requests it has answered well since its start."""
     counts = {TOTAL: 0.0, ERRORS: 0.0}
     for name, value in _LINE.findall(metrics):
         if name in counts:
@@ -29,22 +29,22 @@ def answered(metrics: str) -> float:
 
 
 def read_metrics(address: str, timeout: float = 10.0) -> str:
-    """A worker's metrics, from ``host:port``. Raises :class:`WorkerSilent`."""
+    """Return a worker's metrics from ``host:port``. Raises :class:`WorkerSilent`."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"http://{address}/metrics", timeout=timeout) as answer:
             data: bytes = answer.read(1 << 24)
     except (OSError, ValueError) as error:
-        raise WorkerSilent(f"the metrics of a worker at {address} can't be read: {error}") from None
+        raise WorkerSilent(f"the metrics of a worker at {address} cannot be read: {error}") from None
     return data.decode("utf-8", "replace")
 
 
 def hear_each(
     workers: Mapping[str, str], speak: Callable[[], object], read: Callable[[str], str] = read_metrics
 ) -> dict[str, int]:
-    """Let ``speak`` make requests until each worker has answered one more; returns how many each has answered.
+    """Let ``speak`` make requests until each worker has answered one more; return how many each has answered.
 
-    ``workers`` are the addresses of their metrics by their own. Raises :class:`WorkerSilent` and what ``speak`` does.
+    ``workers`` maps workers to the addresses of their metrics. Raises :class:`WorkerSilent` and what ``speak`` raises.
     """
     before = {worker: answered(read(metrics)) for worker, metrics in workers.items()}
     heard: dict[str, int] = {}
@@ -59,6 +59,6 @@ def hear_each(
             return heard
     silent = ", ".join(worker for worker in workers if worker not in heard)
     raise WorkerSilent(
-        f"of {ROUNDS * len(workers)} requests that the cluster answered, none was answered by the worker {silent},"
-        " though its replica counts as READY. Look at its journal and its logs/xinference.log"
+        f"the cluster answered {ROUNDS * len(workers)} requests, but the worker {silent} answered none of them,"
+        " although its replica counts as READY. Read its journal and its logs/xinference.log"
     )

@@ -261,4 +261,4 @@ def test_the_module_fails_in_words(host: Host, capfd: pytest.CaptureFixture[str]
         xinference_api_key.main()
     result = json.loads(capfd.readouterr().out)
     assert result["failed"]
-    assert "'soon' is no time" in result["msg"]
+    assert "'soon' is not a time" in result["msg"]

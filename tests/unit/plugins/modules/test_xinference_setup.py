@@ -164,7 +164,7 @@ def test_another_users_rights_are_taken_for_the_program(host: Host, monkeypatch:
 
     monkeypatch.setattr(xinference_program.subprocess, "run", refuse)
     setup = xinference_setup.Setup(host.params(), False)
-    with pytest.raises(xinference_setup.SetupError, match="can't be run as"):
+    with pytest.raises(xinference_setup.SetupError, match="cannot be run as"):
         setup.program({"action": "observe", "home": str(host.home)}, (4242, 4343))
     assert (seen["user"], seen["group"], seen["extra_groups"]) == (4242, 4343, [])
 
@@ -345,7 +345,7 @@ def test_a_damaged_database_stops_the_run_and_is_kept(host: Host) -> None:
         path.unlink()
     (host.home / "auth" / "auth.db").write_text("no database " * 20)
     (host.home / "auth" / "auth.db").chmod(0o600)
-    with pytest.raises(xinference_setup.SetupError, match=r"can't be read: DatabaseError.*restore auth/"):
+    with pytest.raises(xinference_setup.SetupError, match=r"cannot be read: DatabaseError.*Restore auth/"):
         host.run()
     assert (host.home / "auth" / "auth.db").read_text().startswith("no database")
 
