@@ -96,10 +96,23 @@ step() {
 
 STEP_LOGS=()
 
+# A command in the background does not see Ctrl-C, so whoever ends the script ends it, too.
+_end_tree() {
+    local child
+    for child in $(pgrep -P "$1"); do _end_tree "$child"; done
+    kill "$1" 2>/dev/null || true
+}
+_end_begun() {
+    local pid
+    for pid in $(jobs -p); do _end_tree "$pid"; done
+    exit 130
+}
+
 # begin_step LOG NAME COMMAND...: waits while as many run as AT_ONCE says.
 begin_step() {
     local log=$1 name=$2
     shift 2
+    trap _end_begun INT TERM
     while [ "$(jobs -rp | wc -l)" -ge "${AT_ONCE:-2}" ]; do wait -n || true; done
     mkdir -p "$(dirname "$log")"
     rm -f "$log.ended"
