@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rollout
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import phases, rollout
 
 SETTINGS = ("voicefleet_canary", "voicefleet_serial", "voicefleet_max_fail_percentage")
 
@@ -18,10 +18,13 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         hostvars = task_vars.get("hostvars") or {}
+        run = self._phases(task_vars)
         all_hosts = [str(host) for host in task_vars.get("ansible_play_hosts_all") or []]
         if arguments["step"] == "plan":
             return self._plan(arguments, hostvars, all_hosts)
         if arguments["step"] == "begin":
+            if arguments["whole"] and run != list(phases.PHASES):
+                raise AnsibleActionFail("This playbook has no phases: run it without --tags and --skip-tags.")
             state = (
                 rollout.new(0, "100%", 0) if arguments["whole"] else fact(hostvars["localhost"], "voicefleet_rollout")
             )
@@ -29,8 +32,16 @@ class ActionModule(ControllerAction):
                 state, hostvars, all_hosts, [str(host) for host in task_vars.get("ansible_play_batch") or []]
             )
         if arguments["step"] == "note":
-            return self._note(arguments, str(task_vars.get("inventory_hostname", "")))
+            return self._note(arguments, str(task_vars.get("inventory_hostname", "")), "serve" in run)
         return self._count(fact(task_vars, "voicefleet_outcome"))
+
+    def _phases(self, task_vars: dict[str, Any]) -> list[str]:
+        """How far the tags let this run go."""
+        tags = [task_vars.get(f"ansible_{name}_tags") or [] for name in ("run", "skip")]
+        try:
+            return phases.chosen(*tags, own=self._task.tags)
+        except phases.PhaseError as error:
+            raise AnsibleActionFail(f"Nothing was changed: {error}.") from None
 
     def _plan(self, arguments: dict[str, Any], hostvars: Any, hosts: list[str]) -> dict[str, Any]:
         settings = {}
@@ -62,8 +73,10 @@ class ActionModule(ControllerAction):
             said = f"Stopped before the next batch: {state['stop']}."
         return {"changed": False, "msg": said, "ansible_facts": {"voicefleet_rollout": state}}
 
-    def _note(self, arguments: dict[str, Any], host: str) -> dict[str, Any]:
-        outcome, why = (rollout.CHECKED if self.check_mode else rollout.SERVED), ""
+    def _note(self, arguments: dict[str, Any], host: str, serves: bool) -> dict[str, Any]:
+        outcome, why = rollout.SERVED if serves else rollout.PREPARED, ""
+        if self.check_mode:
+            outcome = rollout.CHECKED
         if arguments["task"]:
             outcome = rollout.UNREACHABLE if arguments["not_reached"] else rollout.FAILED
             # What begins with the host's name is a sentence of ours, and says itself what was done.

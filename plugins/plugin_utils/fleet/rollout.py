@@ -25,10 +25,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SERVED, CHECKED, FAILED, UNREACHABLE, LOST, NOT_TRIED = (
-    "served", "checked", "failed", "unreachable", "lost on the way", "not tried",
+SERVED, CHECKED, PREPARED, FAILED, UNREACHABLE, LOST, NOT_TRIED = (
+    "served", "checked", "prepared", "failed", "unreachable", "lost on the way", "not tried",
 )  # fmt: skip
-GOOD = (SERVED, CHECKED)
+GOOD = (SERVED, CHECKED, PREPARED)
 # Names of hosts that one sentence holds.
 MOST_NAMES = 12
 

@@ -15,7 +15,7 @@ DEFAULTS = {name: option.get("default") for name, option in ActionModule.SPEC.it
 
 
 def run(task_vars: dict[str, Any], check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
-    task = SimpleNamespace(args={}, check_mode=check_mode, async_val=0, delegate_to=None, action="x")
+    task = SimpleNamespace(args={}, check_mode=check_mode, async_val=0, delegate_to=None, action="x", tags=["always"])
     action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
     result: dict[str, Any] = action.act({**DEFAULTS, **arguments}, task_vars)
     return result
@@ -87,3 +87,23 @@ def test_ansible_is_told_in_the_end() -> None:
     assert (failed.get("failed"), failed.get("unreachable")) == (True, None)
     silent = run({"voicefleet_outcome": {"outcome": "unreachable"}}, step="count")
     assert (silent.get("failed"), silent.get("unreachable")) == (None, True)
+
+
+def test_a_run_that_ends_before_it_serves_says_so() -> None:
+    def outcome(**tags: list[str]) -> str:
+        said: str = run({"inventory_hostname": "a", **tags}, step="note")["ansible_facts"]["voicefleet_outcome"][
+            "outcome"
+        ]
+        return said
+
+    assert outcome() == outcome(ansible_run_tags=["all"], ansible_skip_tags=[]) == "served"
+    assert outcome(ansible_run_tags=["artifacts"]) == "prepared"
+    assert outcome(ansible_run_tags=["all"], ansible_skip_tags=["serve", "releases"]) == "prepared"
+
+
+def test_tags_that_make_no_deploy_are_refused_before_a_batch() -> None:
+    for step in ("plan", "begin", "note"):
+        with pytest.raises(AnsibleActionFail, match="Nothing was changed: the tags leave out artifacts"):
+            run({**fleet(a={}), "ansible_run_tags": ["python_env"]}, step=step)
+    with pytest.raises(AnsibleActionFail, match="has no phases"):
+        run({**fleet(a={}), "ansible_run_tags": ["artifacts"]}, step="begin", whole=True)
