@@ -10,10 +10,10 @@ DOCUMENTATION = r"""
 module: artifacts
 short_description: Deliver artifacts of the store to a host
 description:
-  - Brings what a host lacks over the connection that Ansible has, by rsync over its SSH, or by HTTP, goes on where a
-    cut delivery stopped, and hashes each file on the host before it takes its place under C(artifacts/<sha256>/).
-  - An action on the controller sends the bytes; this module is its other end on the host.
-  - Nothing is written to Ansible's remote temporary folder.
+  - Delivers what a host lacks over Ansible's own connection, by rsync over its SSH, or by HTTP. It resumes where an
+    interrupted delivery stopped. The host hashes each file before it moves the file to C(artifacts/<sha256>/).
+  - An action on the controller sends the bytes; this module is the receiving end on the host.
+  - Writes nothing to Ansible's remote temporary folder.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -23,7 +23,7 @@ options:
     type: path
     required: true
   manifest_sha256:
-    description: The digest of the store's manifest, which that of O(http.url) must have too. Left out, it may be any.
+    description: The digest that the manifest must have, also at O(http.url). If unset, any digest is accepted.
     type: str
   root:
     description: The folder on the host that holds C(artifacts/).
@@ -31,39 +31,39 @@ options:
     default: /opt/voicefleet
   transport:
     description:
-      - V(push) sends by rsync where the connection is SSH, both ends have rsync, and no password is asked for, else
-        over the bare connection.
-      - V(rsync) and V(connection) are one of the two and nothing else.
-      - V(http) lets the host fetch from O(http.url), or from a temporary server with O(http.serve).
+      - V(push) uses rsync if the connection is SSH, both ends have rsync, and no password is asked for. Otherwise it
+        uses the bare connection.
+      - V(rsync) and V(connection) use only that way.
+      - V(http) lets the host fetch from O(http.url), or from a temporary server (O(http.serve)).
     type: str
     choices: [push, rsync, connection, http]
     default: push
   chunk_mb:
-    description: How much travels in one message. A larger one is faster and takes more memory on the controller.
+    description: Size of one message. A larger size is faster and needs more memory on the controller.
     type: int
     default: 32
   http:
-    description: From where a host fetches. No proxy is asked.
+    description: Where a host fetches from. No proxy is used.
     type: dict
     default: {}
     suboptions:
       url:
-        description: The address of the folder that has C(manifest.json), without user and password.
+        description: The address of the folder that holds C(manifest.json), without user and password.
         type: str
       user:
         description: The user for basic authentication.
         type: str
       password:
-        description: The password for it.
+        description: The password for basic authentication.
         type: str
       ca:
-        description: A file on the controller with the certificates, as PEM, that an C(https) server is trusted by.
+        description: A PEM file on the controller with the CA certificates for an C(https) server.
         type: path
       certificates:
-        description: Those certificates. Set by the action.
+        description: The content of that file. Set by the action.
         type: str
       serve:
-        description: Serve the store from the controller while the task runs, one server for all hosts.
+        description: Serve the store from the controller while the task runs, by one server for all hosts.
         type: bool
         default: false
       bind:
@@ -71,11 +71,11 @@ options:
         type: str
         default: 0.0.0.0
       port:
-        description: The port that it listens on; V(0) is any free one.
+        description: The port that it listens on. V(0) means any free port.
         type: int
         default: 0
       address:
-        description: The controller's name or address as the hosts reach it. Left out, the one on the way to the host.
+        description: The controller's name or address as the hosts reach it. If unset, the one on the way to the host.
         type: str
   seconds:
     description: How long one step of a fetch takes. Set by the action.
@@ -91,7 +91,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says what would be sent.
+    description: Reports what would be sent.
   diff_mode:
     support: full
     description: Lists what is sent.
@@ -106,30 +106,30 @@ EXAMPLES = r"""
 
 RETURN = r"""
 transport:
-  description: The way that was taken.
+  description: The way that was used.
   returned: always
   type: str
   sample: rsync
 sent:
-  description: Paths in the store of what was sent.
+  description: Paths in the store of the sent files.
   returned: always
   type: list
   elements: str
   sample: [wheels/torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl]
 bytes:
-  description: How many bytes of files were sent; in check mode, are to be sent.
+  description: How many bytes of files were sent. In check mode, how many would be.
   returned: always
   type: int
   sample: 191794682
 wire_bytes:
   description:
-    - The same with what the transport put around them - messages and the command that takes them, rsync's protocol both
-      ways, HTTP's headers. SSH's own and Ansible's modules are not in it.
+    - The same with the transport's own data, which is messages and the command that receives them, rsync's protocol in
+      both directions, or HTTP headers. Data of SSH itself and Ansible's modules are not counted.
   returned: when something was sent
   type: int
   sample: 191801231
 seconds:
-  description: How long the delivery took, with the hashing on the host.
+  description: Duration of the delivery, including hashing on the host.
   returned: when something was sent
   type: float
   sample: 4.2
@@ -216,7 +216,7 @@ def main() -> None:
     except OSError as error:
         full = disk.advice(str(error), root, sum(artifact["size"] for artifact in lacking))
         module.fail_json(
-            msg=f"{error.filename or root}: {error.strerror}. {full} What had arrived is kept for the next run."
+            msg=f"{error.filename or root}: {error.strerror}. {full} What has arrived is kept for the next run."
         )
     module.exit_json(changed=bool(kept), kept=kept, wrong=wrong)
 

@@ -10,9 +10,9 @@ DOCUMENTATION = r"""
 module: kokoro_files
 short_description: Put Kokoro's configuration, weights and voices into a release
 description:
-  - A second model of the release, as that of Mandarin, has a folder beside the first one's.
-  - Lays the files out as Xinference looks for them, so that a voice is found by its name and no hub is asked.
-  - Files are hard links to the host's artifacts where the file system allows.
+  - Arranges the files as Xinference expects them, so that it finds each voice by name and asks no hub.
+  - A second model of the release, such as the one for Mandarin, has its own folder beside the first.
+  - Files are hard links to the host's artifacts if the file system allows.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -30,7 +30,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says what would be put there.
+    description: Reports which files would be added.
   diff_mode:
     support: full
     description: Lists the files.
@@ -74,7 +74,7 @@ def main() -> None:
     )
     model, paths = module.params["model"], Paths(module.params["root"])
     rows = of_kind(module.params["artifacts"], "kokoro-config", "kokoro-weights", "kokoro-voice")
-    # kokoro/<model name>/<file>: another model's folder is beside this one's.
+    # kokoro/<model name>/<file>. Another model's folder lies beside this one.
     beside = os.path.dirname(model)
     wanted = {
         os.path.relpath(os.path.join(beside, *row["path"].split("/")[1:]), model): paths.artifact(
@@ -90,13 +90,13 @@ def main() -> None:
     try:
         wrong = artifacts.weeded(artifacts.weed(module.params["root"], rows))
         if wrong:
-            module.fail_json(msg=f"{wrong} The release that serves was not touched.")
+            module.fail_json(msg=f"{wrong} The current release was not touched.")
         placed = [
             file for file, source in sorted(wanted.items()) if release.link_or_copy(source, os.path.join(model, file))
         ]
     except OSError as error:
         full = disk.advice(str(error), model, sum(row["size"] for row in rows))
-        said = f"{error.strerror}: {error.filename}. {full} The release that serves was not touched."
+        said = f"{error.strerror}: {error.filename}. {full} The current release was not touched."
         module.fail_json(msg=said if full else diagnosis.explain(said))
     diff = {"before": "", "after": "".join(f"{file}\n" for file in placed)}
     module.exit_json(changed=bool(placed), files=placed, msg=f"{len(placed)} files", diff=diff)

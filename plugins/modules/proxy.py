@@ -7,20 +7,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: proxy
-short_description: Give a host's clients their way out, or take it back
+short_description: Configure the way out for a host's clients, or remove it
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Checks the settings on the controller, reads the certificates there, and has the host ask its proxy before anything
-    is changed. All that is wrong is told at once.
-  - Where nothing is set it does nothing.
+  - Checks the settings on the controller, reads the certificates there, and lets the host ask its proxy before anything
+    is changed. It reports all problems at once.
+  - Does nothing if nothing is set.
 extends_documentation_fragment:
   - voicefleet.kokoro.proxy
 attributes:
   check_mode:
     support: full
-    description: Asks the proxy as well, and says what would be written.
+    description: Also asks the proxy, and reports what would be written.
   diff_mode:
     support: full
     description: Shows each file, without credentials.
@@ -28,7 +28,7 @@ seealso:
   - module: voicefleet.kokoro.proxy_settings
 options:
   ca_certificates:
-    description: Files on the controller with certificates of private CAs in PEM.
+    description: PEM files on the controller with certificates of private CAs.
     type: list
     elements: path
     default: []

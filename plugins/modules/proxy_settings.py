@@ -8,27 +8,27 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: proxy_settings
-short_description: Tell a host's clients of proxies, mirrors and private CAs, or take that back
+short_description: Configure proxies, mirrors and private CAs for a host's clients, or remove that
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Asks the proxy from this host first. What stands in the way is told at once, and nothing is changed then.
-  - NO_PROXY has loopback, the host's own names and addresses, O(no_proxy) and O(peers).
-  - Credentials are percent-encoded and kept in files that root alone reads.
+  - Asks the proxy from this host first. If something is in the way, the module reports it and changes nothing.
+  - NO_PROXY contains loopback, the host's own names and addresses, O(no_proxy) and O(peers).
+  - Credentials are percent-encoded and kept in files that only root can read.
   - The role P(voicefleet.kokoro.proxy#role) calls it through the action P(voicefleet.kokoro.proxy#module).
 extends_documentation_fragment:
   - voicefleet.kokoro.proxy
 attributes:
   check_mode:
     support: full
-    description: Asks the proxy as well, and says what would be written.
+    description: Also asks the proxy, and reports what would be written.
   diff_mode:
     support: full
     description: Shows each file, without credentials.
 options:
   certificates:
-    description: Private CAs, each the text of one certificate in PEM.
+    description: Private CAs, each as the text of one PEM certificate.
     type: list
     elements: str
     default: []

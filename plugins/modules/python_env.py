@@ -8,15 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: python_env
-short_description: Make the Python environment of a release
+short_description: Build the Python environment of a release
 description:
-  - Makes a virtual environment from a PEP 751 lock with uv, from the wheels that the host holds.
-  - Offline, every hash checked, byte-compiled, and never building from source.
-  - An environment that was cut short is made anew; a finished one is left alone.
-  - A sealed release whose files are not as they were is reopened first. Files that are wrong are removed, so that this
-    and the later steps make them anew, and an environment in which anything is wrong is made anew as a whole.
-  - A dictionary of Japanese among the artifacts is unpacked beside the packages.
-  - Where the artifacts hold a Python and O(python) names its place, it is unpacked there first.
+  - Builds a virtual environment with uv, from a PEP 751 lock and the wheels that the host holds.
+  - Works offline, checks every hash, compiles byte code, and never builds from source.
+  - Rebuilds an unfinished environment and leaves a finished one alone.
+  - If the files of a sealed release have changed, it reopens the release first and removes the wrong files. This step
+    and later steps then restore them. An environment with any wrong file is rebuilt as a whole.
+  - Unpacks a Japanese dictionary, if the artifacts hold one, beside the packages.
+  - Unpacks a Python first, if the artifacts hold one, to the place that O(python) names.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -26,7 +26,7 @@ options:
     type: path
     required: true
   python:
-    description: The interpreter to build on, the host's own or where the one of the artifacts goes.
+    description: The interpreter to build on. It is the host's own, or the place for the one in the artifacts.
     type: path
     required: true
   root:
@@ -35,13 +35,13 @@ options:
     default: /opt/voicefleet
   patches:
     description:
-      - Names of repairs of upstream's files to make in the environment. Each is made for one published file, known by
-        its digest; where the lock brings another, the module stops with a message.
+      - Names of repairs to make in upstream files of the environment. Each repair applies to one published file, known
+        by its digest. If the lock brings another file, the module stops with a message.
     type: list
     elements: str
     default: []
   extras:
-    description: Extras of the lock to install, such as V(mandarin), those of the release's languages.
+    description: Extras of the lock to install, such as V(mandarin). They follow from the release's languages.
     type: list
     elements: str
     default: []
@@ -50,10 +50,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says whether it would be made.
+    description: Reports whether the environment would be built.
   diff_mode:
     support: full
-    description: Lists the packages of an environment that is made.
+    description: Lists the packages of an environment that is built.
 """
 
 EXAMPLES = r"""
@@ -108,14 +108,14 @@ def main() -> None:
         build(module)
     deploy_lock.mark("python_env")
     try:
-        # A controller that died leaves its module at work here: wait for its end, and take over what it made.
+        # If a controller died, its module may still work here. Wait for its end, and take over its result.
         os.makedirs(module.params["release"], exist_ok=True)
         descriptor = os.open(module.params["release"], os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        module.fail_json(msg=f"{module.params['release']} can't be made: {error.strerror}.")
+        module.fail_json(msg=f"{module.params['release']} cannot be created: {error.strerror}.")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # uv holds it too, so that one that outlives this module is waited for as well.
+        # uv holds the lock too, so a uv that outlives this module is waited for as well.
         os.set_inheritable(descriptor, True)
         build(module)
     finally:
@@ -123,16 +123,16 @@ def main() -> None:
 
 
 def build(module: AnsibleModule) -> None:
-    """Make the environment where it is not there as it should be; ends the module."""
+    """Build the environment if it is missing or differs from what is wanted; ends the module."""
     params = module.params
     locks = of_kind(params["artifacts"], "lock")
     wheels = of_kind(params["artifacts"], "wheel")
     uv = [row for row in wheels if row["name"] == "uv"]
     if len(locks) != 1 or len(uv) != 1:
         module.fail_json(
-            msg=f"a release has one lock and one uv; here are {len(locks)} and {len(uv)}. Fetch the store again."
+            msg=f"A release has one lock and one uv, but these artifacts have {len(locks)} and {len(uv)}. Fetch again."
         )
-    # Preflight puts a Python among the artifacts where the host has none that fits.
+    # Preflight adds a Python to the artifacts if the host has no suitable one.
     carried = next(
         (row for row in of_kind(params["artifacts"], "python")
          if Paths(params["root"]).python(row["version"]) == params["python"]),
@@ -150,7 +150,7 @@ def build(module: AnsibleModule) -> None:
         if drift and not module.check_mode:
             inventory.reopen(params["release"], drift, f"env/{python_env.STAMP}")
     except OSError as error:
-        module.fail_json(msg=f"{params['release']} can't be worked on: {error.strerror}: {error.filename}.")
+        module.fail_json(msg=f"{params['release']} cannot be changed: {error.strerror}: {error.filename}.")
     anew = bool(drift and inventory.in_env(drift))
     if not anew and python_env.is_made(env, stamp) and (
         carried is None or python_env.has_python(carried, params["root"])
@@ -172,21 +172,21 @@ def build(module: AnsibleModule) -> None:
             params["extras"], dictionaries,
         )  # fmt: skip
     except (python_env.EnvError, dictionary.DictionaryError, OSError) as error:
-        # Half an environment is of no use to the next run, and the disk may be full of it.
+        # Half an environment does not help the next run, and it may have filled the disk.
         python_env.discard(params["release"])
         said = f"{error.strerror}: {error.filename}." if isinstance(error, OSError) else str(error)
-        # uv hashes each wheel, and leaves alone what it refuses.
+        # uv hashes each wheel, and does not touch a wheel that it refuses.
         said = f"{said} {artifacts.weeded(artifacts.weed(params['root'], [*locks, *wheels, *dictionaries]))}".strip()
         needed = disk.unpacked((row["name"], row["version"], row["size"]) for row in installed)
         full = disk.advice(str(error), params["release"], needed)
-        untouched = f"The environment {env} was not made; the release that serves was not touched."
+        untouched = f"The environment {env} was not built; the current release was not touched."
         module.fail_json(msg=f"{untouched} {full} {said}" if full else diagnosis.explain(f"{untouched} {said}"))
     seconds = round(time.monotonic() - started, 1)
     module.exit_json(changed=True, msg=f"{len(wheels)} packages in {seconds} s", seconds=seconds, diff=diff)
 
 
 def drift_diff(drift: inventory.Drift) -> dict[str, str]:
-    """What is wrong with a sealed release, as a diff in which all of it goes."""
+    """Return what is wrong with a sealed release, as a diff that removes it."""
     lines = [f"{sort}: {path}\n" for sort, paths in drift._asdict().items() for path in paths]
     return {"before": "".join(lines), "after": ""}
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release
-short_description: Seal a release, make it the current one, note that it failed, or plan the way back to a former one
+short_description: Seal a release, make it current, record its failure, or plan a rollback
 description:
-  - O(state=sealed) makes everything in a release root's and unwritable for others, lists its files in C(files.txt), and
-    writes C(release.json), the last file of a release. One that lacks anything is refused.
-  - O(state=current) points C(current) to it in one rename and adds a receipt to the host's ledger. Only after a
-    proof of speech. Where a run was cut off between the two, the next one adds the receipt.
-  - O(state=failed) adds a line to the ledger that says what failed and in which phase. It moves nothing, and never
-    fails, as the failure that it is about must be told.
-  - O(state=planned) makes the plan of a finished release of the host, to go back to it without a store. One that is
-    not there, unfinished or damaged is refused, and those that are whole are named. Changes nothing.
+  - O(state=sealed) gives everything in a release to root, unwritable for others. It lists the files in C(files.txt) and
+    writes C(release.json) as the last file. It refuses a release that lacks anything.
+  - O(state=current) points C(current) to the release by one rename and adds a receipt to the host's ledger. It requires
+    a proof of speech. If a run was interrupted between the two, the next run adds the receipt.
+  - O(state=failed) adds a line to the ledger that says what failed and in which phase. It changes nothing else. It
+    never fails itself, so that the original failure is reported.
+  - O(state=planned) makes the plan of a finished release of the host, for a rollback without a store. It refuses a
+    release that is missing, unfinished or damaged, and names the complete ones. It changes nothing.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -28,22 +28,22 @@ options:
         O(state=current) and O(state=failed).
     type: dict
   state:
-    description: What the release shall be.
+    description: The wanted state of the release.
     type: str
     choices: [sealed, current, failed, planned]
     required: true
   release:
     description:
-      - The release to plan, by its id. Empty means the one that served before the current one, by the ledger.
-      - For O(state=planned) alone.
+      - The id of the release to plan. Empty means the previous release, according to the ledger.
+      - Only for O(state=planned).
     type: str
     default: ""
   root:
-    description: The folder that holds the releases. For O(state=planned) alone; a plan has its own.
+    description: The folder that holds the releases. Only for O(state=planned); a plan names its own.
     type: path
     default: /opt/voicefleet
   lock:
-    description: Who took the host's lock, for the plan. For O(state=planned) alone.
+    description: Who holds the host's lock, for the plan. Only for O(state=planned).
     type: dict
     default: {}
   proof:
@@ -58,21 +58,21 @@ options:
         type: str
         required: true
       reason:
-        description: What it said.
+        description: The task's message.
         type: str
         required: true
   operator:
-    description: Who deploys, for the receipt. Empty means the user who took the host's lock.
+    description: Who deploys, for the receipt. Empty means the user who holds the host's lock.
     type: str
     default: ""
   receipts:
-    description: The host's ledger, one JSON object a line.
+    description: The host's ledger, with one JSON object per line.
     type: path
     default: /var/lib/voicefleet-evidence/receipts.jsonl
 attributes:
   check_mode:
     support: full
-    description: Says whether something would change.
+    description: Reports whether something would change.
   diff_mode:
     support: full
     description: Shows where C(current) points before and after.
@@ -84,7 +84,7 @@ EXAMPLES = r"""
     plan: "{{ voicefleet_plan }}"
     state: sealed
 
-- name: Plan the way back to the release before
+- name: Plan a rollback to the previous release
   voicefleet.kokoro.release:
     state: planned
 """
@@ -106,7 +106,7 @@ failure:
   type: str
   sample: "Wait until the model is ready: Model kokoro is not ready: ..."
 phase:
-  description: The phase in which it failed, as the host's lock has it.
+  description: The phase in which it failed, according to the host's lock.
   returned: when state is failed
   type: str
   sample: python_env
@@ -184,13 +184,13 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         full = disk.advice(str(error), paths.root, 1e6)
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. {full} The release that serves was not touched.")
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. {full} The current release was not touched.")
 
 
 def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) -> None:
-    """Write ``release.json``, unless it is there."""
+    """Write ``release.json``, unless it exists."""
     drift = release.drift(path)
-    # A drifted release was reopened by the first step of its mending; in check mode that has not come to pass.
+    # The first step of the repair reopened a drifted release. In check mode that did not happen.
     if drift is not None and not (module.check_mode and drift):
         module.exit_json(changed=False, release=identity)
     if module.check_mode:
@@ -198,7 +198,7 @@ def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) 
     models = [row["name"] for row in plan["artifacts"] if row["kind"] == "spacy-model"]
     gaps = release.gaps(path, plan["model"]["path"], plan["voices"], models, plan["python"]["version"])
     if gaps:
-        module.fail_json(msg=f"The release {identity} is not whole and was not sealed. It lacks: {', '.join(gaps)}")
+        module.fail_json(msg=f"The release {identity} is incomplete and was not sealed. It lacks: {', '.join(gaps)}")
     deploy_lock.mark("seal")
     contents = {"id": identity, "made": int(time.time()), **{key: plan[key] for key in KEPT}}
     release.seal(path, contents)
@@ -206,7 +206,7 @@ def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) 
 
 
 def plan_former(module: AnsibleModule) -> None:
-    """Return the plan of the release to go back to."""
+    """Return the plan of the release to roll back to."""
     paths = layout.Paths(module.params["root"])
     try:
         contents = release.choose_former(paths, module.params["release"], ledger.read(module.params["receipts"]))
@@ -226,7 +226,7 @@ def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, pat
         receipts = ledger.switches(ledger.read(module.params["receipts"]))
         if receipts and receipts[-1].get("release") == identity:
             module.exit_json(changed=False, release=identity, previous=before)
-        # Cut off between the switch and its receipt, or the ledger was lost.
+        # Interrupted between the switch and its receipt, or the ledger was lost.
         before = ledger.previous(receipts, identity)
         diff = {"before": "", "after": f"a receipt of {identity}\n"}
     if module.check_mode:
@@ -247,7 +247,7 @@ def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, pat
 
 
 def common(module: AnsibleModule, plan: dict[str, Any]) -> dict[str, Any]:
-    """What every line of the ledger has: who, when, from what."""
+    """Return what every line of the ledger has: who, when, from what."""
     lock = plan["lock"]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -259,7 +259,7 @@ def common(module: AnsibleModule, plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def note_failure(module: AnsibleModule, plan: dict[str, Any], identity: str, paths: layout.Paths) -> None:
-    """Write what failed into the ledger."""
+    """Write the failure into the ledger."""
     failure, progress = module.params["failure"], deploy_lock.progress()
     said = f"{failure['task']}: {failure['reason'].strip()}"
     result = {"release": identity, "failure": said, "phase": progress["phase"]}

@@ -10,42 +10,42 @@ DOCUMENTATION = r"""
 module: release_prune
 short_description: Remove old releases from a host
 description:
-  - Removes finished releases beyond O(keep), those that served longest ago first. The release that serves and the one
-    that served before it always stay.
-  - Removes what is left of releases that were never finished and are older than a day.
-  - With O(artifacts), removes artifacts that neither the plan nor a remaining release refers to. They stay while an
-    unfinished release younger than a day is there.
+  - Removes finished releases beyond O(keep), beginning with those that served longest ago. The current and the previous
+    release always stay.
+  - Removes the remains of unfinished releases that are older than a day.
+  - With O(artifacts), removes artifacts that neither the plan nor a remaining release refers to. While there is an
+    unfinished release younger than a day, all artifacts stay.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   plan:
-    description: The plan of the release that serves.
+    description: The plan of the current release.
     type: dict
     required: true
   keep:
-    description: How many releases stay beside the one that serves. The one before it is the first of them.
+    description: How many releases stay beside the current one. The previous release is the first of them.
     type: int
     default: 2
   artifacts:
-    description: Whether artifacts that nothing refers to go too. The next release then brings again what it needs.
+    description: Whether to remove artifacts that nothing refers to. The next release must then deliver them again.
     type: bool
     default: false
   receipts:
-    description: The host's ledger, one JSON object a line.
+    description: The host's ledger, with one JSON object per line.
     type: path
     default: /var/lib/voicefleet-evidence/receipts.jsonl
 attributes:
   check_mode:
     support: full
-    description: Says what would go once the plan's release serves.
+    description: Reports what would be removed once the plan's release is current.
   diff_mode:
     support: full
-    description: Shows what is there before and after.
+    description: Shows what exists before and after.
 """
 
 EXAMPLES = r"""
-- name: Keep one release beside the one that serves
+- name: Keep one release beside the current one
   voicefleet.kokoro.release_prune:
     plan: "{{ voicefleet_plan }}"
     keep: 1
@@ -53,19 +53,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 stay:
-  description: The releases that stay, the one that served last first.
+  description: The releases that stay, last served first.
   returned: success
   type: list
   elements: str
   sample: [1.2.3-3f9a1c2b7d5e, 1.2.3-77aa0c1e9f10]
 removed:
-  description: The releases and remnants of releases that went, or in check mode would go.
+  description: Releases and remains of releases that were removed, or in check mode would be.
   returned: success
   type: list
   elements: str
   sample: [1.2.3-0123456789ab]
 artifacts:
-  description: Digests of the artifacts that went, or in check mode would go.
+  description: Digests of artifacts that were removed, or in check mode would be.
   returned: success
   type: list
   elements: str
@@ -90,7 +90,7 @@ def main() -> None:
     )
     params, plan = module.params, module.params["plan"]
     if params["keep"] < 0:
-        module.fail_json(msg=f"keep is {params['keep']}, and can't be less than 0. Nothing was removed.")
+        module.fail_json(msg=f"keep is {params['keep']}, but it must be 0 or more. Nothing was removed.")
     paths = layout.Paths(plan["paths"]["root"])
     wanted = {row["sha256"] for row in plan["artifacts"]} if params["artifacts"] else None
     try:
@@ -101,7 +101,7 @@ def main() -> None:
         if changed and not module.check_mode:
             retention.remove(paths, choice)
     except OSError as error:
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. The release that serves was not touched.")
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. The current release was not touched.")
     module.exit_json(
         changed=changed,
         msg=f"removed {', '.join(removed)}" if removed else "no old release to remove",

@@ -10,9 +10,9 @@ DOCUMENTATION = r"""
 module: spacy_model
 short_description: Install spaCy model tarballs into a release
 description:
-  - Turns each tarball, which is an sdist, into a wheel without running its C(setup.py), and installs that with uv.
-  - No network, no compiler, no setuptools. spaCy, uv and pip see the model as an installed package.
-  - The model's C(spacy_version) is checked against the locked spaCy first.
+  - Turns each tarball, which is an sdist, into a wheel without running its C(setup.py). Then installs it with uv.
+  - Needs no network, compiler or setuptools. spaCy, uv and pip see the model as an installed package.
+  - Checks the model's C(spacy_version) against the locked spaCy first.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -42,7 +42,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says what would be installed.
+    description: Reports what would be installed.
   diff_mode:
     support: full
     description: Shows the models before and after.
@@ -79,7 +79,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import a
 
 
 def is_installed(site: str, name: str, version: str) -> bool:
-    """Whether a model's package and its RECORD, which installers write last, are in a site-packages folder."""
+    """Whether site-packages hold a model's package and its RECORD, which installers write last."""
     return os.path.isfile(os.path.join(site, f"{name}-{version}.dist-info", "RECORD")) and os.path.isdir(
         os.path.join(site, name, f"{name}-{version}")
     )
@@ -129,8 +129,8 @@ def main() -> None:
                 )
             if not spacy_sdist.suits(model.spacy_version, params["spacy_version"]):
                 raise spacy_sdist.SpacyModelError(
-                    f"{row['path']} needs spaCy {model.spacy_version}, the release has {params['spacy_version']}: "
-                    "fetch the model's release for that spaCy"
+                    f"{row['path']} needs spaCy {model.spacy_version}, but the release has {params['spacy_version']}. "
+                    "Fetch the model's version for that spaCy"
                 )
             wheel = os.path.join(scratch, model.wheel_name)
             spacy_sdist.write_wheel(tarball, wheel)
@@ -149,7 +149,7 @@ def main() -> None:
     if failed:
         needed = disk.unpacked((row["name"], row["version"], row["size"]) for row in todo)
         full = disk.advice(failed, params["release"], needed)
-        said = f"{full} {failed} The release that serves was not touched.".strip()
+        said = f"{full} {failed} The current release was not touched.".strip()
         module.fail_json(msg=said if full else diagnosis.explain(said))
     module.exit_json(changed=True, installed=names, msg=", ".join(names), diff=diff)
 

@@ -8,29 +8,32 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: synthesis_check
-short_description: Prove that speech comes out, and keep the evidence
+short_description: Prove that the service speaks, and keep the evidence
 description:
-  - Asks an OpenAI-style C(/v1/audio/speech) for a sentence, in every voice and format, and looks at what comes.
-  - Level V(format), the answer is a whole file of the format asked for, 24 kHz, mono, and not what another voice gave.
-  - Level V(acoustic), it is not silence, noise or a constant tone, not clipped, cut or looped, and as long as the text
-    takes.
-  - Level V(phonemes), the release's own misaki makes the phonemes that are pinned for each language, numbers and
-    abbreviations are spoken, and invented words are in the phonemes and in the length of the audio.
-  - Level V(intelligible), its words are those of the text. English is heard by C(pocketsphinx) in O(python), word for
-    word and without a network; other languages by the model O(transcriber), else they are UNVERIFIED.
-  - Level V(performance), the endpoint is as fast as O(limits) want it, one request at a time and several at once, and
-    the GPU does the work where the release is for one.
-  - Level V(offline), the service reaches for nothing outside from its start to its first words. It is restarted for
-    that, so it must be allowed by O(restart).
-  - Level V(none), not even a file. What could not be looked at is UNVERIFIED and never counts as passed.
-  - A server that no release of ours runs on is proved the same way, with O(release_id), O(voices) and O(endpoint). What
-    needs a release or its service is UNVERIFIED there.
-  - Sound files and C(proof.json) are kept in O(evidence_dir), in a folder of the release's name, for root alone.
-  - Where a kept proof is of the same release, text, voices, formats and required level, and its files are as they were,
-    one short request shows that the model is alive, and the kept proof is returned.
-  - Fails where the lowest level of all is below O(required_level), with every finding in words. The evidence is kept
-    all the same.
-  - An action plugin of the same name brings the WAV files to the controller and sets the fact C(voicefleet_synthesis).
+  - Requests a sentence from an OpenAI-style C(/v1/audio/speech) in every voice and format, and checks each answer.
+  - Level V(format) means that the answer is a complete file of the requested format, 24 kHz, mono, and different from
+    the other voices' answers.
+  - Level V(acoustic) means that it is not silence, noise or a constant tone, not clipped, cut or looped, and as long as
+    the text takes.
+  - Level V(phonemes) means that the release's own misaki makes the expected phonemes for each language. Numbers and
+    abbreviations are spoken. Invented words are in the phonemes and make the audio longer.
+  - Level V(intelligible) means that its words are those of the text. C(pocketsphinx) in O(python) recognises English,
+    word for word and without a network. The model O(transcriber) recognises other languages; without it they are
+    UNVERIFIED.
+  - Level V(performance) means that the endpoint meets O(limits), with one request at a time and with several at once.
+    If the release is for a GPU, the GPU does the work.
+  - Level V(offline) means that the service contacts nothing outside from its start to its first words. The check
+    restarts the service, so O(restart) must allow it.
+  - Level V(none) means that there is not even a file. What could not be checked is UNVERIFIED and never counts as
+    passed.
+  - A server without a release of this collection is proved the same way, with O(release_id), O(voices) and
+    O(endpoint). What needs a release or its service is UNVERIFIED there.
+  - Sound files and C(proof.json) are kept in O(evidence_dir), in a folder with the release's name. Only root can read
+    them.
+  - If a kept proof has the same release, text, voices, formats and required level, and its files are unchanged, one
+    short request shows that the model is alive. The module then returns the kept proof.
+  - Fails if the lowest level of all is below O(required_level), and lists every finding. It still keeps the evidence.
+  - An action plugin of the same name copies the WAV files to the controller and sets the fact C(voicefleet_synthesis).
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -40,7 +43,7 @@ options:
     type: str
     default: http://127.0.0.1:9997
   api_key_file:
-    description: A file on the host that holds the raw bearer key. Without it no key is sent.
+    description: A file on the host that holds the raw bearer key. If unset, no key is sent.
     type: path
   candidate:
     description: Whether this is the trial of an upgrade, beside the service that clients use.
@@ -48,8 +51,8 @@ options:
     default: false
   ca_file:
     description:
-      - A file on the host with the authority, in PEM form, that the endpoint's certificate is of, as that of a gateway.
-      - Without it the host's own authorities count.
+      - A PEM file on the host with the CA of the endpoint's certificate, such as that of a gateway.
+      - If unset, the host's own CAs are used.
     type: path
   model:
     description: The model's name at the endpoint.
@@ -57,18 +60,18 @@ options:
     default: kokoro
   languages:
     description:
-      - The languages that are launched, the first one as O(model), every other one as that and its letter, as
-        C(kokoro-b). A voice is asked of the model of its language. Empty means those that O(release_file) names.
+      - The launched languages. The first one is O(model). Every other one adds its letter, such as C(kokoro-b). Each
+        voice is requested from the model of its language. Empty means the languages that O(release_file) names.
     type: list
     elements: str
     default: []
   voices:
-    description: Voices to try, by name. Empty means those that O(release_file) names.
+    description: Voices to try, by name. Empty means the voices that O(release_file) names.
     type: list
     elements: str
     default: []
   text:
-    description: The sentence. Less than two or three words are too little to tell speech from noise.
+    description: The sentence. One or two words are too few to tell speech from noise.
     type: str
     default: The quick brown fox jumps over the lazy dog.
   formats:
@@ -79,26 +82,26 @@ options:
     default: [wav, mp3]
   extra_formats:
     description:
-      - Formats to try where the server has them, as V(opus), which Xinference has not. One that it does not have is
-        told, UNVERIFIED, and counts for nothing.
+      - Formats to try if the server has them, such as V(opus), which Xinference does not have. A format that the server
+        lacks is reported as UNVERIFIED and does not count.
     type: list
     elements: str
     choices: [wav, mp3, flac, ogg, opus]
     default: []
   evidence_dir:
-    description: Where evidence is kept.
+    description: The folder in which evidence is kept.
     type: path
     default: /var/lib/voicefleet-evidence
   release_id:
-    description: The release that is proved. Without it O(release_file) names it.
+    description: The release to prove. If unset, O(release_file) names it.
     type: str
   release_file:
     description:
       - A release's C(release.json) on the host.
-      - It gives the release's id, voices, stand-ins, interpreter, profile and manifest, where no other option does.
+      - It gives the release's id, voices, stand-ins, interpreter, profile and manifest, unless an option does.
     type: path
   synthetic:
-    description: The artifacts that are stand-ins. With any, the result says that the audio is not Kokoro's voice.
+    description: The artifacts that are stand-ins. If there are any, the result says that this is not Kokoro's voice.
     type: list
     elements: str
   required_level:
@@ -108,34 +111,34 @@ options:
     default: acoustic
   try_level:
     description:
-      - The highest level that is tried, where it is above O(required_level). V(format) and V(acoustic) always are, as
-        they take no more than the answers themselves. What was not tried is UNVERIFIED.
+      - The highest level to try, if it is above O(required_level). V(format) and V(acoustic) are always tried, because
+        they need only the answers themselves. What was not tried is UNVERIFIED.
     type: str
     choices: [format, acoustic, phonemes, intelligible, performance, offline]
     default: acoustic
   transcriber:
     description:
-      - The uid of a speech-to-text model, as Whisper, that O(endpoint) serves, for the level V(intelligible). The key
-        must have a right to it. Empty means C(pocketsphinx), which knows English alone.
+      - The uid of a speech-to-text model, such as Whisper, at O(endpoint), for the level V(intelligible). The key must
+        be valid for it. Empty means C(pocketsphinx), which knows only English.
     type: str
     default: ""
   word_error_rate:
     description:
-      - What of the words in a transcription by O(transcriber) may be wrong, from 0 to 1. In Japanese and Chinese signs
-        are counted.
+      - The share of words in a transcription by O(transcriber) that may be wrong, from 0 to 1. Japanese and Chinese are
+        counted by character.
     type: float
     default: 0.2
   requests:
-    description: How many requests are measured one at a time, and how many with O(parallel) at once.
+    description: How many requests to measure one at a time, and how many with O(parallel) at once.
     type: int
     default: 10
   parallel:
-    description: How many requests are made at once in the second series of the level V(performance).
+    description: How many requests run at once in the second series of the level V(performance).
     type: int
     default: 4
   limits:
     description:
-      - What 95 of 100 requests must keep at the level V(performance). Without a limit a number is measured and told.
+      - Limits that 95 of 100 requests must meet at the level V(performance). A number without a limit is only reported.
     type: dict
     default: {}
     suboptions:
@@ -149,18 +152,18 @@ options:
         description: The latency divided by the length of the audio, one request at a time.
         type: float
       parallel_first_byte:
-        description: As O(limits.first_byte), with O(parallel) requests at once.
+        description: Like O(limits.first_byte), with O(parallel) requests at once.
         type: float
       parallel_latency:
-        description: As O(limits.latency), with O(parallel) requests at once.
+        description: Like O(limits.latency), with O(parallel) requests at once.
         type: float
       parallel_real_time_factor:
-        description: As O(limits.real_time_factor), with O(parallel) requests at once.
+        description: Like O(limits.real_time_factor), with O(parallel) requests at once.
         type: float
   unit:
     description:
-      - The systemd unit of this host that answers at O(endpoint). Without it the service's processes are not looked at,
-        neither on the GPU nor while it starts.
+      - The systemd unit of this host that answers at O(endpoint). If unset, the service's processes are not checked,
+        neither on the GPU nor while the service starts.
     type: str
   gpu_indexes:
     description: The cards that the model is to use, by nvidia-smi's index. Empty means any.
@@ -169,8 +172,8 @@ options:
     default: []
   restart:
     description:
-      - Whether O(unit) may be restarted twice, which the level V(offline) needs. Meanwhile it answers nobody, for as
-        long as it takes to start and load its models.
+      - Whether O(unit) may be restarted twice, which the level V(offline) needs. The service answers nobody while it
+        starts and loads its models.
     type: bool
     default: false
   restart_seconds:
@@ -178,15 +181,15 @@ options:
     type: int
     default: 300
   lock_owner:
-    description: The deploy that this proof belongs to, as C(voicefleet_plan.lock). While another works, none restarts.
+    description: The deploy that this proof belongs to, C(voicefleet_plan.lock). During another deploy nothing restarts.
     type: dict
   python:
     description:
-      - An interpreter with C(soundfile) and C(pocketsphinx), to decode formats other than WAV and to hear words.
+      - An interpreter with C(soundfile) and C(pocketsphinx), to decode formats other than WAV and to recognise words.
       - It runs as the user C(nobody).
     type: path
   manifest_sha256:
-    description: Digest of the manifest on which the release rests, for the evidence.
+    description: Digest of the release's manifest, for the evidence.
     type: str
   profile:
     description: The release's profile, for the evidence.
@@ -196,23 +199,23 @@ options:
     type: int
     default: 120
   refresh:
-    description: Whether to prove all again, whatever evidence is kept.
+    description: Whether to prove everything again, even if evidence is kept.
     type: bool
     default: false
   textfile_dir:
     description:
-      - The folder of node_exporter's textfile collector, where C(voicefleet.prom) tells the last proof and whether the
-        host spoke just now. It is no change of the host. Without it nothing is written.
+      - The folder of node_exporter's textfile collector. C(voicefleet.prom) there reports the last proof and whether
+        the host spoke just now. This does not count as a change of the host. If unset, nothing is written.
     type: path
   report_dir:
     description:
       - A folder on the controller for the WAV files, C(audio/<host>/<voice>.wav), and the result, C(hosts/<host>.json).
-      - A relative one is taken from where C(ansible-playbook) was started. Without it nothing is brought.
+      - A relative path starts where C(ansible-playbook) was started. If unset, nothing is copied.
     type: path
 attributes:
   check_mode:
     support: full
-    description: Asks for nothing, writes nothing and never fails the play. Says what would be done.
+    description: Requests nothing, writes nothing and never fails the play. Reports what would be done.
   diff_mode:
     support: full
     description: Shows the kept proof before and after, one line for each voice and format.

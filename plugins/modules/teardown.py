@@ -8,20 +8,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: teardown
-short_description: Remove from a host what this collection installed
+short_description: Remove what this collection installed on a host
 description:
-  - Stops, disables and removes the units that this collection wrote, and removes artifacts, releases, tools, secrets
-    and the service's user. What else lies in those folders stays, and so do the folders then.
-  - Data and evidence stay unless told. While data stay, so does the user that owns them, as its number would else be
-    given to somebody else.
-  - Without O(confirmed) it fails and says what it would remove.
-  - A ledger that stays gets a receipt of the teardown.
+  - Stops, disables and removes the units that this collection wrote. Removes artifacts, releases, tools, secrets and
+    the service's user. Anything else in those folders stays, and then the folders stay too.
+  - Data and evidence stay unless you ask for their removal. While data stay, their user stays too, because somebody
+    else could otherwise get its number.
+  - Without O(confirmed), the module fails and lists what it would remove.
+  - If the ledger stays, it gets a receipt of the teardown.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   confirmed:
-    description: Whether it is meant.
+    description: Whether the removal is really wanted.
     type: bool
     default: false
   root:
@@ -37,7 +37,7 @@ options:
     type: path
     default: /var/lib/voicefleet
   worker_home:
-    description: The home of a worker beside a supervisor.
+    description: The home of a worker that runs beside a supervisor.
     type: path
     default: /var/lib/voicefleet-worker
   user:
@@ -49,11 +49,11 @@ options:
     type: path
     default: /var/lib/voicefleet-evidence
   data:
-    description: Whether O(home) and O(worker_home) go too. They must belong to O(user).
+    description: Whether to remove O(home) and O(worker_home) too. They must belong to O(user).
     type: bool
     default: false
   evidence:
-    description: Whether O(evidence_dir) goes too.
+    description: Whether to remove O(evidence_dir) too.
     type: bool
     default: false
   operator:
@@ -63,10 +63,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says what would be removed, confirmed or not.
+    description: Reports what would be removed, confirmed or not.
   diff_mode:
     support: full
-    description: Shows what is there before and after.
+    description: Shows what exists before and after.
 """
 
 EXAMPLES = r"""

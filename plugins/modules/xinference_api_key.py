@@ -8,56 +8,56 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xinference_api_key
-short_description: Keep one client's API key of the local Xinference
+short_description: Manage one client's API key of the local Xinference
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Makes an API key for one client, good for the models that it names, or takes the operator's; corrects its value,
-    models, owner and end where they were changed; rotates it so that the former one stays good for a while; removes it.
-  - The key lies on the host in files that only root can read. It is never an argument of a process, nor in the result,
-    the difference or a log.
-  - Works on Xinference's databases with Xinference's own classes, beside the running service, which sees the change at
-    its next request. No HTTP request is made, so no attempt with a bad token is ever spent.
+  - Makes an API key for one client, valid for the named models, or takes the operator's. Corrects its value, models,
+    owner and end if they were changed. Rotates it, so that the former key stays valid for a while. Removes it.
+  - The key lies on the host in files that only root can read. It never appears as a process argument, in the result,
+    in the difference or in a log.
+  - Writes to Xinference's databases with Xinference's own classes, beside the running service, which sees the change at
+    its next request. It makes no HTTP request, so it never spends an attempt with a bad token.
 attributes:
   check_mode:
     support: full
-    description: The databases are read and nothing is changed.
+    description: Reads the databases and changes nothing.
   diff_mode:
     support: full
-    description: Shows what is wrong and that it is put right, without any secret.
+    description: Shows what is wrong and will be corrected, without any secret.
 options:
   name:
-    description: The client, which is the key's name in Xinference and that of its files.
+    description: The client. This is the key's name in Xinference and the name of its files.
     type: str
     required: true
   state:
-    description: Whether the client has a key. V(absent) ends a rotated one that is still good, too.
+    description: Whether the client has a key. V(absent) also ends a rotated key that is still valid.
     type: str
     choices: [present, absent]
     default: present
   models:
-    description: The models that the key is good for, by their uid. Empty means all.
+    description: The models that the key is valid for, by uid. Empty means all.
     type: list
     elements: str
     default: []
   key:
-    description: The key's value, 16 characters or more. Made on the host once where it is not given.
+    description: The key's value, 16 characters or more. If unset, it is made once on the host.
     type: str
   rotation:
     description:
-      - Any word, as the month. Where it is another than at the last time, a new key is made. So a rotation is asked for
-        once, whichever run carries it out, and a second run changes nothing.
+      - Any word, such as the month. If it differs from the last one, a new key is made. So you request a rotation once,
+        any run carries it out, and a second run changes nothing.
     type: str
     default: ""
   overlap:
     description:
-      - Seconds for which the former key stays good after its value changed, by O(rotation) or another O(key). V(0) ends
-        it at once. Another change within that time ends the one before it.
+      - Seconds that the former key stays valid after its value changed, by O(rotation) or another O(key). V(0) ends it
+        at once. A further change within that time ends the older key.
     type: int
     default: 3600
   expires_at:
-    description: When the key ends, in UTC, as C(2027-01-31) or C(2027-01-31T12:00:00). Empty means never.
+    description: When the key ends, in UTC, such as C(2027-01-31) or C(2027-01-31T12:00:00). Empty means never.
     type: str
     default: ""
   release_path:
@@ -74,7 +74,7 @@ options:
     default: /var/lib/voicefleet
   secrets_dir:
     description:
-      - The folder of M(voicefleet.kokoro.xinference_setup). The key goes to C(keys/) in it, as C(NAME.key), as
+      - The folder of M(voicefleet.kokoro.xinference_setup). The key goes to its folder C(keys/), as C(NAME.key), as
         C(NAME.header) (one line for C(curl -H @file)) and, for this module, as C(NAME.json).
     type: path
     default: /etc/voicefleet
@@ -110,7 +110,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed and why, or in check mode what would be, without a secret.
+  description: What was changed and why, or in check mode would be, without secrets.
   returned: always
   type: list
   elements: str
@@ -152,7 +152,7 @@ SUFFIXES = (".json", ".key", ".header")
 
 
 class ApiKey:
-    """One run of the module. ``params`` are its options; nothing is changed in ``check`` mode."""
+    """One run of the module. ``params`` are its options; in ``check`` mode nothing is changed."""
 
     def __init__(self, params: Mapping[str, Any], check: bool) -> None:
         self.params = params
@@ -188,15 +188,15 @@ class ApiKey:
                 private_files.make_folder(self.folder, 0o700, os.geteuid(), os.getegid())
 
     def stored(self) -> Json:
-        """What this module keeps of the key: ``{"key": str, "rotation": str, "encryption_key": "<sha256>"}``."""
+        """Return what this module keeps of the key: ``{"key": str, "rotation": str, "encryption_key": "<sha256>"}``."""
         text = private_files.read_text(self.path(".json")) if os.path.isdir(self.folder) else None
         try:
             stored = json.loads(text or "{}")
             return {name: str(stored[name]) for name in ("key", "rotation", "encryption_key") if name in stored}
         except (ValueError, TypeError):
             raise SetupError(
-                f"{self.path('.json')} is damaged. Restore it from a backup, or delete it: the client then gets a new"
-                " key, and the former one stays good for the overlap"
+                f"{self.path('.json')} is damaged. Restore it from a backup, or delete it. The client then gets a new"
+                " key, and the former one stays valid for the overlap"
             ) from None
 
     # -- the run
@@ -211,7 +211,7 @@ class ApiKey:
         )
 
     def present(self, owner: tuple[int, int], observed: Json, all_secrets: Mapping[str, str]) -> None:
-        """Settle the key's value, then bring record, database and files to it, in this order."""
+        """Determine the key's value, then write record, database and files, in this order."""
         self.keep_folder()
         stored = self.stored()
         rotation = self.params["rotation"] or stored.get("rotation", "")
@@ -227,15 +227,15 @@ class ApiKey:
             "value": value,
             "owner": self.params["deploy_user"],
             "models": sorted(set(self.params["models"])) or None,
-            # Xinference can show a key again only if it was encrypted with the key that the service has now.
+            # Xinference can show a key again only if it was encrypted with the service's present encryption key.
             "recreate": stored.get("encryption_key", encryption) != encryption,
             "expires_at": xinference_config.check_time(self.params["expires_at"]),
         }
         if self.params["overlap"] > 0:
             end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=self.params["overlap"])
             wanted["former"] = {"name": self.former, "expires_at": end.strftime("%Y-%m-%dT%H:%M:%S")}
-        # The record first: a run that is cut off after the database would not know the key that it made there, would
-        # make another, and end the one that the client has.
+        # Write the record first. Otherwise a run that is interrupted after the database would not know the key that it
+        # made there. It would make another and end the one that the client has.
         record = {"key": value, "rotation": rotation, "encryption_key": encryption}
         if stored != record and not self.check:
             text = json.dumps(record, indent=2, sort_keys=True) + "\n"
@@ -251,12 +251,12 @@ class ApiKey:
                 reply["observed"]["keys"].get(self.name), {**wanted, "recreate": 0}
             )
             if left:
-                raise SetupError("Xinference's databases were corrected and still differ: " + "; ".join(left))
+                raise SetupError("Xinference's databases were corrected but still differ: " + "; ".join(left))
         self.keep_file(".key", value + "\n")
         self.keep_file(".header", f"Authorization: Bearer {value}\n")
 
     def refuse_anothers(self, keys: Json, value: str, client_key: str) -> None:
-        """Leave alone what is not this client's: the role's own key, and a value that another client has."""
+        """Refuse what is not this client's: the role's own key, and a value that another client has."""
         held = keys.get(self.name, {}).get("hash")
         if client_key and held == xinference_accounts.digest(client_key):
             raise SetupError(
@@ -269,7 +269,7 @@ class ApiKey:
             if key["hash"] == xinference_accounts.digest(value) and name not in (self.name, self.former)
         ]
         if others:
-            raise SetupError(f"the key given for {self.name} is that of {others[0]}. Each client needs one of its own")
+            raise SetupError(f"the key given for {self.name} belongs to {others[0]}. Each client needs its own key")
 
     def absent(self, owner: tuple[int, int], observed: Json) -> None:
         names = [name for name in (self.name, self.former) if name in observed["keys"]]

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xinference_model
-short_description: Bring a model of the local Xinference to READY, or end it
+short_description: Bring a model of the local Xinference to READY, or stop it
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Waits until the service answers and the model's instance is READY. Autostart launches the model with the service;
-    where it did not, or the model is in state ERROR, it is launched by REST.
-  - A model that runs with other parameters is launched anew, which is a gap of some 20 s for its clients. Replicas are
-    added and ended without one; Xinference gives a second replica the parameters of the first, so that no other change
-    can be made that way.
-  - On failure the message holds Xinference's own error without its addresses, what to do about it in plain words, and
-    the last lines of the journal and of Xinference's log.
-  - Runs on the host itself, as root, and takes the credentials from O(secrets_dir). No proxy is used, each request has
-    a time limit, and a rejected credential is not tried again, as ten of them ban an address for an hour.
+  - Waits until the service answers and the model's instance is READY. Autostart launches the model with the service. If
+    it did not, or if the model is in state ERROR, the module launches it by REST.
+  - A model that runs with other parameters is launched again, with a gap of about 20 s for its clients. Replicas are
+    added and stopped without a gap. Xinference gives a further replica the parameters of the first one, so other
+    changes cannot be made that way.
+  - On failure, the message holds Xinference's own error without addresses, its meaning and remedy, and the last lines
+    of the journal and of Xinference's log.
+  - Runs on the host itself, as root, and reads the credentials from O(secrets_dir). It uses no proxy, limits the time
+    of each request, and never retries a rejected credential, because ten of them ban an address for an hour.
 attributes:
   check_mode:
     support: full
-    description: One look; changed where the model would be waited for, launched or ended.
+    description: Looks once. Reports a change if the model would be waited for, launched or stopped.
   diff_mode:
     support: none
-    description: A running model has no text to compare; the reasons are in RV(changes).
+    description: A running model has no text to compare. RV(changes) holds the reasons.
 options:
   launch:
     description:
@@ -38,22 +38,21 @@ options:
     required: true
   state:
     description:
-      - Whether the model shall serve. V(absent) ends it and waits until it is gone; requests that it is at die. An
-        entry of autostart brings it back at the next start of the service, see
-        M(voicefleet.kokoro.xinference_setup).
+      - Whether the model shall serve. V(absent) stops it and waits until it is gone; requests in flight are lost. An
+        autostart entry starts it again with the service, see M(voicefleet.kokoro.xinference_setup).
     type: str
     choices: [present, absent]
     default: present
   languages:
     description:
-      - Kokoro's languages by their letters. The model is brought up once for each, with C(lang_code), the first one
-        under its own uid, every other one under that and its letter, as C(kokoro-b).
-      - Where any is named, models of such names in other languages are ended.
+      - Kokoro's languages by their letters. The model is launched once for each, with C(lang_code). The first one has
+        its own uid. Every other one adds its letter, such as C(kokoro-b).
+      - If any language is named, models with such names in other languages are stopped.
     type: list
     elements: str
     default: []
   language_models:
-    description: The languages that another model speaks, each with its name; it lies beside the first one.
+    description: Languages that another model speaks, each with that model's name. It lies beside the first model.
     type: dict
     default: {}
   host:
@@ -66,7 +65,7 @@ options:
     default: 9997
   timeout:
     description:
-      - Seconds for the service and the model together. Each takes 10 to 30 s, and more on a host at work.
+      - Seconds for the service and the model together. Each takes 10 to 30 s, and more on a busy host.
     type: int
     default: 180
   unit:
@@ -82,13 +81,14 @@ options:
     type: path
     default: /etc/voicefleet
   deploy_user:
-    description: The account by which models are launched.
+    description: The account that launches models.
     type: str
     default: voicefleet-deploy
   workers:
     description:
-      - The workers of a cluster, on its supervisor. All are waited for, and each without a READY replica is given one.
-      - Requests go round the replicas, so short ones are made until each worker has answered one.
+      - The workers of a cluster, on its supervisor. The module waits for all of them, and adds a replica to each one
+        that has no READY replica.
+      - Requests go to the replicas in turn. The module makes short ones until each worker has answered one.
     type: list
     elements: dict
     default: []
@@ -98,12 +98,12 @@ options:
         type: str
         required: true
       metrics:
-        description: C(host:port) of its metrics, where its requests are counted.
+        description: C(host:port) of its metrics, which count its requests.
         type: str
         required: true
 notes:
-  - The API does not tell which folder a running model was loaded from. It is read from Xinference's own recovery
-    file below O(home); where that is missing, a READY model counts as the wanted one.
+  - The API does not say from which folder a running model was loaded. It is read from Xinference's own recovery file
+    below O(home). If that file is missing, a READY model counts as the wanted one.
 seealso:
   - module: voicefleet.kokoro.xinference_setup
   - module: voicefleet.kokoro.xinference_service
@@ -123,13 +123,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: Whether and why the model was launched by this task; empty where autostart did it or it was READY.
+  description: Whether and why this task launched the model. Empty if autostart did, or if it was READY.
   returned: success
   type: list
   elements: str
   sample: ["launched (it was in state ERROR)"]
 course:
-  description: The states that each model went through, and when. On a failure it is in the message.
+  description: The states that each model went through, and when. On failure, the message holds them.
   returned: success
   type: dict
   sample: {"kokoro": ["0 s: absent", "3 s: CREATING, 0 %", "14 s: CREATING, 80 %", "16 s: READY"]}
@@ -141,7 +141,7 @@ status:
   type: str
   sample: READY
 workers:
-  description: Of a cluster, how many of the module's short requests each worker answered; one at least.
+  description: In a cluster, how many of the module's short requests each worker answered; at least one.
   returned: success, not in check mode
   type: dict
   sample: {"10.0.0.11:30001": 1, "10.0.0.12:30001": 1}
@@ -178,9 +178,9 @@ Json = dict[str, Any]
 
 
 def make_keepers(params: Json, secrets: dict[str, str]) -> list[xinference_launch.Keeper]:
-    """A keeper for each wanted model; the API key serves to look, the deploy user's token to launch.
+    """Return a keeper for each wanted model. It looks with the API key and launches with the deploy user's token.
 
-    All share one client, so that one login does and a rejected credential is not tried again.
+    All share one client, so that one login is enough and a rejected credential is not tried again.
     """
     client = xinference_api.XinferenceClient(
         xinference_api.base_url(params["host"], params["port"]), token=secrets.get("client_key")
@@ -205,7 +205,7 @@ def make_keepers(params: Json, secrets: dict[str, str]) -> list[xinference_launc
 
 
 def others(keepers: list[xinference_launch.Keeper], params: Json) -> list[str]:
-    """The uids of running models in languages that are no longer wanted; none where no language is named."""
+    """Return uids of running models in languages that are no longer wanted; none if no language is named."""
     pattern = re.compile(re.escape(str(params["launch"].get("model_uid"))) + r"-[a-z]\Z")
     wanted = {keeper.uid for keeper in keepers}
     if not params["languages"]:
@@ -215,7 +215,7 @@ def others(keepers: list[xinference_launch.Keeper], params: Json) -> list[str]:
 
 
 def look(keepers: list[xinference_launch.Keeper], params: Json) -> Json:
-    """What check mode finds, changing nothing."""
+    """Return what check mode finds, without changing anything."""
     present = params["state"] == "present"
     changes: list[str] = []
     statuses = []
@@ -239,7 +239,7 @@ def look(keepers: list[xinference_launch.Keeper], params: Json) -> Json:
                 f"model {uid} would be ended, its language is no longer wanted" for uid in others(keepers, params)
             ]
     except xinference_api.Unreachable:
-        why = "the service does not answer; the model would be waited for"
+        why = "the service does not answer; the module would wait for the model"
         return {"changed": present, "changes": [why] if present else [], "status": "unreachable"}
     except xinference_api.Unauthorized as error:
         why = f"the stored credentials are refused until xinference_setup has put accounts and key right: {error}"
@@ -248,7 +248,7 @@ def look(keepers: list[xinference_launch.Keeper], params: Json) -> Json:
 
 
 def keep(keepers: list[xinference_launch.Keeper], params: Json, module: AnsibleModule) -> Json:
-    """Bring each model to the wanted state within one time limit for all; ends the module on a failure."""
+    """Bring each model to the wanted state within one time limit for all; end the module on a failure."""
     end = time.monotonic() + params["timeout"]
     changes: list[str] = []
     course: dict[str, list[str]] = {}
@@ -272,7 +272,7 @@ def keep(keepers: list[xinference_launch.Keeper], params: Json, module: AnsibleM
 
 
 def hear_workers(params: Json, keeper: xinference_launch.Keeper, secrets: Mapping[str, str]) -> dict[str, int]:
-    """Let each worker of the cluster answer a short request; how many each did. Raises WorkerSilent, SpeechError."""
+    """Let each worker of the cluster answer a short request; return the counts. Raises WorkerSilent, SpeechError."""
     path = os.path.join(keeper.payload["model_path"], "voices")
     voices = sorted(name[:-3] for name in os.listdir(path) if name.endswith(".pt"))
     if not voices:
@@ -320,7 +320,7 @@ def main() -> None:
         keepers = make_keepers(params, secrets)
     except (xinference_config.ConfigError, OSError) as error:
         module.fail_json(msg=str(error))
-    # Nothing that a server may echo can bring a secret into the result.
+    # Even if a server echoes a secret, it must not reach the result.
     module.no_log_values.update(secrets.values())
     if module.check_mode:
         module.exit_json(waited=0.0, course={}, **look(keepers, params))

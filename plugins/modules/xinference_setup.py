@@ -8,32 +8,33 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xinference_setup
-short_description: Set up Xinference's secrets, accounts, API key and autostart without a human
+short_description: Set up Xinference's secrets, accounts, API key and autostart
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Makes the secrets of one host's Xinference once, or takes them from the operator, and keeps them in a folder that
-    only root can read.
-  - Brings an administrator, a deploy user of few rights, one API key for clients and the autostart entries of models
-    into Xinference's databases, before its first start or beside the running service. No HTTP request is made, so no
-    attempt at a password is spent and no setup token is printed.
-  - An unchanged run reads the databases in some 50 ms. Whatever was changed by hand, a password, a permission, the key,
-    an autostart entry, a file's mode, is found and put back. Accounts, keys and entries of other names are left alone.
-  - No secret is an argument of a process, and none is in the result, the difference or a log.
+  - Makes the secrets of one host's Xinference once, or takes them from the operator. Keeps them in a folder that only
+    root can read.
+  - Writes an administrator, a deploy user with few rights, one API key for clients and the autostart entries of models
+    to Xinference's databases. It does so before the first start or beside the running service. It makes no HTTP
+    request, so it spends no password attempt and prints no setup token.
+  - If nothing changed, a run reads the databases in about 50 ms. It finds and corrects manual changes to a password, a
+    permission, the key, an autostart entry or a file's mode. Accounts, keys and entries with other names stay as they
+    are.
+  - No secret appears as a process argument, in the result, in the difference or in a log.
 attributes:
   check_mode:
     support: full
-    description: The databases are read and nothing is changed. On a host without a release all is reported as missing.
+    description: Reads the databases and changes nothing. On a host without a release, all is reported as missing.
   diff_mode:
     support: full
-    description: Shows what is wrong and that it is put right, without any secret.
+    description: Shows what is wrong and will be corrected, without any secret.
 options:
   node:
     description:
-      - What the host is. V(whole) is a node of its own.
-      - The V(supervisor) of a cluster also keeps C(cluster.json), the two secrets that its workers need.
-      - A V(worker) keeps O(xoscar_auth_key) and O(client_key) alone, both given; it has no accounts and no autostart.
+      - The kind of node. V(whole) is a node of its own.
+      - The V(supervisor) of a cluster also keeps C(cluster.json), with the two secrets that its workers need.
+      - A V(worker) keeps only O(xoscar_auth_key) and O(client_key), both given. It has no accounts and no autostart.
     type: str
     choices: [whole, supervisor, worker]
     default: whole
@@ -45,34 +46,34 @@ options:
     description:
       - Payloads of C(POST /v1/models) for the models to start with the service, each with at least C(model_name),
         C(model_type) and C(model_uid).
-      - The client's API key is good for these models alone.
+      - The client's API key is valid only for these models.
     type: list
     elements: dict
     required: true
   languages:
     description:
-      - Kokoro's languages by their letters. Each of O(models) is then started once for each of them, with C(lang_code);
-        the first language has the model's own uid, every other one that and its letter, as C(kokoro-b).
+      - Kokoro's languages by their letters. Each of O(models) starts once for each language, with C(lang_code). The
+        first language has the model's own uid. Every other one adds its letter, such as C(kokoro-b).
     type: list
     elements: str
     default: []
   language_models:
-    description: The languages that another model speaks, each with its name; it lies beside the first one.
+    description: Languages that another model speaks, each with that model's name. It lies beside the first model.
     type: dict
     default: {}
   user:
-    description: The service's system user; it owns O(home). It must exist, except in check mode.
+    description: The service's system user, who owns O(home). It must exist, except in check mode.
     type: str
     default: voicefleet
   home:
-    description: C(XINFERENCE_HOME) of the service. Created where it is missing; its parent exists.
+    description: C(XINFERENCE_HOME) of the service. Created if missing; its parent must exist.
     type: path
     default: /var/lib/voicefleet
   secrets_dir:
     description:
       - Root-only folder (mode 0700) for C(secrets.json), C(xinference.env) (the service's three secrets, for
         C(EnvironmentFile=)), C(client.key), C(client.header) (one line for C(curl -H @file)) and C(applied.json).
-      - Created where it is missing; its parent exists.
+      - Created if missing; its parent must exist.
     type: path
     default: /etc/voicefleet
   candidate:
@@ -84,7 +85,7 @@ options:
     type: str
     default: admin
   deploy_user:
-    description: Name of the account by which models are launched; it has no rights on users, workers or settings.
+    description: Name of the account that launches models. It has no rights on users, workers or settings.
     type: str
     default: voicefleet-deploy
   client_key_name:
@@ -92,31 +93,31 @@ options:
     type: str
     default: voicefleet-client
   admin_password:
-    description: The administrator's password, 8 characters or more. Made on the host once where it is not given.
+    description: The administrator's password, 8 characters or more. If unset, it is made once on the host.
     type: str
   deploy_password:
-    description: The deploy user's password, 8 characters or more. Made on the host once where it is not given.
+    description: The deploy user's password, 8 characters or more. If unset, it is made once on the host.
     type: str
   client_key:
-    description: The API key's value, 16 characters or more. Made on the host once where it is not given.
+    description: The API key's value, 16 characters or more. If unset, it is made once on the host.
     type: str
   xoscar_auth_key:
     description:
-      - The key by which Xinference's own processes know each other, the same on all hosts of a cluster.
-      - Without it any local user could run code as the service. Made on the host once where it is not given.
+      - The key by which Xinference's own processes recognise each other. All hosts of a cluster have the same key.
+      - Without it, any local user could run code as the service. If unset, it is made once on the host.
     type: str
   jwt_secret:
-    description: The secret that signs users' tokens. Made on the host once where it is not given.
+    description: The secret that signs users' tokens. If unset, it is made once on the host.
     type: str
   encryption_key:
-    description: The secret that encrypts stored API keys. Made on the host once where it is not given.
+    description: The secret that encrypts stored API keys. If unset, it is made once on the host.
     type: str
   max_retries:
-    description: How often a failed start of a model is tried again; Xinference counts until it succeeds.
+    description: How often a failed start of a model is retried. Xinference counts until it succeeds.
     type: int
     default: 1000
   retry_interval:
-    description: Seconds between two tries to start a model.
+    description: Seconds between two attempts to start a model.
     type: int
     default: 10
 requirements:
@@ -145,7 +146,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed and why, or in check mode what would be, without a secret.
+  description: What was changed and why, or in check mode would be, without secrets.
   returned: always
   type: list
   elements: str
@@ -154,7 +155,7 @@ changes:
     - /etc/voicefleet/client.key written (missing)
     - account admin created
 cores:
-  description: Cores that this host may use, for thread counts.
+  description: Number of cores that this host may use, for thread counts.
   returned: always
   type: int
   sample: 8
@@ -169,7 +170,7 @@ header_file:
   type: str
   sample: /etc/voicefleet/client.header
 model_uids:
-  description: The names by which clients ask for the models that start with the service.
+  description: The names of the models that start with the service, as clients request them.
   returned: always
   type: list
   elements: str
@@ -196,7 +197,7 @@ Json = dict[str, Any]
 
 
 class Setup:
-    """One run of the module. ``params`` are its options; nothing is changed in ``check`` mode."""
+    """One run of the module. ``params`` are its options; in ``check`` mode nothing is changed."""
 
     def __init__(self, params: Mapping[str, Any], check: bool) -> None:
         self.params = params
@@ -220,13 +221,13 @@ class Setup:
         return os.path.join(self.secrets_dir, name)
 
     def account(self) -> tuple[int, int] | None:
-        """The service user's uid and gid; None in check mode where the user is still to be made."""
+        """Return the service user's uid and gid; None in check mode if the user does not exist yet."""
         return xinference_program.account(self.params["user"], self.check)
 
     # -- secrets and their files
 
     def keep_secrets(self) -> None:
-        """Settle all secrets and write their files where content, owner or mode differ."""
+        """Determine all secrets and write their files if content, owner or mode differ."""
         why = private_files.wrong(self.secrets_dir, 0o700, self.uid, None, folder=True)
         if why is not None:
             self.changes.append(f"{self.secrets_dir} made root-only ({why})")
@@ -261,7 +262,7 @@ class Setup:
     # -- the service's home
 
     def keep_home(self, owner: tuple[int, int]) -> None:
-        """The home and what matters in it belong to the service's user and are closed to others."""
+        """Give the home and the important files in it to the service's user, closed to others."""
         why = private_files.wrong(self.home, 0o700, *owner, folder=True)
         if why is not None:
             self.changes.append(f"{self.home} made the service's own ({why})")
@@ -271,7 +272,7 @@ class Setup:
             path = os.path.join(self.home, *parts)
             why = private_files.wrong(path, mode, *owner, folder=folder)
             if why is not None and why.startswith("not a "):
-                raise SetupError(f"{path} is {why}; it is left alone. Move it away, then run again")
+                raise SetupError(f"{path} is {why} and was not touched. Move it away, then run again")
             if why not in (None, "missing"):
                 self.changes.append(f"{path} made the service's own ({why})")
                 if not self.check:
@@ -317,8 +318,8 @@ class Setup:
             again = xinference_config.wanted_state(self.secrets, self.names, entries, observed, applied)
             left = xinference_config.differences(observed, again, applied)
             if left:
-                raise SetupError("Xinference's databases were corrected and still differ: " + "; ".join(left))
-            # A record of what is known, not a change of the host: it may be new while nothing else was.
+                raise SetupError("Xinference's databases were corrected but still differ: " + "; ".join(left))
+            # A record of what is known, not a change of the host: it may be written although nothing else changed.
             text = json.dumps(applied, indent=2, sort_keys=True) + "\n"
             private_files.write_text(applied_path, text, 0o600, self.uid, self.gid)
 

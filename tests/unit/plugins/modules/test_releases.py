@@ -163,7 +163,7 @@ def test_prune_says_what_goes_and_then_does_it(run: Run, paths: Paths, file: str
 
 def test_prune_refuses_less_than_nothing(run: Run, paths: Paths) -> None:
     result, status = run(release_prune, plan={}, keep=-1)
-    assert (status, "can't be less than 0" in result["msg"]) == (1, True)
+    assert (status, "must be 0 or more" in result["msg"]) == (1, True)
 
 
 def test_the_ledger_is_a_fact(run: Run, paths: Paths, file: str) -> None:

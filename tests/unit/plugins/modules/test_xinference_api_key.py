@@ -203,7 +203,7 @@ def test_a_run_cut_off_before_the_database_keeps_the_clients_key_good(
 def test_an_operators_key_is_taken_and_another_clients_refused(host: Host) -> None:
     host.run(key="sk-operators-own-key-1")
     assert host.key() == "sk-operators-own-key-1"
-    with pytest.raises(xinference_program.SetupError, match="is that of shop") as caught:
+    with pytest.raises(xinference_program.SetupError, match="belongs to shop") as caught:
         host.run(name="kiosk", key="sk-operators-own-key-1")
     assert "sk-operators" not in str(caught.value)
     with pytest.raises(xinference_program.SetupError, match="role xinference keeps for the host"):

@@ -287,7 +287,7 @@ def test_a_database_that_is_a_link_stops_the_run(host: Host, tmp_path: Path) -> 
     host.run()
     (host.home / "auth" / "auth.db").rename(tmp_path / "elsewhere.db")
     (host.home / "auth" / "auth.db").symlink_to(tmp_path / "elsewhere.db")
-    with pytest.raises(xinference_setup.SetupError, match="not a regular file; it is left alone"):
+    with pytest.raises(xinference_setup.SetupError, match="not a regular file and was not touched"):
         host.run()
 
 
