@@ -125,9 +125,9 @@ def test_the_way_of_a_release(
     common = {"root": paths.root, "artifacts": rows}
     # The files lie in their places without a stamp: they are proved again, and nothing is lacking.
     before = snapshot(host)
-    assert call(artifacts, common, check=True)["changed"] is False
+    assert call(artifacts, {**common, "store": "/store"}, check=True)["changed"] is False
     assert snapshot(host) == before
-    assert call(artifacts, common, check=False)["missing"] == []
+    assert call(artifacts, {**common, "store": "/store"}, check=False)["missing"] == []
     versions = {"python_version": "3.11", "spacy_version": "3.8.14", "uv_version": "1"}
     steps: list[tuple[ModuleType, dict[str, Any]]] = [
         (python_env, {"release": folder, "python": "/usr/bin/python3.11", **common}),
