@@ -37,9 +37,9 @@ class ActionModule(ControllerAction):
 
     def _phases(self, task_vars: dict[str, Any]) -> list[str]:
         """How far the tags let this run go."""
-        tags = [task_vars.get(f"ansible_{name}_tags") or [] for name in ("run", "skip")]
+        asked, skipped = (task_vars.get(f"ansible_{name}_tags") or [] for name in ("run", "skip"))
         try:
-            return phases.chosen(*tags, own=self._task.tags)
+            return phases.chosen(asked, skipped, own=self._task.tags)
         except phases.PhaseError as error:
             raise AnsibleActionFail(f"Nothing was changed: {error}.") from None
 
