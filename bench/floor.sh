@@ -20,7 +20,7 @@ PY
         ./uv venv --quiet --python /usr/bin/python3 env
         ./uv pip sync --quiet --offline --no-index --compile-bytecode --python env/bin/python "$LOCK"
         # The sdist holds the package as it is: on the path beside its egg-info it counts as installed.
-        tar -C env/lib/python3.*/site-packages --strip-components 1 -xzf store/spacy/en_core_web_sm-3.8.0.tar.gz
+        tar -C env/lib/python3.*/site-packages --strip-components 1 -xzf store/spacy/en_core_web_sm-*.tar.gz
         ;;
     start)
         systemd-run --quiet --unit bench-xinference --setenv HOME=/bench --setenv XINFERENCE_HOME=/bench/home \

@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -96,14 +98,28 @@ def _read_by_ansible() -> Iterator[Path]:
     yield from (ROOT / "playbooks" / "tasks").glob("*.yml")
 
 
+def _version_literals() -> ModuleType:
+    """The tool beside this one. Not by import: Ansible's finder would take the file for its own."""
+    spec = importlib.util.spec_from_file_location("version_literals", Path(__file__).with_name("version_literals.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def figures() -> list[Figure]:
     """All figures."""
     counted: Mapping[str, int] = places()
     most = max(counted, key=lambda name: counted[name])
     repeated = mirrors()
+    literals = _version_literals()
+    stray = [place for found in literals.stray_literals().values() for place in found]
     return [
         Figure("places that declare one setting", counted[most], 4, most),
         Figure("defaults that repeat another role's variable", len(repeated), 0, ", ".join(repeated)),
+        Figure("places that name the version of Xinference", len(literals.pinned_by_hand("xinference")), 1),
+        Figure("pinned versions that could be derived", len(stray), 0, ", ".join(stray)),
     ]
 
 

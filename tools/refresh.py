@@ -69,6 +69,9 @@ def stale_locks(_uv: str) -> Findings:
     pins = {
         name: version for path in LOCKS.glob("requirements*.in") for name, version in _PIN.findall(path.read_text())
     }
+    for name in ("bootstrap", "controller"):
+        if dict(_PIN.findall((ROOT / f"requirements/{name}.in").read_text()))["uv"] != pins["uv"]:
+            yield f"requirements/{name}.in pins another uv than the locks: make them equal"
     for profile in profiles.known_profiles():
         lock, path = committed()[profile.name], LOCKS / Path(profile.lock_path).name
         if path.read_text(encoding="utf-8") != locks.render_lock(lock, profile):

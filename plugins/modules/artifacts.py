@@ -115,7 +115,7 @@ sent:
   returned: always
   type: list
   elements: str
-  sample: [wheels/torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl]
+  sample: [wheels/torch-1.2.3+cpu-cp311-cp311-manylinux_2_28_x86_64.whl]
 bytes:
   description: How many bytes of files were sent. In check mode, how many would be.
   returned: always

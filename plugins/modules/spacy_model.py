@@ -53,8 +53,8 @@ EXAMPLES = r"""
   voicefleet.kokoro.spacy_model:
     release: "{{ voicefleet_plan.release.path }}"
     python_version: "3.11"
-    spacy_version: 3.8.14
-    uv_version: 0.13.9
+    spacy_version: 1.2.4
+    uv_version: 1.2.3
     artifacts: "{{ voicefleet_plan.artifacts }}"
 """
 
@@ -64,7 +64,7 @@ installed:
   returned: always
   type: list
   elements: str
-  sample: [en_core_web_sm 3.8.0]
+  sample: [en_core_web_sm 1.2.0]
 """
 
 import os

@@ -148,7 +148,7 @@ added:
   returned: success
   type: list
   elements: str
-  sample: [spacy/en_core_web_sm-3.8.0.tar.gz]
+  sample: [spacy/en_core_web_sm-1.2.3.tar.gz]
 removed:
   description: Paths that an earlier fetch had put there and this one does not want.
   returned: success

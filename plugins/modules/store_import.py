@@ -56,7 +56,7 @@ added:
   returned: success
   type: list
   elements: str
-  sample: [wheels/kokoro-0.9.4-py3-none-any.whl]
+  sample: [wheels/kokoro-1.2.3-py3-none-any.whl]
 removed:
   description: Paths that are no longer in the store.
   returned: success

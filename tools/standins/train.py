@@ -115,7 +115,7 @@ def pack(generator: Any, out: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("spacy", type=Path, help="en_core_web_sm-3.8.0.tar.gz, of which misaki wants the tags")
+    parser.add_argument("spacy", type=Path, help="the tarball of en_core_web_sm, of which misaki wants the tags")
     parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=make.HERE / "generator.npz")

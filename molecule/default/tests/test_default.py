@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from deployed import UNIT, Speaker, read_wav
@@ -18,6 +19,8 @@ from testinfra.host import Host
 CURRENT = "/opt/voicefleet/current"
 PYTHON = f"{CURRENT}/env/bin/python"
 SECRETS = "/etc/voicefleet"
+CATALOGUE = json.loads((Path(__file__).parents[3] / "plugins/plugin_utils/store/data/spacy.json").read_text())
+SPACY_MODELS = {model["name"]: model["version"] for model in CATALOGUE["models"]}
 
 # The marks that a look over the network leaves in a log. The first is the failure that this collection exists for.
 REACHED_OUT = re.compile(
@@ -97,7 +100,7 @@ def test_the_spacy_model_is_seen_by_everyone_who_asks(host: Host) -> None:
     assert "en_core_web_sm" in registry
     uv = host.check_output("find /opt/voicefleet/tools -type f -name uv -perm -u+x | sort | tail -n 1")
     packages = json.loads(host.check_output(f"%s pip list --offline --format json --python {PYTHON} 2>/dev/null", uv))
-    assert {"name": "en-core-web-sm", "version": "3.8.0"} in packages
+    assert {"name": "en-core-web-sm", "version": SPACY_MODELS["en_core_web_sm"]} in packages
 
 
 def test_a_receipt_tells_what_was_proved(host: Host) -> None:

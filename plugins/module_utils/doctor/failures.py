@@ -37,7 +37,7 @@ FAILURES: tuple[Failure, ...] = (
         "Kokoro needs the spaCy model en_core_web_sm to turn English text into phonemes. The model is not installed "
         "as a package, so Kokoro tried to download it from GitHub at launch. A host without internet cannot reach "
         "GitHub.",
-        "Run fetch.yml on a connected machine: it adds en_core_web_sm-3.8.0.tar.gz to the store. "
+        "Run fetch.yml on a connected machine: it adds the tarball of en_core_web_sm to the store. "
         "artifact_store_spacy_source names a mirror, if you need one. Then deploy again.",
     ),
     Failure(
@@ -63,13 +63,13 @@ FAILURES: tuple[Failure, ...] = (
         "SP05",
         r"\[E053\] Could not read .* from",
         "The spaCy model is incomplete, or it was built for another spaCy version.",
-        "spaCy 3.8 needs models of version 3.8. " + _AGAIN,
+        "spaCy needs models of its own minor version. " + _AGAIN,
     ),
     Failure(
         "SP06",
         r"\[W095\] Model '",
         "The spaCy model is older than spaCy. It works, but some words may sound different.",
-        "Fetch the version that the catalogue names (3.8.0) and deploy again.",
+        "Fetch the version that docs/versions.md names and deploy again.",
     ),
     Failure(
         "SP07",
@@ -339,7 +339,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "PY01",
         r"Requires-Python <3\.13,>=3\.10|kokoro requires Python <3\.13|No matching distribution found for kokoro",
-        "Kokoro 0.9.4 needs Python 3.10, 3.11 or 3.12. With a newer Python, pip installs an old Kokoro or none.",
+        "Kokoro needs Python 3.10, 3.11 or 3.12. With a newer Python, pip installs an old Kokoro or none.",
         'Choose a profile with one of these, or add a Python to the store: artifact_store_pythons: ["3.11"].',
         True,
     ),

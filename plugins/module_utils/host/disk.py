@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 # An installed wheel takes about this many times its own size: unpacked and byte-compiled. Machine code for cards packs
-# badly: 1.7 times, measured over the wheels of torch 2.13.0 for CUDA 13.0.
+# badly: 1.7 times, measured over the wheels of the lock for CUDA.
 UNPACKED = 4.2
 UNPACKED_CUDA = 2.2
 # errno 28 and 122, in the words of Python, uv and the shell.

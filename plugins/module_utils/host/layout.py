@@ -70,7 +70,7 @@ class Paths:
         return os.path.join(self.artifacts, sha256, os.path.basename(path))
 
     def python(self, version: str) -> str:
-        """The interpreter of a Python from the store; ``version`` is a build's, such as ``3.11.18+20261110``."""
+        """The interpreter of a Python from the store; ``version`` is a build's, such as ``3.11.1+20300101``."""
         feature = ".".join(version.split(".")[:2])
         return os.path.join(self.tools, f"python-{version}", "bin", f"python{feature}")
 

@@ -53,7 +53,7 @@ def _compare(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 
 def suits(requirement: str, version: str) -> bool:
-    """Whether a spaCy version meets a model's ``spacy_version``, such as ``>=3.8.0,<3.9.0``.
+    """Whether a spaCy version meets a model's ``spacy_version``, such as ``>=1.2.0,<1.3.0``.
 
     Raises SpacyModelError if the requirement cannot be read.
     """

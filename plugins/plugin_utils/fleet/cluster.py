@@ -12,7 +12,7 @@ from typing import Any
 SUPERVISOR_GROUP = "voicefleet_supervisor"
 WORKERS_GROUP = "voicefleet_workers"
 # Pinned, each by a setting, so that a packet filter can name them. A model's process takes a
-# port that the kernel gives it, which nothing pins (xoscar 0.12.2, append_sub_pool).
+# port that the kernel gives it, which nothing pins (xoscar's append_sub_pool).
 PORTS = ("xinference_port", "xinference_supervisor_port", "xinference_worker_port", "xinference_metrics_port")
 SUPERVISOR_PORTS = ("xinference_port", "xinference_supervisor_port")
 WORKER_PORTS = ("xinference_worker_port", "xinference_metrics_port")

@@ -415,7 +415,7 @@ def check_host(
         fail(
             "PYTHON",
             f"no Python that fits: the host has {have}, the store serves {need}.",
-            ("Kokoro 0.9.4 needs Python 3.10, 3.11 or 3.12 and refuses anything newer. " if newer else "")
+            ("Kokoro needs Python 3.10, 3.11 or 3.12 and refuses anything newer. " if newer else "")
             + f"Install python{first} beside it, fetch a profile for one that it has, or let the store carry one: "
             f'artifact_store_pythons: ["{first}"].',
         )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Kokoro 0.9.4 and misaki 0.9.4 refuse Python 3.13 (their metadata says >=3.10,<3.13).
+# Kokoro and misaki refuse Python 3.13 (their metadata says >=3.10,<3.13).
 PYTHONS = ("3.10", "3.11", "3.12")
 ACCELERATORS = ("cpu", "cuda")
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -24,7 +24,7 @@ UNLOCKED = {
 # breaks transformers on import ("operator torchvision::nms does not exist"). The recogniser asks for sounddevice, which
 # wants a sound card's library from the system, only to listen to a microphone.
 LEFT_OUT: dict[str, tuple[str, ...]] = {"cpu": ("torchvision", "timm", "sounddevice"), "cuda": ("sounddevice",)}
-# spaCy, soundfile and torch have wheels for glibc 2.28; espeakng-loader 0.2.4 needs 2.29 in spite of its tag.
+# spaCy, soundfile and torch have wheels for glibc 2.28; espeakng-loader needs 2.29 in spite of its tag.
 WHEEL_GLIBC = (2, 28)
 HOST_GLIBC = (2, 29)
 

@@ -30,10 +30,10 @@ def tool() -> ModuleType:
 def test_a_cpu_build_of_a_folder_gets_its_public_address_and_nothing_else_may_come_from_one(
     tool: ModuleType, tmp_path: Path
 ) -> None:
-    file = tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
+    file = tmp_path / "torch-1.2.3+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
     file.write_bytes(b"wheel")
     digest = hashlib.sha256(b"wheel").hexdigest()
-    row = locks.LockedPackage("torch", "2.13.0+cpu", file.name, file.as_uri(), digest, 0)
+    row = locks.LockedPackage("torch", "1.2.3+cpu", file.name, file.as_uri(), digest, 0)
     public = tool.published(row)
     assert public.location == f"https://download.pytorch.org/whl/cpu/{file.name.replace('+', '%2B')}"
     assert public.size == 5
@@ -54,7 +54,8 @@ def test_without_a_cpu_build_at_hand_the_pinned_one_makes_the_same_lock(
     cuda = [
         locks.LockedPackage(n, "13", f"{n}.whl", f"https://host/{n}", "0" * 64, 1) for n in ("nvidia-nvtx", "triton")
     ]
-    torch = locks.LockedPackage("torch", "2.13.0", "torch.whl", "https://host/torch", "0" * 64, 1)
+    version = str(committed.version_of("torch")).split("+")[0]
+    torch = locks.LockedPackage("torch", version, "torch.whl", "https://host/torch", "0" * 64, 1)
     others = [package for package in committed.packages if package.name != "torch"]
 
     def resolve(
@@ -71,7 +72,7 @@ def test_without_a_cpu_build_at_hand_the_pinned_one_makes_the_same_lock(
 
 
 def test_a_cpu_build_in_a_cuda_lock_is_refused(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = locks.LockedPackage("torch", "2.13.0+cpu", "torch.whl", "https://host/torch", "0" * 64, 1)
+    torch = locks.LockedPackage("torch", "1.2.3+cpu", "torch.whl", "https://host/torch", "0" * 64, 1)
     monkeypatch.setattr(tool, "resolve", lambda *_arguments: locks.Lock("", (torch,)))
     with pytest.raises(locks.LockError, match="UV_DEFAULT_INDEX"):
         tool.lock_of(Profile("cuda", "3.11", "x86_64"), "uv")

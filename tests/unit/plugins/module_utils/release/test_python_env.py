@@ -32,12 +32,12 @@ esac
 
 
 def row(path: str, digest: str, name: str) -> dict[str, Any]:
-    return {"path": path, "sha256": digest * 64, "size": 1, "kind": "wheel", "name": name, "version": "0.13.9"}
+    return {"path": path, "sha256": digest * 64, "size": 1, "kind": "wheel", "name": name, "version": "1.2.3"}
 
 
 LOCK = row("locks/pylock.cpu-py311-x86_64.toml", "1", "lock")
-UV = row("wheels/uv-0.13.9-py3-none-manylinux_2_17_x86_64.whl", "2", "uv")
-OTHER = row("wheels/spacy-3.8.14-cp311-cp311-manylinux_2_17_x86_64.whl", "3", "spacy")
+UV = row("wheels/uv-1.2.3-py3-none-manylinux_2_17_x86_64.whl", "2", "uv")
+OTHER = row("wheels/spacy-1.2.4-cp311-cp311-manylinux_2_17_x86_64.whl", "3", "spacy")
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ def root(tmp_path: Path) -> Path:
 def use_uv(root: Path, end: str) -> None:
     program = FAKE_UV.format(log=root / "uv.log", end=end)
     with zipfile.ZipFile(Paths(str(root)).artifact(UV["sha256"], UV["path"]), "w") as wheel:
-        wheel.writestr("uv-0.13.9.data/scripts/uv", program)
+        wheel.writestr("uv-1.2.3.data/scripts/uv", program)
 
 
 def make(root: Path, wheels: Any = (UV, OTHER)) -> str:
-    return python_env.make(str(root / "releases/r"), "/usr/bin/python3.11", LOCK, wheels, "0.13.9", str(root))
+    return python_env.make(str(root / "releases/r"), "/usr/bin/python3.11", LOCK, wheels, "1.2.3", str(root))
 
 
 def test_uv_is_called_offline_with_hashes_and_from_wheels_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
     monkeypatch.setenv("UV_INDEX_URL", "https://index")
     uv = make(root)
-    assert uv == str(root / "tools/uv-0.13.9/uv")
+    assert uv == str(root / "tools/uv-1.2.3/uv")
     said = (root / "uv.log").read_text()
     sync = next(line for line in said.splitlines() if line.startswith("pip sync"))
     for option in ("--no-index", "--no-build", "--compile-bytecode"):
@@ -89,7 +89,7 @@ def test_repairs_are_made_in_the_environment_and_are_part_of_its_stamp(
     repairs = python_env.patches.choose(["kokoro-eval"])
     env = str(root / "releases/r/env")
     python_env.make(
-        str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "0.13.9", str(root), repairs
+        str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "1.2.3", str(root), repairs
     )  # fmt: skip
     assert asked == [("kokoro-eval", env + "/lib/python3.11/site-packages")]
     assert python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", repairs))
@@ -104,7 +104,7 @@ def test_extras_are_asked_of_uv_and_dictionaries_unpacked_and_both_are_part_of_t
     words = {**row("dictionaries/unidic-3.1.0.zip", "4", "unidic"), "kind": "dictionary"}
     env, more = str(root / "releases/r/env"), (["japanese", "mandarin"], [words])
     python_env.make(
-        str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "0.13.9", str(root), (), *more
+        str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "1.2.3", str(root), (), *more
     )  # fmt: skip
     sync = next(line for line in (root / "uv.log").read_text().splitlines() if line.startswith("pip sync"))
     assert "--extra=japanese --extra=mandarin" in sync
@@ -119,7 +119,7 @@ def test_a_repair_that_fails_leaves_no_finished_environment(root: Path) -> None:
     repairs = python_env.patches.choose(["kokoro-eval"])
     with pytest.raises(python_env.EnvError, match=r"xinference/model/audio/kokoro\.py of xinference is missing"):
         python_env.make(
-            str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "0.13.9", str(root), repairs
+            str(root / "releases/r"), "/usr/bin/python3.11", LOCK, (UV, OTHER), "1.2.3", str(root), repairs
         )  # fmt: skip
     assert not python_env.is_made(
         str(root / "releases/r/env"), python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", repairs)
@@ -149,7 +149,7 @@ def test_a_failure_leaves_no_stamp_and_tells_uvs_words_and_the_next_run_finishes
     assert not (root / "releases/r/env" / python_env.STAMP).exists()
     leftover = root / "releases/r/env/half"
     leftover.touch()
-    (root / "tools/uv-0.13.9/uv").unlink()
+    (root / "tools/uv-1.2.3/uv").unlink()
     use_uv(root, "true")
     make(root)
     assert not leftover.exists()
@@ -167,7 +167,7 @@ def test_a_broken_wheel_of_uv_is_told(root: Path) -> None:
         make(root)
 
 
-def python_row(root: Path, *members: tuple[str, str], interpreter: str = "#!/bin/sh\necho 3.11.18\n") -> dict[str, Any]:
+def python_row(root: Path, *members: tuple[str, str], interpreter: str = "#!/bin/sh\necho 3.11.1\n") -> dict[str, Any]:
     """A Python's archive among the artifacts. Members are ``(name, link target)``; a script stands for the program."""
     file = root / "python.tar.gz"
     with tarfile.open(file, "w:gz") as archive:
@@ -183,16 +183,16 @@ def python_row(root: Path, *members: tuple[str, str], interpreter: str = "#!/bin
     place = Path(Paths(str(root)).artifact(digest, row["path"]))
     place.parent.mkdir(parents=True)
     file.rename(place)
-    return {**row, "version": "3.11.18+20261110"}
+    return {**row, "version": "3.11.1+20300101"}
 
 
 def test_a_python_is_unpacked_once_and_mended_where_it_was_damaged(root: Path) -> None:
     row = python_row(root)
     interpreter = Path(python_env.install_python(row, str(root)))
-    assert interpreter == root / "tools/python-3.11.18+20261110/bin/python3.11"
+    assert interpreter == root / "tools/python-3.11.1+20300101/bin/python3.11"
     assert (interpreter.parent / "python3").readlink() == Path("python3.11")
     assert interpreter.stat().st_mode & 0o7777 == 0o755, "no set-user-id bit comes along"
-    assert sorted(path.name for path in (root / "tools").iterdir()) == ["python-3.11.18+20261110"]
+    assert sorted(path.name for path in (root / "tools").iterdir()) == ["python-3.11.1+20300101"]
     before = interpreter.stat().st_ino
     python_env.install_python(row, str(root))
     assert interpreter.stat().st_ino == before
@@ -231,7 +231,7 @@ def test_a_python_that_does_not_run_is_not_put_in_its_place(root: Path, program:
     row = python_row(root, interpreter=program)
     with pytest.raises(python_env.EnvError, match=said):
         python_env.install_python(row, str(root))
-    assert not (root / "tools/python-3.11.18+20261110").exists()
+    assert not (root / "tools/python-3.11.1+20300101").exists()
 
 
 def test_an_archive_that_changed_or_was_cut_is_refused(root: Path) -> None:
@@ -298,7 +298,7 @@ def test_uv_holds_the_lock_of_whoever_called_it_and_was_killed(root: Path) -> No
         "import fcntl, os, sys; sys.path.insert(0, sys.argv[2]);"
         "from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import python_env;"
         "fd = os.open(sys.argv[1], os.O_RDONLY); fcntl.flock(fd, fcntl.LOCK_EX); os.set_inheritable(fd, True);"
-        f"python_env.make(sys.argv[1], '/usr/bin/python3.11', {LOCK!r}, {[UV, OTHER]!r}, '0.13.9', {str(root)!r})"
+        f"python_env.make(sys.argv[1], '/usr/bin/python3.11', {LOCK!r}, {[UV, OTHER]!r}, '1.2.3', {str(root)!r})"
     )
     collections = str(Path(python_env.__file__).parents[6])
     module = subprocess.Popen([sys.executable, "-c", code, str(folder), collections])

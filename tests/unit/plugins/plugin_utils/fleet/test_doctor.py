@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor.failures import FAILURES
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor, gpu
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import (
     MESSAGES,
     NO_CARD,
@@ -297,7 +297,9 @@ def with_card(
     facts = copy.deepcopy(HEALTHY)
     cards = host(tmp_path, smi or Smi(recorded("r580-2x-l40s")), L40S, modules=["nvidia"])
     facts["platform"]["gpu"] = {**cards, **card}
-    facts["release"].update(profile=profile, wheels={"torch": "2.13.0", "nvidia-cuda-runtime": "13.0.96"})
+    facts["release"].update(
+        profile=profile, wheels={"torch": next(iter(gpu.BUILT_FOR))[0], "nvidia-cuda-runtime": "13.0.96"}
+    )
     facts["processes"][0]["pid"] = 4242
     return facts
 

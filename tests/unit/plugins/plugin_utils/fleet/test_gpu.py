@@ -31,6 +31,7 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet
 
 LOCKS = Path(__file__).parents[5] / "roles/artifact_store/files/locks"
 CUDA = "cuda-py311-x86_64"
+TORCH = next(torch for torch, _cuda, _architecture in gpu.BUILT_FOR)
 L40S = ("0000:17:00.0", "0000:65:00.0")
 
 
@@ -40,7 +41,7 @@ def store(*profiles: str) -> Manifest:
     for profile in profiles:
         rows.append(artifact(f"locks/pylock.{profile}.toml", "lock", profile, profiles=(profile,)))
         rows.append(artifact("wheels/xinference.whl", "wheel", "xinference", version="1.2.3", profiles=profiles))
-        torch = "2.13.0" if profile == CUDA else "2.13.0+cpu"
+        torch = TORCH if profile == CUDA else f"{TORCH}+cpu"
         rows.append(artifact(f"wheels/torch-{torch}.whl", "wheel", "torch", version=torch, profiles=(profile,)))
     if CUDA in profiles:
         runtime = "nvidia-cuda-runtime"
@@ -49,7 +50,7 @@ def store(*profiles: str) -> Manifest:
 
 
 BOTH = store(PROFILE, CUDA)
-BUILD = gpu.Build("2.13.0", (13, 0), "x86_64")
+BUILD = gpu.Build(TORCH, (13, 0), "x86_64")
 
 
 def good(tmp_path: Path, **changes: Any) -> dict[str, Any]:
@@ -246,7 +247,7 @@ def test_a_card_that_the_build_has_no_code_for_is_left_out_beside_others(tmp_pat
     facts["cards"][1]["capability"] = [6, 1]
     verdict = judge(BOTH, gpu=facts)
     assert codes(verdict) == [("WARN", "GPU_CARD")]
-    assert "compute capability 6.1; torch 2.13.0 of the store has code for 7.5, 8.0, 8.6, 9.0, 10.0, 12.0" in (
+    assert f"compute capability 6.1; torch {TORCH} of the store has code for 7.5, 8.0, 8.6, 9.0, 10.0, 12.0" in (
         verdict.findings[0].cause
     )
     assert "xinference_cards: [0]" in verdict.findings[0].remedy
@@ -304,7 +305,7 @@ def test_drivers(tmp_path: Path, driver: str, cuda: list[int], good_enough: bool
 
 
 def test_a_minor_version_of_the_same_cuda_is_no_obstacle(tmp_path: Path) -> None:
-    build = gpu.Build("2.13.0", (12, 8), "x86_64")
+    build = gpu.Build(TORCH, (12, 8), "x86_64")
     assert gpu.build_faults(good(tmp_path / "a", driver="525.60.13", cuda=[12, 0]), build)[0].level == "WARN"
     assert gpu.build_faults(good(tmp_path / "b", driver="470.256.02", cuda=[11, 4]), build)[0].code == "GPU_DRIVER"
 

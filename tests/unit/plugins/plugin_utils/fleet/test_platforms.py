@@ -13,7 +13,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import pro
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact, Manifest
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import NO_CARD
 
-STORE_PYTHON = "3.11.18+20261110"
+STORE_PYTHON = "3.11.1+20300101"
 
 # /etc/os-release as the systems have it (the lines that tell a platform), their systemd and their own Python.
 RECORDED = {

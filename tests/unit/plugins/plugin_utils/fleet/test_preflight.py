@@ -304,7 +304,7 @@ def test_the_newest_python_that_a_profile_suits_is_chosen() -> None:
 
 
 CARRIED = artifact(
-    "python/cpython-3.11.18+20261110.tar.gz", "python", "cpython-3.11", version="3.11.18+20261110", profiles=(PROFILE,)
+    "python/cpython-3.11.1+20300101.tar.gz", "python", "cpython-3.11", version="3.11.1+20300101", profiles=(PROFILE,)
 )
 WITH_PYTHON = Manifest((*MANIFEST.artifacts, CARRIED), (PROFILE,))
 
@@ -317,7 +317,7 @@ def test_a_host_whose_python_is_too_new_is_built_on_the_stores() -> None:
     assert verdict.findings == []
     assert verdict.plan["python"] == {
         "version": "3.11",
-        "path": "/opt/voicefleet/tools/python-3.11.18+20261110/bin/python3.11",
+        "path": "/opt/voicefleet/tools/python-3.11.1+20300101/bin/python3.11",
         "artifact": CARRIED.sha256,
     }
     assert CARRIED.sha256 in verdict.plan["missing"]

@@ -187,13 +187,13 @@ def test_versions_are_those_of_the_plan_else_of_the_proof() -> None:
     artifacts = [
         {"kind": "wheel", "name": "xinference", "version": "1.2.3"},
         {"kind": "wheel", "name": "requests", "version": "2"},
-        {"kind": "spacy-model", "name": "en_core_web_sm", "version": "3.8.0"},
+        {"kind": "spacy-model", "name": "en_core_web_sm", "version": "1.2.4"},
     ]
     planned = host(versions={"xinference": "old"})
     planned.plan = {"artifacts": artifacts, "python": {"version": "3.11"}}
     rows = build(planned, host("speaker2", versions={"xinference": "4.0.0"}), host("speaker3"))["hosts"]
     assert [row["versions"] for row in rows] == [
-        {"python": "3.11", "xinference": "1.2.3", "en_core_web_sm": "3.8.0"},
+        {"python": "3.11", "xinference": "1.2.3", "en_core_web_sm": "1.2.4"},
         {"xinference": "4.0.0"},
         {},
     ]

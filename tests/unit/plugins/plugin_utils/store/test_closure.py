@@ -98,10 +98,10 @@ def test_what_a_profile_goes_without_is_no_gap_and_for_another_profile_it_is(sho
 
 
 def test_a_wheel_of_another_profile_does_not_hide_what_a_lock_lacks(shop: Shop) -> None:
-    spacy, misaki = shop.wheel("spacy", "3.8.14", "misaki"), shop.wheel("misaki", "0.9.4")
+    spacy, misaki = shop.wheel("spacy", "3.8.14", "misaki"), shop.wheel("misaki", "1.2.3")
     shop.lock(CPU, spacy)
     shop.lock(CUDA, spacy, misaki)
-    assert shop.gaps() == "cpu-py311-x86_64: misaki 0.9.4 is needed and not locked"
+    assert shop.gaps() == "cpu-py311-x86_64: misaki 1.2.3 is needed and not locked"
 
 
 def test_a_version_that_does_not_meet_a_need_is_told_in_uvs_words(shop: Shop) -> None:
@@ -163,7 +163,7 @@ def test_the_languages_are_those_of_the_voices_where_none_is_named(shop: Shop) -
 def test_the_callers_environment_does_not_help_the_store(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     (shop.path / "elsewhere").mkdir()
     elsewhere = Shop(shop.path / "elsewhere")
-    elsewhere.wheel("misaki", "0.9.4")
+    elsewhere.wheel("misaki", "1.2.3")
     monkeypatch.setenv("UV_FIND_LINKS", str(elsewhere.path / "wheels"))
     shop.lock(CPU, shop.wheel("spacy", "3.8.14", "misaki"))
     assert "misaki" in shop.gaps()

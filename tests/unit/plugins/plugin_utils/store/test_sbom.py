@@ -9,7 +9,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import sbo
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact
 
 WHEEL = Artifact(
-    "wheels/misaki.whl", "a" * 64, 3, "wheel", "Misaki_X", "0.9.4+cpu", "https://host/misaki.whl", "MIT", False, ("p",)
+    "wheels/misaki.whl", "a" * 64, 3, "wheel", "Misaki_X", "1.2.3+cpu", "https://host/misaki.whl", "MIT", False, ("p",)
 )
 WEIGHTS = Artifact("kokoro/k.pth", "b" * 64, 4, "kokoro-weights", "weights", "f3ff", "file:k.pth", "Apache-2.0", True)
 
@@ -18,7 +18,7 @@ def test_every_artifact_is_a_component_with_its_digest() -> None:
     bom = json.loads(sbom.render([WHEEL, WEIGHTS]))
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
     weights, wheel = bom["components"]
-    assert wheel["purl"] == "pkg:pypi/misaki-x@0.9.4%2Bcpu"
+    assert wheel["purl"] == "pkg:pypi/misaki-x@1.2.3%2Bcpu"
     assert wheel["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
     assert wheel["licenses"] == [{"license": {"name": "MIT"}}]
     assert wheel["externalReferences"][0]["url"] == "https://host/misaki.whl"

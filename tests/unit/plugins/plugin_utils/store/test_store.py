@@ -240,7 +240,7 @@ def test_a_store_that_is_not_closed_gets_no_manifest_and_says_all_that_it_lacks(
     spacy, xinference = write_wheel(wheels, "spacy", "3.8.14"), write_wheel(wheels, "xinference", "1.2.3")
     wrong = write_wheel(wheels, "numpy", "2.5.5", "cp312-cp312-manylinux_2_39_x86_64")
     add_profile(request_, PROFILE, spacy, xinference, wrong)
-    needy = write_wheel(wheels, "kokoro", "0.9.4", "py3-none-any", "misaki>=0.9.4")
+    needy = write_wheel(wheels, "kokoro", "1.2.3", "py3-none-any", "misaki>=1.2.3")
     add_profile(request_, OTHER, spacy, xinference, needy)
     with pytest.raises(store.StoreError, match="would not be complete") as caught:
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)

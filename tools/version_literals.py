@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where pinned versions are written although they could be derived; for ``tools/measure.py``."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = "roles/artifact_store/files/locks"
+# Where versions are pinned by hand, written by a tool, recorded, or history. bin/refresh checks all but the last two.
+PINNED = re.compile(
+    rf"{LOCKS}/|requirements/|plugins/plugin_utils/\w+/data/|docs/versions\.md$|CHANGELOG\.md$|changelogs/|tests/.*/fixtures/"
+    r"|plugins/module_utils/(release/patch_data|proof/phoneme_references)\.py$"
+    # A change of this file makes the stand-ins again; a test compares it with the catalogue.
+    r"|tools/standins/make\.py$"
+)
+# Tests build stores of models that must suit a spaCy, by the published table.
+ONLY_OUTSIDE_TESTS = ("spacy", "spaCy models")
+_PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", re.MULTILINE)
+_LOCKED = re.compile(r'^name = "([\w-]+)"\nversion = "([^"+]+)', re.MULTILINE)
+
+
+def files(*folders: str) -> Iterator[Path]:
+    """The text files of the repository, below some folders."""
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *folders],
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        path = ROOT / name
+        if path.is_file() and path.suffix not in (".npz", ".webp", ".wav", ".pyc"):
+            yield path
+
+
+def pins() -> dict[str, set[str]]:
+    """The versions that are pinned, by what they are of."""
+    locked = dict(_LOCKED.findall((ROOT / LOCKS / "pylock.cuda-py311-x86_64.toml").read_text()))
+    by_hand = dict(_PIN.findall((ROOT / LOCKS / "requirements.in").read_text()))
+    data = ROOT / "plugins/plugin_utils/store/data"
+    builds = json.loads((data / "pythons.json").read_text())["builds"]
+    models = json.loads((data / "spacy.json").read_text())["models"]
+    return {
+        **{name: {version} for name, version in by_hand.items()},
+        "spacy": {locked["spacy"]},
+        "spaCy models": {model["version"] for model in models},
+        "Python builds": {f"{build['version']}+{build['date']}" for build in builds},
+    }
+
+
+def literals(version: str, paths: Iterator[Path] | list[Path]) -> list[str]:
+    """Where a version is written: ``file:line``."""
+    pattern = re.compile(rf"(?<![\d.]){re.escape(version)}(?!\.?\d)")
+    found = []
+    for path in paths:
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if pattern.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}")
+    return found
+
+
+def stray_literals() -> dict[str, list[str]]:
+    """Where a pinned version is written although it could be derived, by what it is of."""
+    every = [path for path in files() if not PINNED.match(str(path.relative_to(ROOT)))]
+    product = [path for path in every if path.relative_to(ROOT).parts[0] != "tests"]
+    return {
+        name: [
+            place
+            for version in sorted(versions)
+            for place in literals(version, product if name in ONLY_OUTSIDE_TESTS else every)
+        ]
+        for name, versions in pins().items()
+    }
+
+
+def pinned_by_hand(name: str) -> list[str]:
+    """Where a person changes the version of a package, and where it strayed to."""
+    requirements = sorted((ROOT / LOCKS).glob("requirements*.in"))
+    return [place for version in pins()[name] for place in literals(version, requirements)] + stray_literals()[name]
