@@ -15,6 +15,7 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.store
     asked,
     judge,
     manifest,
+    planned,
 )
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.store.test_store import request_
 
@@ -82,13 +83,13 @@ def test_the_plan_names_the_model_its_files_and_the_repair() -> None:
     )
     full = manifest("mandarin")
     full = Manifest((*full.artifacts, *rows), full.profiles)
-    newer = judge(full, "ez", voices=["ef_dora", "zf_001"], mandarin_model="v1.1-zh").plan
+    newer = planned(full, "ez", voices=["ef_dora", "zf_001"], mandarin_model="v1.1-zh")
     assert newer["language_models"] == {"z": ZH.name}
     assert newer["extras"] == ["mandarin"]
     assert [patch["name"] for patch in newer["patches"]] == ["kokoro-zh"]
     assert f"kokoro/{ZH.name}/config.json" in [row["path"] for row in newer["artifacts"]]
     assert "en_core_web_sm" in [row["name"] for row in newer["artifacts"]]
-    older = judge(full, "ez").plan
+    older = planned(full, "ez")
     assert (older["language_models"], older["patches"]) == ({}, [])
     assert not [row for row in older["artifacts"] if ZH.name in row["path"] or row["kind"] == "spacy-model"]
     (finding,) = judge(manifest("mandarin"), "z", mandarin_model="v1.1-zh").failures[:1]
