@@ -56,7 +56,8 @@ def literals(version: str, paths: Iterator[Path] | list[Path]) -> list[str]:
     pattern = re.compile(rf"(?<![\d.]){re.escape(version)}(?!\.?\d)")
     found = []
     for path in paths:
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines() if version in text else (), 1):
             if pattern.search(line):
                 found.append(f"{path.relative_to(ROOT)}:{number}")
     return found
