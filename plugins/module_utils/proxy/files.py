@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files by which a host's clients learn of proxies, mirrors and private CAs: written, kept and taken back.
+"""The files that tell a host's clients about proxies, mirrors and private CAs: write, keep and remove them.
 
-What holds credentials is root's alone (0600). Everyone else gets the same addresses without them. Files that belong to
-others get a marked block at most, and none where they already say something of the kind. A ledger has the digest of
-each whole file that was written, by which a removal tells ours from what somebody made of it.
+Only root can read files with credentials (0600). Everyone else gets the same addresses without credentials. A file of
+somebody else gets at most a marked block, and none if it already has such a setting. A ledger holds the digest of each
+file that was written as a whole. A removal thereby knows whether somebody has changed it.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ Runner = Callable[..., "tuple[int, str]"]
 
 
 class ProxyFilesError(Exception):
-    """A fault to tell the operator."""
+    """An error for the operator."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of ours, whole."""
+    """A file that is ours as a whole."""
 
     path: str
     text: str
@@ -75,7 +75,7 @@ class Block:
 
 @dataclass
 class Wanted:
-    """All that a host shall have."""
+    """Everything that a host shall have."""
 
     files: list[File] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Wanted:
 
 @dataclass
 class Applied:
-    """What was changed, or in check mode would be; ``diff`` without secrets."""
+    """What was changed, or in check mode would be. ``diff`` holds no secrets."""
 
     changes: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
@@ -335,8 +335,8 @@ class Host:
         if text is None or file.path in self.ledger.files or text == file.text or MARKER[2:] in text:
             return False
         self.done.cautions.append(
-            f"{file.path} is not from here and was left alone: its client has what the environment says, no more."
-            " Merge by hand, or remove that file and run again"
+            f"{file.path} belongs to somebody else and was not touched. Its client uses only the environment's"
+            " settings. Merge the files by hand, or remove that file and run again"
         )
         return True
 
@@ -346,8 +346,8 @@ class Host:
         if match:
             said = match.group().strip().split("=")[0].strip()
             self.done.cautions.append(
-                f"{block.path} already sets {said} by somebody else's line and was left alone. Remove that line to"
-                " have it kept from here"
+                f"{block.path} already sets {said} in a line of somebody else and was not touched. Remove that line to"
+                " manage the setting here"
             )
         return match is not None
 
@@ -409,7 +409,7 @@ class Host:
     # --- taking back ----------------------------------------------------------------------------------
 
     def remove(self) -> None:
-        """Remove exactly what was written. A file that somebody altered since stays, and is named."""
+        """Remove exactly what was written. A file that somebody changed since then stays, and is reported."""
         if self.ledger.files:
             self.ledger.pending = True
             self._save_ledger()
@@ -433,7 +433,7 @@ class Host:
             return
         if _digest(text) not in known:
             self.done.cautions.append(
-                f"{path} was altered since it was written here, so it was left: remove it yourself"
+                f"{path} was changed after it was written here, so it was kept. Remove it yourself"
             )
             return
         self._note(f"{path} removed", path, text, "")

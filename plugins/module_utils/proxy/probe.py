@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks a proxy, before anything relies on it, and says in one sentence each what stands in the way.
+"""Test a proxy before anything relies on it, and report each problem in a sentence.
 
-One target is enough: the mirror that is configured. Nothing is sent to it but a request for its page. The same words
-serve downloads, where the failure comes as an exception.
+One target is enough: the configured mirror. It gets only a request for its page. The same sentences explain downloads
+that fail with an exception.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Finding:
 def refused_login(place: str, username: str, methods: str = "") -> Finding:
     """A 407. ``methods`` are the schemes of Proxy-Authenticate, as far as they are known."""
     if methods and "basic" not in methods.lower():
-        return Finding("PROXY_AUTH", f"the proxy {place} wants {methods} (407). {RELAY}")
+        return Finding("PROXY_AUTH", f"the proxy {place} requires {methods} (407). {RELAY}")
     if not username:
         return Finding(
             "PROXY_AUTH",
-            f"the proxy {place} wants a user and a password (407), and none were given: set proxy_username and"
+            f"the proxy {place} requires a user and a password (407), but none are set. Set proxy_username and"
             " proxy_password",
         )
     return Finding(
@@ -73,56 +73,56 @@ def refused_login(place: str, username: str, methods: str = "") -> Finding:
 
 
 def login_page(place: str) -> Finding:
-    """Something answered in the target's stead."""
+    """A page of another server answered instead of the target."""
     return Finding(
         "LOGIN_PAGE",
-        f"{place} answers with a page to log in at. Log this machine in there, or have the"
-        " proxy's owner let it through without; a page saved as a file would be taken for a wheel or a model",
+        f"{place} answers with a login page. Log this machine in there, or ask the proxy's owner to"
+        " let it through without a login. Otherwise the page would be saved in place of a wheel or a model",
     )
 
 
 def not_answering(place: str, error: object) -> Finding:
-    """No connection to the proxy."""
+    """The proxy does not answer."""
     return Finding(
         "PROXY_DEAD",
-        f"the proxy {place} does not answer from here ({error}): a wrong name or port in proxy_http or proxy_https, a"
-        " proxy that is down, or a firewall between",
+        f"the proxy {place} does not answer ({error}). Check the name and port in proxy_http or proxy_https. Otherwise"
+        " the proxy is down, or a firewall blocks the way",
     )
 
 
 def tls_failure(host: str, error: ssl.SSLError) -> Finding:
-    """A handshake that failed, by what OpenSSL says of it."""
+    """Explain a failed handshake by OpenSSL's message."""
     code = getattr(error, "verify_code", 0)
     said = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
     if code in (_NOT_YET, _EXPIRED):
         clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         return Finding(
             "CLOCK",
-            f"the certificate of {host} is not valid now, by this clock ({said}; here it is {clock}): set the clock, or"
-            " have the certificate renewed",
+            f"the certificate of {host} is not valid by this clock ({said}; here it is {clock}). Set the clock,"
+            " or have the certificate renewed",
         )
     if code in (_NO_ISSUER, _NO_LEAF_ISSUER, _SELF_SIGNED_CHAIN):
         return Finding(
             "UNKNOWN_ISSUER",
-            f"the certificate of {host} is signed by an issuer that is not trusted here ({said}): the proxy looks into"
-            " TLS, or the mirror is private. Put its CA's certificate into proxy_ca_certificates",
+            f"the certificate of {host} is signed by a CA that this host does not trust ({said}). The proxy inspects"
+            " TLS, or the mirror is private. Add its CA's certificate to proxy_ca_certificates",
         )
     if code == _SELF_SIGNED:
         return Finding(
             "UNKNOWN_ISSUER",
-            f"{host} has a certificate that signs itself. Have one issued by a CA, and put the CA's certificate into"
-            " proxy_ca_certificates; uv takes no other",
+            f"{host} has a self-signed certificate, which uv refuses. Let a CA issue one, and add the CA's certificate"
+            " to proxy_ca_certificates",
         )
     if code == _NAME:
         return Finding(
             "WRONG_NAME",
             f"the certificate of {host} is for another name ({said}): write the mirror's address with a name that is"
-            " in it",
+            " in the certificate",
         )
     if "WRONG_VERSION_NUMBER" in said.upper():
         return Finding(
             "NO_TLS",
-            f"{host} answers in plain text where TLS was expected: a page to log in at, or a port without TLS",
+            f"{host} answers in plain text instead of TLS: it is a login page, or a port without TLS",
         )
     return Finding("TLS", f"the TLS connection to {host} failed: {said}")
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a way out through a proxy is: the settings, what is wrong with them, and the environment that clients read.
+"""Proxy settings: the configuration, what is wrong with it, and the environment that clients read.
 
-Who reads what was measured with requests 2.34, httpx 0.28, urllib, pip 23, uv 0.13 and curl: both spellings of each
-name are needed; httpx crashes on ``[::1]`` and on IPv6 networks in NO_PROXY; urllib and httpx don't understand networks
-at all; requests and pip read only ``REQUESTS_CA_BUNDLE``, httpx, urllib and uv only ``SSL_CERT_FILE``.
+What each client reads was measured with requests 2.34, httpx 0.28, urllib, pip 23, uv 0.13 and curl. Both spellings of
+each name are needed. httpx crashes on ``[::1]`` and on IPv6 networks in NO_PROXY. urllib and httpx support no networks
+at all. requests and pip read only ``REQUESTS_CA_BUNDLE``; httpx, urllib and uv read only ``SSL_CERT_FILE``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-# Spellings of loopback that no client chokes on. `[::1]`, which urllib alone would want, ends httpx; it knows ::1.
+# Spellings of loopback that every client accepts. httpx fails on `[::1]`, which only urllib needs; it accepts ::1.
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
-# A network of at most this many addresses is written out for the clients that don't understand networks.
+# A network of at most this many addresses is listed address by address, for clients that do not support networks.
 EXPANDED = 256
 # The kernel refuses a single variable of 128 KiB or more.
 LONGEST = 120_000

@@ -187,7 +187,7 @@ def test_a_file_that_was_altered_is_mended_and_not_removed(root: Path) -> None:
     path.write_text("# mine now\n")
     done = remove(root)
     assert path.read_text() == "# mine now\n"
-    assert any("altered" in line and "profile.d" in line for line in done.cautions)
+    assert any("changed after it was written" in line and "profile.d" in line for line in done.cautions)
 
 
 def test_a_mode_that_was_opened_is_closed_again(root: Path) -> None:
