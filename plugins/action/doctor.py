@@ -30,7 +30,7 @@ class ActionModule(ControllerAction):
         facts: dict[str, Any] = {}
         try:
             began = time.time()
-            facts = self.module("voicefleet.kokoro.doctor_facts", asked, task_vars)["facts"]
+            facts = self.state("voicefleet.kokoro.service_state", {**asked, "subsets": ["health"]}, task_vars)["health"]
             # The host's clock was read within this call: the nearest moment of it is the fair one to compare.
             there = facts.get("platform", {}).get("time", began)
             findings = doctor.judge(facts, expected, min(max(began, there), time.time()))
@@ -52,12 +52,12 @@ class ActionModule(ControllerAction):
         task_vars: dict[str, Any],
     ) -> list[dict[str, str]]:
         """Bring the host's files for the support bundle beside it; returns what to say of it."""
-        wanted = {name: asked[name] for name in ("root", "home", "secrets_dir", "unit")}
+        wanted = {**asked, "subsets": ["support"]}
         files: dict[str, str] = {}
         found: list[dict[str, str]] = []
         try:
             if facts:  # else nothing can be read there, as was said
-                files = self.module("voicefleet.kokoro.support_files", wanted, task_vars)["files"]
+                files = self.state("voicefleet.kokoro.service_state", wanted, task_vars)["support"]
         except AnsibleError as error:
             why = Finding("WARN", "UNREAD", f"no logs came for the bundle: {error}.", "See UNREACHABLE.")
             found = doctor.as_rows([why])

@@ -53,6 +53,7 @@ class ActionModule(ControllerAction):
         )
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         asked = {
+            "subsets": ["platform", "gpu", "drift", "artifacts"],
             "root": wanted.root,
             "home": wanted.home,
             "artifacts": rows,
@@ -60,7 +61,7 @@ class ActionModule(ControllerAction):
         }
         lock = deploy_lock.owner(os.getppid()) if arguments["lock"] and not self.check_mode else {}
         try:
-            state = self._look(host, asked, lock, settings["voicefleet_lock_seconds"], task_vars)
+            answer = self._look(host, asked, lock, settings["voicefleet_lock_seconds"], task_vars)
         except AnsibleConnectionFailure as error:
             # A failure in words, as Ansible ends a whole run once no host of a batch can be reached.
             raise AnsibleActionFail(
@@ -68,13 +69,17 @@ class ActionModule(ControllerAction):
                 "playbook for it again once it answers.",
                 result={"not_reached": True},
             ) from None
-        facts = state["state"]
+        if answer["errors"]:
+            self._give_back(lock, task_vars)
+            raise AnsibleActionFail(f"{host}: nothing was changed. {answer['msg']}")
+        state = answer["state"]
+        facts = {**state["platform"], "gpu": state["gpu"]}
+        held = {**state["artifacts"], "drift": state["drift"]}
         about = summary(facts) + (f", {gpu.describe(facts['gpu'])}" if facts["gpu"]["vendor"] != "none" else "")
-        verdict = preflight.judge(manifest, digest, str(store), facts, state, wanted, time.time())
+        verdict = preflight.judge(manifest, digest, str(store), facts, held, wanted, time.time())
         findings = [vars(finding) for finding in verdict.findings]
         if verdict.failures or verdict.plan is None:
-            if lock:
-                self.module("voicefleet.kokoro.deploy_lock", {"owner": lock}, task_vars)
+            self._give_back(lock, task_vars)
             lines = "\n".join(f"  {finding}" for finding in verdict.findings)
             raise AnsibleActionFail(
                 f"{host} can't be deployed, nothing was changed. {about}.\n{lines}",
@@ -96,6 +101,10 @@ class ActionModule(ControllerAction):
             "table": preflight.table(plan),
             "ansible_facts": {"voicefleet_plan": plan.as_dict()},
         }
+
+    def _give_back(self, lock: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        if lock:
+            self.module("voicefleet.kokoro.deploy_lock", {"owner": lock}, task_vars)
 
     def _cluster(self, host: str, task_vars: dict[str, Any]) -> tuple[cluster.Cluster | None, list[str]]:
         """The host's cluster, or what is wrong with it; one of which members are not in this run is wrong too."""

@@ -2,25 +2,47 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read what a deploy must know of a host."""
+"""Read the state of a host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_state
-short_description: Read what a deploy must know of a host, in one call
+short_description: Read the state of a host, in one call
 description:
-  - Reads the platform, interpreters, disks, memory, ports, systemd, the releases and artifacts that are
-    there. Changes nothing.
-  - It is run by M(voicefleet.kokoro.preflight), which judges what it found.
+  - Reads the O(subsets) that are asked for and changes nothing. A subset that cannot be read is reported with the
+    reason, and the others are still read.
+  - M(voicefleet.kokoro.preflight) runs it and judges what it found. M(voicefleet.kokoro.service_state) reads what the
+    doctor needs.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
+  subsets:
+    description:
+      - V(platform) is the operating system, Pythons, disks, memory, ports, systemd and the finished releases.
+      - V(gpu) is the GPUs and their driver, as the PCI bus, C(nvidia-smi) and NVIDIA's library C(libnvidia-ml.so.1)
+        report them. None of these need exist. A driver that hangs is reported as such after 40 seconds.
+      - V(drift) compares the files of O(releases) with what they were when the releases were sealed.
+      - V(artifacts) looks for O(artifacts) in the host's cache.
+      - V(receipts) is the ledger, the release that serves and those that one can go back to.
+    type: list
+    elements: str
+    choices: [platform, gpu, drift, artifacts, receipts]
+    required: true
+  receipts:
+    description: The host's ledger, one JSON object a line.
+    type: path
+    default: /var/lib/voicefleet-evidence/receipts.jsonl
   releases:
     description: Releases, by id, whose files are compared with what they were when they were sealed.
     type: list
     elements: str
+    default: []
+  artifacts:
+    description: Artifacts as the manifest lists them.
+    type: list
+    elements: dict
     default: []
   lock:
     description:
@@ -41,7 +63,6 @@ options:
         type: dict
 extends_documentation_fragment:
   - voicefleet.kokoro.host
-  - voicefleet.kokoro.artifacts
 attributes:
   check_mode:
     support: full
@@ -52,70 +73,124 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Look at a host
+- name: Read the GPUs of a host
   voicefleet.kokoro.host_state:
+    subsets: [gpu]
+  register: host
+
+- name: Read the platform and look for the artifacts of the plan
+  voicefleet.kokoro.host_state:
+    subsets: [platform, artifacts]
     artifacts: "{{ voicefleet_plan.artifacts }}"
-  register: state
+  register: host
 """
 
 RETURN = r"""
 state:
-  description: Platform, pythons, filesystems, memory, cpus, addresses, listeners, systemd, releases, time of the host.
-  returned: always
+  description: What was read, by subset.
+  returned: unless another deploy holds the lock
   type: dict
-  sample: {architecture: x86_64, cpus: 16}
+  contains:
+    platform:
+      description: Platform, Pythons, file systems, memory, CPUs, addresses, listeners, systemd, releases, time.
+      type: dict
+      returned: when it was asked for
+      sample: {architecture: x86_64, cpus: 16}
+    gpu:
+      description:
+        - C(vendor) is V(nvidia), V(amd) or V(none). C(driver) is the driver's version, C(cuda) the newest CUDA that it
+          runs, C(kernel) the version of the loaded module, C(source) who reported it.
+        - Each of C(cards) has the C(index) of nvidia-smi, C(name), C(uuid), C(memory) in bytes, compute
+          C(capability), whether C(mig) is on and its C(instances), C(ecc) errors and C(compute_mode).
+        - Each of C(processes) has C(pid), C(name), C(type), C(memory) in bytes and the index of its C(card).
+        - C(pci), C(modules) and C(nodes) are what the kernel shows. C(container) is the container that the host is.
+        - C(hung) says that the driver gave no answer. C(messages) are its complaints.
+      type: dict
+      returned: when it was asked for
+      sample: {vendor: nvidia, driver: 580.95.05, cuda: [13, 0], cards: [{index: 0, name: NVIDIA L40S}]}
+    drift:
+      description:
+        - What differs from the seal, by release. Unfinished and unchanged ones of O(releases) are left out.
+        - Each has C(missing), C(changed) and C(added), with C(count) and the C(first) paths.
+      type: dict
+      returned: when it was asked for
+      sample: {1.2.3-3f9a1c2b7d5e: {missing: {count: 1, first: [env/bin/xinference-local]}}}
+    artifacts:
+      description:
+        - C(missing) are digests of artifacts that the host lacks.
+        - C(stale) are digests of artifacts that were touched since they were verified, or never were verified.
+        - C(surplus) are files that are none of the artifacts, by digest, name and size.
+        - C(arrived) is the number of bytes of an interrupted delivery. The next delivery uses or removes them.
+      type: dict
+      returned: when it was asked for
+      sample: {missing: [], stale: [], surplus: [], arrived: 0}
+    receipts:
+      description: C(current), an id or null, C(whole), the releases that one can go back to, and C(receipts), oldest
+        first.
+      type: dict
+      returned: when it was asked for
+      sample: {current: 1.2.3-3f9a1c2b7d5e, whole: [1.2.3-3f9a1c2b7d5e], receipts: []}
+errors:
+  description: The subsets that could not be read, with the reason.
+  returned: unless another deploy holds the lock
+  type: dict
+  sample: {}
 lock:
   description:
-    - Whether the lock was C(taken), and its other C(holder), if any, with the C(age) of that one's lock in seconds.
-    - Where it was not taken, nothing else is read.
-  returned: when O(lock) is given
+    - Whether the lock was C(taken), its other C(holder), if any, and the C(age) of that one's lock in seconds.
+    - If it was not taken, nothing else is read.
+  returned: always
   type: dict
   sample: {taken: true, holder: null, age: 0.0}
-drift:
-  description:
-    - What is not as it was sealed, by release; those of O(releases) that are unfinished or as they were are left out.
-    - Each has C(missing), C(changed) and C(added), with C(count) and the C(first) paths.
-  returned: always
-  type: dict
-  sample: {1.2.3-3f9a1c2b7d5e: {missing: {count: 1, first: [env/bin/xinference-local]}}}
-missing:
-  description: Digests of the artifacts that the host does not hold.
-  returned: always
-  type: list
-  elements: str
-  sample: []
-stale:
-  description: Digests of artifacts that were touched since they were proved, or never were.
-  returned: always
-  type: list
-  elements: str
-  sample: []
-surplus:
-  description: Files that are none of the artifacts, by digest, name and size in bytes.
-  returned: always
-  type: list
-  elements: dict
-  sample: []
-arrived:
-  description: Bytes of a delivery that was cut, which the next one uses or removes.
-  returned: always
-  type: int
-  sample: 0
 """
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, gpu_facts, layout, reading
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, ledger, release
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import host_facts
+
+Json = dict[str, Any]
+
+
+def drift(paths: layout.Paths, releases: list[str]) -> Json:
+    """What differs from the seal, by release."""
+    found = {name: release.drift(paths.release(name)) for name in releases}
+    return {name: item.as_dict() for name, item in found.items() if item}
+
+
+def receipts(paths: layout.Paths, file: str) -> Json:
+    """The ledger and the releases that it may be about."""
+    found = ledger.read(file)
+    return {"current": release.current(paths), "whole": sorted(release.whole(paths)), "receipts": found}
+
+
+def readers(params: Json) -> dict[str, Callable[[], Any]]:
+    """How each subset is read."""
+    paths = layout.Paths(params["root"])
+    return {
+        "platform": lambda: host_facts.gather(params["root"], params["home"]),
+        "gpu": gpu_facts.gather,
+        "drift": lambda: drift(paths, params["releases"]),
+        "artifacts": lambda: artifacts.survey(params["root"], params["artifacts"]),
+        "receipts": lambda: receipts(paths, params["receipts"]),
+    }
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
+            "subsets": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["platform", "gpu", "drift", "artifacts", "receipts"],
+                "required": True,
+            },
+            "receipts": {"type": "path", "default": layout.RECEIPTS},
             "root": {"type": "path", "default": layout.ROOT},
             "home": {"type": "path", "default": layout.HOME},
             "releases": {"type": "list", "elements": "str", "default": []},
@@ -127,11 +202,11 @@ def main() -> None:
                     "dead": {"type": "dict"},
                 },
             },
-            "artifacts": artifact_list(),
+            "artifacts": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )
-    root, lock = module.params["root"], {}
+    lock: Json = {}
     # Whoever is not root is told so by preflight, with all else that is wrong.
     if module.params["lock"] and not module.check_mode and os.geteuid() == 0:
         try:
@@ -140,17 +215,7 @@ def main() -> None:
             module.fail_json(msg=f"The lock {deploy_lock.LOCK_FILE} can't be taken: {error.strerror}.")
         if not lock["taken"]:
             module.exit_json(changed=False, lock=lock)
-    try:
-        drifts = {name: release.drift(layout.Paths(root).release(name)) for name in module.params["releases"]}
-    except OSError as error:
-        module.fail_json(msg=f"The files of a release can't be listed: {error.strerror}: {error.filename}.")
-    module.exit_json(
-        changed=False,
-        lock=lock,
-        state=host_facts.gather(root, module.params["home"]),
-        drift={name: drift.as_dict() for name, drift in drifts.items() if drift},
-        **artifacts.survey(root, module.params["artifacts"]),
-    )
+    module.exit_json(lock=lock, **reading.subsets(module.params["subsets"], readers(module.params)))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 
 def artifact_list() -> dict[str, Any]:
     """A list of artifacts, each as a row of the manifest."""
-    required = {"path": "str", "sha256": "str", "size": "int", "kind": "str", "name": "str", "version": "str"}
-    options: dict[str, Any] = {name: {"type": kind, "required": True} for name, kind in required.items()}
+    fields = {"path": "str", "sha256": "str", "size": "int", "kind": "str", "name": "str", "version": "str"}
+    options: dict[str, Any] = {name: {"type": kind, "required": True} for name, kind in fields.items()}
     options["synthetic"] = {"type": "bool", "default": False}
     return {"type": "list", "elements": "dict", "required": True, "options": options}
 

@@ -13,12 +13,13 @@ import pwd
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from ..doctor import diagnosis
-from ..host import deploy_lock, layout, private_files, systemd_unit
+from ..host import deploy_lock, gpu_facts, layout, private_files, systemd_unit
+from ..host.reading import Reading
 from ..proof import proof, speech
 from ..release import ledger, release
 from ..xinference import (
@@ -85,15 +86,9 @@ class Options:
 
 def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: str = "/proc") -> Json:
     """All that the doctor judges, JSON-ready. ``errors`` names the parts that could not be read, and why."""
-    facts: Json = {"errors": {}}
-
-    def part(name: str, read: Callable[[], Any]) -> None:
-        try:
-            facts[name] = read()
-        except Exception as error:  # a broken host breaks in ways that nobody foresaw, and the rest is still wanted
-            facts["errors"][name] = f"{type(error).__name__}: {error}"
-
-    part("platform", lambda: host_facts.gather(options.root, options.home))
+    reading = Reading()
+    facts, part = reading.found, reading.part
+    part("platform", lambda: {**host_facts.gather(options.root, options.home), "gpu": gpu_facts.gather()})
     part("unit", lambda: unit_state(options, run, proc))
     part("processes", lambda: processes(options.unit, proc))
     part("oom", lambda: oom(options, facts.get("unit", {}), run))
@@ -107,7 +102,7 @@ def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: 
     part("speech", lambda: spoken(options, facts))
     part("logs", lambda: logs(options, facts, run))
     # Lines of logs go to terminals, reports and bundles.
-    redacted: Json = support.redact_all(facts, support.secrets_of(options.secrets_dir))
+    redacted: Json = support.redact_all({**facts, "errors": reading.errors}, support.secrets_of(options.secrets_dir))
     return redacted
 
 

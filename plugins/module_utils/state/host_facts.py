@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..host import disk, gpu_facts, layout, packet_filter, selinux
+from ..host import disk, layout, packet_filter, selinux
 from ..release import release
 
 # Where interpreters are looked for: PATH of a root shell without profile, and where builds from source go.
@@ -177,7 +177,6 @@ def gather(root: str, home: str) -> dict[str, Any]:
         "cpu_count": os.cpu_count() or 1,
         "addresses": addresses(_read("/proc/net/fib_trie")),
         "nft": packet_filter.find_nft(),
-        "gpu": gpu_facts.gather(),
         "listeners": listeners([_read("/proc/net/tcp"), _read("/proc/net/tcp6")]),
         "systemd": systemd(),
         "releases": releases(root),

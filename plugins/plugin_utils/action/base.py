@@ -125,6 +125,14 @@ class ControllerAction(ActionBase):
             display.warning(taken_over)
         return answer
 
+    def state(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The subsets that a module reads of the host. Raises AnsibleActionFail where one could not be read."""
+        answer = self.module(module, arguments, task_vars)
+        if answer["errors"]:
+            raise AnsibleActionFail(str(answer["msg"]), result=answer)
+        state: dict[str, Any] = answer["state"]
+        return state
+
     def module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module on the host. Raises AnsibleActionFail with the module's own result where it failed."""
         result: dict[str, Any] = self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars)

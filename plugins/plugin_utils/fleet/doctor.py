@@ -87,7 +87,7 @@ class Expected:
 
 
 def judge(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:
-    """All findings of one host, one OK for each check that found nothing. ``facts`` are those of ``doctor_facts``."""
+    """All findings of one host, one OK for each check that found nothing. ``facts`` are those of ``service_state``."""
     if facts.get("release", {}).get("current", "") is None and facts.get("unit", {}).get("LoadState") == "not-found":
         # All else would only say the same again.
         judges = (_platform, _gpu, _release) if "platform" in facts else (_release,)

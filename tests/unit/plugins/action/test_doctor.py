@@ -46,10 +46,12 @@ def examine(answers: dict[str, Any], **more: Any) -> dict[str, Any]:
     action = make(doctor.ActionModule)
 
     def execute(module_name: str, module_args: Any, task_vars: Any) -> Any:
-        answer = answers[module_name.rsplit(".", 1)[-1]]
+        assert module_name == "voicefleet.kokoro.service_state"
+        [subset] = module_args["subsets"]
+        answer = answers[subset]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer if "failed" in answer else {"state": {subset: answer}, "errors": {}}
 
     action._execute_module = execute
     result: dict[str, Any] = action.act({**ARGUMENTS, **more}, {"inventory_hostname": "speech-01"})
@@ -57,7 +59,7 @@ def examine(answers: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_a_host_that_cannot_be_reached_is_a_finding() -> None:
-    result = examine({"doctor_facts": AnsibleConnectionFailure("Failed to connect: no route to host")})
+    result = examine({"health": AnsibleConnectionFailure("Failed to connect: no route to host")})
     assert (result["status"], result["changed"]) == (2, False)
     [row] = result["ansible_facts"]["voicefleet_doctor"]["findings"]
     assert row["code"] == "UNREACHABLE"
@@ -66,13 +68,13 @@ def test_a_host_that_cannot_be_reached_is_a_finding() -> None:
 
 def test_a_host_without_a_python_is_a_finding_with_its_own_words() -> None:
     answer = {"failed": True, "msg": "The module interpreter was not found.", "module_stderr": "x\nno python3 here\n"}
-    [row] = examine({"doctor_facts": answer})["ansible_facts"]["voicefleet_doctor"]["findings"]
+    [row] = examine({"health": answer})["ansible_facts"]["voicefleet_doctor"]["findings"]
     assert row["cause"] == "nothing could be read: The module interpreter was not found: no python3 here."
 
 
 def test_what_was_read_is_judged() -> None:
     facts = {"errors": {}, "files": [{"path": "/etc/voicefleet/secrets.json", "wrong": "mode 0644"}]}
-    result = examine({"doctor_facts": {"facts": facts}})
+    result = examine({"health": facts})
     assert [(row["level"], row["code"]) for row in result["ansible_facts"]["voicefleet_doctor"]["findings"]] == [
         ("FAIL", "FILES")
     ]
@@ -81,9 +83,7 @@ def test_what_was_read_is_judged() -> None:
 def test_a_bundle_of_a_host_that_answers_and_of_one_that_does_not(tmp_path: Path) -> None:
     archive = str(tmp_path / "support.tar.gz")
     facts = {"errors": {}, "files": []}
-    examine(
-        {"doctor_facts": {"facts": facts}, "support_files": {"files": {"journal.txt": "all is well"}}}, bundle=archive
-    )
+    examine({"health": facts, "support": {"journal.txt": "all is well"}}, bundle=archive)
     hosts = {"speech-01": [{"level": "OK", "code": "FILES", "cause": "fine.", "remedy": ""}]}
     result = report(hosts, bundle=archive, json_file=str(tmp_path / "r" / "doctor.json"))
     assert result["lines"][-1].startswith(f"Support bundle: {archive}, ")

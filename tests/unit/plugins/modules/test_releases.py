@@ -16,7 +16,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout impo
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release as releases
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import removal
-from ansible_collections.voicefleet.kokoro.plugins.modules import receipts, release, release_prune, teardown
+from ansible_collections.voicefleet.kokoro.plugins.modules import host_state, release, release_prune, teardown
 
 Run = Callable[..., "tuple[dict[str, Any], int]"]
 
@@ -166,13 +166,18 @@ def test_prune_refuses_less_than_nothing(run: Run, paths: Paths) -> None:
     assert (status, "must be 0 or more" in result["msg"]) == (1, True)
 
 
-def test_the_ledger_is_a_fact(run: Run, paths: Paths, file: str) -> None:
-    result, _status = run(receipts, root=paths.root, receipts=file)
-    found = result["ansible_facts"]["voicefleet_receipts"]
+def test_the_ledger_is_read(run: Run, paths: Paths, file: str) -> None:
+    result, _status = run(host_state, subsets=["receipts"], root=paths.root, receipts=file)
+    found = result["state"]["receipts"]
     assert (result["changed"], found["current"], found["whole"]) == (False, "b", ["a", "b", "c"])
     assert [receipt["release"] for receipt in found["receipts"]] == ["a", "b"]
-    result, status = run(receipts, root=paths.root, receipts=paths.root)
-    assert (status, "can't be read" in result["msg"]) == (1, True)
+
+
+def test_a_ledger_that_cannot_be_read_is_reported_and_the_rest_is_read(run: Run, paths: Paths) -> None:
+    asked = {"subsets": ["receipts", "artifacts"], "root": paths.root, "receipts": paths.root}
+    result, status = run(host_state, **asked)
+    assert (status, list(result["state"]), list(result["errors"])) == (0, ["artifacts"], ["receipts"])
+    assert result["msg"].startswith("Could not read from the host: receipts: IsADirectoryError: ")
 
 
 @pytest.fixture
