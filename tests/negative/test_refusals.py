@@ -108,7 +108,7 @@ def sign(store: Path, key: Path) -> None:
 
 @pytest.mark.parametrize(
     ("signature", "words"),
-    [("missing", "is not signed"), ("foreign", "does not list"), ("stale", "stale or was altered")],
+    [("missing", "is not signed"), ("foreign", "does not list"), ("stale", "outdated or was altered")],
 )
 def test_a_strict_policy_refuses_a_signature_that_is(
     host: Host, store_copy: Callable[[], Path], keys: dict[str, Path], signature: str, words: str

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Closure: whether a store has all that its profiles, languages and voices need, and needs nothing from elsewhere.
+"""Closure: prove that a store contains everything its profiles, languages and voices need.
 
-uv itself, which installs on the hosts, resolves each profile's lock for the profile's Python and platform, offline,
-from the wheels of the store alone. What it then wants beside the lock is a gap, as a host would find it at night.
+Hosts install with uv, so uv also makes this check. It resolves each profile's lock offline, for the profile's Python
+and platform, from the store's wheels alone. Every package that it needs beyond the lock is a gap.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECONDS = 120
 
 @dataclass(frozen=True)
 class Gap:
-    """One thing that a store lacks; ``where`` is a profile's name, a language's letter or ``models``."""
+    """One thing missing from a store; ``where`` is a profile's name, a language code or ``models``."""
 
     where: str
     what: str
@@ -35,7 +35,7 @@ class Gap:
 
 
 def _resolved(store: Path, lock: locks.Lock, profile: Profile, uv: str) -> set[tuple[str, str]]:
-    """Names and versions of what uv would install. Raises LockError with uv's words where it finds no answer."""
+    """Names and versions that uv would install. Raises LockError with uv's message if it finds no solution."""
     with tempfile.TemporaryDirectory() as folder:
         override = Path(folder) / "overrides.txt"
         override.write_text(overrides(profile.left_out), encoding="utf-8")
@@ -44,7 +44,7 @@ def _resolved(store: Path, lock: locks.Lock, profile: Profile, uv: str) -> set[t
             "--find-links", str(store / "wheels"), "--python", sys.executable, "--python-version", profile.python,
             "--python-platform", profile.uv_platform, "--override", str(override), "--no-header", "--no-annotate", "-",
         ]  # fmt: skip
-        # Whatever index or constraint the caller's environment names must not help the store.
+        # An index or constraint from the caller's environment must not hide a gap.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
         environment |= {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
         wanted = "".join(f"{package.name}=={package.version}\n" for package in lock.packages)
@@ -53,7 +53,7 @@ def _resolved(store: Path, lock: locks.Lock, profile: Profile, uv: str) -> set[t
                 command, input=wanted, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise locks.LockError(f"uv did not end within {SECONDS} s") from error
+            raise locks.LockError(f"uv did not finish within {SECONDS} s") from error
     if done.returncode:
         raise locks.LockError(" ".join(done.stderr.split())[-1000:])
     pins = [line.split(" ")[0].partition("==") for line in done.stdout.splitlines() if "==" in line]
@@ -74,36 +74,36 @@ def _profile_gaps(store: Path, manifest: Manifest, name: str, uv: str, extras: I
     except (ValueError, locks.LockError) as error:
         return [Gap(name, str(error))]
     except OSError as error:
-        return [Gap(name, f"its lock can't be read: {error.strerror} ({error.filename})")]
+        return [Gap(name, f"the lock cannot be read: {error.strerror} ({error.filename})")]
     listed = {artifact.path: artifact for artifact in manifest.of_kind("wheel")}
     target = f"Python {profile.python}, glibc {'.'.join(map(str, WHEEL_GLIBC))}, {profile.architecture}"
     unlocked = sorted({extra for extra in extras if extra in catalogue.EXTRAS} - set(lock.extras))
-    gaps = [Gap(name, f"its lock has no packages for {extra}") for extra in unlocked]
+    gaps = [Gap(name, f"the lock has no packages for {extra}") for extra in unlocked]
     for package in lock.packages:
         artifact = listed.get(f"wheels/{package.filename}")
         if not package.is_wheel:
-            gaps.append(Gap(name, f"{package.filename} is no wheel, and hosts never build from source"))
+            gaps.append(Gap(name, f"{package.filename} is not a wheel; hosts never build from source"))
         elif artifact is None or name not in artifact.profiles or artifact.sha256 != package.sha256:
             gaps.append(Gap(name, f"{package.filename} is locked, but the manifest does not list it for this profile"))
         elif not (store / artifact.path).is_file():
             gaps.append(Gap(name, f"{artifact.path} is not in the store"))
         elif not _fits(package, profile):
-            gaps.append(Gap(name, f"{package.filename} can't be installed on {target}"))
+            gaps.append(Gap(name, f"{package.filename} cannot be installed on {target}"))
     for model in manifest.of_kind("spacy-model"):
         gaps += [Gap(name, reason) for reason in _model_gaps(model.name, model.version, lock)]
     if gaps:
-        # uv would say the same of the first of them, in harder words.
+        # uv would report only the first of these, less clearly.
         return gaps
     locked = {(package.name, package.version) for package in lock.packages}
     try:
         surplus = _resolved(store, lock, profile, uv) - locked
     except locks.LockError as error:
-        return [Gap(name, f"its lock can't be resolved from the store alone: {error}")]
-    return [Gap(name, f"{other} {version} is needed and not locked") for other, version in sorted(surplus)]
+        return [Gap(name, f"the lock cannot be resolved from the store alone: {error}")]
+    return [Gap(name, f"{other} {version} is needed but not locked") for other, version in sorted(surplus)]
 
 
 def _model_gaps(name: str, version: str, lock: locks.Lock) -> list[str]:
-    """What a lock lacks for a spaCy model."""
+    """What a spaCy model needs that the lock does not provide."""
     from packaging.requirements import Requirement
 
     model = catalogue.SPACY_MODELS.get(name)
@@ -114,14 +114,14 @@ def _model_gaps(name: str, version: str, lock: locks.Lock) -> list[str]:
     for requirement in map(Requirement, model.requires):
         have = lock.version_of(requirement.name)
         if have is None or have not in requirement.specifier:
-            reasons.append(f"{name} {version} needs {requirement}, locked is {have or 'none'}")
+            reasons.append(f"{name} {version} needs {requirement}, but the lock has {have or 'none'}")
     return reasons
 
 
 def _speech_gaps(
     store: Path, manifest: Manifest, languages: Sequence[str], voices: Iterable[str], extra: Iterable[str]
 ) -> list[Gap]:
-    """What the languages and voices lack."""
+    """Model files that the languages and voices need and the store lacks."""
     there = {(a.kind, a.name) for a in manifest.artifacts if (store / a.path).is_file()}
     gaps = []
     for kind, name, file in (
@@ -153,12 +153,12 @@ def find_gaps(
     extra: Iterable[str] = (),
     extras: Iterable[str] | None = None,
 ) -> list[Gap]:
-    """All that a store lacks, at once; empty for a store that is closed. Changes nothing, reaches no network.
+    """All gaps of a store at once; an empty list if the store is complete. Changes nothing and uses no network.
 
-    ``languages``, ``voices`` and ``extra`` (spaCy models) are what was configured. Without ``languages`` those of the
-    stored voices count, which suits a store whose configuration is not at hand; an empty list asks for no models, as a
-    store of wheels alone has none. ``extras`` are what the languages need beside what every release has; without, their
-    packages count, whatever the dictionary. Raises ValueError on an unknown language or model.
+    ``languages``, ``voices`` and ``extra`` (spaCy models) are the configured ones. If ``languages`` is None, the
+    languages of the stored voices are used. An empty list means no models, for a store of wheels alone. ``extras``
+    names what the languages need beyond the base release. If it is None, every extra of the languages is required.
+    Raises ValueError on an unknown language or model.
     """
     if languages is None:
         languages = sorted({artifact.name[0] for artifact in manifest.of_kind("kokoro-voice")})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is in a store, for people and for machines: the answer to "what must I carry?"."""
+"""List what a store contains, for people and for programs: the answer to "what must I carry?"."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ UNKNOWN = "not stated"
 
 
 def build(manifest: Manifest, manifest_sha256: str) -> dict[str, Any]:
-    """The report as data; sizes in bytes, the same bytes for the same manifest.
+    """The report as data. Sizes are in bytes. The same manifest always gives the same report.
 
-    ``totals`` holds ``{"files", "size"}`` of the whole, by kind, by licence, and by profile: what a host of that
-    profile could need, shared files included.
+    ``totals`` holds ``{"files", "size"}`` for the whole store, by kind, by licence and by profile. A profile's total
+    includes the files that it shares with other profiles.
     """
     artifacts = sorted(manifest.artifacts, key=lambda a: (a.kind, a.name.lower(), a.version, a.path))
     rows = [
@@ -59,12 +59,12 @@ def _total(artifacts: Iterable[Artifact]) -> dict[str, int]:
 
 
 def in_words(size: int) -> str:
-    """A number of bytes as people read it, in powers of ten like the labels of media."""
+    """Format a number of bytes in powers of ten, as storage media are labelled."""
     if size < 1000:
         return f"{size} B"
     value, units = size / 1000, iter(("kB", "MB", "GB", "TB"))
     unit = next(units)
-    # Below 999.95, else it would be shown as 1000.0.
+    # From 999.95 on, rounding would show 1000.0.
     while value >= 999.95 and unit != "TB":
         value, unit = value / 1000, next(units)
     return f"{value:.1f} {unit}"
@@ -75,7 +75,7 @@ def _hosts(row: dict[str, Any]) -> str:
 
 
 def _sections(data: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Heading, column names and rows of each table; a column named ``size`` or ``files`` holds numbers."""
+    """Heading, column names and rows of each table. Columns ``size`` and ``files`` hold numbers."""
 
     def totals(group: str) -> list[list[str]]:
         return [[name, str(t["files"]), in_words(t["size"])] for name, t in data["totals"][group].items()]
@@ -99,7 +99,7 @@ def _sections(data: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
 
 
 def summary(data: dict[str, Any]) -> list[str]:
-    """What must be carried, in a few sentences."""
+    """Summarise what must be carried, in a few sentences."""
     total = data["totals"]["all"]
     lines = [
         f"Carry the whole folder: {total['files']} files, {in_words(total['size'])}, for hosts of "
@@ -108,7 +108,7 @@ def summary(data: dict[str, Any]) -> list[str]:
     ]
     if data["synthetic"]:
         lines.append(
-            f"SYNTHETIC: {len(data['synthetic'])} of the files are stand-ins made for tests; with them the audio "
+            f"SYNTHETIC: {len(data['synthetic'])} of the files are stand-ins made for tests. The audio they produce "
             "is not Kokoro's voice."
         )
     return lines
@@ -119,7 +119,7 @@ def _numeric(column: str) -> bool:
 
 
 def text(data: dict[str, Any], widest: int = 40) -> list[str]:
-    """The report as lines for a terminal; a cell of more than ``widest`` characters is cut."""
+    """The report as lines for a terminal. Cells longer than ``widest`` characters are cut."""
     lines = summary(data)
     for heading, columns, rows in _sections(data):
         cells = [[_cut(cell, widest) for cell in row] for row in [columns, *rows]]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Downloads that can be cut at any moment: parallel, resumed, retried, and kept only when the hash is right.
+"""Download files in parallel, with resume and retry. A file is kept only if its hash is right.
 
-Files are kept by their digest in a cache that many stores share, so nothing is fetched twice. Proxies and private CAs
-come from the environment (``https_proxy``, ``no_proxy``, ``SSL_CERT_FILE``), as urllib reads them.
+A download may be interrupted at any moment. Files are cached by digest, and many stores share the cache, so nothing is
+fetched twice. urllib reads proxies and private CAs from the environment (``https_proxy``, ``no_proxy``,
+``SSL_CERT_FILE``).
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ CHUNK = 1 << 20
 _INDEX = "index+"
 TIMEOUT = 60
 ATTEMPTS = 4
-# An answer of one of these will not change by asking again.
+# Retrying does not change these answers.
 FINAL_STATUS = (400, 401, 403, 404, 405, 407, 410, 451, 511)
-# Of what a proxy or a certificate brings about, this may.
+# Of the failures caused by a proxy or a certificate, these may pass on a retry.
 PASSING = ("PROXY_DEAD", "PROXY_TARGET", "TLS")
 
 
 class DownloadError(Exception):
-    """A file that could not be had, with address and reason in words."""
+    """A file that could not be downloaded, with its address and the reason."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One file: what to call it, where it may come from (tried in order) and the digest it must have.
+    """One file: its name, its sources (tried in order) and its required digest.
 
-    ``sha256`` is None only for a local folder of stand-ins, whose files have no published digest.
+    ``sha256`` is None only for files from a local folder of stand-ins, which have no published digest.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Obtained:
-    """A file that is in the cache: its digest, its size in bytes, where it came from."""
+    """A cached file: its digest, its size in bytes and its source."""
 
     path: Path
     sha256: str
@@ -66,7 +67,7 @@ class Obtained:
 
 
 def without_credentials(url: str) -> str:
-    """A URL that may be written down: user, password, query and fragment removed."""
+    """The URL without user, password, query and fragment, safe to print."""
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
     if parts.port is not None:
@@ -75,7 +76,7 @@ def without_credentials(url: str) -> str:
 
 
 def local_path(source: str) -> Path | None:
-    """The file that a ``file://`` address or a plain path names; None for anything on a network."""
+    """The local file named by a ``file://`` URL or a plain path; None for anything on a network."""
     parts = urllib.parse.urlsplit(source)
     if parts.scheme == "file":
         return Path(urllib.request.url2pathname(parts.path))
@@ -83,13 +84,13 @@ def local_path(source: str) -> Path | None:
 
 
 def on_index(index: str, project: str, filename: str) -> str:
-    """The source that stands for a project's file on a package index, whose page is read when the file is wanted."""
+    """A source that stands for a project's file on a package index. The index page is read when the file is needed."""
     name = re.sub(r"[-_.]+", "-", project).lower()
     return f"{_INDEX}{index.rstrip('/')}/{name}/#{urllib.parse.quote(filename)}"
 
 
 def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
-    """A request with the credentials of its address or of ``~/.netrc``, which no redirect carries to another host."""
+    """A request with credentials from its URL or ``~/.netrc``. Redirects do not carry them to another host."""
     parts = urllib.parse.urlsplit(url)
     login = (urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password or ""))
     if parts.username is None:
@@ -105,7 +106,7 @@ def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
 
 
 class _Links(html.parser.HTMLParser):
-    """The addresses on an index's page."""
+    """The links on an index page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,12 +118,12 @@ class _Links(html.parser.HTMLParser):
 
 
 def _resolved(source: str) -> str:
-    """The address behind a source, looked up on the index where it stands for one. Raises DownloadError, OSError."""
+    """The URL of a source. A source on an index is looked up on its page. Raises DownloadError, OSError."""
     if not source.startswith(_INDEX):
         return source
     page, _mark, wanted = source[len(_INDEX) :].partition("#")
     try:
-        # HTML is what every index has; some answer in JSON unless told.
+        # Every index serves HTML, but some answer in JSON unless asked for HTML.
         with urllib.request.build_opener().open(_request(page, {"Accept": "text/html"}), timeout=TIMEOUT) as response:
             links = _Links()
             links.feed(response.read().decode("utf-8", "replace"))
@@ -134,14 +135,14 @@ def _resolved(source: str) -> str:
         if urllib.parse.unquote(path.rsplit("/", 1)[-1]) == urllib.parse.unquote(wanted):
             found = urllib.parse.urlsplit(urllib.parse.urljoin(base, address.split("#", 1)[0]))
             asked = urllib.parse.urlsplit(page)
-            # The index's own host wants for its files what it wanted for its page.
+            # Files on the index's own host need the same credentials as its page.
             same = found.hostname == asked.hostname and found.username is None
             return str(urllib.parse.urlunsplit(found._replace(netloc=asked.netloc) if same else found))
-    raise DownloadError(f"{without_credentials(page)} has no {urllib.parse.unquote(wanted)}")
+    raise DownloadError(f"{without_credentials(page)} does not list {urllib.parse.unquote(wanted)}")
 
 
 class Cache:
-    """Files by digest under ``folder``; unfinished ones beside them."""
+    """Files by digest below ``folder``, next to unfinished downloads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -150,7 +151,7 @@ class Cache:
         self.memo = Memo(str(folder / "memo.json"))
 
     def has(self, sha256: str) -> bool:
-        """Whether a file is kept, whole. One that was altered is dropped: stores are hard-linked to the cache."""
+        """Whether the cache has the whole file. An altered file is dropped, because stores hard-link to the cache."""
         path = self.path_of(sha256)
         digest = digest_files([str(path)], self.memo, workers=1)[str(path)]
         if digest == sha256:
@@ -169,7 +170,7 @@ class Cache:
 
 
 class Progress:
-    """Counts bytes and files and tells about them every few seconds."""
+    """Counts bytes and files and reports them every few seconds."""
 
     def __init__(self, say: Callable[[str], None], files: int, size: int, every: float = 5.0) -> None:
         self.say, self.files, self.size, self.every = say, files, size, every
@@ -196,7 +197,7 @@ class Progress:
 
 
 def _way(url: str) -> tuple[str, str]:
-    """The proxy by which urllib reaches an address, and the user that it is told; both "" for none."""
+    """The proxy that urllib uses for a URL, and the user it sends; both empty if there is none."""
     parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme, "")
     if not proxy or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
@@ -205,7 +206,7 @@ def _way(url: str) -> tuple[str, str]:
 
 
 def _named(error: Exception, url: str) -> proxy_probe.Finding | None:
-    """What a proxy or a certificate has to do with a failure."""
+    """How a proxy or a certificate caused a failure."""
     proxy, username = _way(url)
     return proxy_probe.reason_of(error, urllib.parse.urlsplit(url).hostname or "", proxy, username)
 
@@ -222,17 +223,17 @@ def _reason(error: Exception, url: str) -> str:
 
 
 def _stream(url: str, partial: Path, progress: Progress | None) -> None:
-    """Bring a URL into ``partial``, going on where an earlier try stopped. Raises OSError, HTTPException."""
+    """Download a URL into ``partial``, resuming an earlier attempt. Raises OSError, HTTPException."""
     have = partial.stat().st_size if partial.exists() else 0
     span = {"Range": f"bytes={have}-"} if have else {}
     request = _request(url, {"Accept-Encoding": "identity", **span})
     try:
-        # An opener of its own reads the proxy variables as they are now.
+        # A new opener reads the current proxy variables.
         response = urllib.request.build_opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        # Nothing is left to send: the digest decides whether it is whole.
+        # The server has nothing left to send. The digest decides whether the file is complete.
         error.close()
         return
     with response:
@@ -255,7 +256,7 @@ def _stream(url: str, partial: Path, progress: Progress | None) -> None:
 def _from_file(path: Path, wanted: Wanted, cache: Cache, public: str) -> Obtained:
     sha256 = sha256_file(str(path))
     if wanted.sha256 is not None and sha256 != wanted.sha256:
-        raise DownloadError(f"{path} has sha256 {sha256}, pinned is {wanted.sha256}")
+        raise DownloadError(f"{path} has sha256 {sha256}, but {wanted.sha256} is pinned")
     target = cache.path_of(sha256)
     if not cache.has(sha256):
         temporary = cache.partial / f"{sha256}.{os.getpid()}.copy"
@@ -268,7 +269,7 @@ def _from_url(
     url: str, wanted: Wanted, cache: Cache, progress: Progress | None, pause: Callable[[float], None]
 ) -> Obtained:
     if wanted.sha256 is None:
-        raise DownloadError(f"{wanted.name}: a file from a network must have a pinned digest")
+        raise DownloadError(f"{wanted.name}: a file from a network needs a pinned digest")
     partial = cache.partial / wanted.sha256
     public = without_credentials(url)
     reason = ""
@@ -296,19 +297,19 @@ def _from_url(
         with open(partial, "rb") as handle:
             head = handle.read(64)
         partial.unlink()
-        reason = f"got sha256 {sha256}, pinned is {wanted.sha256}"
+        reason = f"got sha256 {sha256}, but {wanted.sha256} is pinned"
         if head.lstrip()[:1] == b"<":
-            reason += " (it is a web page: a proxy or a login page answered instead)"
+            reason += " (the answer is a web page, probably from a proxy or a login form)"
         elif head.startswith(b"version https://git-lfs"):
-            reason += " (it is a git-lfs pointer, not the file)"
+            reason += " (the answer is a git-lfs pointer, not the file)"
     raise DownloadError(f"{public}: {reason}")
 
 
 def obtain(
     wanted: Wanted, cache: Cache, progress: Progress | None = None, pause: Callable[[float], None] = time.sleep
 ) -> Obtained:
-    """One file, from the cache or from the first source that has it. Raises DownloadError naming each that failed."""
-    # A folder of the builder's says nothing to the reader of a manifest; the file's public address does.
+    """One file, from the cache or the first source that has it. Raises DownloadError with every failed source."""
+    # A local folder means nothing to readers of the manifest, so record the file's public address.
     remotes = (s for s in wanted.sources if local_path(s) is None and not s.startswith(_INDEX))
     remote = next(remotes, None)
     public = without_credentials(remote) if remote is not None else f"file:{wanted.name.rsplit('/', 1)[-1]}"
@@ -337,9 +338,9 @@ def obtain_all(
     workers: int = 8,
     before: Callable[[], None] = lambda: None,
 ) -> dict[str, Obtained]:
-    """Many files at once, by name. Raises DownloadError with every file that failed; the others stay in the cache.
+    """Many files at once, by name. Raises DownloadError with every failed file; the others stay in the cache.
 
-    ``before`` is called once where a network is needed, and may raise.
+    ``before`` is called once if a network is needed. It may raise.
     """
     missing = [w for w in wanted if w.sha256 is None or not cache.has(w.sha256)]
     if any(local_path(source) is None for w in missing for source in w.sources[:1]):
@@ -347,7 +348,7 @@ def obtain_all(
     if missing:
         size = sum(w.size for w in missing)
         at_hand = len(wanted) - len(missing)
-        say(f"{at_hand} of {len(wanted)} files are at hand, fetching {len(missing)} ({size / 1e6:.0f} MB)")
+        say(f"{at_hand} of {len(wanted)} files are already here; fetching {len(missing)} ({size / 1e6:.0f} MB)")
     progress = Progress(say, len(missing), sum(w.size for w in missing))
     found: dict[str, Obtained] = {}
     failures: list[str] = []
@@ -361,7 +362,7 @@ def obtain_all(
             progress.finish()
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        # Largest first: one long download shall not start when all others are done.
+        # Largest first, so that a long download does not run alone at the end.
         list(pool.map(work, sorted(wanted, key=lambda w: -w.size)))
     if failures:
         raise DownloadError("\n".join(sorted(failures)))
@@ -369,7 +370,7 @@ def obtain_all(
 
 
 def find_links(environment: Iterable[tuple[str, str]]) -> list[Path]:
-    """Folders of wheels that pip's and uv's variables name (spaces or commas between them)."""
+    """Folders of wheels named by pip's and uv's variables, separated by spaces or commas."""
     values = dict(environment)
     folders: list[Path] = []
     for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):

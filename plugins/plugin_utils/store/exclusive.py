@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One writer at a time for a directory, by a lock that the kernel lifts when its holder dies."""
+"""Allow one writer at a time in a directory. The kernel releases the lock when its holder dies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 class BusyError(Exception):
-    """Somebody else works in the directory."""
+    """Another process is working in the directory."""
 
 
 @contextmanager
 def exclusive(folder: Path, readers_too: bool = True) -> Iterator[None]:
-    """Keep others out of ``folder`` while the block runs; with ``readers_too=False`` let other readers in.
+    """Lock ``folder`` while the block runs. With ``readers_too=False``, other readers may share the lock.
 
-    It is the lock that a fetch takes, too. Raises BusyError at once where it is taken, OSError for no folder.
+    A fetch takes the same lock. Raises BusyError at once if it is taken, and OSError if there is no folder.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -26,7 +26,7 @@ def exclusive(folder: Path, readers_too: bool = True) -> Iterator[None]:
             fcntl.flock(descriptor, (fcntl.LOCK_EX if readers_too else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BusyError(
-                f"another fetch, export, import or prune works in {folder}: wait until it ends, then start again"
+                f"another fetch, export, import or prune is using {folder}: wait until it ends, then start again"
             ) from error
         yield
     finally:

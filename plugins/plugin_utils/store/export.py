@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carry a store, or what is new in it, over the gap in volumes of a given size.
+"""Export a store, or its changes, to volumes of a given size that can be carried to another site.
 
 An export is a folder::
 
-    export.json         which manifest it starts from, which one it leads to, every volume and every file, hashed
-    manifest.json       the manifest it leads to (and the base of the next export); its signature beside it
-    volume-0001.tar     plain tar archives, each readable alone; a file larger than a volume is cut into
+    export.json         the index: old and new manifest, every volume and every file, with digests
+    manifest.json       the new manifest, which is the base of the next export; its signature lies next to it
+    volume-0001.tar     plain tar archives, each readable alone; a file larger than a volume is split into
                         `<path>.part-0001`, `<path>.part-0002`, ...
 
-The import reads bytes by the offsets of the index and never unpacks an archive, so nothing that an archive could hold
-(links, devices, absolute names) reaches the disk; what may be written where is said by the manifest alone.
+The import reads bytes at the offsets in the index and never unpacks an archive. So links, devices and absolute names
+in an archive cannot reach the disk. Only the manifest decides which files are written, and where.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SCHEMA = 1
 INDEX = "export.json"
 UNFINISHED = ".unfinished"
 COPY = ".importing"
-# What a store may hold beside its manifest without being listed there.
+# Files that a store may hold next to its manifest, without being listed in it.
 BESIDE = (signature.SIGNATURE,)
 MEGABYTE = 10**6
 SMALLEST_VOLUME = MEGABYTE
@@ -50,7 +50,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class ExportError(Exception):
-    """An export or import that was refused, with the reason in words and what was found, if files are to blame."""
+    """A refused export or import, with the reason and the faulty files, if any."""
 
     def __init__(self, reason: str, findings: Sequence[Finding] = ()) -> None:
         super().__init__("\n".join([reason, *(f"  {finding}" for finding in findings)]))
@@ -81,7 +81,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Travelling:
-    """A file that an export carries, and where its bytes lie, in order."""
+    """A file in an export, and the places of its bytes, in order."""
 
     path: str
     sha256: str
@@ -91,9 +91,9 @@ class Travelling:
 
 @dataclass(frozen=True)
 class Index:
-    """``export.json``. ``base`` is the digest of the manifest that a store must have, None for no store yet.
+    """``export.json``. ``base`` is the digest of the manifest that the receiving store must have; None for a new store.
 
-    ``beside`` maps the names of files that lie unpacked in the export to their digests; the manifest is one of them.
+    ``beside`` maps the names of unpacked files in the export to their digests. The manifest is one of them.
     """
 
     base: str | None
@@ -112,15 +112,15 @@ class Index:
 
     @property
     def size(self) -> int:
-        """Bytes that travel, all volumes together."""
+        """Bytes of all volumes together."""
         return sum(volume.size for volume in self.volumes)
 
 
 @dataclass
 class Outcome:
-    """What an export or import did, or would do: paths that travel, paths that go, volumes, bytes of the volumes.
+    """What an export or import did or would do: added paths, removed paths, volumes, bytes of the volumes.
 
-    ``manifest_differs`` is False where the manifest to start from is the one to arrive at: then nothing travels at all.
+    ``manifest_differs`` is False if the old and new manifest are the same. Then there is nothing to carry.
     """
 
     changed: bool
@@ -140,7 +140,7 @@ def volume_name(number: int) -> str:
 
 
 def _header(name: str, size: int) -> bytes:
-    """A tar header that is the same for the same file, on any day and machine; its length depends on the name alone."""
+    """A tar header that does not depend on date or machine. Its length depends only on the name."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
@@ -152,7 +152,7 @@ def _padded(size: int) -> int:
 
 @dataclass
 class _Row:
-    """An entry of a volume: a tar header, then ``length`` bytes of a file from ``start`` on."""
+    """An entry of a volume: a tar header, then ``length`` bytes of a file, beginning at ``start``."""
 
     artifact: Artifact
     header: bytes
@@ -162,7 +162,7 @@ class _Row:
 
 @dataclass
 class _Plan:
-    """What goes into one volume, and how large it is without the end marker."""
+    """The entries of one volume, and its size without the end marker."""
 
     rows: list[_Row] = field(default_factory=list)
     used: int = 0
@@ -174,7 +174,7 @@ class _Plan:
 
 
 def lay_out(artifacts: Iterable[Artifact], limit: int) -> list[_Plan]:
-    """Share files among as few volumes of at most ``limit`` bytes as a simple rule gives: largest first, first fit."""
+    """Distribute files over volumes of at most ``limit`` bytes: largest file first, into the first volume with room."""
     plans: list[_Plan] = []
     room = limit - len(END)
     for artifact in sorted(artifacts, key=lambda a: (-a.size, a.path)):
@@ -197,7 +197,7 @@ def lay_out(artifacts: Iterable[Artifact], limit: int) -> list[_Plan]:
 
 
 def _read_base(since: Path | None) -> tuple[Manifest, str | None]:
-    """The manifest that the receiving store has: a manifest file, or an export's or a store's folder."""
+    """The receiving store's manifest, given as a manifest file or as the folder of an export or a store."""
     if since is None:
         return Manifest(()), None
     path = since / FILENAME if since.is_dir() else since
@@ -205,14 +205,14 @@ def _read_base(since: Path | None) -> tuple[Manifest, str | None]:
         data = path.read_bytes()
     except OSError as error:
         raise ExportError(
-            f"the manifest {path} to start from can't be read ({error.strerror}): give the {FILENAME} of the last "
-            "export that was imported, or none for a full export"
+            f"the base manifest {path} cannot be read ({error.strerror}): give the {FILENAME} of the last imported "
+            "export, or none for a full export"
         ) from error
     return parse_manifest(data, str(path)), hashlib.sha256(data).hexdigest()
 
 
 def difference(base: Manifest, new: Manifest) -> tuple[list[Artifact], list[str]]:
-    """What must travel, and the paths that go, to bring a store from one manifest to another."""
+    """The files to add and the paths to remove to bring a store from one manifest to another."""
     had = {artifact.path: artifact.sha256 for artifact in base.artifacts}
     has = {artifact.path for artifact in new.artifacts}
     travels = [artifact for artifact in new.artifacts if had.get(artifact.path) != artifact.sha256]
@@ -228,23 +228,23 @@ def export_store(
     memo: Memo | None = None,
     check: bool = False,
 ) -> Outcome:
-    """Write what is new in a store since a manifest into volumes of at most ``volume_size`` bytes.
+    """Write the changes since a manifest into volumes of at most ``volume_size`` bytes.
 
-    The folder gets its files when all of them are whole. Raises ExportError, ManifestError, BusyError, OSError.
+    The files appear in the folder only when all are complete. Raises ExportError, ManifestError, BusyError, OSError.
     """
     if volume_size < SMALLEST_VOLUME:
         raise ExportError(
             f"a volume of {volume_size} bytes is too small: give at least {SMALLEST_VOLUME // MEGABYTE} MB"
         )
     if folder.resolve().is_relative_to(store.resolve()):
-        raise ExportError(f"{folder} lies in the store itself, where nothing else may be: choose another folder")
+        raise ExportError(f"{folder} is inside the store, which may hold nothing else: choose another folder")
     base, base_digest = _read_base(since)
     read_manifest(store)
     with exclusive(store, readers_too=False):
         manifest, digest = read_manifest(store)
         findings = verify(store, memo)
         if findings:
-            raise ExportError("the store is damaged, so nothing was exported: run playbooks/fetch.yml again", findings)
+            raise ExportError("the store is damaged. Nothing was exported: run playbooks/fetch.yml again", findings)
         travels, removed = difference(base, manifest)
         plans = lay_out(travels, volume_size)
         size = sum(plan.used + len(END) for plan in plans)
@@ -279,7 +279,7 @@ def _travelling(plans: Sequence[_Plan]) -> tuple[Travelling, ...]:
 
 
 def _is_there(folder: Path, wanted: Index) -> bool:
-    """Whether the folder holds this very export, whole. Raises ExportError where it holds another one."""
+    """Whether the folder already holds this export completely. Raises ExportError if it holds another one."""
     if not (folder / INDEX).exists() and not _volumes_in(folder):
         return False
     try:
@@ -291,7 +291,7 @@ def _is_there(folder: Path, wanted: Index) -> bool:
     if same and not damaged:
         return True
     raise ExportError(
-        f"{folder} holds another export or a part of one, which is not overwritten: choose an empty folder",
+        f"{folder} holds another or an unfinished export, which is not overwritten: choose an empty folder",
         damaged,
     )
 
@@ -310,8 +310,8 @@ def _write(
         free = shutil.disk_usage(folder).free
         if size > free:
             raise ExportError(
-                f"{folder} has room for {free / MEGABYTE:.0f} MB, the export takes {size / MEGABYTE:.0f} MB: make "
-                "room, or give an earlier export's manifest to start from"
+                f"{folder} has {free / MEGABYTE:.0f} MB free, the export needs {size / MEGABYTE:.0f} MB: free some "
+                "space, or export only the changes since an earlier export's manifest"
             )
         unfinished.mkdir()
         progress = Progress(say, len(plans), size)
@@ -324,7 +324,7 @@ def _write(
         for name in wanted.beside:
             data = (store / name).read_bytes()
             if sha256_bytes(data) != wanted.beside[name]:
-                raise ExportError(f"{store / name} changed while it was being exported: start again")
+                raise ExportError(f"{store / name} changed during the export: start again")
             (unfinished / name).write_bytes(data)
         for path in sorted(unfinished.iterdir()):
             os.replace(path, folder / path.name)
@@ -335,7 +335,7 @@ def _write(
 def _write_volume(
     store: Path, target: Path, number: int, plan: _Plan, running: dict[str, Any], progress: Progress
 ) -> Volume:
-    """Write one archive. ``running`` keeps the hash of a file that is split, from one volume to the next."""
+    """Write one archive. ``running`` keeps the hash of a split file from one volume to the next."""
     whole = hashlib.sha256()
     size = 0
     with open(target, "xb") as output:
@@ -356,17 +356,17 @@ def _write_volume(
                 while left:
                     block = source.read(min(CHUNK, left))
                     if not block:
-                        raise ExportError(f"{store / path} became shorter while it was being exported: start again")
+                        raise ExportError(f"{store / path} became shorter during the export: start again")
                     put(block)
                     digest.update(block)
                     left -= len(block)
                     progress.add(len(block))
             put(bytes(_padded(row.length) - row.length))
             if row.start + row.length == row.artifact.size and running.pop(path).hexdigest() != row.artifact.sha256:
-                raise ExportError(f"{store / path} changed while it was being exported: start again")
+                raise ExportError(f"{store / path} changed during the export: start again")
         put(END)
         output.flush()
-        # A medium is pulled out as soon as the play ends.
+        # People unplug the medium as soon as the play ends.
         os.fsync(output.fileno())
     return Volume(number, size, whole.hexdigest())
 
@@ -375,19 +375,19 @@ def _write_volume(
 
 
 def read_index(folder: Path) -> Index:
-    """The index of an export. Raises ExportError on one that is absent, damaged or leads out of the store."""
+    """The index of an export. Raises ExportError if it is absent, damaged or names paths outside the store."""
     path = folder / INDEX
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise ExportError(
-            f"{folder} has no {INDEX}: it is no export, or one that was not finished. Copy all files of the export "
-            "into this one folder, or run playbooks/export.yml again"
+            f"{folder} has no {INDEX}: it is not an export, or an unfinished one. Copy all files of the export into "
+            "this folder, or run playbooks/export.yml again"
         ) from error
     except OSError as error:
-        raise ExportError(f"{path} can't be read: {error.strerror}") from error
+        raise ExportError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ExportError(f"{path} is not JSON ({error}): copy it again from where it was made") from error
+        raise ExportError(f"{path} is not JSON ({error}): copy it again from its source") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         found = data.get("schema") if isinstance(data, dict) else None
         raise ExportError(f"{path} has schema {found!r}; this version of the collection reads schema {SCHEMA}")
@@ -411,26 +411,26 @@ def read_index(folder: Path) -> Index:
         for row in index.files:
             inside = all(piece.offset + piece.length <= sizes.get(piece.volume, -1) for piece in row.pieces)
             if not inside or sum(piece.length for piece in row.pieces) != row.size:
-                raise ValueError(f"the pieces of {row.path} don't make the file")
+                raise ValueError(f"the pieces of {row.path} do not make up the file")
         if index.beside.get(FILENAME) != index.manifest or index.beside.keys() - {FILENAME, *BESIDE}:
-            raise ValueError("it names other files than a manifest and its signature beside the volumes")
+            raise ValueError("it names files other than the manifest and its signature next to the volumes")
     except ManifestError as error:
         raise ExportError(f"{path} is refused: {str(error).replace('the manifest', 'the index')}") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise ExportError(f"{path} is damaged ({reason}): copy it again from where it was made") from error
+        raise ExportError(f"{path} is damaged ({reason}): copy it again from its source") from error
     return index
 
 
 def _digest(value: Any) -> str:
     if not isinstance(value, str) or not _DIGEST.match(value):
-        raise ValueError(f"{value!r} is no sha256")
+        raise ValueError(f"{value!r} is not a sha256")
     return value
 
 
 def _number(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is no number of bytes")
+        raise ValueError(f"{value!r} is not a number of bytes")
     return value
 
 
@@ -441,16 +441,16 @@ def _volume(row: Any, number: int) -> Volume:
 
 
 def _damage(folder: Path, index: Index) -> list[Finding]:
-    """Everything that is wrong with the files of an export; ``misplaced`` is a volume under another one's name.
+    """Every fault in the files of an export. ``misplaced`` is a volume with another volume's name.
 
-    Digests are not remembered: two sticks may show different files under one path, inode and time.
+    Digests are not cached: two USB sticks may hold different files with the same path, inode and time.
     """
     wanted = {volume.name: (volume.sha256, volume.size) for volume in index.volumes}
     owner = {volume.sha256: volume.name for volume in index.volumes}
     wanted.update({name: (sha256, -1) for name, sha256 in index.beside.items()})
     present = {str(folder / name): name for name in wanted if (folder / name).is_file()}
     findings = [
-        Finding("missing", name, "is in the index, not in the folder: copy it from its medium")
+        Finding("missing", name, "is in the index but not in the folder: copy it from its medium")
         for name in sorted(wanted.keys() - set(present.values()))
     ]
     for file, got in digest_files(present).items():
@@ -459,14 +459,14 @@ def _damage(folder: Path, index: Index) -> list[Finding]:
         if isinstance(got, OSError):
             findings.append(Finding("unreadable", name, got.strerror or str(got)))
         elif got != sha256 and got in owner:
-            findings.append(Finding("misplaced", name, f"holds {owner[got]}: give each volume its own name again"))
+            findings.append(Finding("misplaced", name, f"contains {owner[got]}: give each volume its own name again"))
         elif got != sha256:
             have = os.path.getsize(file)
             kind = "truncated" if have < size else "corrupt"
-            detail = f"{have} bytes, the index says {size}" if size not in (-1, have) else f"sha256 {got}, not {sha256}"
-            findings.append(Finding(kind, name, f"{detail}: copy it again from where it was made"))
+            detail = f"{have} bytes, but the index says {size}" if size not in (-1, have) else f"sha256 {got}, not {sha256}"
+            findings.append(Finding(kind, name, f"{detail}: copy it again from its source"))
     findings += [
-        Finding("unlisted", name, "is no volume of this export: are two exports mixed in one folder?")
+        Finding("unlisted", name, "is not a volume of this export: are two exports mixed in one folder?")
         for name in _volumes_in(folder)
         if name not in wanted
     ]
@@ -479,11 +479,11 @@ def _damage(folder: Path, index: Index) -> list[Finding]:
 def import_store(
     folder: Path, store: Path, say: Callable[[str], None], memo: Memo | None = None, check: bool = False
 ) -> Outcome:
-    """Bring a store to the manifest of an export, after everything was verified.
+    """Verify an export, then update a store to its manifest.
 
-    New files are unpacked and hashed beside the store, then renamed into it; the manifest comes last. Killed while it
-    unpacks, it leaves the old store whole; killed later, a store that fails verification; run again, it goes on.
-    Raises ExportError, ManifestError, BusyError, OSError.
+    New files are unpacked and hashed next to the store, then renamed into it. The manifest comes last. If the import
+    is killed while it unpacks, the old store stays intact. If it is killed later, the store fails verification. In both
+    cases the next run resumes. Raises ExportError, ManifestError, BusyError, OSError.
     """
     index = read_index(folder)
     new = not store.exists()
@@ -509,7 +509,7 @@ def _import(
     say(f"verifying {len(index.volumes)} volume(s), {index.size / MEGABYTE:.1f} MB")
     damage = _damage(folder, index)
     if damage:
-        raise ExportError("the export is not whole, so the store was left as it was", damage)
+        raise ExportError("the export is incomplete or damaged. The store was not changed", damage)
     data = (folder / FILENAME).read_bytes()
     new = parse_manifest(data, str(folder / FILENAME))
     if present == index.manifest:
@@ -517,7 +517,7 @@ def _import(
     travels, removed = difference(base, new)
     carried = sorted((row.path, row.sha256, row.size) for row in index.files)
     if carried != sorted((a.path, a.sha256, a.size) for a in travels) or sorted(index.removed) != removed:
-        raise ExportError(f"{folder / INDEX} does not fit the manifest beside it: make the export again")
+        raise ExportError(f"{folder / INDEX} does not match the manifest next to it: make the export again")
     _check_store(store, index, present, memo)
     there = {str(store / row.path): row for row in index.files if not (store / row.path).is_symlink()}
     digests = digest_files(there, memo)
@@ -536,18 +536,18 @@ def _import(
         if name in index.beside:
             _put(folder, staging, store, name)
         else:
-            # Of the old manifest, so it would be stale.
+            # It belongs to the old manifest.
             (store / name).unlink(missing_ok=True)
     _put(folder, staging, store, FILENAME)
     shutil.rmtree(staging)
     findings = verify(store, memo)
     if findings:
-        raise ExportError("the store was changed by somebody else during the import", findings)
+        raise ExportError("another process changed the store during the import", findings)
     return outcome
 
 
 def _present(store: Path) -> tuple[Manifest, str | None]:
-    """The manifest that the store has now; none and None where there is no store yet."""
+    """The store's present manifest and its digest; an empty manifest and None if there is no store yet."""
     if not (store / FILENAME).exists():
         return Manifest(()), None
     return read_manifest(store)
@@ -558,42 +558,42 @@ def _check_base(index: Index, present: str | None) -> None:
         return
     if index.base is None:
         raise ExportError(
-            f"this is a full export, and the store has a manifest already ({present}): import it into a new "
+            f"this is a full export, but the store already has a manifest ({present}): import it into a new "
             "artifact_store_path, or export again with that store's manifest.json as artifact_store_export_since"
         )
     if present is None:
         raise ExportError(
-            f"this export holds what came after manifest {index.base}, and there is no store yet: import the exports "
-            "before it first, beginning with a full one"
+            f"this export holds only the changes since manifest {index.base}, but there is no store yet: import the "
+            "earlier exports first, beginning with a full one"
         )
     raise ExportError(
-        f"this export starts from manifest {index.base}, the store has {present}: import the exports between them "
-        "first, in order, or export again with that store's manifest.json as artifact_store_export_since"
+        f"this export starts from manifest {index.base}, but the store has {present}: first import the exports in "
+        "between, in order, or export again with that store's manifest.json as artifact_store_export_since"
     )
 
 
 def _check_store(store: Path, index: Index, present: str | None, memo: Memo | None) -> None:
-    """Refuse a store that would not pass verification afterwards. What a killed import left is no damage."""
+    """Refuse a store that would fail verification afterwards. Leftovers of a killed import do not count as damage."""
     touched = {*(row.path for row in index.files), *index.removed, *BESIDE, COPY}
     if present is not None:
         findings = [finding for finding in verify(store, memo) if finding.path not in touched]
     else:
         found = (path.relative_to(store).as_posix() for path in sorted(store.rglob("*")) if not path.is_dir())
-        findings = [Finding("unlisted", path, "is no part of the export") for path in found if path not in touched]
+        findings = [Finding("unlisted", path, "is not part of the export") for path in found if path not in touched]
     inside = store.resolve()
     for path in sorted({*(row.path for row in index.files), *index.removed}):
         if not (store / path).parent.resolve().is_relative_to(inside):
             findings.append(Finding("outside", path, "a symbolic link leads out of the store"))
     if findings:
-        raise ExportError("the store is damaged, so it was left as it was: mend this first", findings)
+        raise ExportError("the store is damaged and was not changed: repair it first", findings)
 
 
 def _refresh(folder: Path, store: Path, index: Index, memo: Memo | None, check: bool) -> Outcome:
-    """The store has this manifest already: bring at most what lies beside it, as a signature that was made later."""
+    """The store already has this manifest: import only files next to it, such as a later signature."""
     findings = [finding for finding in verify(store, memo) if finding.path not in (*BESIDE, COPY)]
     if findings:
         raise ExportError(
-            "the store has this manifest already, and is damaged: copy it again from where it is", findings
+            "the store already has this manifest but is damaged: copy the whole store again", findings
         )
     stale = [
         name
@@ -609,7 +609,7 @@ def _refresh(folder: Path, store: Path, index: Index, memo: Memo | None, check: 
 
 
 def _staging(store: Path, index: Index) -> Path:
-    """The folder beside the store in which files become whole; what an import of another export left there goes."""
+    """The staging folder next to the store. Leftovers from the import of another export are removed."""
     real = store.resolve()
     prefix = f".{real.name}.import-"
     staging = real.with_name(f"{prefix}{index.manifest[:12]}")
@@ -621,14 +621,14 @@ def _staging(store: Path, index: Index) -> Path:
 
 
 def _stage(folder: Path, staging: Path, todo: Sequence[Travelling], say: Callable[[str], None]) -> None:
-    """Unpack files, each hashed, and whole once it has its own name. What is there from an earlier try is kept."""
+    """Unpack and hash files. A file gets its own name once it is complete. Files from an earlier attempt are kept."""
     staged = digest_files(str(staging / row.path) for row in todo)
     todo = [row for row in todo if staged[str(staging / row.path)] != row.sha256]
     need, free = sum(row.size for row in todo), shutil.disk_usage(staging).free
     if need > free:
         raise ExportError(
-            f"{staging.parent} has room for {free / MEGABYTE:.0f} MB, the import takes {need / MEGABYTE:.0f} MB: make "
-            "room and start again. The store was left as it was"
+            f"{staging.parent} has {free / MEGABYTE:.0f} MB free, the import needs {need / MEGABYTE:.0f} MB: free some "
+            "space and start again. The store was not changed"
         )
     progress = Progress(say, len(todo), need)
     for row in todo:
@@ -653,15 +653,15 @@ def _stage(folder: Path, staging: Path, todo: Sequence[Travelling], say: Callabl
             os.fsync(output.fileno())
         if digest.hexdigest() != row.sha256:
             raise ExportError(
-                f"{row.path} came out of the volumes with another digest than the manifest says: make the export "
-                "again. The store was left as it was"
+                f"{row.path} from the volumes does not have the manifest's digest: make the export again. The store "
+                "was not changed"
             )
         os.replace(partial, target)
         progress.finish()
 
 
 def _place(staging: Path, store: Path, path: str) -> None:
-    """Rename a file into the store; by way of a copy there where the store is a file system of its own."""
+    """Rename a file into the store. If the store is a separate file system, copy it there first."""
     target = store / path
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -674,6 +674,6 @@ def _place(staging: Path, store: Path, path: str) -> None:
 
 
 def _put(folder: Path, staging: Path, store: Path, name: str) -> None:
-    """Bring a file that lies beside the volumes."""
+    """Import a file that lies next to the volumes."""
     write_atomic(str(staging / name), (folder / name).read_bytes())
     _place(staging, store, name)

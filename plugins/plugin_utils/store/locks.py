@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Locks: PEP 751 ``pylock.*.toml`` files with exactly one file for each package.
 
-uv resolves; what is kept of its answer is the one wheel that the profile's hosts will install, or the sdist where a
-package has no wheel. One file for each package makes a lock the list of what travels.
+uv resolves the packages. A lock keeps only the wheel that the profile's hosts will install, or the sdist if there is
+no wheel. So a lock is also the list of the files to carry.
 
-What only some languages need is an extra of the lock, in the words of PEP 751: such a package has the marker
-``'japanese' in extras``, and uv installs it where it is given ``--extra japanese``.
+A package that only some languages need belongs to an extra of the lock, as PEP 751 defines it. It has a marker such as
+``'japanese' in extras``, and uv installs it when given ``--extra japanese``.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from typing import Any
 
 from .profiles import Profile, best_tag
 
-# What the registry's torch needs for CUDA. Some have other users, too: Xinference asks for nvidia-ml-py.
+# Packages that the index's torch needs for CUDA. Other packages need some of them too: Xinference needs nvidia-ml-py.
 _CUDA = re.compile(r"(nvidia-.+|cuda-.+|triton)\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _IN_EXTRAS = re.compile(r"'([a-z-]+)' in extras")
 
 
 class LockError(Exception):
-    """A lock that can't be used, with the reason in words."""
+    """A lock that cannot be used, with the reason."""
 
 
 @dataclass(frozen=True)
 class LockedPackage:
-    """One package of a lock and the one file of it that travels.
+    """One package of a lock, and its one file.
 
-    ``location`` is a URL in a committed lock and a path relative to the lock in a store's. ``size`` is in bytes, 0
-    where an index did not tell it. ``extras`` are those that it belongs to, none where every release has it.
+    ``location`` is a URL in a committed lock, and a path relative to the lock in a store. ``size`` is in bytes, 0 if
+    the index did not state it. ``extras`` names the extras it belongs to; it is empty if every release needs it.
     """
 
     name: str
@@ -59,16 +59,16 @@ class Lock:
     packages: tuple[LockedPackage, ...]
 
     def version_of(self, name: str) -> str | None:
-        """The locked version of a package, None where it is not locked."""
+        """The locked version of a package; None if it is not locked."""
         return next((package.version for package in self.packages if package.name == name), None)
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """All extras that packages of it belong to, sorted."""
+        """All extras of its packages, sorted."""
         return tuple(sorted({extra for package in self.packages for extra in package.extras}))
 
     def with_extras(self, extras: Iterable[str]) -> Lock:
-        """The lock without what belongs to other extras alone. Raises LockError on an extra that it does not have."""
+        """The lock without packages that only other extras need. Raises LockError on an unknown extra."""
         wanted = set(extras)
         if wanted - set(self.extras):
             raise LockError(f"the lock has no packages for {', '.join(sorted(wanted - set(self.extras)))}")
@@ -83,14 +83,14 @@ def _filename(entry: dict[str, Any]) -> str:
 
 
 def _extras(package: dict[str, Any], source: str) -> tuple[str, ...]:
-    """The extras that a package's marker names. Raises LockError where it says more of them than that.
+    """The extras named by a package's marker. Raises LockError if the marker says anything else about extras.
 
-    Other markers are uv's, about platforms: it was asked for the profile's, where they hold.
+    Other markers come from uv and describe platforms. They always hold, because uv resolved for the profile's platform.
     """
     marker = str(package.get("marker", ""))
     found = tuple(_IN_EXTRAS.findall(marker))
     if "extras" in marker and marker != _marker(found):
-        raise LockError(f"{source}: package {package['name']} has the marker {marker!r}; make the lock anew")
+        raise LockError(f"{source}: package {package['name']} has the marker {marker!r}: create the lock again")
     return found
 
 
@@ -102,7 +102,7 @@ def _locked(package: dict[str, Any], entry: dict[str, Any], source: str) -> Lock
     digest = str(entry.get("hashes", {}).get("sha256", ""))
     location = str(entry.get("url") or entry.get("path") or "")
     if not _DIGEST.match(digest) or not location:
-        raise LockError(f"{source}: package {package['name']} has no sha256 or no address; make the lock anew")
+        raise LockError(f"{source}: package {package['name']} has no sha256 or no address: create the lock again")
     return LockedPackage(
         str(package["name"]), str(package["version"]), _filename(entry), location, digest, int(entry.get("size", 0)),
         _extras(package, source),
@@ -110,7 +110,7 @@ def _locked(package: dict[str, Any], entry: dict[str, Any], source: str) -> Lock
 
 
 def wheel_tags(filename: str) -> list[str]:
-    """The tags that a wheel's name states, such as ``cp311-cp311-manylinux_2_28_x86_64``. Raises LockError."""
+    """The tags in a wheel's name, such as ``cp311-cp311-manylinux_2_28_x86_64``. Raises LockError."""
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     try:
@@ -120,7 +120,7 @@ def wheel_tags(filename: str) -> list[str]:
 
 
 def parse_lock(text: str, source: str, profile: Profile | None = None) -> Lock:
-    """Read a lock. With a profile, choose the best wheel of each package; without, each must have one file.
+    """Parse a lock. With a profile, choose each package's best wheel. Without one, each package must have one file.
 
     Raises LockError.
     """
@@ -139,11 +139,11 @@ def parse_lock(text: str, source: str, profile: Profile | None = None) -> Lock:
             wheels = [fitting[0][2]] if fitting else []
         files = wheels or ([package["sdist"]] if "sdist" in package else [])
         if len(files) != 1:
-            reason = "no file that suits the profile" if not files else "more than one file"
+            reason = "no file that fits the profile" if not files else "more than one file"
             raise LockError(f"{source}: package {package.get('name')} {package.get('version')} has {reason}")
         packages.append(_locked(package, files[0], source))
     if not packages:
-        raise LockError(f"{source} locks no package")
+        raise LockError(f"{source} contains no packages")
     packages.sort(key=lambda package: package.name)
     return Lock(str(data.get("requires-python", "")), tuple(packages))
 
@@ -155,12 +155,12 @@ def read_lock(path: Path, profile: Profile | None = None) -> Lock:
 
 def _quote(value: str) -> str:
     if any(character in value for character in '"\\\n'):
-        raise LockError(f"{value!r} can't stand in a lock")
+        raise LockError(f"a lock cannot contain {value!r}")
     return f'"{value}"'
 
 
 def render_lock(lock: Lock, profile: Profile) -> str:
-    """The lock as TOML, the same bytes for the same lock."""
+    """The lock as TOML. The same lock always gives the same bytes."""
     lines = [
         f"# The Python packages of profile {profile.name}: one file each, pinned by its sha256.",
         'lock-version = "1.0"',
@@ -184,26 +184,26 @@ def render_lock(lock: Lock, profile: Profile) -> str:
 
 
 def relocated(package: LockedPackage, filename: str, sha256: str, size: int) -> LockedPackage:
-    """The same package as it stands in a store: a wheel beside the locks folder."""
+    """The same package as a store's lock lists it: a wheel next to the locks folder."""
     return replace(package, filename=filename, location=f"../wheels/{filename}", sha256=sha256, size=size)
 
 
 def for_cpu(lock: Lock, without_torch: Lock, torch: LockedPackage) -> Lock:
-    """A lock of the registry's packages with a CPU build in torch's place, less what its CUDA build alone needs.
+    """Replace torch in a lock with a CPU build, and drop the packages that only its CUDA build needs.
 
-    ``without_torch`` is the same resolved with torch left out: what it has of CUDA is asked for by others. Raises
-    LockError where the build is of another version than the lock.
+    ``without_torch`` is the same lock resolved without torch. CUDA packages that it contains are needed by other
+    packages, so they stay. Raises LockError if the CPU build has another version than the lock.
     """
     locked, public = lock.version_of("torch"), torch.version.split("+")[0]
     if locked != public:
-        raise LockError(f"the pinned CPU builds are of torch {public}, the packages ask for {locked}: pin those of it")
+        raise LockError(f"the pinned CPU builds are torch {public}, but the packages need {locked}: pin the builds of {locked}")
     others = {package.name for package in without_torch.packages}
     kept = [p for p in lock.packages if p.name != "torch" and (p.name in others or not _CUDA.match(p.name))]
     return replace(lock, packages=tuple(sorted([*kept, torch], key=lambda package: package.name)))
 
 
 def differences(old: Lock | None, new: Lock) -> list[str]:
-    """What changed between two locks, a line a package."""
+    """The differences between two locks, one line for each package."""
     before = {package.name: package for package in old.packages} if old is not None else {}
     after = {package.name: package for package in new.packages}
     lines = []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The manifest of a store: the list of all that may be in it, and the root of trust for what reaches a host.
+"""The manifest of a store: the complete list of its files, and the root of trust for what reaches a host.
 
-The same contents give the same bytes: sorted, without times or names of machines.
+The same contents give the same bytes. The manifest is sorted and holds no times or machine names.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class ManifestError(Exception):
-    """A manifest that can't be used, with the reason in words."""
+    """A manifest that cannot be used, with the reason."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file of a store: ``path`` relative to the store, ``size`` in bytes, ``profiles`` empty where it suits all.
+    """One file of a store: ``path`` relative to the store, ``size`` in bytes. Empty ``profiles`` means all profiles.
 
-    ``tags`` are a wheel's platform tags, such as ``cp311-cp311-manylinux_2_28_x86_64``. ``extras`` are what a release
-    must have one of to need the file, empty where each needs it; of a lock, all that it knows.
+    ``tags`` are a wheel's platform tags, such as ``cp311-cp311-manylinux_2_28_x86_64``. A release needs the file if it
+    has one of ``extras``, or if ``extras`` is empty. For a lock, ``extras`` lists all extras that it knows.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All artifacts of a store, sorted by path, and the profiles that it serves."""
+    """All artifacts of a store, sorted by path, and its profiles."""
 
     artifacts: tuple[Artifact, ...]
     profiles: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Manifest:
 
     @property
     def synthetic(self) -> list[str]:
-        """Paths of stand-ins: with any of them in use, the audio is not Kokoro's voice."""
+        """Paths of stand-ins. If any of them is in use, the audio is not Kokoro's voice."""
         return [artifact.path for artifact in self.artifacts if artifact.synthetic]
 
     def of_kind(self, *kinds: str) -> list[Artifact]:
@@ -86,10 +86,10 @@ class Manifest:
         python: str | None = None,
         extras: Iterable[str] = (),
     ) -> list[Artifact]:
-        """What one release needs: the profile's wheels and lock, the spaCy models, Kokoro and the voices.
+        """The files of one release: the profile's wheels and lock, the spaCy models, Kokoro and the voices.
 
-        ``python`` is the digest of the store's Python that it is built on, None where the host has one; ``extras`` are
-        those of its languages.
+        ``python`` is the digest of the store's Python for the release; None if the host has its own. ``extras`` are
+        those of the release's languages.
         """
         names, chosen, own = set(spacy_models), set(voices), set(extras)
         wanted = []
@@ -111,7 +111,7 @@ class Manifest:
 
 
 def check_path(path: str) -> str:
-    """A path that stays inside the store, unchanged. Raises ManifestError on any other."""
+    """Return the path unchanged if it stays inside the store. Raises ManifestError on any other."""
     pure = PurePosixPath(path)
     if not path or "\\" in path or "\0" in path or pure.is_absolute() or ".." in pure.parts or str(pure) != path:
         raise ManifestError(f"the manifest names {path!r}, which is not a plain path inside the store")
@@ -139,21 +139,21 @@ def _artifact(row: Any, number: int) -> Artifact:
 
 
 def parse_manifest(data: bytes, source: str) -> Manifest:
-    """Read a manifest. Raises ManifestError on anything that is not one of ours."""
+    """Parse a manifest. Raises ManifestError on anything else."""
     try:
         loaded = json.loads(data)
     except ValueError as error:
-        raise ManifestError(f"{source} is not JSON ({error}): the store is damaged, fetch it again") from error
+        raise ManifestError(f"{source} is not JSON ({error}): the store is damaged. Fetch it again") from error
     if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA:
         found = loaded.get("schema") if isinstance(loaded, dict) else None
         raise ManifestError(f"{source} has schema {found!r}; this version of the collection reads schema {SCHEMA}")
     if not isinstance(loaded.get("artifacts"), list):
-        raise ManifestError(f"{source} lists no artifacts: it is no manifest of a store")
+        raise ManifestError(f"{source} lists no artifacts: it is not the manifest of a store")
     artifacts = tuple(_artifact(row, number) for number, row in enumerate(loaded.get("artifacts", []), start=1))
     paths = [artifact.path for artifact in artifacts]
     double = sorted({path for path in paths if paths.count(path) > 1})
     if double:
-        raise ManifestError(f"{source} lists twice: {', '.join(double)}")
+        raise ManifestError(f"{source} lists these paths more than once: {', '.join(double)}")
     return Manifest(artifacts, tuple(str(profile) for profile in loaded.get("profiles", [])))
 
 
@@ -163,22 +163,22 @@ def read_manifest(store: Path) -> tuple[Manifest, str]:
     if not store.is_dir():
         raise ManifestError(
             f"there is no store at {store}: build one with playbooks/fetch.yml on a connected machine, "
-            "or set artifact_store_path to where it was carried"
+            "or set artifact_store_path to the folder that you carried here"
         )
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise ManifestError(
-            f"{store} has no {FILENAME}: it is not a complete store. Run playbooks/fetch.yml again (it goes on where "
-            "it stopped), or copy the whole directory once more"
+            f"{store} has no {FILENAME}: it is not a complete store. Run playbooks/fetch.yml again (it resumes where "
+            "it stopped), or copy the whole folder again"
         ) from error
     except OSError as error:
-        raise ManifestError(f"{path} can't be read: {error.strerror}") from error
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
     return parse_manifest(data, str(path)), hashlib.sha256(data).hexdigest()
 
 
 def release_id(artifacts: Iterable[Artifact], xinference_version: str, patches: Iterable[Patch] = ()) -> str:
-    """The name of a release: same contents, same name. ``patches`` are repairs of its files."""
+    """The id of a release. The same contents give the same id. ``patches`` are repairs of its files."""
     rows = sorted(
         [
             *(f"{artifact.sha256}  {artifact.path}" for artifact in artifacts),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Profiles: which builds of the Python packages suit which hosts.
+"""Profiles: which builds of the Python packages fit which hosts.
 
-A profile's name says it all: ``<accelerator>-py<version>-<architecture>``, for instance ``cpu-py311-x86_64``.
+A profile's name has the form ``<accelerator>-py<version>-<architecture>``, for example ``cpu-py311-x86_64``.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ class Profile:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Packages that the environment goes without."""
+        """Packages that the environment leaves out."""
         return LEFT_OUT[self.accelerator]
 
     @property
     def uv_platform(self) -> str:
-        """The name that uv gives the oldest platform of this profile."""
+        """uv's name for the oldest platform of this profile."""
         return f"{self.architecture}-manylinux_{WHEEL_GLIBC[0]}_{WHEEL_GLIBC[1]}"
 
     def tags(self) -> list[str]:
-        """Wheel tags that hosts of this profile can install, best first."""
+        """Wheel tags that the profile's hosts can install, best first."""
         from packaging.tags import compatible_tags, cpython_tags
 
         platforms = [f"manylinux_2_{minor}_{self.architecture}" for minor in range(WHEEL_GLIBC[1], 4, -1)]
@@ -86,7 +86,7 @@ def known_profiles() -> list[Profile]:
 
 
 def parse_profile(name: str) -> Profile:
-    """Read a profile's name. Raises ValueError, naming what would have been right."""
+    """Parse a profile's name. Raises ValueError with the known names."""
     match = _NAME.match(name)
     if match is not None:
         profile = Profile(match["accelerator"], f"{match['major']}.{match['minor']}", match["architecture"])
@@ -100,12 +100,12 @@ def parse_profile(name: str) -> Profile:
 
 
 def overrides(names: Iterable[str]) -> str:
-    """An overrides file of uv that leaves packages out, whoever asks for them."""
+    """An overrides file that makes uv leave packages out, whichever package requires them."""
     return "".join(f"{name} ; sys_platform == 'never'\n" for name in names)
 
 
 def best_tag(candidates: Iterable[str], profile: Profile) -> int | None:
-    """The rank (0 is best) of the best of a wheel's tags for a profile, or None where none fits."""
+    """The rank (0 is best) of a wheel's best tag for a profile; None if no tag fits."""
     ranks = {tag: rank for rank, tag in enumerate(profile.tags())}
     fitting = [ranks[tag] for tag in candidates if tag in ranks]
     return min(fitting) if fitting else None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove in two steps what nothing refers to: first a list for a person to read, then exactly what is on it.
+"""Remove unused files in two steps: first write a list for review, then remove exactly the files on it.
 
-The list is a JSON file. Lines may be taken out of it before it is applied; whatever is added to it is refused.
+The list is a JSON file. Entries may be deleted from it before it is applied. Added entries are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEMA = 1
 
 
 class PruneError(Exception):
-    """A prune that was refused, with the reason in words and what was found, if files are to blame."""
+    """A refused prune, with the reason and the offending files, if any."""
 
     def __init__(self, reason: str, findings: Sequence[Finding] = ()) -> None:
         super().__init__("\n".join([reason, *(f"  {finding}" for finding in findings)]))
@@ -32,7 +32,7 @@ class PruneError(Exception):
 
 @dataclass(frozen=True)
 class Surplus:
-    """A file to remove: ``root`` is ``store`` or ``cache``, ``path`` relative to it; the rest tells if it changed."""
+    """A file to remove: ``path`` is relative to ``root``, ``store`` or ``cache``. The rest detects later changes."""
 
     root: str
     path: str
@@ -44,10 +44,10 @@ class Surplus:
 
 @dataclass(frozen=True)
 class Listing:
-    """What would go, and the state of things in which that was true.
+    """The files to remove, and the state of the stores at that time.
 
-    ``stores`` maps the absolute path of each store to its manifest's digest; the first is the one that is pruned.
-    ``cache`` is the download cache's absolute path, None where there is none.
+    ``stores`` maps each store's absolute path to its manifest's digest. The first store is the one to prune.
+    ``cache`` is the absolute path of the download cache, or None.
     """
 
     store: str
@@ -60,14 +60,14 @@ class Listing:
 
     @property
     def size(self) -> int:
-        """Bytes of the files. A file with other hard links frees its bytes when the last one goes."""
+        """Bytes of the files. A hard-linked file frees its bytes only when its last link is removed."""
         return sum(file.size for file in self.files)
 
 
 def survey(store: Path, cache: Path | None = None, others: Sequence[Path] = ()) -> Listing:
-    """What the store's manifest does not list, and what none of the stores uses of the cache.
+    """List files that the store's manifest does not name, and cached files that no store uses.
 
-    Raises ManifestError where one of the stores has no manifest: what it uses can't be known then. Raises OSError.
+    Raises ManifestError if a store has no manifest, because its files are then unknown. Raises OSError.
     """
     manifest, digest = read_manifest(store)
     digests = {str(store): digest}
@@ -84,7 +84,7 @@ def survey(store: Path, cache: Path | None = None, others: Sequence[Path] = ()) 
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """All that is no folder, links to folders too, in order."""
+    """Everything except folders, in order. Links to folders are included."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_dir():
             yield path.relative_to(folder).as_posix()
@@ -96,7 +96,7 @@ def _surplus(root: str, folder: Path, path: str, reason: str) -> Surplus:
 
 
 def _unused(cache: Path, used: set[str]) -> Iterator[tuple[str, str]]:
-    """Files of the cache that no store uses, with the reason. A source whose built wheel is used is used as well."""
+    """Cached files that no store uses, with the reason. A source counts as used if its built wheel is used."""
     sources = set()
     for note in sorted((cache / "built").glob("*.json")):
         try:
@@ -106,30 +106,30 @@ def _unused(cache: Path, used: set[str]) -> Iterator[tuple[str, str]]:
         if wheel in used:
             sources.add(note.stem)
         else:
-            yield note.relative_to(cache).as_posix(), "says how a wheel was built that no store uses"
+            yield note.relative_to(cache).as_posix(), "records how a wheel was built that no store uses"
     for path in _files(cache / "sha256"):
         if path.rsplit("/", 1)[-1] not in used | sources:
             yield f"sha256/{path}", "no store uses it"
     for path in _files(cache / "partial"):
-        yield f"partial/{path}", "a download that was not finished"
+        yield f"partial/{path}", "is an unfinished download"
 
 
 def read_listing(path: Path) -> Listing:
-    """A list that step one wrote. Raises PruneError on any other file."""
+    """Read a list that the first step wrote. Raises PruneError on any other file."""
     try:
         data = json.loads(path.read_bytes())
         if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']!r}, this version of the collection reads {SCHEMA}")
+            raise ValueError(f"schema {data['schema']!r}; this version of the collection reads schema {SCHEMA}")
         stores = {str(store): str(digest) for store, digest in data["stores"].items()}
         files = tuple(_row(row) for row in data["files"])
         return Listing(str(data["store"]), stores, None if data["cache"] is None else str(data["cache"]), files)
     except OSError as error:
-        raise PruneError(f"the list {path} can't be read: {error.strerror}") from error
+        raise PruneError(f"the list {path} cannot be read: {error.strerror}") from error
     except ManifestError as error:
         raise PruneError(f"the list {path} is refused: {str(error).replace('the manifest', 'it')}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PruneError(
-            f"{path} is no list that playbooks/prune.yml wrote ({error}): make one without artifact_store_prune_list"
+            f"{path} is not a list from playbooks/prune.yml ({error}): run it without artifact_store_prune_list first"
         ) from error
 
 
@@ -142,15 +142,15 @@ def _row(row: Mapping[str, Any]) -> Surplus:
 
 
 def apply(listing: Listing, store: Path, check: bool = False) -> list[Surplus]:
-    """Remove exactly what the list names, or nothing: what is gone already counts as removed. Gives what was removed.
+    """Remove exactly the files on the list, or none. Returns the removed files. Files already gone are skipped.
 
-    Raises PruneError where the store or a file changed since, or the list names what is in use; ManifestError,
+    Raises PruneError if the store or a file changed since, or if a listed file is in use. Raises ManifestError,
     BusyError, OSError.
     """
     if listing.store != str(store):
-        raise PruneError(f"the list is of the store {listing.store}, and artifact_store_path is {store}")
+        raise PruneError(f"the list belongs to the store {listing.store}, but artifact_store_path is {store}")
     if not listing.stores.keys() >= {listing.store}:
-        raise PruneError("the list does not say of which manifest it is: make a new one")
+        raise PruneError("the list does not name its manifest: make a new list")
     read_manifest(store)
     with exclusive(store):
         roots = {"store": store, **({"cache": Path(listing.cache)} if listing.cache is not None else {})}
@@ -159,25 +159,25 @@ def apply(listing: Listing, store: Path, check: bool = False) -> list[Surplus]:
         for path, digest in listing.stores.items():
             if now.stores[path] != digest:
                 raise PruneError(
-                    f"the manifest of {path} changed since the list was made, so nothing was removed: make a new list"
+                    f"the manifest of {path} changed after the list was made. Nothing was removed: make a new list"
                 )
-        # The survey follows no links, so what it names lies in the folders.
+        # The survey follows no links, so every file it names lies inside the folders.
         surplus = {(file.root, file.path): file for file in now.files}
         findings, going = [], []
         for file in listing.files:
             found = surplus.get((file.root, file.path))
             if file.root not in roots:
-                findings.append(Finding("outside", file.path, "the list names no cache that it could be in"))
+                findings.append(Finding("outside", file.path, "the list names no cache"))
             elif found is None and not os.path.lexists(roots[file.root] / file.path):
                 continue
             elif found is None:
-                findings.append(Finding("in use", file.path, f"is no surplus of the {file.root}"))
+                findings.append(Finding("in use", file.path, f"the {file.root} uses it"))
             elif (found.size, found.mtime_ns, found.inode) != (file.size, file.mtime_ns, file.inode):
-                findings.append(Finding("changed", file.path, "is not the file of which the list was made"))
+                findings.append(Finding("changed", file.path, "changed after the list was made"))
             else:
                 going.append(file)
         if findings:
-            raise PruneError("the list does not fit any more, so nothing was removed: make a new one", findings)
+            raise PruneError("the list is out of date. Nothing was removed: make a new list", findings)
         for file in going if not check else ():
             (roots[file.root] / file.path).unlink(missing_ok=True)
         return going

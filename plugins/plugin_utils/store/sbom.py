@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store's software bill of materials: CycloneDX 1.6 in JSON, the same bytes for the same contents."""
+"""The store's software bill of materials in CycloneDX 1.6 JSON. The same contents give the same bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _normalised(name: str) -> str:
 
 
 def purl(artifact: Artifact) -> str | None:
-    """The package URL of an artifact, None where no type of purl fits."""
+    """The package URL of an artifact; None if no purl type fits."""
     version = urllib.parse.quote(artifact.version, safe="")
     if artifact.kind in ("wheel", "spacy-model"):
         return f"pkg:pypi/{_normalised(artifact.name)}@{version}"
@@ -56,7 +56,7 @@ def component(artifact: Artifact) -> dict[str, Any]:
     if package is not None:
         row["purl"] = package
     if artifact.licence:
-        # Packages state licences in their own words, so they are names and not SPDX expressions.
+        # Packages state licences as free text, so use names and not SPDX expressions.
         row["licenses"] = [{"license": {"name": artifact.licence}}]
     if artifact.source.startswith(("https://", "http://")):
         row["externalReferences"] = [{"type": "distribution", "url": artifact.source}]
@@ -68,7 +68,7 @@ def component(artifact: Artifact) -> dict[str, Any]:
 
 
 def render(artifacts: Iterable[Artifact]) -> bytes:
-    """The bill of materials of some artifacts. Its serial number follows from the contents."""
+    """The bill of materials of some artifacts. Its serial number is derived from the contents."""
     components = [component(artifact) for artifact in sorted(artifacts, key=lambda a: a.path)]
     digest = hashlib.sha256(canonical_json(components)).digest()
     return canonical_json(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signatures of a store's manifest, made and checked by ``ssh-keygen -Y`` (OpenSSH 8.1 or newer).
+"""Sign and check a store's manifest with ``ssh-keygen -Y`` (OpenSSH 8.1 or newer).
 
-The manifest lists every file with its digest, so one signature covers the store. Policies: ``strict`` refuses a store
-that is not signed by a key in ``allowed_signers``; ``if-signed`` checks a signature where there is one; ``off`` never.
+The manifest lists every file with its digest, so one signature covers the store. The policy ``strict`` refuses a store
+unless a key in ``allowed_signers`` signed it. ``if-signed`` checks a signature if there is one. ``off`` checks nothing.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pathlib import Path
 from ...module_utils.host.hashing import write_atomic
 from .manifest import FILENAME
 
-# Keeps a signature of ours from being taken for one of a mail or a commit, and the other way round.
+# Separates these signatures from those of mails or commits made with the same key.
 NAMESPACE = "voicefleet-store"
 SIGNATURE = f"{FILENAME}.sig"
 POLICIES = ("strict", "if-signed", "off")
 
 
 class SignatureError(Exception):
-    """A store whose signature can't be made or trusted, with the reason in words."""
+    """A signature that cannot be made or trusted, with the reason."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """The outcome of a check: whether the signature was verified, by whom it was made, and a sentence."""
+    """The outcome of a check: whether the signature was verified, its signer, and a sentence."""
 
     verified: bool
     signer: str
@@ -40,17 +40,17 @@ def _ssh_keygen(*arguments: str, data: bytes) -> subprocess.CompletedProcess[byt
     program = shutil.which("ssh-keygen")
     if program is None:
         raise SignatureError(
-            "ssh-keygen is not installed on the controller: install openssh-client, or set the policy to off"
+            "ssh-keygen is not installed on the controller: install openssh-client, or set the signature policy to off"
         )
-    # No agent or askpass dialog may hold up a play that nobody watches.
+    # A password dialog must not block an unattended play.
     environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
     return subprocess.run([program, *arguments], input=data, capture_output=True, check=False, env=environment)
 
 
 def sign(store: Path, key: Path) -> bool:
-    """Sign the manifest with a private key, or with a public one whose private part an ssh-agent holds.
+    """Sign the manifest with a private key, or with a public key whose private key is in an ssh-agent.
 
-    False where a signature by that key is there already and fits. Raises SignatureError, OSError.
+    Returns False if a valid signature by that key already exists. Raises SignatureError, OSError.
     """
     if not key.is_file():
         raise SignatureError(f"there is no signing key at {key}: make one with `ssh-keygen -t ed25519 -f {key}`")
@@ -61,15 +61,15 @@ def sign(store: Path, key: Path) -> bool:
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip()
         raise SignatureError(
-            f"the manifest could not be signed with {key}: {words}. A key with a passphrase has to be in an ssh-agent; "
-            "name its public part then"
+            f"the manifest could not be signed with {key}: {words}. Load a key that has a passphrase into an "
+            "ssh-agent, and name its public key here"
         )
     write_atomic(str(store / SIGNATURE), done.stdout)
     return True
 
 
 def _is_by(store: Path, key: Path, data: bytes) -> bool:
-    """Whether the signature that is there was made by a key over this manifest."""
+    """Whether the existing signature was made by this key for this manifest."""
     public = key if key.suffix == ".pub" else key.with_name(f"{key.name}.pub")
     if not (store / SIGNATURE).is_file() or not public.is_file():
         return False
@@ -96,7 +96,7 @@ def _verify(store: Path, allowed_signers: Path, signer: str, data: bytes) -> boo
 
 
 def drop_stale(store: Path) -> bool:
-    """Remove a signature that does not fit the manifest, which a fetch has just changed; False where none is stale."""
+    """Remove a signature that no longer matches the manifest after a fetch. Returns False if there is none."""
     path = store / SIGNATURE
     if not path.exists():
         return False
@@ -108,14 +108,14 @@ def drop_stale(store: Path) -> bool:
 
 
 def check(store: Path, policy: str, allowed_signers: Path | None) -> Trust:
-    """Check a store's signature by a policy. Raises SignatureError where the policy refuses it, OSError."""
+    """Check a store's signature by a policy. Raises SignatureError if the policy refuses the store, and OSError."""
     if policy not in POLICIES:
-        raise SignatureError(f"policy {policy!r} is not known: choose {', '.join(POLICIES)}")
+        raise SignatureError(f"unknown signature policy {policy!r}: choose one of {', '.join(POLICIES)}")
     if policy == "off":
         return Trust(False, "", "signature not checked (policy off)")
     if policy == "strict" and allowed_signers is None:
         raise SignatureError(
-            "the policy is strict, and no allowed_signers file says whose signature counts: "
+            "the signature policy is strict, but there is no allowed_signers file that names the trusted signers: "
             "set artifact_store_allowed_signers"
         )
     if allowed_signers is not None and not allowed_signers.is_file():
@@ -124,19 +124,19 @@ def check(store: Path, policy: str, allowed_signers: Path | None) -> Trust:
     if not signature.is_file():
         if allowed_signers is not None:
             raise SignatureError(
-                f"{store} is not signed, and {allowed_signers} says that it should be. Fetch with "
-                "artifact_store_signing_key, or take the file out of the configuration if unsigned stores are meant"
+                f"{store} is not signed, but {allowed_signers} is configured. Fetch with artifact_store_signing_key, "
+                "or remove artifact_store_allowed_signers if unsigned stores are intended"
             )
         return Trust(False, "", "not signed")
     data = (store / FILENAME).read_bytes()
     fits = _ssh_keygen("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(signature), data=data)
     if fits.returncode != 0:
         raise SignatureError(
-            f"the signature of {store} does not fit its manifest: one of them is stale or was altered. Fetch again and "
-            "sign, or copy the whole store once more"
+            f"the signature of {store} does not match its manifest: one of them is outdated or was altered. Fetch "
+            "again and sign, or copy the whole store again"
         )
     if allowed_signers is None:
-        return Trust(False, "", "signed, by whom was not checked (no allowed_signers file)")
+        return Trust(False, "", "signed, but the signer was not checked (no allowed_signers file)")
     names = _ssh_keygen("-Y", "find-principals", "-s", str(signature), "-f", str(allowed_signers), data=data)
     signers = names.stdout.decode(errors="replace").splitlines()
     for signer in signers:
@@ -145,5 +145,5 @@ def check(store: Path, policy: str, allowed_signers: Path | None) -> Trust:
     raise SignatureError(
         f"{store} is signed by a key that {allowed_signers} does not list"
         + (f" for {NAMESPACE} (it names {', '.join(signers)})" if signers else "")
-        + ". Either the store is not from whom you think, or the key has to be added to that file"
+        + ". Either the store comes from someone else, or the key is missing in that file"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build and verify a store: the one directory that crosses the gap."""
+"""Build and verify a store: the one folder that is carried to the hosts without internet."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ SOURCE_DATE_EPOCH = "315532800"
 
 
 class StoreError(Exception):
-    """A store that can't be built or used, with the reason in words."""
+    """A store that cannot be built or used, with the reason."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing wrong with a store: ``missing``, ``truncated``, ``corrupt``, ``unlisted`` or ``unreadable``."""
+    """One fault of a store: ``missing``, ``truncated``, ``corrupt``, ``unlisted`` or ``unreadable``."""
 
     kind: str
     path: str
@@ -48,11 +48,10 @@ class Finding:
 
 @dataclass(kw_only=True)
 class Request(Selection):
-    """What a store shall hold.
+    """What a store must contain.
 
-    ``pythons`` are feature versions (``3.11``) of which the store carries an interpreter; ``index`` is a package index
-    (PEP 503) that is asked before the locked addresses; ``contents`` is ``all``, or ``python`` for what has no model in
-    it.
+    For each feature version in ``pythons`` (``3.11``) the store carries an interpreter. ``index`` is a package index
+    (PEP 503) that is tried before the locked addresses. ``contents`` is ``all``, or ``python`` to leave the models out.
     """
 
     profiles: Sequence[Profile]
@@ -79,9 +78,9 @@ class Built:
 
 
 def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
-    """Everything that is wrong with a store: cheap checks first, then hashes on all cores.
+    """Every fault of a store. Cheap checks run first, then all cores compute hashes.
 
-    Raises ManifestError where there is no manifest to check against.
+    Raises ManifestError if there is no manifest to check against.
     """
     manifest, _digest = read_manifest(store)
     findings: list[Finding] = []
@@ -91,13 +90,13 @@ def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
         listed.add(artifact.path)
         path = store / artifact.path
         if path.is_symlink() or not path.exists():
-            reason = "is a symbolic link" if path.is_symlink() else "is in the manifest, not in the store"
+            reason = "is a symbolic link" if path.is_symlink() else "is in the manifest but not in the store"
             findings.append(Finding("missing", artifact.path, reason))
             continue
         size = path.stat().st_size
         if size != artifact.size:
             kind = "truncated" if size < artifact.size else "corrupt"
-            findings.append(Finding(kind, artifact.path, f"{size} bytes, the manifest says {artifact.size}"))
+            findings.append(Finding(kind, artifact.path, f"{size} bytes, but the manifest says {artifact.size}"))
             continue
         to_hash[str(path)] = artifact
     for file, digest in digest_files(to_hash, memo).items():
@@ -105,9 +104,9 @@ def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
         if isinstance(digest, OSError):
             findings.append(Finding("unreadable", artifact.path, digest.strerror or str(digest)))
         elif digest != artifact.sha256:
-            findings.append(Finding("corrupt", artifact.path, f"sha256 {digest}, the manifest says {artifact.sha256}"))
+            findings.append(Finding("corrupt", artifact.path, f"sha256 {digest}, but the manifest says {artifact.sha256}"))
     findings += [
-        Finding("unlisted", path, "is in the store, not in the manifest")
+        Finding("unlisted", path, "is in the store but not in the manifest")
         for path in _files(store)
         if path not in listed
     ]
@@ -121,20 +120,20 @@ def _files(store: Path) -> Iterator[str]:
 
 
 def _standin_note(source: str) -> str | None:
-    """The note of a folder of stand-ins, None for anything else. Raises StoreError on a marker that can't be read."""
+    """The note of a folder of stand-ins; None for any other folder. Raises StoreError if the marker is unreadable."""
     folder = download.local_path(source)
     if folder is None or not (folder / SYNTHETIC_MARKER).exists():
         return None
     try:
         marker = json.loads((folder / SYNTHETIC_MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{folder / SYNTHETIC_MARKER} can't be read: {error}") from error
+        raise StoreError(f"{folder / SYNTHETIC_MARKER} cannot be read: {error}") from error
     return str(marker.get("note", "made-up contents")) if marker.get("synthetic") else None
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A file to fetch and what the manifest will say of it."""
+    """A file to fetch, with its entry for the manifest."""
 
     wanted: download.Wanted
     artifact: Artifact
@@ -159,7 +158,7 @@ def _model_items(request: Request) -> list[_Item]:
     for kokoro in (catalogue.KOKORO, catalogue.KOKORO_ZH):
         if kokoro.extra and kokoro.extra not in request.extras:
             continue
-        # In a folder of files, the model that each release has lies at the top.
+        # In a local folder, the model of every release lies at the top.
         place = f"{base}/{kokoro.repository}/resolve/{kokoro.revision}"
         if local:
             place = f"{base}/{kokoro.name}" if kokoro.extra else base
@@ -186,7 +185,7 @@ def _model_items(request: Request) -> list[_Item]:
 
 
 def _dictionary_items(request: Request) -> list[_Item]:
-    """The dictionaries that no Python package holds."""
+    """Dictionaries that are not part of a Python package."""
     dictionary = catalogue.UNIDIC
     if dictionary.extra not in request.extras:
         return []
@@ -201,13 +200,13 @@ def _dictionary_items(request: Request) -> list[_Item]:
 
 
 def _python_items(request: Request) -> list[_Item]:
-    """The interpreters that the store carries, for the profiles of the same version. Raises StoreError, ValueError."""
+    """The interpreters for the store, each for the profiles of its version. Raises StoreError, ValueError."""
     unused = sorted(set(request.pythons) - {profile.python for profile in request.profiles})
     if unused:
         used = ", ".join(sorted({f'"{profile.python}"' for profile in request.profiles}))
         raise StoreError(
-            f"artifact_store_pythons names {', '.join(unused)}, of which no profile is fetched: {used} would be used, "
-            "in quotes, since 3.10 is a number and reads 3.1"
+            f"artifact_store_pythons names {', '.join(unused)}, but no fetched profile uses it. Profiles use {used}. "
+            "Write versions in quotes: YAML reads 3.10 as the number 3.1"
         )
     items = []
     note = _standin_note(request.python_source)
@@ -230,7 +229,7 @@ def _python_items(request: Request) -> list[_Item]:
 
 
 def _licence_of(path: Path, filename: str) -> str:
-    """The licence that a wheel states, empty where it states none. Raises StoreError on what is no wheel."""
+    """The licence stated in a wheel, or an empty string. Raises StoreError if the file is not a wheel."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1)
@@ -245,12 +244,12 @@ def _licence_of(path: Path, filename: str) -> str:
     ]
     if classifiers:
         return " AND ".join(classifiers)
-    # Some packages put the whole text into this field: its first line names the licence.
+    # Some packages put the whole licence text here. Its first line names the licence.
     return next(iter(str(fields.get("License") or "").strip().splitlines()), "")[:80]
 
 
 def find_uv(explicit: str | None, wheels: Iterable[Path], scratch: Path) -> str:
-    """A uv that runs on this machine: the one named, on PATH, beside this Python, or from the store's own wheel."""
+    """A uv that runs here: the configured one, one on PATH, one next to this Python, or the one in the store's wheel."""
     for candidate in (explicit, shutil.which("uv"), str(Path(sys.executable).parent / "uv")):
         if candidate and os.access(candidate, os.X_OK):
             return candidate
@@ -263,12 +262,13 @@ def find_uv(explicit: str | None, wheels: Iterable[Path], scratch: Path) -> str:
                 target.chmod(0o755)
                 return str(target)
     raise StoreError(
-        "no uv was found to build wheels and check the store with: install uv, or set artifact_store_uv to its path"
+        "uv was not found. It is needed to build wheels and to check the store: install uv, or set artifact_store_uv "
+        "to its path"
     )
 
 
 def _build_wheel(sdist: Path, filename: str, wheels: Path, uv: str) -> tuple[str, bytes]:
-    """Build a wheel from an sdist, with the build tools of the store's own wheels alone. Raises StoreError."""
+    """Build a wheel from an sdist, using only build tools from the store's own wheels. Raises StoreError."""
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / filename
         shutil.copyfile(sdist, source)
@@ -284,7 +284,7 @@ def _build_wheel(sdist: Path, filename: str, wheels: Path, uv: str) -> tuple[str
 
 
 def _place(source: Path, target: Path) -> None:
-    """Put a file of the cache into the store: a hard link where one disk holds both, else a copy."""
+    """Put a cached file into the store: as a hard link on the same file system, otherwise as a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.new")
     temporary.unlink(missing_ok=True)
@@ -303,10 +303,10 @@ def build(
     check: bool = False,
     before_download: Callable[[], None] = lambda: None,
 ) -> Built:
-    """Bring a store to what was asked for. Can be killed at any moment and run again.
+    """Build or update a store as requested. It may be killed at any moment and run again.
 
-    The manifest is written last and everything reaches its place by a rename, so a store that was left half-made does
-    not pass verification. Raises StoreError, DownloadError, LockError, ValueError, OSError.
+    Files are renamed into place and the manifest is written last, so an unfinished store does not pass verification.
+    Raises StoreError, DownloadError, LockError, ValueError, OSError.
     """
     voices = request.chosen_voices
     models = request.chosen_spacy_models
@@ -315,7 +315,7 @@ def build(
         path = request.lock_folder / Path(profile.lock_path).name
         if not path.is_file():
             have = ", ".join(sorted(p.name[7:-5] for p in request.lock_folder.glob("pylock.*.toml")))
-            raise StoreError(f"there is no lock for profile {profile.name}; locked are: {have}")
+            raise StoreError(f"there is no lock for profile {profile.name}; there are locks for: {have}")
         own = [extra for extra in request.extras if extra in catalogue.EXTRAS]
         committed[profile] = locks.read_lock(path).with_extras(own)
         spacy = committed[profile].version_of("spacy")
@@ -396,7 +396,7 @@ def build(
         gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.more_spacy_models, request.extras)
         if gaps:
             lines = "".join(f"\n  {gap}" for gap in gaps)
-            raise StoreError(f"it would not be complete, so it has no manifest that fits. What it lacks:{lines}")
+            raise StoreError(f"the store is not complete, so its manifest was not written. It lacks:{lines}")
         data = manifest.to_bytes()
         target_manifest = store / FILENAME
         same = target_manifest.exists() and target_manifest.read_bytes() == data
@@ -406,7 +406,7 @@ def build(
 
 
 def _former(store: Path) -> tuple[dict[str, str], set[str]]:
-    """Digests by path, and the paths, of the manifest that is there; empty where there is none that is whole."""
+    """Digests by path, and all paths, of the present manifest; both empty if there is no valid one."""
     try:
         manifest, _digest = read_manifest(store)
     except ManifestError:
@@ -415,7 +415,7 @@ def _former(store: Path) -> tuple[dict[str, str], set[str]]:
 
 
 def _keep_bytes(cache: download.Cache, data: bytes) -> Path:
-    """Bytes made here, kept in the cache by digest (which is then the file's name)."""
+    """Add generated bytes to the cache. The digest is the file's name."""
     with tempfile.NamedTemporaryFile(dir=cache.partial, delete=False) as handle:
         handle.write(data)
     os.chmod(handle.name, 0o644)
@@ -431,7 +431,7 @@ def _wheel_of(
     scratch: Path,
     say: Callable[[str], None],
 ) -> tuple[str, str, int]:
-    """The wheel of a package that is published as an sdist alone: built once, then taken from the cache."""
+    """The wheel of a package that is published only as an sdist. It is built once, then taken from the cache."""
     note = cache.folder / "built" / f"{package.sha256}.json"
     try:
         filename, sha256 = json.loads(note.read_text(encoding="utf-8"))
@@ -439,7 +439,7 @@ def _wheel_of(
             return str(filename), str(sha256), cache.path_of(sha256).stat().st_size
     except (OSError, ValueError):
         pass
-    say(f"building a wheel of {package.filename}, which is published as source alone")
+    say(f"building a wheel of {package.filename}, which is published only as source")
     uv = find_uv(request.uv, ready.iterdir(), scratch)
     filename, data = _build_wheel(sdist, package.filename, ready, uv)
     kept = _keep_bytes(cache, data)
@@ -451,7 +451,7 @@ def _wheel_of(
 def _bring(
     store: Path, artifacts: Mapping[str, Artifact], placed: Mapping[str, Path], before: Mapping[str, str]
 ) -> list[str]:
-    """Put what differs into the store; hashes of what is there are taken from the files, not from the old manifest."""
+    """Put changed files into the store. Present files are hashed; the old manifest is not trusted."""
     there = {
         str(store / path): path for path in artifacts if (store / path).is_file() and not (store / path).is_symlink()
     }
@@ -465,7 +465,7 @@ def _bring(
 
 
 def _remove(store: Path, surplus: Iterable[str]) -> list[str]:
-    """Remove what the former manifest listed and the new one does not. Foreign files are left for verify to name."""
+    """Remove files that only the former manifest lists. Other files stay, and `verify` reports them."""
     removed = []
     for path in sorted(surplus):
         file = store / path

@@ -66,7 +66,7 @@ def test_export_and_import(store: Path, tmp_path: Path) -> None:
 def test_a_refused_import_says_which_files(store: Path, tmp_path: Path) -> None:
     run("store_export", path=store, folder=tmp_path / "out")
     (tmp_path / "out" / "volume-0001.tar").unlink()
-    with pytest.raises(AnsibleActionFail, match="Nothing was imported .* left as it was") as caught:
+    with pytest.raises(AnsibleActionFail, match="Nothing was imported .* was not changed") as caught:
         run("store_import", path=tmp_path / "new", folder=tmp_path / "out")
     assert [row["path"] for row in caught.value.result["findings"]] == ["volume-0001.tar"]
 

@@ -181,7 +181,7 @@ def test_too_small_a_volume_is_refused(carried: SimpleNamespace, tmp_path: Path,
 
 
 def test_an_export_into_the_store_itself_is_refused(carried: SimpleNamespace) -> None:
-    with pytest.raises(export.ExportError, match="lies in the store itself"):
+    with pytest.raises(export.ExportError, match="is inside the store"):
         carry(carried.here, carried.here / "out")
     assert verify(carried.here) == []
 
@@ -198,20 +198,20 @@ def test_a_file_that_changes_under_the_export_is_found(
 ) -> None:
     (carried.here / "wheels/half.whl").write_bytes(b"?" * 600_000)
     monkeypatch.setattr(export, "verify", lambda *_: [])
-    with pytest.raises(export.ExportError, match=r"half\.whl changed while"):
+    with pytest.raises(export.ExportError, match=r"half\.whl changed during"):
         carry(carried.here, tmp_path / "bad")
     assert not (tmp_path / "bad/export.json").exists()
 
 
 def test_an_earlier_export_is_not_overwritten(carried: SimpleNamespace) -> None:
     before = tree(carried.full)
-    with pytest.raises(export.ExportError, match="holds another export"):
+    with pytest.raises(export.ExportError, match="holds another or an unfinished export"):
         carry(carried.here, carried.full)
     (carried.delta / "volume-0001.tar").unlink()
     with pytest.raises(export.ExportError, match=r"missing: volume-0001\.tar"):
         carry(carried.here, carried.delta, carried.full)
     (carried.delta / "export.json").unlink()
-    with pytest.raises(export.ExportError, match="a part of one"):
+    with pytest.raises(export.ExportError, match="another or an unfinished export"):
         carry(carried.here, carried.delta, carried.full)
     assert tree(carried.full) == before
 
@@ -220,10 +220,10 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     carried: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export.shutil, "disk_usage", lambda _path: SimpleNamespace(free=2 * MB))
-    with pytest.raises(export.ExportError, match="has room for 2 MB, the export takes 3 MB"):
+    with pytest.raises(export.ExportError, match="has 2 MB free, the export needs 3 MB"):
         carry(carried.here, tmp_path / "full-disk")
     assert tree(tmp_path / "full-disk") == {}
-    refused(carried, "has room for 2 MB, the import takes 3 MB")
+    refused(carried, "has 2 MB free, the import needs 3 MB")
 
 
 def full_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
@@ -268,9 +268,9 @@ def test_a_disk_that_fills_up_while_importing_leaves_the_old_store(
 
 
 def test_a_base_that_is_no_manifest_is_refused(carried: SimpleNamespace, tmp_path: Path) -> None:
-    with pytest.raises(export.ExportError, match="to start from can't be read"):
+    with pytest.raises(export.ExportError, match="cannot be read"):
         carry(carried.here, tmp_path / "x", tmp_path / "absent.json")
-    with pytest.raises(ManifestError, match="no manifest of a store"):
+    with pytest.raises(ManifestError, match="not the manifest of a store"):
         carry(carried.here, tmp_path / "x", carried.full / "export.json")
     with pytest.raises(ManifestError, match="is not JSON"):
         carry(carried.here, tmp_path / "x", carried.full / "volume-0001.tar")
@@ -300,7 +300,7 @@ def test_swapped_volumes(carried: SimpleNamespace) -> None:
     for source, target in ((first, aside), (second, first), (aside, second)):
         source.rename(target)
     refused(
-        carried, r"holds volume-0002\.tar", [("misplaced", "volume-0001.tar"), ("misplaced", "volume-0002.tar")]
+        carried, r"contains volume-0002\.tar", [("misplaced", "volume-0001.tar"), ("misplaced", "volume-0002.tar")]
     )  # fmt: skip
 
 
@@ -313,21 +313,21 @@ def test_all_damage_is_named_at_once(carried: SimpleNamespace) -> None:
     short.write_bytes(short.read_bytes()[:-1])
     (carried.delta / "volume-0009.tar").write_bytes(b"of another export")
     refused(
-        carried, "not whole, so the store was left as it was",
+        carried, "incomplete or damaged. The store was not changed",
         [("corrupt", "volume-0001.tar"), ("truncated", "volume-0002.tar"), ("unlisted", "volume-0009.tar")],
     )  # fmt: skip
 
 
 def test_a_manifest_that_was_altered_on_the_way(carried: SimpleNamespace) -> None:
     (carried.delta / "manifest.json").write_bytes((carried.full / "manifest.json").read_bytes())
-    refused(carried, "not whole", [("corrupt", "manifest.json")])
+    refused(carried, "incomplete or damaged", [("corrupt", "manifest.json")])
 
 
 def test_the_wrong_order(carried: SimpleNamespace, tmp_path: Path) -> None:
     write_store(carried.here, {**SECOND, "wheels/third.whl": b"3"})
     carry(carried.here, tmp_path / "third", carried.delta)
     third = SimpleNamespace(**{**carried.__dict__, "delta": tmp_path / "third"})
-    refused(third, "import the exports between them first, in order")
+    refused(third, "first import the exports in between, in order")
     bring(carried.delta, carried.there)
     bring(tmp_path / "third", carried.there)
     assert tree(carried.there) == tree(carried.here)
@@ -336,14 +336,14 @@ def test_the_wrong_order(carried: SimpleNamespace, tmp_path: Path) -> None:
         bring(carried.delta, tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
     full = SimpleNamespace(**{**carried.__dict__, "delta": carried.full})
-    refused(full, "this is a full export, and the store has a manifest already")
+    refused(full, "this is a full export, but the store already has a manifest")
 
 
 def test_a_store_with_other_damage_is_left_as_it_was(carried: SimpleNamespace) -> None:
     (carried.there / "mine.txt").write_text("?")
     (carried.there / "wheels/half.whl").write_bytes(b"?")
     before = tree(carried.there)
-    with pytest.raises(export.ExportError, match="mend this first") as caught:
+    with pytest.raises(export.ExportError, match="repair it first") as caught:
         bring(carried.delta, carried.there)
     assert [(f.kind, f.path) for f in caught.value.findings] == [
         ("unlisted", "mine.txt"), ("truncated", "wheels/half.whl"),
@@ -401,15 +401,15 @@ def test_a_path_out_of_the_store(carried: SimpleNamespace, path: str, where: str
         (lambda d: d.pop("volumes"), "'volumes' is missing"),
         (lambda d: d["volumes"].reverse(), "listed as number"),
         (lambda d: d["volumes"][0].update(name="/etc/passwd"), "is listed as number 1, '/etc/passwd'"),
-        (lambda d: d["volumes"][0].update(sha256="x"), "is no sha256"),
-        (lambda d: d["files"][0]["pieces"][0].update(offset=-1), "-1 is no number of bytes"),
-        (lambda d: d["files"][0]["pieces"][0].update(offset=MB), "don't make the file"),
-        (lambda d: d["files"][0]["pieces"][0].update(volume=9), "don't make the file"),
-        (lambda d: d["files"].pop(), "does not fit the manifest"),
-        (lambda d: d["removed"].append("wheels/half.whl"), "does not fit the manifest"),
-        (lambda d: d["beside"].update({"../../x": d["manifest"]}), "names other files"),
+        (lambda d: d["volumes"][0].update(sha256="x"), "is not a sha256"),
+        (lambda d: d["files"][0]["pieces"][0].update(offset=-1), "-1 is not a number of bytes"),
+        (lambda d: d["files"][0]["pieces"][0].update(offset=MB), "do not make up the file"),
+        (lambda d: d["files"][0]["pieces"][0].update(volume=9), "do not make up the file"),
+        (lambda d: d["files"].pop(), "does not match the manifest"),
+        (lambda d: d["removed"].append("wheels/half.whl"), "does not match the manifest"),
+        (lambda d: d["beside"].update({"../../x": d["manifest"]}), "names files other than"),
         (lambda d: d.update(files=3), "is damaged"),
-        (lambda d: d.update(beside={}), "names other files"),
+        (lambda d: d.update(beside={}), "names files other than"),
     ],
 )
 def test_an_index_that_was_altered(carried: SimpleNamespace, change: Callable[[Any], None], words: str) -> None:
@@ -425,7 +425,7 @@ def test_an_index_that_is_cut(carried: SimpleNamespace) -> None:
 
 def test_pieces_that_point_at_other_bytes(carried: SimpleNamespace) -> None:
     edit(carried.delta / "export.json", lambda d: d["files"][1]["pieces"][0].update(offset=0))
-    refused(carried, "came out of the volumes with another digest")
+    refused(carried, "from the volumes does not have the manifest's digest")
 
 
 # Killed.

@@ -73,7 +73,7 @@ def test_a_package_of_two_extras_keeps_those_that_are_asked_for() -> None:
     assert lock.with_extras(["mandarin"]).packages == (replace(row, extras=("mandarin",)),)
     with pytest.raises(locks.LockError, match="no packages for klingon"):
         lock.with_extras(["klingon"])
-    with pytest.raises(locks.LockError, match="make the lock anew"):
+    with pytest.raises(locks.LockError, match="create the lock again"):
         locks.parse_lock(text.replace(" or ", " and "), "t")
 
 
@@ -142,10 +142,10 @@ def test_a_store_that_lacks_a_languages_packages_is_not_closed(asked: store.Requ
     manifest, _digest = read_manifest(path)
     uv = store.find_uv(None, (), tmp_path)
     gaps = [str(gap) for gap in closure.find_gaps(path, manifest, uv, ["j"], (), (), catalogue.extras_for("j", "full"))]
-    assert f"{PROFILE.name}: its lock has no packages for japanese" in gaps
+    assert f"{PROFILE.name}: the lock has no packages for japanese" in gaps
     assert any(gap.startswith("j: dictionaries/unidic-3.1.0.zip is not in the store") for gap in gaps)
     assert [str(gap) for gap in closure.find_gaps(path, manifest, uv, ["z"])] == [
-        f"{PROFILE.name}: its lock has no packages for mandarin"
+        f"{PROFILE.name}: the lock has no packages for mandarin"
     ]
 
 

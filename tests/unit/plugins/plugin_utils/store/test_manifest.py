@@ -61,7 +61,7 @@ def test_rows_that_are_not_ours_are_refused(change: dict[str, object], words: st
 
 def test_a_row_that_lacks_a_key_and_a_path_listed_twice_are_refused() -> None:
     data = json.loads(Manifest((wheel("a"),)).to_bytes())
-    with pytest.raises(ManifestError, match="twice: wheels/a-1.whl"):
+    with pytest.raises(ManifestError, match="more than once: wheels/a-1.whl"):
         parse_manifest(json.dumps({**data, "artifacts": data["artifacts"] * 2}).encode(), "m")
     del data["artifacts"][0]["name"]
     with pytest.raises(ManifestError, match="incomplete"):
@@ -74,7 +74,7 @@ def test_a_store_without_a_manifest_says_what_to_do(tmp_path) -> None:
     with pytest.raises(ManifestError, match="not a complete store"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"schema": 1}')
-    with pytest.raises(ManifestError, match="no manifest of a store"):
+    with pytest.raises(ManifestError, match="not the manifest of a store"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ManifestError, match="not JSON"):

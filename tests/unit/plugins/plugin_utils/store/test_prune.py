@@ -126,7 +126,7 @@ def test_a_file_that_came_later_stays(place: SimpleNamespace) -> None:
 def test_a_manifest_that_changed_since(place: SimpleNamespace, which: str) -> None:
     listing = survey(place)
     write_store(getattr(place, which), {"wheels/a.whl": b"a", "wheels/built.whl": b"built", "wheels/c.whl": b"c"})
-    refused(place, listing, "changed since the list was made", [])
+    refused(place, listing, "changed after the list was made", [])
 
 
 def test_a_store_that_went_away_leaves_its_use_unknown(place: SimpleNamespace) -> None:
@@ -147,7 +147,7 @@ def test_files_that_changed_since(place: SimpleNamespace) -> None:
     os.utime(replaced, ns=(status.st_atime_ns, status.st_mtime_ns))
     replaced.replace(place.store / "notes.txt")
     (place.cache / "partial" / "abc").write_bytes(b"more of it")
-    refused(place, listing, "nothing was removed", ["changed", "changed"])
+    refused(place, listing, "Nothing was removed", ["changed", "changed"])
 
 
 def row(path: str, root: str = "store") -> dict[str, Any]:
@@ -159,7 +159,7 @@ def test_a_line_that_names_a_file_in_use(place: SimpleNamespace, tmp_path: Path)
     listing = reread(survey(place), tmp_path, lambda d: d["files"].extend(row(path) for path in paths))
     refused(place, listing, "in use: wheels/a", ["in use"] * 3)
     listing = reread(survey(place), tmp_path, lambda d: d["files"].append(row(place.used[0], "cache")))
-    refused(place, listing, "is no surplus of the cache", ["in use"])
+    refused(place, listing, "the cache uses it", ["in use"])
 
 
 @pytest.mark.parametrize("path", ["../other/manifest.json", "/etc/hostname", "wheels/../../x", ""])
@@ -189,17 +189,17 @@ def test_a_folder_that_became_a_link(place: SimpleNamespace, tmp_path: Path) -> 
     ],
 )
 def test_a_file_that_is_no_list(place: SimpleNamespace, tmp_path: Path, change: Callable[[Any], None]) -> None:
-    with pytest.raises(prune.PruneError, match="is no list that"):
+    with pytest.raises(prune.PruneError, match="is not a list from"):
         reread(survey(place), tmp_path, change)
 
 
 def test_a_list_of_another_store_or_without_a_cache(place: SimpleNamespace, tmp_path: Path) -> None:
-    with pytest.raises(prune.PruneError, match="the list is of the store"):
+    with pytest.raises(prune.PruneError, match="the list belongs to the store"):
         prune.apply(survey(place), place.other)
-    refused(place, reread(survey(place), tmp_path, lambda d: d.update(stores={})), "of which manifest", [])
+    refused(place, reread(survey(place), tmp_path, lambda d: d.update(stores={})), "does not name its manifest", [])
     listing = reread(survey(place), tmp_path, lambda d: d.update(cache=None))
     refused(place, listing, "names no cache", ["outside"] * 4)
-    with pytest.raises(prune.PruneError, match="can't be read"):
+    with pytest.raises(prune.PruneError, match="cannot be read"):
         prune.read_listing(tmp_path / "absent")
 
 
