@@ -463,7 +463,7 @@ def _damage(folder: Path, index: Index) -> list[Finding]:
         elif got != sha256:
             have = os.path.getsize(file)
             kind = "truncated" if have < size else "corrupt"
-            detail = f"{have} bytes, but the index says {size}" if size not in (-1, have) else f"sha256 {got}, not {sha256}"
+            detail = f"{have} bytes, the index says {size}" if size not in (-1, have) else f"sha256 {got}, not {sha256}"
             findings.append(Finding(kind, name, f"{detail}: copy it again from its source"))
     findings += [
         Finding("unlisted", name, "is not a volume of this export: are two exports mixed in one folder?")
@@ -592,9 +592,7 @@ def _refresh(folder: Path, store: Path, index: Index, memo: Memo | None, check: 
     """The store already has this manifest: import only files next to it, such as a later signature."""
     findings = [finding for finding in verify(store, memo) if finding.path not in (*BESIDE, COPY)]
     if findings:
-        raise ExportError(
-            "the store already has this manifest but is damaged: copy the whole store again", findings
-        )
+        raise ExportError("the store already has this manifest but is damaged: copy the whole store again", findings)
     stale = [
         name
         for name, sha256 in index.beside.items()

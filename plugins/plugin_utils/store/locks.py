@@ -196,7 +196,7 @@ def for_cpu(lock: Lock, without_torch: Lock, torch: LockedPackage) -> Lock:
     """
     locked, public = lock.version_of("torch"), torch.version.split("+")[0]
     if locked != public:
-        raise LockError(f"the pinned CPU builds are torch {public}, but the packages need {locked}: pin the builds of {locked}")
+        raise LockError(f"pinned CPU builds are torch {public}, but the packages need {locked}: pin those builds")
     others = {package.name for package in without_torch.packages}
     kept = [p for p in lock.packages if p.name != "torch" and (p.name in others or not _CUDA.match(p.name))]
     return replace(lock, packages=tuple(sorted([*kept, torch], key=lambda package: package.name)))

@@ -104,7 +104,9 @@ def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
         if isinstance(digest, OSError):
             findings.append(Finding("unreadable", artifact.path, digest.strerror or str(digest)))
         elif digest != artifact.sha256:
-            findings.append(Finding("corrupt", artifact.path, f"sha256 {digest}, but the manifest says {artifact.sha256}"))
+            findings.append(
+                Finding("corrupt", artifact.path, f"sha256 {digest}, but the manifest says {artifact.sha256}")
+            )
     findings += [
         Finding("unlisted", path, "is in the store but not in the manifest")
         for path in _files(store)
@@ -249,7 +251,7 @@ def _licence_of(path: Path, filename: str) -> str:
 
 
 def find_uv(explicit: str | None, wheels: Iterable[Path], scratch: Path) -> str:
-    """A uv that runs here: the configured one, one on PATH, one next to this Python, or the one in the store's wheel."""
+    """A uv that runs here: the configured one, on PATH, next to this Python or in the store's wheel."""
     for candidate in (explicit, shutil.which("uv"), str(Path(sys.executable).parent / "uv")):
         if candidate and os.access(candidate, os.X_OK):
             return candidate
