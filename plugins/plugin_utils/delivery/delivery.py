@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all ways of delivery share, and the one that needs nothing but a connection that carries standard input.
+"""Code shared by all delivery methods, and the method that needs only a connection with standard input.
 
-For that one, files are cut into messages. A message is a row of frames: a line ``<sha256> <offset> <length>`` and then
-that many bytes. The receiver on the host writes each frame into ``<sha256>.part`` at its offset, so a delivery that was
-cut goes on where it stopped.
+That method splits files into messages. A message is a series of frames: a line ``<sha256> <offset> <length>``, then
+that many bytes. The receiver on the host writes each frame into ``<sha256>.part`` at its offset. So an interrupted
+delivery resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ while True:
 
 
 class Stopped(Exception):
-    """A delivery that ended early, with the reason in words. What had arrived is kept."""
+    """A delivery that failed, with the reason. Data that already arrived is kept."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ def pieces(files: Iterable[tuple[str, Path, int]], offsets: Mapping[str, int], l
     room = limit
     for sha256, path, size in files:
         at = offsets.get(sha256, 0)
-        # A file of no bytes, too, must come to exist on the other side.
+        # An empty file must be created on the host, too.
         while at < size or (size == 0 and at == 0):
             length = min(size - at, room)
             message.append(Piece(sha256, path, at, length))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deliver with rsync over the SSH that Ansible uses: the command line, the progress, the count, failures in words."""
+"""Deliver with rsync over Ansible's SSH connection: command line, progress, transferred bytes and error messages."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def send(
 
 
 def _follow(descriptor: int, tell: Callable[[int], None]) -> tuple[str, int]:
-    """Read rsync's output to its end, telling each figure of its progress; returns the last of both."""
+    """Read rsync's output to its end and report each progress figure. Returns the end of the output and the bytes."""
     rest, moved = "", 0
     while True:
         block = os.read(descriptor, 65536)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A temporary HTTP server for the files of a manifest: one for all hosts that a play serves at once.
 
-Ansible works on each host in a process of its own. The first of them starts the server, as a process beside it; every
-one holds a shared lock on the server's file for as long as it needs it. The server tries for the exclusive lock: it
-gets it once nobody is left, however they ended, and ends too. Nobody has to stop it, and no failure leaves it behind.
+Ansible handles each host in its own process. The first process starts the server. Every process holds a shared lock on
+the server's file while it needs the server. The server keeps trying to take the exclusive lock. It succeeds once no
+process is left, and then exits. So nobody has to stop it, and no failure leaves it running.
 
-This file is also the server's program, hence the standard library alone.
+This file is also the server's program, so it uses only the standard library.
 """
 
 from __future__ import annotations

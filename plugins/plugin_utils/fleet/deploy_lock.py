@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who deploys, as the lock on a host names it, and whether another play of this controller still runs."""
+"""Identify the holder of a host's deploy lock, and find out whether its play still runs on this controller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class HeldError(Exception):
 
 
 def _started(pid: int) -> str:
-    """When a process started, in the kernel's own count since its boot; empty where /proc does not tell."""
+    """When a process started, in kernel ticks since boot; empty if /proc does not say."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as handle:
             ticks = handle.read().rpartition(")")[2].split()[19]
@@ -35,7 +35,7 @@ def owner(pid: int) -> dict[str, Any]:
 
 
 def is_dead(holder: Mapping[str, Any]) -> bool:
-    """Whether a lock's holder is a play of this controller that has ended; of others nothing is known."""
+    """Whether the lock's holder is a play of this controller that has ended. Other controllers cannot be checked."""
     if holder.get("controller") != socket.gethostname() or not isinstance(holder.get("pid"), int):
         return False
     if not os.path.isdir("/proc/self"):
@@ -50,7 +50,7 @@ def is_dead(holder: Mapping[str, Any]) -> bool:
 
 
 def in_words(held: Mapping[str, Any]) -> str:
-    """Who holds or held a lock, how long and at what, for people. ``held`` is what ``deploy_lock.take`` returned."""
+    """Who holds or held a lock, since when and in which phase. ``held`` is the result of ``deploy_lock.take``."""
     holder, phase = held["holder"], held.get("phase")
     who = f"{holder.get('user', '?')} on {holder.get('controller', '?')} (process {holder.get('pid', '?')})"
     return f"{who}, {held['age'] / 60:.0f} minutes ago{f', last at {phase}' if phase else ''}"

@@ -87,7 +87,7 @@ def table(summary: Mapping[str, Any]) -> list[str]:
 
 
 def failed(host: str, failure: Mapping[str, Any]) -> str:
-    """One line about a failure that no later run made good."""
+    """One line about a failed run that no later run repaired."""
     said = " ".join(str(failure.get("message", "")).split())
     shown = said[:MESSAGE] + ("…" if len(said) > MESSAGE else "")
     who, phase = failure.get("operator") or "?", failure.get("phase") or "?"

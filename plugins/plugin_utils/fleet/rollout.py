@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run over many hosts in batches: how large they are, when to stop between two, and what came of each host.
+"""A run over many hosts in batches: the size of batches, when to stop, and the outcome of each host.
 
-One dict goes with the run, as a fact of the controller (``voicefleet_rollout``):
+One dict describes the run, as a fact of the controller (``voicefleet_rollout``):
 
     {"serial": [1, "25%"],            # what Ansible makes the batches of
      "canary": true,                  # whether the first batch decides on all others
@@ -14,7 +14,7 @@ and one with each host that came to an end (``voicefleet_outcome``):
 
     {"outcome": "served", "why": "", "at": 1795370090.5}
 
-A host of a begun batch without such an end lost its connection on the way. An end that is older than the batch is of
+A host of a started batch without such an outcome lost its connection. An outcome older than the batch belongs to
 another run.
 """
 
@@ -34,7 +34,7 @@ MOST_NAMES = 12
 
 
 class RolloutError(Exception):
-    """A setting that no batches can be made of."""
+    """A setting from which no batches can be made."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,9 @@ def begin(
 
 
 def _verdict(state: Mapping[str, Any], ends: Mapping[str, Mapping[str, Any]]) -> str:
-    """Why the batch after the last one must not begin; empty where it may.
+    """Why the next batch must not start; empty if it may.
 
-    A host that could not be reached says nothing about the release, so it does not count, unless the canary was never
-    heard at all.
+    An unreachable host proves nothing about the release, so it does not count, unless the whole canary is unreachable.
     """
     if not state["batches"]:
         return ""
@@ -152,7 +151,7 @@ def result(state: Mapping[str, Any], ends: Mapping[str, Mapping[str, Any]], now:
 
 
 def names(hosts: Sequence[str]) -> str:
-    """Hosts in a sentence; of many, the first ones and how many more."""
+    """Hosts for a sentence. Of many hosts, the first ones and the number of the others."""
     if len(hosts) <= MOST_NAMES:
         return ", ".join(hosts)
     return f"{', '.join(hosts[:MOST_NAMES])} and {len(hosts) - MOST_NAMES} more"
