@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor's words under a failed task that has none yet.
+"""Print the doctor's explanation below a failed task that has none yet.
 
-What our modules say is explained already. This is for the rest, Ansible's own tasks and lost connections, in every
-playbook: lying beside them, it is loaded with them and needs no setting.
+The collection's own modules already explain their errors. This covers Ansible's own tasks and lost connections. It lies
+next to the playbooks, so Ansible loads it with each of them and it needs no setting.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import di
 DOCUMENTATION = """
 name: voicefleet_doctor
 type: aggregate
-short_description: what a failed task means and what to do
+short_description: explain a failed task and say what to do
 description:
-  - For the playbooks of voicefleet.kokoro, beside which it lies.
-  - Says of a failure that is known its code, cause and remedy, once for all hosts that have it.
+  - For the playbooks of voicefleet.kokoro, which lie next to it.
+  - Prints the code, cause and remedy of a known failure, once for all affected hosts.
 """
 
 

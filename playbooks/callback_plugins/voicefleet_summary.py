@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The summary of a run that Ansible ended before its last plays.
+"""Print the summary of a run that Ansible ended before its last plays.
 
-It does so where it lost every host of a batch in the middle of its work: a canary that falls over as the new release
-starts, say. Lying beside the playbooks, this is loaded with them, and needs no setting. A run that came to its report
-has shown the same lines already, and then this says nothing.
+Ansible does so when it loses every host of a batch, for example a canary that crashes when the new release starts. This
+lies next to the playbooks, so Ansible loads it with them and it needs no setting. If the run has already printed its
+report, this prints nothing.
 """
 
 from __future__ import annotations

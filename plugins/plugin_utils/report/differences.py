@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In what a host differs from the rest of its fleet: what runs there, how fast it is, how it sounds.
+"""How a host differs from the rest of its fleet: what it runs, how fast it is and how it sounds.
 
 The rows are those of `report.build`. A number stands out where its distance from the fleet's median is more than six
 robust standard deviations (1.4826 times the median absolute deviation) and more than a floor below which nobody would
