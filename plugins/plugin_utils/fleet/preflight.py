@@ -56,14 +56,16 @@ class Finding:
 class Wanted(Selection):
     """What the operator asked for."""
 
-    root: str = setting("voicefleet_root")
-    home: str = setting("xinference_home")
-    port: int = setting("xinference_port")
-    replicas: int = setting("xinference_replicas", default=1)
-    cards: Sequence[int] = setting("xinference_cards", default=())  # nvidia-smi's indexes; empty for all usable ones
-    candidate: str = setting("xinference_candidate", default="auto")  # or "always", "never"
-    candidate_port: int = setting("xinference_candidate_port", default=0)  # 0: the next free one after ``port``
-    minimum_memory_mb: int = setting("voicefleet_minimum_memory_mb", default=MEMORY_MB)
+    root: str = field(metadata=setting("voicefleet_root"))
+    home: str = field(metadata=setting("xinference_home"))
+    port: int = field(metadata=setting("xinference_port"))
+    replicas: int = field(metadata=setting("xinference_replicas"), default=1)
+    # nvidia-smi's indexes; empty for all usable ones
+    cards: Sequence[int] = field(metadata=setting("xinference_cards"), default=())
+    candidate: str = field(metadata=setting("xinference_candidate"), default="auto")  # or "always", "never"
+    # 0: the next free one after ``port``
+    candidate_port: int = field(metadata=setting("xinference_candidate_port"), default=0)
+    minimum_memory_mb: int = field(metadata=setting("voicefleet_minimum_memory_mb"), default=MEMORY_MB)
     accelerator: str = "auto"  # or "cuda", "cpu"
     patches: Sequence[Patch] = ()  # repairs of upstream's files, which are part of the release
     accept_synthetic: bool = False

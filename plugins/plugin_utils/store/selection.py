@@ -11,9 +11,9 @@ from ...module_utils.release.patches import Patch, needed_for
 from . import catalogue
 
 
-def setting(name: str, **more: Any) -> Any:
-    """A dataclass field whose value is a setting of the role settings."""
-    return field(metadata={"setting": name}, **more)
+def setting(name: str) -> dict[str, str]:
+    """The metadata of a dataclass field whose value is a setting of the role settings."""
+    return {"setting": name}
 
 
 def given(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,11 +26,11 @@ def given(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
 class Selection:
     """What is to be spoken, as the operator asked for it. No voices means all of the languages."""
 
-    languages: Sequence[str] = setting("kokoro_languages")
-    voices: Sequence[str] = setting("kokoro_voices")
-    spacy_models: Sequence[str] = setting("spacy_models_extra", default=())
-    japanese_dictionary: str = setting("kokoro_japanese_dictionary", default="light")
-    mandarin_model: str = setting("kokoro_mandarin_model", default="v1.0")
+    languages: Sequence[str] = field(metadata=setting("kokoro_languages"))
+    voices: Sequence[str] = field(metadata=setting("kokoro_voices"))
+    spacy_models: Sequence[str] = field(metadata=setting("spacy_models_extra"), default=())
+    japanese_dictionary: str = field(metadata=setting("kokoro_japanese_dictionary"), default="light")
+    mandarin_model: str = field(metadata=setting("kokoro_mandarin_model"), default="v1.0")
 
     @property
     def extras(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def broken(page: Path) -> list[str]:
     for link in LINK.findall(FENCE.sub("", text(page))):
         if re.match(r"[a-z]+:", link):
             continue
-        path, _, anchor = link.partition("#")
+        path, anchor = (*link.split("#", 1), "")[:2]
         target = (page.parent / path).resolve() if path else page
         if not target.exists() or (anchor and anchor not in anchors(target)):
             found.append(link)
