@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..host.hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
+from ..host.languages import uid_of
 from ..host.unprivileged import as_nobody
-from ..xinference.languages import uid_of
 from . import acoustics, audio, recogniser, speech
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream

@@ -26,8 +26,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..host.languages import uid_of
 from .accounts import digest, grants
-from .languages import uid_of
 
 Json = dict[str, Any]
 
