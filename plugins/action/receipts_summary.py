@@ -33,5 +33,5 @@ class ActionModule(ControllerAction):
 
 def fact(variables: Any) -> dict[str, Any] | None:
     """A host's ledger, whether or not facts are also variables there; None where the host was not read."""
-    value = variables.get("voicefleet_receipts") or (variables.get("ansible_facts") or {}).get("voicefleet_receipts")
+    value = variables.get("releases_receipts") or (variables.get("ansible_facts") or {}).get("releases_receipts")
     return dict(value) if value else None

@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: doctor
 short_description: Examine one host, whatever is broken there
 description:
-  - Reads the host's state in one call of M(voicefleet.kokoro.doctor_facts), judges it on the controller, and sets the
+  - Reads the host's state in one call of M(voicefleet.kokoro.service_state), judges it on the controller, and sets the
     fact C(voicefleet_doctor), a list of findings, each OK, WARN or FAIL with a stable code, cause and remedy.
   - Never fails and changes nothing. A host that can't be reached or read is a finding like any other.
   - The codes are listed in C(docs/doctor.md). M(voicefleet.kokoro.doctor_report) sums up the findings of all hosts.

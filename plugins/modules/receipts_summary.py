@@ -10,7 +10,7 @@ DOCUMENTATION = r"""
 module: receipts_summary
 short_description: Write one summary of the ledgers of all hosts
 description:
-  - Gathers the fact C(voicefleet_receipts) that the role M(voicefleet.kokoro.releases) set on each host, and writes
+  - Gathers the fact C(releases_receipts) that the role P(voicefleet.kokoro.releases#role) set on each host, and writes
     C(receipts.json), what serves where, since when, by whom, from which manifest, how proved, and every receipt.
   - A host that could not be read is in it too, and said to be so.
 version_added: "0.1.0"
@@ -25,7 +25,7 @@ options:
 extends_documentation_fragment:
   - voicefleet.kokoro.report
 seealso:
-  - module: voicefleet.kokoro.receipts
+  - module: voicefleet.kokoro.host_state
 """
 
 EXAMPLES = r"""

@@ -14,7 +14,7 @@ COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "synth
 
 
 def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
-    """One host. ``found`` is its fact ``voicefleet_receipts``, None where the host was not read."""
+    """One host. ``found`` is its fact ``releases_receipts``, None where the host was not read."""
     found = found or {}
     current, receipts = found.get("current"), found.get("receipts") or []
     receipt = ledger.since(receipts, current)

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.action.receipts_summary import ActionModule
 
 LEDGER = {"current": "1.2.3-abc", "whole": ["1.2.3-abc"], "receipts": [{"release": "1.2.3-abc", "time": "then"}]}
-HOSTVARS = {"speaker1": {"voicefleet_receipts": LEDGER}, "speaker2": {"ansible_facts": {"voicefleet_receipts": LEDGER}}}
+HOSTVARS = {"speaker1": {"releases_receipts": LEDGER}, "speaker2": {"ansible_facts": {"releases_receipts": LEDGER}}}
 
 
 def run(folder: Path, check_mode: bool = False) -> dict[str, Any]:
