@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs inside a host: what the installation costs at the least, bare, without Ansible, checks or a user of its own.
+# Runs inside a host. Does the bare work of an installation, without Ansible, checks or a user of its own.
 #
-#     sh floor.sh environment|start|launch|synthesis      the store lies in /bench/store
+#     sh floor.sh environment|start|launch|synthesis      the store is in /bench/store
 set -eu
 cd /bench
 API=http://127.0.0.1:9997
@@ -19,7 +19,7 @@ PY
         chmod +x uv
         ./uv venv --quiet --python /usr/bin/python3 env
         ./uv pip sync --quiet --offline --no-index --compile-bytecode --python env/bin/python "$LOCK"
-        # The sdist holds the package as it is: on the path beside its egg-info it counts as installed.
+        # The sdist holds the finished package. On the path beside its egg-info it counts as installed.
         tar -C env/lib/python3.*/site-packages --strip-components 1 -xzf store/spacy/en_core_web_sm-*.tar.gz
         ;;
     start)

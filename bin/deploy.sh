@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 #
-# For the scripts that fetch, start a host and deploy to it; source lib.sh first.
+# Functions for scripts that fetch, start a host and deploy to it. Source lib.sh first.
 
-# What quickstart, tests and bench deploy.
+# The voices that quickstart, tests and bench deploy.
 VOICES='["af_heart", "am_michael"]'
 
-# playbook NAME.yml ARGUMENT...: run a playbook of this checkout. ansible-core is the controller's; the test
-# environment lends it the connection to containers, nothing else.
+# playbook NAME.yml ARGUMENT...: run a playbook of this checkout with the controller's ansible-core. Only the connection
+# plugin for containers comes from the test environment.
 playbook() {
     local lent=("$ENVS"/test/lib/python3.*/site-packages)
     (
@@ -20,7 +20,7 @@ playbook() {
     )
 }
 
-# fetch_store FOLDER KEY=VALUE...: make or complete a store. Downloads are shared by all stores of this machine.
+# fetch_store FOLDER KEY=VALUE...: build or complete a store. All stores of this machine share downloads.
 fetch_store() {
     local folder=$1
     shift
@@ -29,8 +29,8 @@ fetch_store() {
         -e "{\"kokoro_voices\": $VOICES}" "${@/#/-e}"
 }
 
-# inventory FILE HOST STORE REPORTS LEVEL [ACCEPT]: one container, deployed from STORE, to be proved to LEVEL. Made-up
-# models are accepted where nothing else can be proved, or where ACCEPT is true.
+# inventory FILE HOST STORE REPORTS LEVEL [ACCEPT]: write an inventory of one container, deployed from STORE and proved
+# to LEVEL. It accepts stand-ins if LEVEL is format or ACCEPT is true.
 inventory() {
     local accept=${6:-false}
     if [ "$5" = format ]; then accept=true; fi
@@ -45,7 +45,7 @@ voicefleet:
     kokoro_voices: $VOICES
     synthesis_report_dir: $4
     synthesis_required_level: $5
-    # Made-up models are refused unless somebody says that this is a test.
+    # Stand-ins are refused by default.
     preflight_accept_synthetic: $accept
 YAML
 }

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 #
-# What the scripts in bin/ share. Source it first:
+# Shared functions for the scripts in bin/. Source it first:
 #
 #     . "$(dirname "$(readlink -f "$0")")/lib.sh"
 #
-# It assumes a Debian 12 with git, python3 and root or sudo, installs what else is missing, and offers
+# It assumes Debian 12 with git, python3 and root or sudo, and installs everything else that is missing. It offers:
 #
-#     say, die                     one sentence to the reader; the second one ends the script
-#     step NAME COMMAND...         run a named, timed step; `try_step` goes on after a failure
+#     say, die                     print a message; `die` also ends the script
+#     step NAME COMMAND...         run a named, timed step; `try_step` continues after a failure
 #     begin_step LOG NAME COMMAND...   the same beside others, with its output in a file; `end_steps` waits for them
-#     summary                      table of the steps so far; false if one failed
-#     as_root COMMAND...           as it is for root, else through sudo
-#     need COMMAND:PACKAGE...      install the Debian packages of the commands that are missing
-#     make_env controller|test     Python environment of requirements/NAME.txt, in $ENVS/NAME
-#     docker_engine                a Docker Engine that answers; starts one if need be
-#     workspace                    copy of this tree under $WORKSPACE/ansible_collections/voicefleet/kokoro
+#     summary                      print a table of the steps so far; false if one failed
+#     as_root COMMAND...           run as root, through sudo if needed
+#     need COMMAND:PACKAGE...      install the Debian packages of missing commands
+#     make_env controller|test     make the environment of requirements/NAME.txt in $ENVS/NAME
+#     docker_engine                make sure that Docker answers; starts it if needed
+#     workspace                    copy this tree to $WORKSPACE/ansible_collections/voicefleet/kokoro
 #
 # Folders: $ROOT the checkout, $ENVS environments, $WORKSPACE the collection tree, $TREE the checkout itself as a
 # collection tree (all ignored by git), and $CACHE, outside the checkout, for downloads that outlive it
@@ -32,14 +32,14 @@ TREE=$ROOT/.cache/tree
 export ROOT CACHE ENVS WORKSPACE COLLECTION TREE
 export VOICEFLEET_CACHE=$CACHE
 
-# dockerd, debootstrap and iptables live in sbin, which an ordinary user's PATH lacks.
+# dockerd, debootstrap and iptables are in sbin, which an ordinary user's PATH lacks.
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-# Ansible compiles itself anew at every start where this is set, and sets off slower than what it does.
+# With this set, Ansible compiles itself at every start, which takes longer than its work.
 unset PYTHONDONTWRITEBYTECODE
 mkdir -p "$CACHE" "$TREE/ansible_collections/voicefleet"
 ln -sfnT "$ROOT" "$TREE/ansible_collections/voicefleet/kokoro"
 
-# --- talking and timing ------------------------------------------------------------------------------------------------
+# --- messages and steps ------------------------------------------------------------------------------------------------
 
 say() { printf '==> %s\n' "$*"; }
 die() { printf '\nError: %s\n' "$*" >&2; exit 1; }
@@ -49,7 +49,7 @@ STEP_NAMES=() STEP_SECONDS=() STEP_RESULTS=()
 _now() { date +%s.%N; }
 _since() { awk -v a="$1" -v b="$(_now)" 'BEGIN { printf "%.1f", b - a }'; }
 
-# A silent step shows every minute that it lives. Ends with the script at the latest.
+# Shows every minute that a silent step still runs. Ends with the script at the latest.
 _heartbeat() {
     local seconds=0 sleeper=
     # A step may end before its first sleep begins.
@@ -71,7 +71,7 @@ try_step() {
     start=$(_now)
     _heartbeat "$name" &
     beat=$!
-    # Not in a condition, for there bash would ignore `set -e` inside the command.
+    # Not in a condition, because bash ignores `set -e` inside conditions.
     set +e
     (set -e; "$@")
     status=$?
@@ -136,7 +136,7 @@ end_steps() {
     STEP_LOGS=()
 }
 
-# Ends with a line for machines: "N passed, N failed".
+# The last line is for machines: "N passed, N failed".
 summary() {
     local i passed=0 failed=0
     printf '\n%-58s %9s  %s\n' step seconds result
@@ -165,8 +165,8 @@ apt_install() {
     command -v apt-get >/dev/null || die "These Debian packages are missing, and there is no apt-get to install them: $*."
     say "Installing from Debian: $*"
     if [ -z "$_apt_updated" ]; then
-        # A repository that does not answer is no trouble as long as the packages below come from another one.
-        as_root apt-get update -qq || say "apt-get update had errors (above); going on with the lists that it has."
+        # A repository that does not answer does no harm if another one has the packages.
+        as_root apt-get update -qq || say "apt-get update had errors (see above). Continuing with the existing package lists."
         _apt_updated=yes
     fi
     as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes \
@@ -184,8 +184,8 @@ need() {
 
 # --- Python environments -----------------------------------------------------------------------------------------------
 
-# The Python that the environments are made with: 3.11 to 3.13, as ansible-core 2.19 wants it. Debian's own comes
-# first, as it is the one whose venv module we can install.
+# The Python for the environments: 3.11 to 3.13, which ansible-core 2.19 needs. Debian's own comes first, because we
+# can install its venv module.
 base_python() {
     local python
     for python in "${VOICEFLEET_PYTHON:-}" /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
@@ -205,7 +205,7 @@ _bootstrap_uv() {
     stamp="$(sha256sum <"$lock") $("$python" -VV)"
     if _is_current "$env/.stamp" "$stamp" && "$env/bin/uv" --version >/dev/null 2>&1; then return; fi
     "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-    say "Installing uv, which installs the rest."
+    say "Installing uv, which installs all other packages."
     rm -rf "$env"
     "$python" -m venv "$env"
     "$env/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$lock"
@@ -228,7 +228,7 @@ make_env() {
 
 _docker_answers() { docker info >/dev/null 2>&1; }
 
-# _wait_for_docker SECONDS [PID]: false when the time is over, or the process has ended.
+# _wait_for_docker SECONDS [PID]: false after SECONDS, or if the process ended.
 _wait_for_docker() {
     local i
     for i in $(seq "$1"); do
@@ -239,8 +239,8 @@ _wait_for_docker() {
     return 1
 }
 
-# A dockerd that was killed leaves its number behind; when another process has that number by now, the next dockerd
-# takes it for its predecessor and gives up.
+# A killed dockerd leaves its pid file. If another process has that pid now, the next dockerd takes it for a running
+# dockerd and gives up.
 _forget_dead() {
     local file
     for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
@@ -252,7 +252,7 @@ _forget_dead() {
     done
 }
 
-# Without an init system nobody starts dockerd, so we do, and it stays after the script.
+# Without an init system nobody else starts dockerd. It keeps running after the script.
 _start_dockerd() {
     local log=$CACHE/dockerd.log pid
     say "Starting dockerd; its log is $log."
@@ -265,7 +265,7 @@ _start_dockerd() {
 docker_engine() {
     if _docker_answers; then return; fi
     need dockerd:docker.io iptables:iptables
-    need docker:docker-cli  # a package of its own since Debian 13
+    need docker:docker-cli  # a separate package since Debian 13
     if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then need apparmor_parser:apparmor; fi
     if ! _wait_for_docker 2; then
         if [ -d /run/systemd/system ]; then
@@ -273,7 +273,7 @@ docker_engine() {
             as_root systemctl start docker
             _wait_for_docker 30 || die "systemd started docker.service, but Docker does not answer; see: journalctl -u docker"
         else
-            # Kernels without the firewall modules refuse the bridge; our hosts use no network at all.
+            # Kernels without the firewall modules refuse the bridge. Our hosts need no network.
             _start_dockerd || _start_dockerd --iptables=false --bridge=none ||
                 die "dockerd does not answer; the reason is at the end of $CACHE/dockerd.log."
         fi
@@ -296,9 +296,9 @@ workspace() {
     mkdir -p "$COLLECTION"
     git -C "$ROOT" ls-files -z --cached --others --exclude-standard --deduplicate |
         while IFS= read -r -d '' file; do
-            # A file that was deleted and not yet committed is still listed.
+            # git still lists a file that was deleted but not committed.
             if [ -e "$ROOT/$file" ]; then printf '%s\0' "$file"; fi
         done | tar -C "$ROOT" --null --files-from=- -cf - | tar -C "$COLLECTION" -xf -
-    # A repository of its own, else ansible-test finds the one around it, by which all this is ignored.
+    # Without its own repository, ansible-test finds the surrounding one, which ignores all of this.
     git -C "$COLLECTION" init --quiet
 }
