@@ -68,7 +68,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(convert(one, item, f"{where}[{at}]") for one, item, at in places)
     if origin is abc.Mapping and isinstance(value, dict):
         return {key: convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if not isinstance(value, hint) or isinstance(value, bool) != (hint is bool):  # a bool is an int for Python
+    if value.__class__ is not hint:  # not isinstance: for Python a bool is an int, too
         raise DataError(f"{where}: {value!r} is not of the type {getattr(hint, '__name__', hint)}")
     return value
 
