@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.tests.unit.runs import PLAYBOOKS, ansible_playbook
+from ansible_collections.voicefleet.kokoro.tests.command.runs import PLAYBOOKS, ansible_playbook
 
 HOSTS = "\"{{ lookup('voicefleet.kokoro.hosts') }}\""
 INVENTORY = """

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from ansible_collections.voicefleet.kokoro.tests.unit.runs import PLAYBOOKS, ansible_playbook, local_inventory
+from ansible_collections.voicefleet.kokoro.tests.command.runs import PLAYBOOKS, ansible_playbook, local_inventory
 
 LINES = ["host       release        " + "x " * 100, "speech-01  0123456789ab: y"]
 

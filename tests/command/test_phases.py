@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import phases
-from ansible_collections.voicefleet.kokoro.tests.unit.runs import PLAYBOOKS, ansible_playbook, local_inventory
+from ansible_collections.voicefleet.kokoro.tests.command.runs import PLAYBOOKS, ansible_playbook, local_inventory
 
 ALL = list(phases.PHASES)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.voicefleet.kokoro.tests.unit.runs import PLAYBOOKS, ansible_playbook, local_inventory
+from ansible_collections.voicefleet.kokoro.tests.command.runs import PLAYBOOKS, ansible_playbook, local_inventory
 
 # Nothing listens there.
 ARGUMENTS = ["-e", "proxy_http=http://127.0.0.1:9", "-e", "voicefleet_become=false", "--check"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import spec
-from ansible_collections.voicefleet.kokoro.tests.unit.runs import ansible_playbook, local_inventory
+from ansible_collections.voicefleet.kokoro.tests.command.runs import ansible_playbook, local_inventory
 
 META = Path(spec.__file__).resolve().parents[3] / "meta" / "runtime.yml"
 GROUPS = yaml.safe_load(META.read_text(encoding="utf-8"))["action_groups"]
