@@ -54,7 +54,7 @@ def test_without_a_cpu_build_at_hand_the_pinned_one_makes_the_same_lock(
     cuda = [
         locks.LockedPackage(n, "13", f"{n}.whl", f"https://host/{n}", "0" * 64, 1) for n in ("nvidia-nvtx", "triton")
     ]
-    version = str(committed.version_of("torch")).split("+")[0]
+    version = str(committed.version_of("torch")).partition("+")[0]
     torch = locks.LockedPackage("torch", version, "torch.whl", "https://host/torch", "0" * 64, 1)
     others = [package for package in committed.packages if package.name != "torch"]
 
