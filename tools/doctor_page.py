@@ -39,7 +39,7 @@ A finding is one line: level, host, code, cause and remedy. Codes never change.
 The JSON is `{"status": 0|1|2, "time", "counts", "hosts": {NAME: {"status", "findings": [{"level", "code", "cause",
 "remedy"}]}}}`.
 
-The doctor asks the service over loopback, without a proxy. It sends the client's key only if the service's own
+The doctor asks the service at its own address, without a proxy. It sends the client's key only if the service's own
 database knows that key, because ten wrong keys ban the sender for an hour. If the model is READY, it speaks one
 sentence, and the doctor does not keep the audio (`-e doctor_speak=false` skips this). Xinference logs this request
 like any other.

@@ -20,7 +20,7 @@ options:
   subsets:
     description:
       - V(health) is the platform, the unit and its processes, memory, kernel OOM lines, the port, files that must be
-        closed to others, the current release, proxies, the ledger, the API over loopback, and known failures in the
+        closed to others, the current release, proxies, the ledger, the service's API, and known failures in the
         logs. Parts of it that cannot be read are reported with the reason, and the rest is still read.
       - V(support) is a fixed list of texts for a support bundle, such as the journal and log of the service, its unit,
         versions and receipts. The host removes its secrets from them, and whatever looks like one. All texts together

@@ -298,7 +298,7 @@ def key_is_known(options: Options, key: str) -> bool | None:
 
 
 def api(options: Options) -> Json:
-    """What the service answers over loopback, by no proxy. ``state``: silent, foreign, no_key, wrong_key, or the
+    """What the service answers at its own address, by no proxy. ``state``: silent, foreign, no_key, wrong_key, or the
     model's: absent, READY, ERROR, LOADING ..."""
     client = xinference_api.XinferenceClient(
         xinference_api.base_url(options.host, options.port), timeout=min(10.0, options.timeout)

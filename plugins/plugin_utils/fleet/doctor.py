@@ -43,7 +43,7 @@ CHECKS = {
     "GROWTH": "the service's memory is far from its limit, and the model's process below 4 GB",
     "PORT": "the service holds its port, and nobody else does",
     "PROXY": "no proxy stands between clients on the host and the service",
-    "API": "the service answers over loopback as Xinference, and takes the client's key",
+    "API": "the service answers at its own address as Xinference, and takes the client's key",
     "MODEL": "the model is READY",
     "SPEECH": "a sentence comes back as sound, to the level that the last receipt proved",
     "RECEIPT": "the last receipt is of the current release",
