@@ -28,8 +28,8 @@ RATIO, WARM_SECONDS, WARM_FILES = 1.1, 0.5, 200
 VERIFY = """
 import sys
 from pathlib import Path
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import verify
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.store import verify
 memo = Memo(sys.argv[2]) if len(sys.argv) > 2 else None
 findings = verify(Path(sys.argv[1]), memo)
 if memo is not None:

@@ -16,7 +16,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, diff, display
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import delivery, rsync, serve
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery.delivery import Stopped, Tally
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import manifest
@@ -58,12 +58,7 @@ class ActionModule(ControllerAction):
             "sent": paths,
             "bytes": size,
             "msg": f"{len(todo)} files, {size / 1e6:.1f} MB to send over {transport}" if todo else "nothing to send",
-            "diff": {
-                "before": "",
-                "after": "".join(
-                    f"{row['size'] / 1e6:9.1f} MB  {row['path']}\n" for row in sorted(todo, key=lambda r: r["path"])
-                ),
-            },
+            "diff": diff((), (f"{row['size'] / 1e6:9.1f} MB  {row['path']}" for row in _in_order(todo))),
         }
         if not todo or self.check_mode:
             return result

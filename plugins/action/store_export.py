@@ -8,7 +8,12 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, display, memo_path
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
+    ControllerAction,
+    diff,
+    display,
+    memo_path,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
@@ -33,7 +38,7 @@ class ActionModule(ControllerAction):
         except export.ExportError as error:
             raise AnsibleActionFail(
                 f"The store {path} was not exported: {error}",
-                result={"findings": [{"kind": f.kind, "path": f.path, "detail": f.detail} for f in error.findings]},
+                result={"findings": [vars(finding) for finding in error.findings]},
             ) from None
         except (ManifestError, BusyError) as error:
             raise AnsibleActionFail(f"The store {path} was not exported: {error}") from None
@@ -56,8 +61,5 @@ class ActionModule(ControllerAction):
             "size": done.size,
             "added": done.added,
             "removed": done.removed,
-            "diff": {
-                "before": "".join(f"{item}\n" for item in done.removed),
-                "after": "".join(f"{item}\n" for item in done.added),
-            },
+            "diff": diff(done.removed, done.added),
         }

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
     ControllerAction,
     cache_folder,
+    diff,
     display,
 )
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import proxy
@@ -96,8 +97,5 @@ class ActionModule(ControllerAction):
             "added": built.added,
             "removed": built.removed,
             "synthetic": built.manifest.synthetic,
-            "diff": {
-                "before": "".join(f"{item}\n" for item in built.removed),
-                "after": "".join(f"{item}\n" for item in built.added),
-            },
+            "diff": diff(built.removed, built.added),
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, cache_folder
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, cache_folder, diff
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import prune
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.contents import in_words
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
@@ -29,11 +29,7 @@ class ActionModule(ControllerAction):
         except (prune.PruneError, ManifestError, BusyError) as error:
             raise AnsibleActionFail(
                 f"Nothing was removed: {error}",
-                result={
-                    "findings": [
-                        {"kind": f.kind, "path": f.path, "detail": f.detail} for f in getattr(error, "findings", [])
-                    ]
-                },
+                result={"findings": [vars(finding) for finding in getattr(error, "findings", [])]},
             ) from None
         except OSError as error:
             raise AnsibleActionFail(f"{error.strerror}: {error.filename}. Run it again: it goes on there") from None
@@ -79,5 +75,5 @@ def _result(changed: bool, message: str, lines: list[str], files: Any, source: s
         "lines": lines,
         "list": source,
         "files": [{"root": file.root, "path": file.path, "size": file.size} for file in files],
-        "diff": {"before": "".join(f"{file.root}/{file.path}\n" for file in files), "after": ""},
+        "diff": diff((f"{file.root}/{file.path}" for file in files), ()),
     }

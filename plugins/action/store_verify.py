@@ -38,7 +38,7 @@ class ActionModule(ControllerAction):
                 f"The store {path} is damaged, so no host was touched. {len(findings)} finding(s):\n{lines}\n"
                 "Run playbooks/fetch.yml again on the connected machine (it brings only what is wrong), "
                 "or copy the store once more.",
-                result={"findings": [{"kind": f.kind, "path": f.path, "detail": f.detail} for f in findings]},
+                result={"findings": [vars(finding) for finding in findings]},
             )
         size = sum(artifact.size for artifact in manifest.artifacts)
         return {

@@ -24,8 +24,20 @@ NOT_COPIED = (
     ".mypy_cache",
     ".ruff_cache",
 )
-# What runs of the playbooks, with the defaults of README, leave in a clone.
+# What runs of the playbooks leave in a clone. A store or an export may have any name.
 LEFT = [
+    "playbooks/october/export.json",
+    "playbooks/october/volume-0001.tar",
+    "speech/manifest.json",
+    "speech/manifest.json.sig",
+    "speech/sbom.cdx.json",
+    "speech/locks/pylock.cpu-py311-x86_64.toml",
+    "speech/dictionaries/unidic-3.1.0.zip",
+    "speech/kokoro/Kokoro-82M/config.json",
+    "speech/kokoro/Kokoro-82M/voices/af_heart.pt",
+    "speech/spacy/en_core_web_sm.tar.gz",
+    "speech/python/cpython.tar.gz",
+    "speech/wheels/kokoro-py3-none-any.whl",
     "playbooks/store/manifest.json",
     "playbooks/store/wheels/torch-2.0-py3-none-any.whl",
     "playbooks/store/kokoro/kokoro-v1_0.pth",

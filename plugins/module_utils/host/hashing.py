@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Streamed SHA-256 of many files, with stamps that make the second look cheap.
+"""SHA-256 of many files, and files that are replaced in one step.
 
-A stamp is ``[inode, mtime in ns, size in bytes]`` of a file whose digest was computed once. While the stamp still
-fits, the file is taken as unchanged: whoever can alter a root-owned file and put its time back is root already.
+A stamp is ``[inode, mtime in ns, size in bytes]`` of a file whose digest was computed once. While a file still has this
+stamp, it counts as unchanged. Only root could alter a file of root and restore its time.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def stamp_of(status: os.stat_result) -> list[int]:
-    """The three numbers by which a file is recognised as unchanged."""
+    """The three numbers that show whether a file changed."""
     return [status.st_ino, status.st_mtime_ns, status.st_size]
 
 
 class Memo:
     """Digests that were computed before, by absolute path and stamp.
 
-    ``path`` is a JSON file ``{file: {"stamp": [int, int, int], "sha256": str}}``; an unreadable one counts as empty,
-    since it only saves time.
+    ``path`` is a JSON file ``{file: {"stamp": [int, int, int], "sha256": str}}``. It only saves time, so an unreadable
+    file counts as empty.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -76,7 +76,7 @@ class Memo:
             self.changed = True
 
     def save(self) -> None:
-        """Write what was learned. Losing it costs time only, so a read-only place is no error."""
+        """Write the digests. Losing them costs only time, so a read-only folder is no error."""
         if self.path is None or not self.changed:
             return
         try:
@@ -90,7 +90,7 @@ class Memo:
 def digest_files(
     files: Iterable[str], memo: Memo | None = None, workers: int | None = None
 ) -> dict[str, str | OSError]:
-    """Digests of files, hashed on all cores: path -> hex digest, or the OSError that kept it from being read."""
+    """Digests of files, hashed on all cores: path -> hex digest, or the OSError of an unreadable file."""
     found: dict[str, str | OSError] = {}
     todo: list[tuple[str, os.stat_result]] = []
     for file in files:
@@ -106,7 +106,7 @@ def digest_files(
             todo.append((file, status))
     if not todo:
         return found
-    # Largest first, so that one big file does not end alone on a single core.
+    # Largest first, so that no big file runs alone at the end.
     todo.sort(key=lambda item: -item[1].st_size)
 
     def work(item: tuple[str, os.stat_result]) -> tuple[str, os.stat_result, str | OSError]:
@@ -123,13 +123,18 @@ def digest_files(
     return found
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Write a file so that a reader sees the old or the new contents, never a part, whatever is cut. Raises OSError."""
+def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file in one step: readers see the old or the new contents, never a part, even after a power loss.
+
+    ``owner`` is a uid and a gid. Owner and mode are set before the file gets its name. Raises OSError.
+    """
     directory = os.path.dirname(path) or "."
     descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=directory)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(data)
+            if owner is not None:
+                os.fchown(handle.fileno(), *owner)
             os.fchmod(handle.fileno(), mode)
             handle.flush()
             os.fsync(handle.fileno())
@@ -142,17 +147,17 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Have a folder's names on disk, so that a rename in it outlives a power loss. Raises OSError."""
+    """Write a folder's names to disk, so that a rename in it survives a power loss. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot do this
             raise
     finally:
         os.close(descriptor)
 
 
 def canonical_json(data: Mapping[str, Any] | list[Any]) -> bytes:
-    """One byte sequence for one value: sorted keys, two spaces, a final newline."""
+    """The same bytes for the same value: sorted keys, two spaces, a final newline."""
     return (json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode("utf-8")

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files and folders whose content, owner and mode must be exact, written so that a reader never sees half of one."""
+"""Files and folders whose content, owner and mode must be exact."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
-import tempfile
 
-from .hashing import sync_folder
+from .hashing import write_atomic
 
 
 def read_text(path: str) -> str | None:
-    """A file's text, None where it does not exist. Raises OSError otherwise."""
+    """A file's text; None if the file does not exist. Raises OSError otherwise."""
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
             return handle.read()
@@ -21,26 +20,12 @@ def read_text(path: str) -> str | None:
 
 
 def write_text(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) -> None:
-    """Replace a file in one step: the new content is on disk, owned and closed to others, before it takes the name."""
-    folder = os.path.dirname(path)
-    descriptor, temporary = tempfile.mkstemp(prefix="." + os.path.basename(path) + ".", dir=folder)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fchown(handle.fileno(), uid, gid)
-            os.fchmod(handle.fileno(), mode)
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    sync_folder(folder)
+    """Replace a file in one step. Its text is never readable for others than its owner and mode allow."""
+    write_atomic(path, text.encode(), mode, (uid, gid))
 
 
 def wrong(path: str, mode: int, uid: int = 0, gid: int | None = 0, folder: bool = False) -> str | None:
-    """What is wrong with a file or folder, in words, or None. Links are never followed; any group will do for None."""
+    """What is wrong with a file or folder; None if nothing is. It follows no links. ``gid`` None allows any group."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -55,7 +40,7 @@ def wrong(path: str, mode: int, uid: int = 0, gid: int | None = 0, folder: bool 
 
 
 def set_private(descriptor: int, mode: int, uid: int, gid: int) -> None:
-    """Give an open file or folder its owner and mode. A file of several names is refused: one may lie elsewhere."""
+    """Give an open file or folder its owner and mode. Raises PermissionError if a file has several names."""
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_nlink != 1:
         raise PermissionError("a file with several hard links is not taken over")
@@ -64,7 +49,7 @@ def set_private(descriptor: int, mode: int, uid: int, gid: int) -> None:
 
 
 def make_folder(path: str, mode: int, uid: int, gid: int) -> None:
-    """Create or correct one folder; its parent exists. Raises OSError, also where it is a link or a file."""
+    """Create or correct one folder in an existing one. Raises OSError, also if it is a link or a file."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -75,9 +60,9 @@ def make_folder(path: str, mode: int, uid: int, gid: int) -> None:
 
 
 def own_below(folder: str, parts: tuple[str, ...], mode: int, uid: int, gid: int) -> None:
-    """Correct owner and mode of ``folder/parts...`` where a user other than root may write in ``folder``.
+    """Correct owner and mode of ``folder/parts...`` although a user other than root may write in ``folder``.
 
-    Each step is opened below the one before and never through a link, so that the user can't turn root to another file.
+    Each part is opened below the one before and never through a link. So the user cannot direct root to another file.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ def fact(variables: Any, name: str) -> dict[str, Any]:
 
 def _load(path: str) -> Any:
     return yaml_load(Path(path).read_text(encoding="utf-8"))
+
+
+def diff(before: Iterable[str], after: Iterable[str]) -> dict[str, str]:
+    """Two lists of lines as Ansible shows their difference."""
+    return {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}
 
 
 def show(lines: Sequence[str]) -> None:

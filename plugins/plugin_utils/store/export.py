@@ -19,7 +19,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
@@ -31,8 +30,8 @@ from ...module_utils.host.hashing import Memo, canonical_json, digest_files, sha
 from . import signature
 from .download import Progress
 from .exclusive import exclusive
-from .manifest import FILENAME, Artifact, Manifest, ManifestError, check_path, parse_manifest, read_manifest
-from .store import Finding, verify
+from .manifest import DIGEST, FILENAME, Artifact, Manifest, ManifestError, check_path, parse_manifest, read_manifest
+from .store import Finding, FindingsError, verify
 
 SCHEMA = 1
 INDEX = "export.json"
@@ -46,15 +45,9 @@ CHUNK = 1 << 20
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
 
-_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
-
-class ExportError(Exception):
-    """A refused export or import, with the reason and the faulty files, if any."""
-
-    def __init__(self, reason: str, findings: Sequence[Finding] = ()) -> None:
-        super().__init__("\n".join([reason, *(f"  {finding}" for finding in findings)]))
-        self.findings = list(findings)
+class ExportError(FindingsError):
+    """A refused export or import."""
 
 
 @dataclass(frozen=True)
@@ -423,7 +416,7 @@ def read_index(folder: Path) -> Index:
 
 
 def _digest(value: Any) -> str:
-    if not isinstance(value, str) or not _DIGEST.match(value):
+    if not isinstance(value, str) or not DIGEST.match(value):
         raise ValueError(f"{value!r} is not a sha256")
     return value
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .manifest import DIGEST
 from .profiles import Profile, best_tag
 
 # Packages that the index's torch needs for CUDA. Other packages need some of them too: Xinference needs nvidia-ml-py.
 _CUDA = re.compile(r"(nvidia-.+|cuda-.+|triton)\Z")
-_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _IN_EXTRAS = re.compile(r"'([a-z-]+)' in extras")
 
 
@@ -101,7 +101,7 @@ def _marker(extras: Iterable[str]) -> str:
 def _locked(package: dict[str, Any], entry: dict[str, Any], source: str) -> LockedPackage:
     digest = str(entry.get("hashes", {}).get("sha256", ""))
     location = str(entry.get("url") or entry.get("path") or "")
-    if not _DIGEST.match(digest) or not location:
+    if not DIGEST.match(digest) or not location:
         raise LockError(f"{source}: package {package['name']} has no sha256 or no address: create the lock again")
     return LockedPackage(
         str(package["name"]), str(package["version"]), _filename(entry), location, digest, int(entry.get("size", 0)),

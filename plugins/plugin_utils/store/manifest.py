@@ -23,7 +23,7 @@ KINDS = (
     "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "python", "sbom",
 )  # fmt: skip
 
-_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class ManifestError(Exception):
@@ -129,7 +129,7 @@ def _artifact(row: Any, number: int) -> Artifact:
     except TypeError as error:
         raise ManifestError(f"artifact {number} of the manifest is incomplete: {error}") from error
     check_path(str(artifact.path))
-    if not isinstance(artifact.sha256, str) or not _DIGEST.match(artifact.sha256):
+    if not isinstance(artifact.sha256, str) or not DIGEST.match(artifact.sha256):
         raise ManifestError(f"{artifact.path}: the manifest's sha256 is not 64 hex digits")
     if not isinstance(artifact.size, int) or isinstance(artifact.size, bool) or artifact.size < 0:
         raise ManifestError(f"{artifact.path}: the manifest's size is not a number of bytes")

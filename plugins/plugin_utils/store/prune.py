@@ -17,17 +17,13 @@ from ...module_utils.host.hashing import canonical_json
 from .exclusive import exclusive
 from .export import BESIDE
 from .manifest import FILENAME, ManifestError, check_path, read_manifest
-from .store import Finding
+from .store import Finding, FindingsError
 
 SCHEMA = 1
 
 
-class PruneError(Exception):
-    """A refused prune, with the reason and the offending files, if any."""
-
-    def __init__(self, reason: str, findings: Sequence[Finding] = ()) -> None:
-        super().__init__("\n".join([reason, *(f"  {finding}" for finding in findings)]))
-        self.findings = list(findings)
+class PruneError(FindingsError):
+    """A refused prune."""
 
 
 @dataclass(frozen=True)

@@ -80,19 +80,12 @@ def _is_by(store: Path, key: Path, data: bytes) -> bool:
 
 
 def _verify(store: Path, allowed_signers: Path, signer: str, data: bytes) -> bool:
-    arguments = (
-        "-Y",
-        "verify",
-        "-f",
-        str(allowed_signers),
-        "-I",
-        signer,
-        "-n",
-        NAMESPACE,
-        "-s",
-        str(store / SIGNATURE),
-    )
-    return _ssh_keygen(*arguments, data=data).returncode == 0
+    return _accepts(store, data, "verify", "-f", str(allowed_signers), "-I", signer)
+
+
+def _accepts(store: Path, data: bytes, *operation: str) -> bool:
+    """Whether ``ssh-keygen -Y OPERATION`` accepts the store's signature for these bytes."""
+    return _ssh_keygen("-Y", *operation, "-n", NAMESPACE, "-s", str(store / SIGNATURE), data=data).returncode == 0
 
 
 def drop_stale(store: Path) -> bool:
@@ -100,8 +93,7 @@ def drop_stale(store: Path) -> bool:
     path = store / SIGNATURE
     if not path.exists():
         return False
-    arguments = ("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(path))
-    if _ssh_keygen(*arguments, data=(store / FILENAME).read_bytes()).returncode == 0:
+    if _accepts(store, (store / FILENAME).read_bytes(), "check-novalidate"):
         return False
     path.unlink()
     return True
@@ -129,8 +121,7 @@ def check(store: Path, policy: str, allowed_signers: Path | None) -> Trust:
             )
         return Trust(False, "", "not signed")
     data = (store / FILENAME).read_bytes()
-    fits = _ssh_keygen("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(signature), data=data)
-    if fits.returncode != 0:
+    if not _accepts(store, data, "check-novalidate"):
         raise SignatureError(
             f"the signature of {store} does not match its manifest: one of them is outdated or was altered. Fetch "
             "again and sign, or copy the whole store again"

@@ -46,6 +46,14 @@ class Finding:
         return f"{self.kind}: {self.path} ({self.detail})"
 
 
+class FindingsError(Exception):
+    """A refusal, with the reason and the faulty files, if any."""
+
+    def __init__(self, reason: str, findings: Sequence[Finding] = ()) -> None:
+        super().__init__("\n".join([reason, *(f"  {finding}" for finding in findings)]))
+        self.findings = list(findings)
+
+
 @dataclass(kw_only=True)
 class Request(Selection):
     """What a store must contain.
