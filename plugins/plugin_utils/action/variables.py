@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find misspelt variables: Ansible itself takes an unknown one without a word, and the default holds."""
+"""Find misspelt variables. Ansible ignores an unknown variable without a message, and the default stays in force."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-# What the playbooks take beside the roles' variables, and the facts that go from one role to the next.
+# The variables of the playbooks themselves, and the facts that pass from one role to the next.
 PLAYBOOKS = frozenset(
     f"voicefleet_{name}"
     for name in (
@@ -20,7 +20,7 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 
 
 def known_variables(load: Callable[[str], Any], roles: Path = ROLES) -> dict[str, set[str]]:
-    """The variables that each role's argument specs name, and those of the playbooks under ``voicefleet``.
+    """The variables in each role's argument specs, by role. Those of the playbooks are under ``voicefleet``.
 
     ``load`` reads a YAML file by its path.
     """
@@ -32,9 +32,9 @@ def known_variables(load: Callable[[str], Any], roles: Path = ROLES) -> dict[str
 
 
 def misspelt(names: Iterable[str], known: dict[str, set[str]]) -> list[str]:
-    """A sentence for each variable that looks like one of a role's and is none.
+    """A sentence for each variable whose name is nearly that of a role's variable.
 
-    Only a near miss counts: another product may well have variables that begin with ``artifacts_``.
+    Other names do not count: another product may have variables that begin with ``artifacts_``.
     """
     every = {name for variables in known.values() for name in variables}
     sentences = []
