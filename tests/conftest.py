@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets `pytest tests/unit` run in a plain checkout, for the tests import ansible_collections.voicefleet.kokoro.
+"""Let `pytest tests/unit` find ansible_collections.voicefleet.kokoro in a plain checkout.
 
-ansible-test brings its own way to find the collection; there this file changes nothing.
+ansible-test finds the collection by itself.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def parent_of_ansible_collections() -> Path:
-    """The folder to import from: the one around the checkout, or one in .cache whose link leads to the checkout."""
+    """Return the folder to import from: the one around the checkout, or one in .cache with a link to the checkout."""
     if ROOT.parts[-3:] == ("ansible_collections", "voicefleet", "kokoro"):
         return ROOT.parents[2]
     tree = ROOT / ".cache" / "tree"
@@ -25,3 +29,15 @@ def parent_of_ansible_collections() -> Path:
 
 
 sys.path.insert(0, str(parent_of_ansible_collections()))
+
+
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Load tools/measure.py."""
+    spec = importlib.util.spec_from_file_location("measure", ROOT / "tools" / "measure.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "measure", module)
+    spec.loader.exec_module(module)
+    return module
