@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give a host's clients their way out: what is written comes from the controller, which knows the other hosts."""
+"""Configure a host's clients for proxies, with certificates and peers that only the controller knows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ActionModule(ControllerAction):
             except proxy.ProxyError as error:
                 lines = str(error).replace("\n", "\n  ")
                 raise AnsibleActionFail(
-                    f"{host}: nothing was changed, for these settings can't work:\n  {lines}"
+                    f"{host}: nothing was changed, because these settings cannot work:\n  {lines}"
                 ) from None
             if not settings.anything:
                 return {"changed": False, "msg": "no proxy, mirror or CA is set: nothing to do"}
@@ -49,6 +49,6 @@ class ActionModule(ControllerAction):
             display.warning(f"{host}: {line}")
         for line in result["notes"]:
             display.v(f"{host}: {line}")
-        # The arguments, even without the password, would be thousands of peers long.
+        # The arguments would list thousands of peers.
         result.pop("invocation", None)
-        return {**result, "msg": "; ".join(result["changes"]) or f"as it shall be ({arguments['state']})"}
+        return {**result, "msg": "; ".join(result["changes"]) or f"as wanted ({arguments['state']})"}

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation that the modules of a host's way out share."""
+"""Documentation that the modules for proxies share."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """All options but the certificates, which one reads from files and the other gets as texts."""
+    """All options except certificates, which one module reads from files and the other gets as texts."""
 
     DOCUMENTATION = r"""
 options:
@@ -23,7 +23,7 @@ options:
     type: str
     default: ""
   all:
-    description: The proxy for all other targets; may be SOCKS.
+    description: The proxy for all other targets. It may be SOCKS.
     type: str
     default: ""
   no_proxy:
@@ -37,11 +37,11 @@ options:
     elements: str
     default: []
   username:
-    description: The proxy's user, as it is.
+    description: The proxy's user, unencoded.
     type: str
     default: ""
   password:
-    description: The proxy's password, as it is.
+    description: The proxy's password, unencoded.
     type: str
     default: ""
   pip_index_url:
@@ -53,7 +53,7 @@ options:
     type: str
     default: ""
   clients:
-    description: For which clients to write files. Those that the host does not have are passed over.
+    description: For which clients to write files. Clients that the host does not have are skipped.
     type: list
     elements: str
     choices: [login, pam, systemd, apt, dnf, pip, uv, docker, ansible]
@@ -64,11 +64,11 @@ options:
     elements: str
     default: []
   probe:
-    description: Whether to ask the proxy first.
+    description: Whether to test the proxy first.
     type: bool
     default: true
   probe_url:
-    description: What to ask it for. Without one the mirrors are asked for, or else any page, for the proxy alone.
+    description: What to request from it. Empty means the mirrors, or any page if there are none.
     type: str
     default: ""
 """

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Tell a host's clients of proxies, mirrors and private CAs, or take that back."""
+"""Configure proxies, mirrors and private CAs for a host's clients, or remove that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Asks the proxy from this host first. If something is in the way, the module reports it and changes nothing.
+  - Tests the proxy from this host first. If there is a problem, the module reports it and changes nothing.
   - NO_PROXY contains loopback, the host's own names and addresses, O(no_proxy) and O(peers).
   - Credentials are percent-encoded and kept in files that only root can read.
   - The role P(voicefleet.kokoro.proxy#role) calls it through the action P(voicefleet.kokoro.proxy#module).
@@ -22,7 +22,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Also asks the proxy, and reports what would be written.
+    description: Also tests the proxy, and reports what would be written.
   diff_mode:
     support: full
     description: Shows each file, without credentials.
@@ -35,40 +35,40 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Set the way out
+- name: Set the proxy
   voicefleet.kokoro.proxy_settings:
     http: http://proxy.example.com:3128
     https: http://proxy.example.com:3128
     no_proxy: [.example.com, 10.20.0.0/24]
 
-- name: Take it back
+- name: Remove the settings
   voicefleet.kokoro.proxy_settings:
     state: absent
 """
 
 RETURN = r"""
 changes:
-  description: What was changed and why, or in check mode what would be.
+  description: What was changed and why, or would be in check mode.
   returned: success
   type: list
   elements: str
   sample: ["/etc/profile.d/voicefleet-proxy.sh written (missing)"]
 notes:
-  description: What to know of it.
+  description: What the operator should know about the result.
   returned: success
   type: list
   elements: str
-  sample: ["*.example.com was written as .example.com: most clients know no asterisk"]
+  sample: ["*.example.com was written as .example.com, because most clients do not support asterisks"]
 cautions:
   description:
-    - What the operator should look at. Files of others that say something of the kind, or of ours that were altered,
-      stay as they are.
+    - What the operator should check. Foreign files with such settings stay as they are. So do files of the module that
+      somebody changed.
   returned: success
   type: list
   elements: str
   sample: []
 findings:
-  description: What stands in the way, by code and text. The module fails where it is not empty.
+  description: All problems, by code and text. If there are any, the module fails.
   returned: always
   type: list
   elements: dict
@@ -126,11 +126,11 @@ def main() -> None:
     try:
         module.exit_json(**act(module.params, module.check_mode, module))
     except (proxy_files.ProxyFilesError, OSError) as error:
-        module.fail_json(msg=f"{error}. Run it again when that is mended", findings=[])
+        module.fail_json(msg=f"{error}. Fix that, then run again", findings=[])
 
 
 def act(params: dict[str, Any], check: bool, module: AnsibleModule) -> dict[str, Any]:
-    """The module's work. Fails the module with all findings before anything is changed."""
+    """Return the module's result. If there are findings, fail with all of them before anything is changed."""
     settings = proxy.Settings(
         http=params["http"],
         https=params["https"],
@@ -156,7 +156,7 @@ def act(params: dict[str, Any], check: bool, module: AnsibleModule) -> dict[str,
     if findings:
         lines = "".join(f"\n  {finding}" for finding in findings)
         module.fail_json(
-            msg=f"nothing was changed, for this stands in the way:{lines}", findings=[vars(f) for f in findings]
+            msg=f"nothing was changed, because of these problems:{lines}", findings=[vars(f) for f in findings]
         )
     target = proxy_files.wanted(settings, direct, params["clients"], params["units"])
     host.keep(target)

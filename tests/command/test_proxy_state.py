@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy that an inventory names for fetch.yml changes no host: proxy_state alone does."""
+"""A proxy for fetch.yml in the inventory changes no host. Only proxy_state does."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def test_proxy_http_alone_changes_no_host(tmp_path: Path) -> None:
     done = ansible_playbook(tmp_path, str(PLAYBOOKS / "proxy.yml"), "-i", str(inventory), *ARGUMENTS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "changed=0" in done.stdout
-    assert "skipping: [speech-01]" in done.stdout.split("or take it back]")[1]
+    assert "skipping: [speech-01]" in done.stdout.split("or remove that]")[1]
 
 
-def test_proxy_state_does(tmp_path: Path) -> None:
+def test_proxy_state_changes_the_host(tmp_path: Path) -> None:
     inventory = local_inventory(tmp_path, "speech-01")
     arguments = [*ARGUMENTS, "-e", "proxy_state=present"]
     done = ansible_playbook(tmp_path, str(PLAYBOOKS / "proxy.yml"), "-i", str(inventory), *arguments)

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# A mirror of everything, with a server certificate of a private CA. Runs in the mirror's container.
+# Set up a mirror of everything, with a certificate of a private CA. Runs in the mirror's container.
 set -eu
 cd /srv
 openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=Lab CA' -keyout ca.key -out ca.pem \

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# A Squid that wants a password: 3128 passes TLS on, 3129 looks into it. Runs in the proxy's container.
+# Set up a Squid with a password. 3128 passes TLS on, 3129 inspects it. Runs in the proxy's container.
 set -eu
 cd /etc/squid
 # The password of molecule.yml.

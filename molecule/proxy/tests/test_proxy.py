@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts whose one way out is a proxy with a password: every client gets through it, and nothing between hosts does.
+"""Every client reaches a mirror through a proxy with a password, and connections between hosts do not use it.
 
-Host 1 is behind the Squid that looks into TLS and serves speech; host 2 is behind the one that passes TLS on. The last
-tests take the role back and compare all of /etc with what it was before.
+Host 1 is behind the Squid that inspects TLS, and serves speech. Host 2 is behind the Squid that passes TLS on. The last
+tests remove what the role wrote and compare all of /etc with its state before.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PASSWORD = 'p#a@s/s:w%zz"x$'
 ENCODED = urllib.parse.quote(PASSWORD, safe="")
 MIRROR = "https://vf-proxy-mirror"
 RELEASE = "/opt/voicefleet/current/env/bin"
-# What a wrong password looks like, by client; the signature PX01 knows all of these.
+# What clients say about a wrong password. The failure PX01 matches all of these.
 REFUSED = re.compile(r"407|[Pp]roxy [Aa]uthentication [Rr]equired|proxy authorization required")
 
-# A root's shell after login; nothing of this test's own environment is in it.
+# Root's login shell, without the environment of this test.
 LOGIN = "env -i HOME=/root TERM=dumb bash -lc "
 PYTHON = {
     "requests": f"import requests; assert 'packages' in requests.get('{MIRROR}/simple/', timeout=20).text",
@@ -38,7 +38,7 @@ PYTHON = {
 }
 # Commands by client, of the system and of the release.
 CLIENTS = {
-    # With --fail it would not say which answer it got from the proxy.
+    # With --fail, curl would not report the proxy's answer.
     "curl": f"curl --silent --show-error --max-time 30 {MIRROR}/simple/ | grep packages",
     "git": f"rm -rf /tmp/repo && git clone --quiet {MIRROR}/repo.git /tmp/repo",
     "pip": "rm -rf /tmp/pip && pip download --no-cache-dir --retries 1 --no-deps --dest /tmp/pip idna",
@@ -50,7 +50,7 @@ OF_RELEASE = {
 
 
 def squid_log() -> list[str]:
-    """What the proxy was asked for."""
+    """Return the requests that the proxy got."""
     command = ["docker", "exec", "vf-proxy-squid", "cat", "/var/log/squid/access.log"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -70,25 +70,25 @@ def quoted(command: str) -> str:
 # --- every client gets through --------------------------------------------------------------------
 
 
-def test_the_proxy_is_the_only_way(host: Host) -> None:
+def test_the_mirror_is_unreachable_without_the_proxy(host: Host) -> None:
     assert host.run(f"env -i curl --silent --insecure --max-time 5 {MIRROR}/simple/").rc != 0
 
 
 @pytest.mark.parametrize("client", [*CLIENTS, *OF_RELEASE])
-def test_a_client_in_a_login_shell(host: Host, client: str) -> None:
+def test_a_client_in_a_login_shell_uses_the_proxy(host: Host, client: str) -> None:
     if client not in commands(host):
         pytest.skip("not on this host: it has no release")
     host.check_output(LOGIN + quoted(commands(host)[client]))
 
 
 @pytest.mark.parametrize("unit", ["vf-client", "docker"])
-def test_a_unit(host: Host, unit: str) -> None:
-    """docker.service is one of this test's own: it shows that the daemon would be started with the variables."""
+def test_a_unit_uses_the_proxy(host: Host, unit: str) -> None:
+    """This test has its own docker.service. It shows that Docker would start with the variables."""
     host.check_output("systemctl start %s.service", unit)
     assert "packages" in host.file(f"/run/{unit}.out").content_string
 
 
-def test_apt(host: Host) -> None:
+def test_apt_uses_the_proxy(host: Host) -> None:
     for scheme in ("https", "http"):
         source = f"deb [trusted=yes] {scheme}://vf-proxy-mirror/apt ./"
         host.check_output(
@@ -101,7 +101,7 @@ def test_apt(host: Host) -> None:
         )
 
 
-def test_dnf(host: Host) -> None:
+def test_dnf_uses_the_proxy(host: Host) -> None:
     said = host.run(
         "rm -rf /var/cache/dnf && env -i PATH=$PATH dnf --assumeyes --disablerepo='*' "
         f"--setopt=skip_if_unavailable=False --repofrompath lab,{MIRROR}/dnf makecache"
@@ -110,17 +110,17 @@ def test_dnf(host: Host) -> None:
 
 
 @pytest.mark.parametrize("module", ["uri", "get_url"])
-def test_a_module_of_ansible(host: Host, module: str) -> None:
+def test_a_module_of_ansible_uses_the_proxy(host: Host, module: str) -> None:
     arguments = {"uri": f"url={MIRROR}/simple/", "get_url": f"url={MIRROR}/simple/ dest=/tmp/page mode=0600 force=true"}
     wrapper = {"ansible_python_interpreter": "/etc/voicefleet-proxy/python3"}
     result = host.ansible(module, arguments[module], check=False, extra_vars=wrapper)
     assert result.get("status", result.get("status_code")) == 200, result
 
 
-def test_the_controller_fetched_through_it() -> None:
+def test_the_controller_fetched_through_the_proxy() -> None:
     manifest = json.loads((LAB / "fetched/manifest.json").read_text())
     assert {"idna", "certifi", "click", "filelock"} <= {row["name"] for row in manifest["artifacts"]}
-    # Only the port that looks into TLS sees what is asked for.
+    # Only the port that inspects TLS sees the requests.
     gets = [line for line in squid_log() if "/200 " in line and "/wheels/idna-" in line]
     assert gets
     assert all(" kim " in line for line in gets)
@@ -136,7 +136,7 @@ def test_the_service_speaks_on_loopback(host: Host, speaker: Speaker) -> None:
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "0.0.0.0", "vf-proxy-1"])
-def test_loopback_is_reached_directly_by_every_client(host: Host, name: str) -> None:
+def test_every_client_reaches_loopback_directly(host: Host, name: str) -> None:
     if not serves(host):
         pytest.skip("it has no service")
     url = f"http://{name}:9997/v1/models"
@@ -147,7 +147,7 @@ def test_loopback_is_reached_directly_by_every_client(host: Host, name: str) -> 
         "except e.HTTPError as x: print(x.code, x.headers.get('Server'))",
     ):
         said = host.check_output(LOGIN + quoted(f'{RELEASE}/python -c "{code}"'))
-        # Without a key the service itself says 401; a proxy would say 403 or 503.
+        # Without a key, the service answers 401. A proxy would answer 403 or 503.
         assert said.split()[0] in ("200", "401"), said
 
 
@@ -166,7 +166,7 @@ def test_another_host_is_reached_directly(host: Host) -> None:
     assert not [line for line in squid_log() if ":9997" in line]
 
 
-def test_the_service_has_no_proxy_and_a_pinned_hub(host: Host) -> None:
+def test_the_service_has_no_proxy_variables_and_a_pinned_hub(host: Host) -> None:
     if not serves(host):
         pytest.skip("it has no service")
     pid = host.check_output("systemctl show --property MainPID --value %s", UNIT)
@@ -179,8 +179,8 @@ def test_the_service_has_no_proxy_and_a_pinned_hub(host: Host) -> None:
 # --- the password ---------------------------------------------------------------------------------
 
 
-def test_only_root_reads_a_file_with_the_password(host: Host) -> None:
-    # What to look for comes by standard input: the watch sees every command line, this one's too.
+def test_only_root_can_read_files_with_the_password(host: Host) -> None:
+    # Pass the patterns by standard input, because the watch sees every command line, also this one.
     command = ["docker", "exec", "--interactive", host.backend.get_hostname(), "grep", "--recursive", "--text"]
     command += [
         "--files-with-matches",
@@ -222,15 +222,15 @@ def test_only_root_reads_a_file_with_the_password(host: Host) -> None:
         ("/etc/uv/uv.toml", 0o644),
     ],
 )
-def test_modes(host: Host, path: str, mode: int) -> None:
+def test_files_have_their_modes(host: Host, path: str, mode: int) -> None:
     file = host.file(path)
     assert (file.user, file.group, file.mode) == ("root", "root", mode)
 
 
-def test_no_log_and_no_command_line_has_it(host: Host) -> None:
+def test_no_log_and_no_command_line_holds_the_password(host: Host) -> None:
     assert host.service("vf-watch").is_running
     watched = host.file("/run/vf-arguments.log").content_string
-    # The watch saw what ran: tasks of the deploy and clients of these tests.
+    # The watch saw tasks of the deploy and clients of these tests.
     assert "proxy_settings" in watched or "python3" in watched
     said = (
         watched
@@ -241,23 +241,23 @@ def test_no_log_and_no_command_line_has_it(host: Host) -> None:
     assert ENCODED not in said
 
 
-def test_others_get_the_proxy_without_the_password(host: Host) -> None:
+def test_other_users_get_the_proxy_without_the_password(host: Host) -> None:
     result = host.run("su --shell /bin/bash --login nobody --command %s", CLIENTS["curl"])
     assert result.rc != 0
     assert "407" in result.stderr
 
 
-def test_a_session_that_is_no_login_shell_has_them_by_pam(host: Host) -> None:
+def test_a_session_without_login_shell_gets_the_variables_from_pam(host: Host) -> None:
     said = host.check_output("env -i su --shell /bin/sh nobody --command 'echo $https_proxy; echo $no_proxy'").split()
     assert said[0] == f"http://vf-proxy-squid:{3129 if serves(host) else 3128}"
     assert {"localhost", "127.0.0.1", "vf-proxy-1", "vf-proxy-2"} <= set(said[1].split(","))
 
 
-# --- what goes wrong is named ---------------------------------------------------------------------
+# --- problems are named ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("client", [*CLIENTS, *OF_RELEASE])
-def test_a_wrong_password_is_named_by_each_client(host: Host, client: str) -> None:
+def test_each_client_names_a_wrong_password(host: Host, client: str) -> None:
     if client not in commands(host):
         pytest.skip("not on this host: it has no release")
     port = 3129 if serves(host) else 3128
@@ -270,7 +270,7 @@ def test_a_wrong_password_is_named_by_each_client(host: Host, client: str) -> No
 
 
 def play(name: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run a playbook of this scenario, as chatty as can be."""
+    """Run a playbook of this scenario with the most output."""
     scenario = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
     command = ["ansible-playbook", "-vvv", "--diff", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(scenario / name)]
     return subprocess.run([*command, *more], capture_output=True, text=True, check=False)
@@ -281,16 +281,16 @@ def play(name: str, *more: str) -> subprocess.CompletedProcess[str]:
     [
         (
             {"proxy_password": "wr#ng"},
-            "PROXY_AUTH: the proxy vf-proxy-squid:3128 does not accept the password of 'kim'",
+            "PROXY_AUTH: the proxy vf-proxy-squid:3128 rejects the password of 'kim'",
         ),
         ({"proxy_http": "http://vf-proxy-squid:3"}, "PROXY_DEAD: the proxy vf-proxy-squid:3 does not answer"),
         (
             {"proxy_http": f"http://kim:{ENCODED}@vf-proxy-squid:3128"},
-            "Put them into proxy_username and proxy_password",
+            "Set proxy_username and proxy_password instead",
         ),
     ],
 )
-def test_the_role_says_what_stands_in_the_way_and_changes_nothing(setting: dict[str, object], words: str) -> None:
+def test_the_role_reports_the_problem_and_changes_nothing(setting: dict[str, object], words: str) -> None:
     done = play("role.yml", "--extra-vars", json.dumps(setting))
     said = done.stdout + done.stderr
     assert done.returncode == 2
@@ -300,18 +300,18 @@ def test_the_role_says_what_stands_in_the_way_and_changes_nothing(setting: dict[
     assert PASSWORD not in said
 
 
-def test_a_fetch_says_what_stands_in_the_way() -> None:
+def test_a_fetch_reports_the_problem() -> None:
     forgotten = LAB / "downloads-empty"
     settings = {"proxy_password": "wr#ng", "artifact_store_cache": str(forgotten), "fetched": str(LAB / "never")}
     done = play("fetch.yml", "--extra-vars", json.dumps(settings))
     said = done.stdout + done.stderr
     assert done.returncode == 2
-    assert "does not accept the password of 'kim' (407)" in said
+    assert "rejects the password of 'kim' (407)" in said
     assert "wr#ng" not in said
     assert not (LAB / "never/manifest.json").exists()
 
 
-def test_the_most_chatty_run_does_not_show_the_password() -> None:
+def test_the_most_verbose_run_does_not_show_the_password() -> None:
     done = play("role.yml", "--check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "changed=0" in done.stdout
@@ -319,12 +319,12 @@ def test_the_most_chatty_run_does_not_show_the_password() -> None:
     assert ENCODED not in done.stdout + done.stderr
 
 
-# --- taken back -----------------------------------------------------------------------------------
+# --- removal -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def other() -> Host:
-    """Host 2. Not `host`, whose tests come before all others."""
+    """Return host 2. Tests with `host` would run before all others."""
     return testinfra.get_host("ansible://vf-proxy-2", ansible_inventory=os.environ["MOLECULE_INVENTORY_FILE"])
 
 
@@ -340,8 +340,8 @@ def test_absent_removes_exactly_what_was_written(other: Host) -> None:
     assert "changed=0" in play("role.yml", "--extra-vars", "proxy_state=absent").stdout
 
 
-def test_a_host_without_the_ca_is_told_what_it_lacks() -> None:
-    """Only now does host 2 not have it."""
+def test_a_missing_ca_is_reported() -> None:
+    """The removal before this test took the CA from host 2."""
     done = play("role.yml", "--extra-vars", json.dumps({"proxy_ca_certificates": []}))
     assert done.returncode == 2
     assert "UNKNOWN_ISSUER: the certificate of vf-proxy-mirror" in done.stdout + done.stderr

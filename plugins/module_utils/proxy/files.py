@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that tell a host's clients about proxies, mirrors and private CAs: write, keep and remove them.
+"""Write, keep and remove the files that configure a host's clients for proxies, mirrors and private CAs.
 
-Only root can read files with credentials (0600). Everyone else gets the same addresses without credentials. A file of
-somebody else gets at most a marked block, and none if it already has such a setting. A ledger holds the digest of each
-file that was written as a whole. A removal thereby knows whether somebody has changed it.
+Only root can read files with credentials (0600). Everyone else gets the same addresses without credentials. A foreign
+file gets at most a marked block, and none if it already has such a setting. A ledger holds the digest of each file that
+was written as a whole, so a removal knows whether somebody has changed it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .settings import NoProxy, Settings, cautions, environment, masked
 
 FOLDER = layout.PROXY
 LEDGER = FOLDER + "/ledger.json"
-# Root's alone: the variables with credentials, for systemd units and for a shell.
+# Only for root: the variables with credentials, for systemd units and for a shell.
 ENVIRONMENT = FOLDER + "/environment"
 BEGIN, END = "# BEGIN voicefleet.kokoro proxy", "# END voicefleet.kokoro proxy"
 _BLOCK = re.compile(rf"^{BEGIN}\n.*?^{END}\n", re.MULTILINE | re.DOTALL)
-# pam_env, which reads /etc/environment, stops at a line that is longer.
+# pam_env reads /etc/environment and stops at a longer line.
 PAM_LINE = 1000
 CLIENTS = ("login", "pam", "systemd", "apt", "dnf", "pip", "uv", "docker", "ansible")
 
-# Where a private CA goes, and what then makes the bundle that all clients read: anchors, suffix, bundle, command.
-# Without --fresh a CA that is taken back would leave its links.
+# Each trust store: folder for private CAs, their suffix, the bundle that all clients read, the command that makes it.
+# Without --fresh, the links of a removed CA would stay.
 _DEBIAN = ("update-ca-certificates", "--fresh")
 TRUST = (
     ("/usr/local/share/ca-certificates", ".crt", "/etc/ssl/certs/ca-certificates.crt", _DEBIAN),
@@ -52,7 +52,7 @@ class ProxyFilesError(Exception):
 
 @dataclass(frozen=True)
 class File:
-    """A file that is ours as a whole."""
+    """A file that the role owns as a whole."""
 
     path: str
     text: str
@@ -61,9 +61,9 @@ class File:
 
 @dataclass(frozen=True)
 class Block:
-    """Our lines in a file of others. ``clash`` finds lines of theirs that say the same kind of thing.
+    """The role's lines in a foreign file. ``clash`` matches foreign lines that set the same thing.
 
-    The block stands after the first line that is ``after``, else at the end. ``private`` closes the file to others.
+    The block stands after the first line that is ``after``, or else at the end. ``private`` closes the file to others.
     """
 
     path: str
@@ -75,7 +75,7 @@ class Block:
 
 @dataclass
 class Wanted:
-    """Everything that a host shall have."""
+    """All files, blocks and messages for one host."""
 
     files: list[File] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -85,18 +85,18 @@ class Wanted:
 
 @dataclass
 class Applied:
-    """What was changed, or in check mode would be. ``diff`` holds no secrets."""
+    """What was changed, or would be in check mode. ``diff`` contains no secrets."""
 
     changes: list[str] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
 
 
-# --- what the files say ---------------------------------------------------------------------------
+# --- contents of the files ---------------------------------------------------------------------------
 
 
 def _assignments(variables: Mapping[str, str]) -> str:
-    """``NAME="value"`` lines, as systemd reads them. Values hold neither quotes nor backslashes: they are addresses."""
+    """Return ``NAME="value"`` lines for systemd. Values are addresses, without quotes and backslashes."""
     return "".join(f'{name}="{value}"\n' for name, value in sorted(variables.items()))
 
 
@@ -113,22 +113,22 @@ def _system_has(root: str, *paths: str) -> bool:
 
 
 def unit_exists(root: str, unit: str) -> bool:
-    """Whether systemd knows a unit of this name by a file."""
+    """Whether a file of systemd defines a unit of this name."""
     folders = (layout.UNIT_FOLDER, "/lib/systemd/system", "/usr/lib/systemd/system")
     return _system_has(root, *(f"{folder}/{unit}" for folder in folders))
 
 
 def trust_of(root: str) -> tuple[str, str, str, tuple[str, ...]] | None:
-    """How this system takes a CA into its trust; None for one that is not known."""
+    """Return this system's entry of TRUST, or None if the system is unknown."""
     for entry in TRUST:
         if _system_has(root, entry[0]) and _system_has(root, os.path.dirname(entry[2])):
             return entry
-    # Debian's folder comes with the first certificate.
+    # Debian creates the folder with the first certificate.
     return TRUST[0] if _system_has(root, "/usr/sbin/update-ca-certificates") else None
 
 
 def certificate_path(anchors: str, suffix: str, pem: str) -> str:
-    """Where a private CA lies: named by its content, so that another one never takes its place unseen."""
+    """Return the path of a private CA. Its name depends on its content, so no other CA replaces it unnoticed."""
     return f"{anchors}/voicefleet-proxy-{hashlib.sha256(pem.encode()).hexdigest()[:16]}{suffix}"
 
 
@@ -139,7 +139,7 @@ def _apt(settings: Settings, given: Iterable[str]) -> str:
         if not url:
             continue
         lines.append(f'Acquire::{name}::Proxy "{settings.with_credentials(url)}";\n')
-        # apt knows exact names only; suffixes and networks reach it by the environment.
+        # apt knows only exact names. It gets suffixes and networks from the environment.
         direct = [
             entry for entry in given if not entry.startswith((".", "*")) and "/" not in entry and ":" not in entry
         ]
@@ -158,7 +158,7 @@ def _dnf(settings: Settings) -> str:
 
 
 def wanted(settings: Settings, direct: NoProxy, clients: Iterable[str], units: Iterable[str], root: str = "") -> Wanted:
-    """The files of one host, for the clients that it has. ``root`` is put before every path that is looked at."""
+    """Return the files for the clients that a host has. ``root`` is put before every path that is read."""
     chosen = set(clients)
     result = Wanted(notes=list(direct.notes), cautions=list(cautions(settings)))
     trust = trust_of(root) if settings.certificates else None
@@ -168,7 +168,7 @@ def wanted(settings: Settings, direct: NoProxy, clients: Iterable[str], units: I
         result.files += [File(certificate_path(anchors, suffix, pem), pem) for pem in settings.certificates]
     elif settings.certificates:
         result.notes.append(
-            "no trust store was found (ca-certificates is not installed): private CAs were left out on this host"
+            "no trust store was found (ca-certificates is not installed), so private CAs were left out on this host"
         )
     public = environment(settings, direct, bundle, secret=False)
     private = environment(settings, direct, bundle, secret=True)
@@ -185,8 +185,8 @@ def wanted(settings: Settings, direct: NoProxy, clients: Iterable[str], units: I
         short = direct.at_most(PAM_LINE)
         if short.entries != direct.entries and settings.proxies:
             result.notes.append(
-                f"/etc/environment has the first {len(short.entries)} of {len(direct.entries)} entries of NO_PROXY:"
-                " pam_env reads no longer line"
+                f"/etc/environment has the first {len(short.entries)} of {len(direct.entries)} entries of NO_PROXY,"
+                " because pam_env reads no longer line"
             )
         lines = "".join(
             f"{name}={value}\n" for name, value in sorted(environment(settings, short, bundle, secret=False).items())
@@ -211,7 +211,7 @@ def wanted(settings: Settings, direct: NoProxy, clients: Iterable[str], units: I
             )
         )
     if "pip" in chosen and (bundle or settings.pip_index_url):
-        # Never `proxy =`: with it pip ignores NO_PROXY, and everyone reads this file.
+        # Never write `proxy =`: pip would ignore NO_PROXY, and everyone can read this file.
         lines = "[global]\n" + (f"cert = {bundle}\n" if bundle else "")
         lines += f"index-url = {settings.pip_index_url}\n" if settings.pip_index_url else ""
         result.files.append(File("/etc/xdg/pip/pip.conf", _managed(lines)))
@@ -225,7 +225,7 @@ def wanted(settings: Settings, direct: NoProxy, clients: Iterable[str], units: I
         text = f"[Service]\nEnvironmentFile={ENVIRONMENT}\n"
         result.files.append(File(f"{layout.UNIT_FOLDER}/{unit}.d/50-voicefleet-proxy.conf", _managed(text)))
     if "ansible" in chosen:
-        # Variables given by `environment:` stand in the command line of a process on the host; these do not.
+        # Unlike values of `environment:`, these appear in no command line on the host.
         text = f"#!/bin/sh\n{_managed('')}set -a\n. {ENVIRONMENT}\nset +a\n"
         result.files.append(File(FOLDER + "/run", text + 'exec "$@"\n', 0o700))
         result.files.append(File(FOLDER + "/python3", text + 'exec /usr/bin/python3 "$@"\n', 0o700))
@@ -237,7 +237,7 @@ def wanted(settings: Settings, direct: NoProxy, clients: Iterable[str], units: I
 
 @dataclass
 class Ledger:
-    """What was written: digests by path, the mode that a closed file had before, and the folders that were made.
+    """What was written: digests by path, earlier modes of files that were closed, and created folders.
 
     A path has two digests while its file is being replaced.
     """
@@ -246,11 +246,11 @@ class Ledger:
     modes: dict[str, int] = field(default_factory=dict)
     created: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
-    pending: bool = False  # files were changed, and systemd and the trust store may not know it yet
+    pending: bool = False  # files were changed, and systemd and the trust store may not have read them yet
 
     @classmethod
     def load(cls, path: str) -> Ledger:
-        """Empty where there is none. Raises ProxyFilesError where it can't be read: it must not be taken for empty."""
+        """Read a ledger; empty if there is none. Raises ProxyFilesError if it is damaged."""
         text = private_files.read_text(path)
         if text is None:
             return cls()
@@ -265,7 +265,7 @@ class Ledger:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ProxyFilesError(
-                f"{path} is damaged ({error}): restore it, or remove it and the files it named"
+                f"{path} is damaged ({error}). Restore it, or remove it and the files that it named"
             ) from None
 
     def text(self) -> str:
@@ -277,7 +277,7 @@ def _digest(text: str) -> str:
 
 
 def hidden(text: str, secrets: Iterable[str]) -> str:
-    """A text to be shown: addresses without credentials, and no spelling of the password."""
+    """Return a text to show: addresses without credentials, and no spelling of the password."""
     text = re.sub(r"(?m)^(proxy_username|proxy_password)=.*$", r"\1=***", masked(text))
     for secret in secrets:
         text = text.replace(secret, "***")
@@ -301,7 +301,7 @@ class Host:
     # --- writing --------------------------------------------------------------------------------------
 
     def keep(self, target: Wanted) -> None:
-        """Bring the host to what is wanted; what was written before and is not wanted any more is removed."""
+        """Write what is wanted. Remove what was written before and is no longer wanted."""
         self.done.cautions += target.cautions
         files = [file for file in target.files if not self._foreign(file)]
         blocks = [block for block in target.blocks if not self._clashes(block)]
@@ -329,7 +329,7 @@ class Host:
         self._save_ledger()
 
     def _foreign(self, file: File) -> bool:
-        """Whether somebody else's file has this name. It is left alone."""
+        """Whether a foreign file has this name. It is left alone."""
         path = self.root + file.path
         text = private_files.read_text(path)
         if text is None or file.path in self.ledger.files or text == file.text or MARKER[2:] in text:
@@ -352,7 +352,7 @@ class Host:
         return match is not None
 
     def _why(self, file: File) -> str:
-        """Why a file is to be written; "" where it is as it shall be."""
+        """Return why a file must be written, "" if it is already right."""
         path = self.root + file.path
         why = private_files.wrong(path, file.mode, self._owner[0], None)
         if why is None and private_files.read_text(path) != file.text:
@@ -392,9 +392,9 @@ class Host:
         closed = mode & 0o600 if block.private else self.ledger.modes.get(block.path, mode)
         if before == after and mode == closed:
             return
-        self._note(f"{block.path}: lines of ours written", block.path, before or "", after)
+        self._note(f"{block.path}: our lines written", block.path, before or "", after)
         if block.private and mode != closed:
-            self.done.changes.append(f"{block.path} closed to others, since it holds a password now")
+            self.done.changes.append(f"{block.path} closed to others, because it now holds a password")
             self.ledger.modes.setdefault(block.path, mode)
         elif not block.private:
             self.ledger.modes.pop(block.path, None)
@@ -406,7 +406,7 @@ class Host:
             owner = (status.st_uid, status.st_gid) if status else self._owner
             private_files.write_text(path, after, closed, *owner)
 
-    # --- taking back ----------------------------------------------------------------------------------
+    # --- removing ----------------------------------------------------------------------------------
 
     def remove(self) -> None:
         """Remove exactly what was written. A file that somebody changed since then stays, and is reported."""
@@ -450,7 +450,7 @@ class Host:
     def _remove_block(self, path: str) -> None:
         before = private_files.read_text(self.root + path) or ""
         after = _BLOCK.sub("", before)
-        self._note(f"{path}: lines of ours removed", path, before, after)
+        self._note(f"{path}: our lines removed", path, before, after)
         if self.check:
             return
         status = os.stat(self.root + path)
@@ -464,10 +464,10 @@ class Host:
     # --- what follows a change ------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Let systemd and the trust store read what was changed, by this run or one that was cut off."""
+        """Let systemd and the trust store read what was changed, by this run or an interrupted one."""
         late = self._late and not self.done.changes
         if late:
-            self.done.changes.append("systemd and the trust store read what a run wrote that was cut off")
+            self.done.changes.append("systemd and the trust store read what an interrupted run had written")
         touched = " ".join(self.done.changes)
         if (late or "/systemd/" in touched) and os.path.isdir(self.root + "/run/systemd/system"):
             self._command(("systemctl", "daemon-reload"))
@@ -480,7 +480,7 @@ class Host:
         lost = [path for path in ours if _body(private_files.read_text(path) or "") not in have]
         changed = f"{anchors}/voicefleet-proxy-" in touched
         if lost and not (late or changed):
-            self.done.changes.append(f"{bundle} made again: it lacked a private CA")
+            self.done.changes.append(f"{bundle} made again, because it lacked a private CA")
         if late or changed or lost:
             self._command(command)
 
@@ -519,7 +519,7 @@ def _squeezed(text: str) -> str:
 
 
 def _body(pem: str) -> str:
-    """A certificate's content, however its lines are broken."""
+    """Return a certificate's content without line breaks."""
     return _squeezed(pem).replace("-----BEGINCERTIFICATE-----", "").replace("-----ENDCERTIFICATE-----", "")
 
 
@@ -527,7 +527,7 @@ def _body(pem: str) -> str:
 
 
 def own_names(hostname: str, root: str = "") -> list[str]:
-    """The host's names and addresses, from files alone: no resolver is asked, as there may be none."""
+    """Return the host's names and addresses, from files only, because there may be no resolver."""
     addresses = _addresses(root)
     names = [hostname, hostname.split(".")[0]]
     for line in (private_files.read_text(root + "/etc/hosts") or "").splitlines():
@@ -538,7 +538,7 @@ def own_names(hostname: str, root: str = "") -> list[str]:
 
 
 def _addresses(root: str) -> list[str]:
-    """All addresses of the host but loopback and link-local ones."""
+    """Return all addresses of the host except loopback and link-local ones."""
     found: list[str] = []
     previous = ""
     for line in (private_files.read_text(root + "/proc/net/fib_trie") or "").splitlines():
@@ -554,7 +554,7 @@ def _addresses(root: str) -> list[str]:
 
 
 def as_result(done: Applied, notes: Iterable[str]) -> dict[str, Any]:
-    """The module's result."""
+    """Return the module's result."""
     return {
         "changed": bool(done.changes),
         "changes": done.changes,

@@ -27,15 +27,15 @@ from ..host import layout
 from .settings import RELAY, Settings, address_of, applies
 
 SECONDS = 10.0
-# Certificates and tokens are commonly good from the minute of their making.
+# Certificates and tokens are usually valid from the minute in which they are made.
 CLOCK_SECONDS = 300
-# Asked where no mirror is configured, for the proxy's answer alone: what it then allows is the operator's business.
+# Requested if no mirror is configured. Only the proxy's own answer counts, not whether it allows this page.
 ANY_TARGET = "https://pypi.org/simple/"
 _MOST = 1 << 16
 
 _LOGIN_PLACE = re.compile(r"log-?in|sign-?in|sso|portal|captive|/auth", re.IGNORECASE)
 _LOGIN_FORM = re.compile(rb"<input[^>]+type\s*=\s*[\"']?password", re.IGNORECASE)
-# basicConstraints (2.5.29.19), critical or not, as a SEQUENCE that begins with TRUE (RFC 5280, 4.2.1.9).
+# basicConstraints (2.5.29.19), critical or not: a SEQUENCE that begins with TRUE (RFC 5280, 4.2.1.9).
 _IS_CA = re.compile(rb"\x06\x03\x55\x1d\x13(?:\x01\x01\xff)?\x04.\x30.\x01\x01\xff", re.DOTALL)
 
 _NOT_YET, _EXPIRED, _SELF_SIGNED, _SELF_SIGNED_CHAIN, _NO_ISSUER, _NO_LEAF_ISSUER, _NAME = 9, 10, 18, 19, 20, 21, 62
@@ -43,7 +43,7 @@ _NOT_YET, _EXPIRED, _SELF_SIGNED, _SELF_SIGNED_CHAIN, _NO_ISSUER, _NO_LEAF_ISSUE
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that stands in the way. ``code`` is stable, for machines."""
+    """One problem. Programs can rely on ``code``, which never changes."""
 
     code: str
     text: str
@@ -52,11 +52,11 @@ class Finding:
         return f"{self.code}: {self.text}"
 
 
-# --- words ----------------------------------------------------------------------------------------
+# --- messages ----------------------------------------------------------------------------------------
 
 
 def refused_login(place: str, username: str, methods: str = "") -> Finding:
-    """A 407. ``methods`` are the schemes of Proxy-Authenticate, as far as they are known."""
+    """Explain a 407. ``methods`` are the schemes of Proxy-Authenticate, if they are known."""
     if methods and "basic" not in methods.lower():
         return Finding("PROXY_AUTH", f"the proxy {place} requires {methods} (407). {RELAY}")
     if not username:
@@ -67,13 +67,13 @@ def refused_login(place: str, username: str, methods: str = "") -> Finding:
         )
     return Finding(
         "PROXY_AUTH",
-        f"the proxy {place} does not accept the password of {username!r} (407): correct proxy_username and"
-        " proxy_password, and give them as they are, not percent-encoded",
+        f"the proxy {place} rejects the password of {username!r} (407). Correct proxy_username and proxy_password, and"
+        " write them unencoded",
     )
 
 
 def login_page(place: str) -> Finding:
-    """A page of another server answered instead of the target."""
+    """Say that a login page answered instead of the target."""
     return Finding(
         "LOGIN_PAGE",
         f"{place} answers with a login page. Log this machine in there, or ask the proxy's owner to"
@@ -82,7 +82,7 @@ def login_page(place: str) -> Finding:
 
 
 def not_answering(place: str, error: object) -> Finding:
-    """The proxy does not answer."""
+    """Say that the proxy does not answer."""
     return Finding(
         "PROXY_DEAD",
         f"the proxy {place} does not answer ({error}). Check the name and port in proxy_http or proxy_https. Otherwise"
@@ -116,25 +116,25 @@ def tls_failure(host: str, error: ssl.SSLError) -> Finding:
     if code == _NAME:
         return Finding(
             "WRONG_NAME",
-            f"the certificate of {host} is for another name ({said}): write the mirror's address with a name that is"
-            " in the certificate",
+            f"the certificate of {host} is for another name ({said}). Write the mirror's address with a name from the"
+            " certificate",
         )
     if "WRONG_VERSION_NUMBER" in said.upper():
         return Finding(
             "NO_TLS",
-            f"{host} answers in plain text instead of TLS: it is a login page, or a port without TLS",
+            f"{host} answers in plain text instead of TLS. It is a login page or a port without TLS",
         )
     return Finding("TLS", f"the TLS connection to {host} failed: {said}")
 
 
 def reason_of(error: BaseException, host: str, proxy: str, username: str = "") -> Finding | None:
-    """What a failed request of urllib's means; None where no proxy and no certificate has part in it."""
+    """Explain a failed request of urllib; None if neither a proxy nor a certificate caused it."""
     place = proxy.partition("://")[2].rpartition("@")[2].rstrip("/")
     if isinstance(error, urllib.error.HTTPError):
         if error.code == 407:
             return refused_login(place, username, _methods(error.headers))
         return login_page(host) if error.code == 511 else None
-    # What urllib met while it asked, not while it read.
+    # URLError comes from sending the request, not from reading the answer.
     asked = isinstance(error, urllib.error.URLError)
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ssl.SSLError):
@@ -148,7 +148,7 @@ def reason_of(error: BaseException, host: str, proxy: str, username: str = "") -
 def _tunnel_answer(
     status: int, said: str, place: str, host: str, username: str, methods: str, location: str
 ) -> Finding | None:
-    """What a proxy's answer to CONNECT means; None for its consent."""
+    """Explain a proxy's answer to CONNECT; None if it agrees."""
     if status == 200:
         return None
     if status == 407:
@@ -158,31 +158,31 @@ def _tunnel_answer(
     if status in (403, 405):
         return Finding(
             "PROXY_POLICY",
-            f"the proxy {place} does not let this machine reach {host} ({status} {said}): have it allowed there",
+            f"the proxy {place} does not let this machine reach {host} ({status} {said}). Ask its owner to allow it",
         )
     return Finding(
         "PROXY_TARGET",
-        f"the proxy {place} answers, but can't reach {host} for us ({status} {said}): is the name right, and does the"
-        " proxy resolve it?",
+        f"the proxy {place} answers, but cannot reach {host} ({status} {said}). Is the name right, and does the proxy"
+        " resolve it?",
     )
 
 
 def _methods(headers: object) -> str:
-    """The schemes that a proxy offers, such as ``Negotiate, NTLM``."""
+    """Return the schemes that a proxy offers, such as ``Negotiate, NTLM``."""
     offered = getattr(headers, "get_all", lambda _name: None)("Proxy-Authenticate") or []
     return ", ".join(dict.fromkeys(str(line).split()[0].rstrip(",") for line in offered if str(line).split()))
 
 
-# --- asking ---------------------------------------------------------------------------------------
+# --- requests ---------------------------------------------------------------------------------------
 
 
 def is_ca(der: bytes) -> bool:
-    """Whether a certificate says of itself that it is a CA's."""
+    """Whether a certificate says that it is a CA's."""
     return _IS_CA.search(der) is not None
 
 
 def context_of(certificates: Sequence[str]) -> ssl.SSLContext:
-    """What this machine trusts, and private CAs besides."""
+    """Return a context that trusts what this machine trusts, and private CAs too."""
     context = ssl.create_default_context()
     if certificates:
         context.load_verify_locations(cadata="\n".join(certificates))
@@ -195,9 +195,9 @@ Connect = Callable[["tuple[str, int]", float], socket.socket]
 def probe(
     settings: Settings, direct: Sequence[str], target: str = "", connect: Connect = socket.create_connection
 ) -> list[Finding]:
-    """Everything that stands between this machine and the targets, by asking. Takes seconds at worst, changes nothing.
+    """Test the way to the targets and return all problems. Changes nothing.
 
-    ``target`` is an address to ask for; without one the mirrors are asked for, or else any page.
+    ``target`` is an address to request. Without one, request the mirrors, or any page if there are none.
     """
     found: list[Finding] = []
     for url in dict.fromkeys(settings.proxies.values()):
@@ -209,17 +209,17 @@ def probe(
     if found:
         return found
     targets = [target] if target else [url for url in (settings.pip_index_url, settings.hf_endpoint) if url]
-    # With a SOCKS proxy alone there is no HTTP to speak with it.
+    # A SOCKS proxy does not speak HTTP.
     spoken = [url for url in settings.proxies.values() if not url.startswith("socks")]
     for url in targets or ([ANY_TARGET] if spoken else []):
         findings = _ask(settings, direct, url, connect)
-        # Where nobody asked for this very page, only what the proxy or its CA does to every request counts.
+        # For ANY_TARGET, count only what the proxy or its CA does to every request.
         found += [f for f in findings if targets or f.code not in ("PROXY_POLICY", "PROXY_TARGET", "TARGET_DEAD")]
     return list(dict.fromkeys(found))
 
 
 class _Refused(Exception):
-    """The proxy did not open the way."""
+    """The proxy refused the connection."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(str(finding))
@@ -227,7 +227,7 @@ class _Refused(Exception):
 
 
 def _ask(settings: Settings, direct: Sequence[str], url: str, connect: Connect) -> list[Finding]:
-    """Ask for one page, the way that a client would."""
+    """Request one page as a client would, and return all problems."""
     parts = urllib.parse.urlsplit(url)
     host, tls = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if tls else 80)
@@ -235,7 +235,7 @@ def _ask(settings: Settings, direct: Sequence[str], url: str, connect: Connect) 
     if proxy.startswith("socks"):
         return []
     place = "{}:{}".format(*address_of(proxy)) if proxy else f"{host}:{port}"
-    # Without TLS it is the proxy that is asked for the page.
+    # Without TLS, the request for the page goes to the proxy.
     by_proxy = bool(proxy) and not tls
     found: list[Finding] = []
     try:
@@ -262,15 +262,15 @@ def _ask(settings: Settings, direct: Sequence[str], url: str, connect: Connect) 
         return [refusal.finding]
     except http.client.HTTPException as error:
         why = type(error).__name__
-        return [Finding("NO_HTTP", f"{place} does not speak HTTP ({why}): a SOCKS proxy goes into proxy_all")]
+        return [Finding("NO_HTTP", f"{place} does not speak HTTP ({why}). If it is a SOCKS proxy, set it in proxy_all")]
     except OSError as error:
         if proxy:
             return [Finding("PROXY_DEAD", f"the proxy {place} broke the connection for {host} ({error})")]
-        return [Finding("TARGET_DEAD", f"{place} does not answer ({error}); no proxy is used for it, by NO_PROXY")]
+        return [Finding("TARGET_DEAD", f"{place} does not answer ({error}). NO_PROXY says to use no proxy for it")]
 
 
 def _reach(settings: Settings, proxy: str, host: str, port: int, tls: bool, connect: Connect) -> socket.socket:
-    """Open the way to a target, through the proxy where there is one. Raises OSError, HTTPException, _Refused."""
+    """Connect to a target, through the proxy if there is one. Raises OSError, HTTPException, _Refused."""
     address = address_of(proxy) if proxy else (host, port)
     place = "{}:{}".format(*address)
     sock = connect(address, SECONDS)
@@ -312,7 +312,7 @@ def _send(sock: socket.socket, lines: Sequence[str], method: str) -> http.client
 def _page_findings(
     answer: http.client.HTTPResponse, settings: Settings, place: str, host: str, by_proxy: bool
 ) -> list[Finding]:
-    """What the page itself tells."""
+    """Return the problems that the answer itself shows."""
     found = []
     location = answer.headers.get("Location") or ""
     if by_proxy and answer.status in (403, 407, 502, 503, 504):
@@ -332,15 +332,15 @@ def _page_findings(
         found.append(
             Finding(
                 "CLOCK",
-                f"the clock here is {abs(off) / 60:.0f} minutes {way} that of {host}: set it, certificates and logins"
-                " fail by it",
+                f"the clock here is {abs(off) / 60:.0f} minutes {way} that of {host}. Set it: certificates and logins"
+                " depend on it",
             )
         )
     return found
 
 
 def _certificate(settings: Settings, proxy: str, host: str, port: int, connect: Connect) -> bytes:
-    """The certificate of a host that is not trusted, to say what is wrong with it; nothing is sent to it."""
+    """Return the certificate of an untrusted host, to say what is wrong with it. Sends no request."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -358,8 +358,8 @@ def _ca_as_server(host: str, der: bytes) -> list[Finding]:
     return [
         Finding(
             "CA_AS_SERVER",
-            f"{host} shows a CA's own certificate as its server certificate, which uv refuses even where it is trusted"
-            " (CaUsedAsEndEntity): issue a server certificate from it (CA:FALSE, serverAuth, with the name)",
+            f"{host} uses a CA's own certificate as its server certificate. uv refuses that even if the CA is trusted"
+            " (CaUsedAsEndEntity). Issue a server certificate from it (CA:FALSE, serverAuth, with the name)",
         )
     ]
 
@@ -371,12 +371,12 @@ _SITES = (
     "/usr/lib/python3*/site-packages",
     layout.CURRENT + "/env/lib/python3*/site-packages",
 )
-# What a client of these needs to speak SOCKS: distribution, module, clients.
+# What SOCKS needs: distribution, its module, and the clients that use it.
 _SOCKS = (("PySocks", "socks.py", ("requests", "pip")), ("socksio", "socksio", ("httpx",)))
 
 
 def socks_findings(settings: Settings, root: str = "") -> list[Finding]:
-    """Python environments of a host whose clients can't use a SOCKS proxy for want of a package."""
+    """Report Python environments of a host that lack the package that their clients need for SOCKS."""
     if not settings.all.startswith("socks"):
         return []
     found = []
@@ -387,8 +387,8 @@ def socks_findings(settings: Settings, root: str = "") -> list[Finding]:
             found.append(
                 Finding(
                     "SOCKS_PACKAGE",
-                    f"proxy_all is a SOCKS proxy, and {site[len(root) :]} lacks {' and '.join(lacks)}, without which"
-                    " its clients fail: install it there, or use an HTTP proxy (proxy_http, proxy_https)",
+                    f"proxy_all is a SOCKS proxy, but {site[len(root) :]} lacks {' and '.join(lacks)}, so its clients"
+                    " fail. Install it there, or use an HTTP proxy (proxy_http, proxy_https)",
                 )
             )
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action that gives a host its way out: what it passes on, and that bad settings reach no host."""
+"""The proxy action: what it passes to the host, and that bad settings reach no host."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_host_gets_checked_settings_and_its_peers(shown: MagicMock) -> None:
     assert "invocation" not in result
 
 
-def test_nothing_set_is_nothing_done() -> None:
+def test_without_settings_nothing_is_done() -> None:
     result, module = run()
     assert result["changed"] is False
     assert not module.called
@@ -66,14 +66,14 @@ def test_bad_settings_reach_no_host() -> None:
     assert "p#a" not in str(caught.value)
 
 
-def test_what_the_operator_should_see_is_shown(shown: MagicMock) -> None:
+def test_cautions_and_notes_are_shown(shown: MagicMock) -> None:
     answer = {"changes": [], "cautions": ["pip.conf was left alone"], "notes": ["a note"], "changed": False}
     result, _module = run(answer, **WAY)
     shown.warning.assert_called_once_with("gpu1: pip.conf was left alone")
     shown.v.assert_called_once_with("gpu1: a note")
-    assert result["msg"] == "as it shall be (present)"
+    assert result["msg"] == "as wanted (present)"
 
 
-def test_a_host_that_refuses_is_named() -> None:
+def test_the_message_names_the_host_that_failed() -> None:
     with pytest.raises(AnsibleActionFail, match="^gpu1: nothing was changed"):
-        run({"failed": True, "msg": "nothing was changed, for this stands in the way"}, **WAY)
+        run({"failed": True, "msg": "nothing was changed, because of these problems"}, **WAY)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module that writes a way out: it asks first, changes nothing where that fails, and never shows the password."""
+"""The module proxy_settings tests the proxy first, changes nothing if that fails, and never shows the password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAY = {"http": "http://127.0.0.1:1", "username": "kim", "password": PASSWORD, "p
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Run the module on a folder that stands for a host; returns its result."""
+    """Run the module on a folder that stands for a host, and return its result."""
     (tmp_path / "etc/apt/apt.conf.d").mkdir(parents=True)
     monkeypatch.setattr(proxy_files, "Host", partial(proxy_files.Host, root=str(tmp_path)))
     monkeypatch.setattr(proxy_files, "wanted", partial(proxy_files.wanted, root=str(tmp_path)))
@@ -36,7 +36,7 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     return call
 
 
-def test_written_kept_and_taken_back(run: Any, tmp_path: Path) -> None:
+def test_files_are_written_kept_and_removed(run: Any, tmp_path: Path) -> None:
     planned = run(check=True, **WAY)
     assert planned["changed"]
     assert not (tmp_path / "etc/voicefleet-proxy").exists()
@@ -47,7 +47,7 @@ def test_written_kept_and_taken_back(run: Any, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["apt", "apt.conf.d", "etc"]
 
 
-def test_nothing_is_changed_where_something_stands_in_the_way(run: Any, tmp_path: Path) -> None:
+def test_a_problem_prevents_every_change(run: Any, tmp_path: Path) -> None:
     result = run(**{**WAY, "probe": True})
     assert result["failed"]
     assert [finding["code"] for finding in result["findings"]] == ["PROXY_DEAD"]
@@ -57,7 +57,7 @@ def test_nothing_is_changed_where_something_stands_in_the_way(run: Any, tmp_path
     assert not (tmp_path / "etc/voicefleet-proxy").exists()
 
 
-def test_a_damaged_ledger_is_told(run: Any, tmp_path: Path) -> None:
+def test_a_damaged_ledger_is_reported(run: Any, tmp_path: Path) -> None:
     run(**WAY)
     (tmp_path / "etc/voicefleet-proxy/ledger.json").write_text("no")
     assert "damaged" in run(state="absent")["msg"]

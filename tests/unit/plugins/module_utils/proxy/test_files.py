@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of a way out, in a folder that stands for a host: modes, what is left alone, and that nothing of it remains."""
+"""The role's files in a folder that stands for a host: modes, foreign files, and a removal that leaves nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = proxy.Settings(
     pip_index_url="https://mirror.lab/simple",
     certificates=("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",),
 )
-# As RHEL 9 has it.
+# RHEL 9's file.
 DNF = """[main]
 gpgcheck=1
 installonly_limit=3
@@ -37,7 +37,7 @@ skip_if_unavailable=False
 
 
 class Commands:
-    """Stands for systemctl and update-ca-certificates; the latter does its work."""
+    """Stands for systemctl and update-ca-certificates. The latter makes the bundle."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -71,7 +71,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def tree(root: Path) -> dict[str, Any]:
-    """All of a host: content and mode by path."""
+    """Return content and mode of all files by path."""
     return {
         str(path.relative_to(root)): (
             path.read_text() if path.is_file() else None,
@@ -102,7 +102,7 @@ def remove(root: Path, check: bool = False) -> proxy_files.Applied:
     return there.done
 
 
-def test_only_root_reads_what_holds_the_password(root: Path) -> None:
+def test_only_root_can_read_files_with_the_password(root: Path) -> None:
     keep(root)
     holders = {path for path, (text, _mode) in tree(root).items() if text and (PASSWORD in text or ENCODED in text)}
     assert holders == {
@@ -114,7 +114,7 @@ def test_only_root_reads_what_holds_the_password(root: Path) -> None:
     assert {tree(root)[path][1] for path in holders} == {"0o600"}
 
 
-def test_everyone_gets_the_rest(root: Path) -> None:
+def test_everyone_can_read_the_other_settings(root: Path) -> None:
     keep(root)
     for path in ("etc/environment", "etc/profile.d/voicefleet-proxy.sh", "etc/environment.d/50-voicefleet-proxy.conf"):
         text, mode = tree(root)[path]
@@ -135,14 +135,14 @@ def test_a_second_run_changes_nothing_and_absent_leaves_no_trace(root: Path, set
     assert (again.changes, again.cautions, commands.ran) == ([], [], [])
     assert remove(root).changes
     after = tree(root)
-    # An end of line that was missing is the one thing that stays.
+    # Only the end of line that was missing stays.
     assert after.pop("etc/environment")[0] == "LANG=C\n"
     before.pop("etc/environment")
     assert after == before
     assert remove(root).changes == []
 
 
-def test_check_mode_says_the_same_and_writes_nothing(root: Path) -> None:
+def test_check_mode_reports_the_same_changes_and_writes_nothing(root: Path) -> None:
     before = tree(root)
     planned = keep(root, check=True)
     assert tree(root) == before
@@ -154,7 +154,7 @@ def test_check_mode_says_the_same_and_writes_nothing(root: Path) -> None:
     assert planned.changes == remove(root).changes
 
 
-def test_no_diff_and_no_word_has_a_secret(root: Path) -> None:
+def test_no_diff_and_no_message_holds_a_secret(root: Path) -> None:
     done = keep(root)
     more = remove(root)
     said = str([done.changes, done.diff, more.changes, more.diff])
@@ -177,7 +177,7 @@ def test_foreign_files_and_lines_are_left_alone(root: Path) -> None:
     assert tree(root) == before
 
 
-def test_a_file_that_was_altered_is_mended_and_not_removed(root: Path) -> None:
+def test_a_changed_file_is_rewritten_but_not_removed(root: Path) -> None:
     keep(root)
     path = root / "etc/profile.d/voicefleet-proxy.sh"
     written = path.read_text()
@@ -190,7 +190,7 @@ def test_a_file_that_was_altered_is_mended_and_not_removed(root: Path) -> None:
     assert any("changed after it was written" in line and "profile.d" in line for line in done.cautions)
 
 
-def test_a_mode_that_was_opened_is_closed_again(root: Path) -> None:
+def test_an_opened_mode_is_closed_again(root: Path) -> None:
     keep(root)
     for name in ("etc/voicefleet-proxy/environment", "etc/dnf/dnf.conf"):
         (root / name).chmod(0o644)
@@ -198,7 +198,7 @@ def test_a_mode_that_was_opened_is_closed_again(root: Path) -> None:
     assert {tree(root)[name][1] for name in ("etc/voicefleet-proxy/environment", "etc/dnf/dnf.conf")} == {"0o600"}
 
 
-def test_what_is_no_longer_wanted_goes(root: Path) -> None:
+def test_files_that_are_no_longer_wanted_are_removed(root: Path) -> None:
     keep(root)
     done = keep(root, clients=["login"], units=[])
     assert not (root / "etc/apt/apt.conf.d/95voicefleet-proxy").exists()
@@ -216,7 +216,7 @@ def test_a_new_password_reaches_every_file(root: Path) -> None:
     assert not (root / "etc/voicefleet-proxy").exists()
 
 
-def test_a_run_that_was_cut_off_is_made_good(root: Path) -> None:
+def test_the_next_run_completes_an_interrupted_one(root: Path) -> None:
     commands = Commands(root)
     commands.fail = True
     with pytest.raises(proxy_files.ProxyFilesError, match="daemon-reload failed"):
@@ -231,17 +231,17 @@ def test_a_run_that_was_cut_off_is_made_good(root: Path) -> None:
 def test_a_trust_store_that_lost_the_ca_is_made_again(root: Path) -> None:
     keep(root)
     (root / "etc/ssl/certs/ca-certificates.crt").write_text("PUBLIC\n")
-    assert keep(root).changes == ["/etc/ssl/certs/ca-certificates.crt made again: it lacked a private CA"]
+    assert keep(root).changes == ["/etc/ssl/certs/ca-certificates.crt made again, because it lacked a private CA"]
     assert "AAAA" in (root / "etc/ssl/certs/ca-certificates.crt").read_text()
 
 
-def test_a_host_without_a_trust_store_is_told_so(tmp_path: Path) -> None:
+def test_a_missing_trust_store_gives_a_note(tmp_path: Path) -> None:
     target = proxy_files.wanted(SETTINGS, proxy.no_proxy(SETTINGS, []), ["login"], [], str(tmp_path))
     assert any("no trust store" in note for note in target.notes)
     assert not any("CERT" in file.text for file in target.files)
 
 
-def test_a_damaged_ledger_is_not_taken_for_an_empty_one(root: Path) -> None:
+def test_a_damaged_ledger_does_not_count_as_empty(root: Path) -> None:
     keep(root)
     (root / "etc/voicefleet-proxy/ledger.json").write_text("{")
     with pytest.raises(proxy_files.ProxyFilesError, match="damaged"):
@@ -265,7 +265,7 @@ def test_shell_and_systemd_read_the_same_variables(root: Path) -> None:
     assert same["NO_PROXY"] == values["NO_PROXY"]
 
 
-def test_percent_signs_are_no_specifiers_to_systemd(root: Path) -> None:
+def test_percent_signs_are_escaped_for_systemd(root: Path) -> None:
     keep(root, proxy.Settings(http="http://proxy.corp:3128", hf_endpoint="https://mirror/a%20b"))
     text = (root / "etc/systemd/system.conf.d/50-voicefleet-proxy.conf").read_text()
     assert '"HF_ENDPOINT=https://mirror/a%%20b"' in text
@@ -281,7 +281,7 @@ def test_apt_reaches_named_mirrors_directly(root: Path) -> None:
     assert ".corp " not in text
 
 
-def test_pam_gets_a_line_that_it_can_read(root: Path) -> None:
+def test_pam_gets_a_line_short_enough_to_read(root: Path) -> None:
     many = tuple(f"gpu{number}.example.com" for number in range(500))
     settings = proxy.Settings(http="http://proxy.corp:3128", peers=many)
     target = proxy_files.wanted(settings, proxy.no_proxy(settings, []), ["pam"], [], str(root))
@@ -290,7 +290,7 @@ def test_pam_gets_a_line_that_it_can_read(root: Path) -> None:
     assert any("pam_env" in note for note in target.notes)
 
 
-def test_own_names_come_from_files(tmp_path: Path) -> None:
+def test_own_names_are_read_from_files(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "proc/net").mkdir(parents=True)
     (tmp_path / "etc/hosts").write_text("127.0.0.1 localhost\n10.9.0.1 gpu1.corp gpu1 # us\n10.9.0.2 gpu2\n")
@@ -306,7 +306,7 @@ def test_own_names_come_from_files(tmp_path: Path) -> None:
     assert proxy_files.own_names("gpu1", str(tmp_path)) == ["gpu1", "gpu1.corp", "10.9.0.1", "fd00::2"]
 
 
-def test_a_unit_of_dnf_gets_the_variables(root: Path) -> None:
+def test_a_unit_gets_the_variables(root: Path) -> None:
     keep(root)
     assert (root / "etc/systemd/system/dnf-automatic.service.d/50-voicefleet-proxy.conf").exists()
     block = (root / "etc/dnf/dnf.conf").read_text()

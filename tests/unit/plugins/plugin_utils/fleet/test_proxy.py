@@ -119,7 +119,7 @@ def test_a_file_comes_through_a_proxy_that_looks_into_tls(tmp_path: Path, ca: st
 
 @pytest.mark.parametrize(
     ("login", "trust", "words"),
-    [("kim:other", True, "does not accept the password of 'kim'"), ("", False, "proxy_ca_certificates")],
+    [("kim:other", True, "rejects the password of 'kim'"), ("", False, "proxy_ca_certificates")],
 )
 def test_what_stands_in_the_way_is_named_and_not_tried_again(
     tmp_path: Path, ca: str, login: str, trust: bool, words: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands in the way of a request, as real sockets and certificates bring it about: one clear line each."""
+"""Problems with a proxy, made with real sockets and certificates: one clear line for each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def through(proxy: Proxy, trust: bool = True, **more: object) -> Settings:
     return Settings(http=proxy.url, https=proxy.url, certificates=(CA.pem,) if trust else (), **more)  # type: ignore[arg-type]
 
 
-def test_a_way_that_is_open(tls: int) -> None:
+def test_an_open_way_gives_no_finding(tls: int) -> None:
     proxy = Proxy(tls, login=f"kim:{PASSWORD}")
     assert codes(through(proxy, username="kim", password=PASSWORD)) == []
     assert proxy.requests == ["CONNECT mirror.lab:443 HTTP/1.1"]
@@ -43,7 +43,7 @@ def test_a_way_that_is_open(tls: int) -> None:
 
 
 @pytest.mark.parametrize("url", [URL, "http://mirror.lab/simple"])
-def test_a_wrong_password_and_none(url: str, tls: int) -> None:
+def test_a_wrong_or_missing_password_is_found(url: str, tls: int) -> None:
     proxy = Proxy(tls, login="kim:right")
     (finding,) = proxy_probe.probe(through(proxy, username="kim", password=PASSWORD), [], url)
     assert (finding.code, "'kim'" in finding.text) == ("PROXY_AUTH", True)
@@ -51,64 +51,64 @@ def test_a_wrong_password_and_none(url: str, tls: int) -> None:
     assert "but none are set" in finding.text
 
 
-def test_a_proxy_that_wants_kerberos_needs_a_relay(tls: int) -> None:
+def test_a_proxy_with_kerberos_needs_a_relay(tls: int) -> None:
     proxy = Proxy(tls, login="kim:right", scheme="Negotiate")
     (finding,) = proxy_probe.probe(through(proxy, username="kim", password="x"), [], URL)
     assert "cntlm" in finding.text
     assert "http://127.0.0.1:3128" in finding.text
 
 
-def test_a_proxy_that_is_down() -> None:
+def test_a_proxy_that_does_not_answer_is_found() -> None:
     (finding,) = proxy_probe.probe(Settings(https="http://127.0.0.1:1"), [], URL)
     assert (finding.code, "127.0.0.1:1" in finding.text) == ("PROXY_DEAD", True)
 
 
-def test_a_login_page_in_three_guises(tmp_path: Path, tls: int) -> None:
+def test_a_login_page_is_found_in_three_forms(tmp_path: Path, tls: int) -> None:
     form = page('<form><input type="password" name="p"></form>')
     redirect = page(status="302 Found", extra="Location: https://portal.corp/login\r\n")
     assert codes(through(Proxy(answer=redirect))) == ["LOGIN_PAGE"]
     assert codes(through(Proxy(answer=page(status="511 Network Authentication Required")))) == ["LOGIN_PAGE"]
     server = issue("mirror.lab", CA).save(tmp_path / "form.pem")
     assert codes(through(Proxy(web(form, server)))) == ["LOGIN_PAGE"]
-    # It consents and then answers itself, in plain text.
+    # The proxy agrees and then answers itself, in plain text.
     assert codes(through(Proxy(web(form)))) == ["NO_TLS"]
 
 
-def test_a_proxy_that_refuses_or_can_not_reach_the_target() -> None:
+def test_a_proxy_that_refuses_or_cannot_reach_the_target_is_found() -> None:
     assert codes(through(Proxy(answer=page(status="403 Forbidden")))) == ["PROXY_POLICY"]
     assert codes(through(Proxy(answer=page(status="503 Service Unavailable")))) == ["PROXY_TARGET"]
-    # Nobody asked for a page: what the proxy allows is not our business.
+    # Without a target, it does not matter what the proxy allows.
     assert codes(through(Proxy(answer=page(status="403 Forbidden"))), "") == []
 
 
-def test_something_that_is_no_http_proxy() -> None:
+def test_a_server_that_is_not_an_http_proxy_is_found() -> None:
     assert codes(through(Proxy(answer=b"\x05\x00\x00\x00\r\n\r\n"))) == ["NO_HTTP"]
 
 
-def test_an_issuer_that_is_not_trusted(tls: int) -> None:
+def test_an_untrusted_issuer_is_found(tls: int) -> None:
     assert codes(through(Proxy(tls), trust=False)) == ["UNKNOWN_ISSUER"]
 
 
-def test_a_certificate_for_another_name(tmp_path: Path) -> None:
+def test_a_certificate_for_another_name_is_found(tmp_path: Path) -> None:
     server = web(page(), issue("other.lab", CA).save(tmp_path / "other.pem"))
     assert codes(through(Proxy(server))) == ["WRONG_NAME"]
 
 
 @pytest.mark.parametrize("days", [(-30, -1), (1, 30)])
-def test_a_certificate_that_is_not_valid_by_this_clock(tmp_path: Path, days: tuple[int, int]) -> None:
+def test_a_certificate_that_is_not_valid_now_is_found(tmp_path: Path, days: tuple[int, int]) -> None:
     server = web(page(), issue("mirror.lab", CA, days=days).save(tmp_path / "late.pem"))
     assert codes(through(Proxy(server))) == ["CLOCK"]
 
 
 @pytest.mark.parametrize(("minutes", "way"), [(-60, "ahead of"), (60, "behind")])
-def test_a_clock_that_is_wrong(tmp_path: Path, minutes: int, way: str) -> None:
+def test_a_wrong_clock_is_found(tmp_path: Path, minutes: int, way: str) -> None:
     answer = page(date=time.time() + minutes * 60)
     proxy = Proxy(web(answer, issue("mirror.lab", CA).save(tmp_path / "server.pem")))
     (finding,) = proxy_probe.probe(through(proxy), [], URL)
     assert (finding.code, f"60 minutes {way}" in finding.text) == ("CLOCK", True)
 
 
-def test_a_ca_certificate_that_serves(tmp_path: Path) -> None:
+def test_a_ca_certificate_used_by_a_server_is_found(tmp_path: Path) -> None:
     itself = issue("mirror.lab", ca=True)
     proxy = Proxy(web(page(), itself.save(tmp_path / "itself.pem")))
     assert codes(through(proxy, trust=False)) == ["UNKNOWN_ISSUER", "CA_AS_SERVER"]
@@ -123,17 +123,17 @@ def _der() -> object:
     return Encoding.DER
 
 
-def test_a_target_that_is_reached_directly(tls: int) -> None:
+def test_no_proxy_is_used_for_direct_targets(tls: int) -> None:
     dead = Settings(https="http://127.0.0.1:1")
     assert [f.code for f in proxy_probe.probe(dead, ["mirror.lab"], URL)] == ["PROXY_DEAD"]
     proxy = Proxy(tls)
     assert codes(through(proxy), f"https://localhost:{tls}/") == ["WRONG_NAME"]
     assert proxy.requests == []
     (finding,) = proxy_probe.probe(through(proxy), ["localhost"], "http://localhost:1/")
-    assert (finding.code, "by NO_PROXY" in finding.text) == ("TARGET_DEAD", True)
+    assert (finding.code, "NO_PROXY" in finding.text) == ("TARGET_DEAD", True)
 
 
-def test_socks_wants_its_packages(tmp_path: Path) -> None:
+def test_missing_packages_for_socks_are_found(tmp_path: Path) -> None:
     site = tmp_path / "opt/voicefleet/current/env/lib/python3.11/site-packages"
     for name in ("requests", "httpx"):
         (site / name).mkdir(parents=True)
@@ -153,7 +153,7 @@ def asked_by_urllib(url: str, proxy: str) -> BaseException:
     return caught.value
 
 
-def test_the_same_words_for_what_urllib_met(tls: int) -> None:
+def test_failures_of_urllib_get_the_same_explanation(tls: int) -> None:
     locked = Proxy(tls, login="kim:right")
     address = locked.url.replace("://", f"://kim:{'wrong'}@")
     for url, proxy, code in (
@@ -169,7 +169,7 @@ def test_the_same_words_for_what_urllib_met(tls: int) -> None:
         assert "wrong" not in finding.text
 
 
-def test_other_failures_keep_their_own_words() -> None:
+def test_other_failures_get_no_explanation() -> None:
     missing = urllib.error.HTTPError(URL, 404, "Not Found", None, None)  # type: ignore[arg-type]
     assert proxy_probe.reason_of(missing, "mirror.lab", "http://proxy.lab:3128") is None
     assert proxy_probe.reason_of(ConnectionResetError(), "mirror.lab", "http://proxy.lab:3128") is None
