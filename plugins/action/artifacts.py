@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring what a host lacks: over the connection that Ansible has, by rsync over its SSH, or by HTTP."""
+"""Deliver what a host lacks: over Ansible's connection, by rsync over its SSH, or by HTTP."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import 
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery.delivery import Stopped, Tally
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import manifest
 
-# How often wrong or cut files are sent once more before the host is given up.
+# How often files with a wrong hash are sent before the delivery fails.
 ROUNDS = 2
-# A fetching host comes back so often, and says how far it has got.
+# A host that fetches reports its progress after so many seconds.
 SLICE_SECONDS = 5.0
-# How often in a row a fetch may end without a byte.
+# How many slices in a row may end without a byte.
 TRIES = 3
-RESUME = "What arrived is kept: run the play again and it goes on there."
+RESUME = "What arrived is kept: run the play again, and it continues there."
 
 Rows = list[dict[str, Any]]
 
@@ -80,10 +80,10 @@ class ActionModule(ControllerAction):
     def _fail(self, what: str) -> AnsibleActionFail:
         return AnsibleActionFail(f"{self.host}: {what}")
 
-    # --- what is asked for, before a byte moves ---
+    # --- checks before anything is sent ---
 
     def _source(self, transport: str, http: dict[str, Any]) -> http_fetch.Source | None:
-        """The server to fetch from, None where none is; its address is empty where we serve. Refuses what can't be."""
+        """The server to fetch from; None for a push. Its address is empty if the controller serves."""
         url, own = http.get("url") or "", http["serve"]
         if transport != "http":
             if url or own:
@@ -108,12 +108,12 @@ class ActionModule(ControllerAction):
             raise self._fail(f"artifacts_http_url: {error}. Nothing was sent.") from None
         except (OSError, ValueError) as error:
             raise self._fail(
-                f"artifacts_http_ca can't be read as PEM certificates: {error}. Nothing was sent."
+                f"artifacts_http_ca cannot be read as PEM certificates: {error}. Nothing was sent."
             ) from None
         return http_fetch.Source(url, http.get("user") or "", http.get("password") or "", ca)
 
     def _choose(self, wanted: str, state: dict[str, Any], needed: bool) -> tuple[str, str]:
-        """The way to take, and what rsync is to be started with on the host. Refuses rsync where it can't be."""
+        """The transport, and the words before rsync on the host. Fails if rsync is demanded but impossible."""
         if wanted in ("connection", "http"):
             return wanted, ""
         obstacle, become = self._rsync(state)
@@ -121,15 +121,15 @@ class ActionModule(ControllerAction):
             return "rsync", become
         if wanted == "rsync":
             raise self._fail(
-                f"artifacts_transport: rsync can't be: {obstacle}. Nothing was sent. With push, the default, such a "
-                "host is served over the bare connection."
+                f"artifacts_transport: rsync is not possible: {obstacle}. Nothing was sent. With push, the default, "
+                "such a host gets its files over the bare connection."
             )
         if needed and self._connection.transport == "ssh":
-            display.display(f"  {self.host}: sending over the bare connection, as {obstacle}")
+            display.display(f"  {self.host}: sending over the bare connection, because {obstacle}")
         return "connection", ""
 
     def _rsync(self, state: dict[str, Any]) -> tuple[str, str]:
-        """What keeps rsync from being used, empty for nothing; and the words that make it root on the host."""
+        """Why rsync cannot be used, or an empty string; and the words that make it root on the host."""
         if self._connection.transport != "ssh":
             return f"the connection is {self._connection.transport}, not ssh", ""
         if shutil.which("rsync") is None:
@@ -137,19 +137,19 @@ class ActionModule(ControllerAction):
         if not state["rsync"]:
             return "rsync is not installed on the host", ""
         if self._connection.get_option("password"):
-            return "SSH asks for a password, which rsync can't be given", ""
+            return "SSH asks for a password, which rsync cannot give", ""
         become = self._connection.become
         if become is None or self.get_become_option("become_user") == self._get_remote_user():
             return "", ""
         if become.name != "sudo" or self.get_become_option("become_pass"):
-            return f"becoming {self.get_become_option('become_user')} takes more than a sudo without a password", ""
+            return f"becoming {self.get_become_option('become_user')} needs more than sudo without a password", ""
         words = [self.get_become_option("become_exe") or "sudo", "-n"]
         if user := self.get_become_option("become_user"):
             words += ["-u", shlex.quote(user)]
         return "", " ".join(words)
 
     def _check_server(self, source: http_fetch.Source, expected: str | None) -> None:
-        """Compare the server's manifest with ours: asked from here, or from the host where that alone reaches it."""
+        """Compare the server's manifest with ours. If the controller cannot reach the server, the host asks it."""
         if expected is None:
             return
         try:
@@ -166,8 +166,8 @@ class ActionModule(ControllerAction):
             raise self._fail(f"{error}. Nothing was sent.") from None
         if found != expected:
             raise self._fail(
-                f"{source.url} serves another store: its manifest has sha256 {found[:12]}, {self.store}'s has "
-                f"{expected[:12]}. Copy the store there once more, or deploy from the one that is served. "
+                f"{source.url} serves another store: its manifest has sha256 {found[:12]}, that of {self.store} has "
+                f"{expected[:12]}. Copy the store to the server again, or deploy from the served one. "
                 "Nothing was sent."
             )
 
@@ -178,7 +178,7 @@ class ActionModule(ControllerAction):
     # --- the delivery ---
 
     def _deliver(self, carry: Callable[..., None], todo: Rows, state: dict[str, Any], tally: Tally) -> None:
-        """Carry files until the host has proved all of them, or some came wrong too often."""
+        """Send files until the host has verified all of them, or some were wrong too often."""
         by_digest = {row["sha256"]: row for row in todo}
         wrong: dict[str, str] = {}
         for _round in range(ROUNDS):
@@ -198,18 +198,18 @@ class ActionModule(ControllerAction):
             state = self._step("prepare", todo)
         lines = "\n".join(f"  {by_digest[sha256]['path']}: {reason}" for sha256, reason in sorted(wrong.items()))
         raise self._fail(
-            f"{len(wrong)} file(s) did not arrive whole, {ROUNDS} times over:\n{lines}\n"
-            "Something between the store and the host changes bytes (a disk, a memory, an inspecting box). "
+            f"{len(wrong)} file(s) did not arrive intact in {ROUNDS} attempts:\n{lines}\n"
+            "Something between the store and the host changes bytes: a disk, memory, or a box that inspects traffic. "
             "The files that arrived are kept; nothing was installed."
         )
 
     def _explain(self, todo: Rows, reason: str) -> AnsibleActionFail:
-        """The failure of a delivery that ended early: how far it got by the host's own count, and why."""
+        """The error for a delivery that ended early: how much arrived, by the host's count, and why it ended."""
         size = sum(row["size"] for row in todo)
         try:
             state = self._step("prepare", todo)
         except AnsibleError:
-            return self._fail(f"the delivery stopped: {reason}. The host does not answer now. {RESUME}")
+            return self._fail(f"the delivery stopped: {reason}. The host no longer answers. {RESUME}")
         arrived = sum(state["offsets"].values())
         got = f"{arrived / 1e6:.1f} of {size / 1e6:.1f} MB"
         try:
@@ -222,7 +222,7 @@ class ActionModule(ControllerAction):
     def _carrier(
         self, transport: str, become: str, arguments: dict[str, Any], source: http_fetch.Source | None
     ) -> Iterator[Callable[..., None]]:
-        """What carries files, of the signature ``(todo, state, progress, tally)``; it raises Stopped."""
+        """The function that sends files: ``(todo, state, progress, tally)``. It raises Stopped."""
         limit = arguments["chunk_mb"] << 20
 
         def push(*delivered: Any) -> None:
@@ -232,7 +232,7 @@ class ActionModule(ControllerAction):
             try:
                 self._send_by_rsync(become, todo, state, progress, tally)
             except rsync.RsyncFailed as error:
-                # SSH itself failed, or rsync worked until then, or more of the same would not help.
+                # Another transport does not help if SSH failed, if rsync moved data, or if the disk is full.
                 if arguments["transport"] == "rsync" or error.status == 255 or error.moved or "No space" in str(error):
                     raise
                 display.warning(f"{self.host}: rsync failed: {error}. Sending over the bare connection instead")
@@ -271,14 +271,14 @@ class ActionModule(ControllerAction):
     def _send_by_rsync(
         self, become: str, todo: Rows, state: dict[str, Any], progress: delivery.Progress, tally: Tally
     ) -> None:
-        """Send files by rsync, over the SSH that Ansible itself would call, its options and its open connection."""
-        # Ansible puts this command together from a dozen settings; no other way yields the same one.
+        """Send files by rsync over Ansible's own SSH command, with its options and its open connection."""
+        # Ansible builds this command from a dozen settings. Nothing else gives the same one.
         command = self._connection._build_command(self._connection.get_option("ssh_executable"), "ssh")
         ssh = [word.decode() if isinstance(word, bytes) else word for word in command]
         files = [(row["sha256"], self.store / row["path"]) for row in todo]
         target = rsync.destination(self._connection.host, state["incoming"])
         offsets = state["offsets"]
-        # rsync counts a file that it goes on with from its beginning, one that is whole not at all.
+        # In its progress rsync counts resumed files from their beginning, and complete files not at all.
         before = sum(offsets[row["sha256"]] for row in todo if offsets[row["sha256"]] < row["size"])
 
         def tell(figure: int) -> None:
@@ -287,7 +287,7 @@ class ActionModule(ControllerAction):
         try:
             done = rsync.send(files, ssh, target, become, constants.DEFAULT_LOCAL_TMP, tell)
         except OSError as error:
-            raise Stopped(f"rsync was not started: {error}") from None
+            raise Stopped(f"rsync could not be started: {error}") from None
         tally.moved += done.moved
         tally.wire += done.wire
 
@@ -357,7 +357,7 @@ class ActionModule(ControllerAction):
                 return str(probe.getsockname()[0])
         except OSError as error:
             raise self._fail(
-                f"which address of the controller this host reaches can't be told ({error}): say it with "
+                f"the address at which this host reaches the controller could not be determined ({error}): set "
                 "artifacts_http_address. Nothing was sent."
             ) from None
 

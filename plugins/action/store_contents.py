@@ -34,7 +34,7 @@ class ActionModule(ControllerAction):
             folder = Path(arguments["folder"]).absolute()
             if folder.resolve().is_relative_to(path.resolve()):
                 raise AnsibleActionFail(
-                    f"{folder} lies in the store itself, where the report would be a foreign file: choose another "
+                    f"{folder} is inside the store, which may hold nothing else: choose another "
                     "artifact_store_contents_path"
                 )
             files = {
@@ -48,7 +48,7 @@ class ActionModule(ControllerAction):
                     for file in stale:
                         write_atomic(str(file), files[file])
             except OSError as error:
-                raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None
+                raise AnsibleActionFail(f"The report cannot be written: {error.strerror}: {error.filename}") from None
             result["changed"] = bool(stale)
             result["lines"] += ["", *(f"Written: {file}" for file in files if not self.check_mode)]
         return result

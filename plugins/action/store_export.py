@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write a store, or what is new in it, into volumes for removable media."""
+"""Write a store, or what changed in it, into volumes for removable media."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class ActionModule(ControllerAction):
             raise AnsibleActionFail(f"The store {path} was not exported: {error}") from None
         except OSError as error:
             raise AnsibleActionFail(
-                f"The store {path} was not exported: {error.strerror}: {error.filename or folder}. What was begun "
-                f"lies in {folder / export.UNFINISHED} and is made anew by the next run"
+                f"The store {path} was not exported: {error.strerror}: {error.filename or folder}. The next run "
+                f"starts again. It removes the unfinished export in {folder / export.UNFINISHED}"
             ) from None
         memo.save()
-        message = f"{len(done.added)} files travel in {done.volumes} volume(s), {done.size / 1e6:.1f} MB"
+        message = f"{len(done.added)} files in {done.volumes} volume(s), {done.size / 1e6:.1f} MB"
         if not done.manifest_differs:
             message = "nothing is new since that manifest, so there is nothing to carry"
         elif not done.changed:
-            message += "; they are there already"
+            message += "; they are already there"
         return {
             "changed": done.changed,
-            "msg": f"{message}; {len(done.removed)} go" if done.removed else message,
+            "msg": f"{message}; {len(done.removed)} files are removed by the import" if done.removed else message,
             "manifest_sha256": done.manifest,
             "volumes": done.volumes,
             "size": done.size,

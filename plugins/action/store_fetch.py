@@ -22,9 +22,9 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles i
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import Selection, given
 
 ADVICE = (
-    "Nothing was lost: run it again and it goes on where it stopped. Behind a proxy set proxy_http, proxy_username, "
-    "proxy_password and proxy_ca_certificates; "
-    "for a mirror or a folder of files set artifact_store_kokoro_source or artifact_store_spacy_source."
+    "Nothing is lost: run it again, and it continues where it stopped. Behind a proxy, set proxy_http, proxy_username, "
+    "proxy_password and proxy_ca_certificates. "
+    "For a mirror or a folder of files, set artifact_store_kokoro_source or artifact_store_spacy_source."
 )
 
 
@@ -36,7 +36,7 @@ class ActionModule(ControllerAction):
         for name in ("spacy_source", "kokoro_source", "python_source", "dictionary_source"):
             if download.without_credentials(arguments[name]) != arguments[name].rstrip("?#") and "@" in arguments[name]:
                 raise AnsibleActionFail(
-                    f"{name} holds a user name or a password. An address ends up in the manifest: "
+                    f"{name} contains a user name or a password, which would be written into the manifest: "
                     "put credentials into ~/.netrc or the proxy variables instead"
                 )
         try:
@@ -67,9 +67,13 @@ class ActionModule(ControllerAction):
                 )
         except proxy.ProxyError as error:
             lines = str(error).replace("\n", "\n  ")
-            raise AnsibleActionFail(f"The store {path} was not built, this stands in the way out:\n  {lines}") from None
+            raise AnsibleActionFail(
+                f"The store {path} was not built, because the network cannot be used:\n  {lines}"
+            ) from None
         except download.DownloadError as error:
-            raise AnsibleActionFail(f"The store {path} is not complete. Not to be had:\n{error}\n{ADVICE}") from None
+            raise AnsibleActionFail(
+                f"The store {path} is not complete. These files could not be downloaded:\n{error}\n{ADVICE}"
+            ) from None
         except (store.StoreError, BusyError, locks.LockError, ValueError) as error:
             raise AnsibleActionFail(f"The store {path} was not built: {error}") from None
         except OSError as error:
@@ -78,14 +82,16 @@ class ActionModule(ControllerAction):
             ) from None
         signed = False
         if not self.check_mode:
-            # A signature that no longer fits would make every later check fail; the key's owner makes a new one.
+            # A signature of the old manifest would make every later check fail. The owner of the key signs again.
             try:
                 dropped = signature.drop_stale(path)
                 signed = bool(arguments["signing_key"]) and signature.sign(path, Path(arguments["signing_key"]))
             except signature.SignatureError as error:
                 raise AnsibleActionFail(f"The store {path} is complete, but {error}") from None
             if dropped and not signed:
-                display.warning(f"{path}: the signature did not fit the new manifest and was removed. Sign it again.")
+                display.warning(
+                    f"{path}: the signature did not match the new manifest and was removed. Sign the store again."
+                )
         size = sum(artifact.size for artifact in built.manifest.artifacts)
         summary = f"{len(built.added)} files added, {len(built.removed)} removed"
         if not self.check_mode:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring a store to the state of an export that was carried over the gap."""
+"""Update a store to the contents of an export that was carried over the gap."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ActionModule(ControllerAction):
         allowed = Path(arguments["allowed_signers"]) if arguments["allowed_signers"] else None
         memo = Memo(memo_path())
         try:
-            # The index names the files to look for; the signature says whether to believe any of them.
+            # Check the signature before anything else in the export is trusted.
             export.read_index(folder)
             trust = signature.check(folder, arguments["signature_policy"], allowed)
             done = export.import_store(
@@ -46,14 +46,14 @@ class ActionModule(ControllerAction):
             raise AnsibleActionFail(f"Nothing was imported into {path}: {error}") from None
         except OSError as error:
             raise AnsibleActionFail(
-                f"The import into {path} was cut: {error.strerror}: {error.filename or path}. Mend this and run it "
-                "again: it goes on where it stopped"
+                f"The import into {path} was interrupted: {error.strerror}: {error.filename or path}. Fix this and "
+                "run it again: it continues where it stopped"
             ) from None
         memo.save()
         would = " would be" if self.check_mode else ""
-        message = f"{len(done.added)} files{would} brought, {len(done.removed)}{would} removed"
+        message = f"{len(done.added)} files{would} added, {len(done.removed)}{would} removed"
         if not done.changed:
-            message = "the store has this state already"
+            message = "the store already has these contents"
         return {
             "changed": done.changed,
             "msg": f"{message}; {trust.sentence}",

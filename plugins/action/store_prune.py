@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove in two steps what neither a store's manifest nor, in the download cache, any named store refers to."""
+"""Remove unused files of a store and of the download cache, in two steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ActionModule(ControllerAction):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
         if bool(arguments["list"]) == bool(arguments["list_to"]):
-            raise AnsibleActionFail("give either list_to, where to write the list, or list, the list to apply")
+            raise AnsibleActionFail("give either list_to, to write a list, or list, to apply one")
         try:
             if arguments["list"]:
                 return self._apply(path, Path(arguments["list"]).absolute())
@@ -32,13 +32,14 @@ class ActionModule(ControllerAction):
                 result={"findings": [vars(finding) for finding in getattr(error, "findings", [])]},
             ) from None
         except OSError as error:
-            raise AnsibleActionFail(f"{error.strerror}: {error.filename}. Run it again: it goes on there") from None
+            raise AnsibleActionFail(f"{error.strerror}: {error.filename}. Run it again: it continues there") from None
 
     def _survey(self, path: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         target = Path(arguments["list_to"]).absolute()
         if target.resolve().is_relative_to(path.resolve()):
             raise prune.PruneError(
-                f"the list {target} would lie in the store itself: choose another artifact_store_prune_list_to"
+                f"{target} is inside the store, which may hold nothing else: choose another "
+                "artifact_store_prune_list_to"
             )
         cache = Path(arguments["cache"]) if arguments["cache"] else cache_folder() / "downloads"
         listing = prune.survey(path, cache.absolute(), [Path(store).absolute() for store in arguments["stores"]])
@@ -50,7 +51,7 @@ class ActionModule(ControllerAction):
             if changed and not self.check_mode:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(str(target), data)
-            summary = f"{len(listing.files)} files, {in_words(listing.size)}, are surplus"
+            summary = f"{len(listing.files)} files are surplus, {in_words(listing.size)}"
             lines.append(f"{summary}. To remove exactly these: -e artifact_store_prune_list={target}")
         else:
             summary = "nothing is surplus"

@@ -20,7 +20,7 @@ class ActionModule(ControllerAction):
         path = Path(arguments["path"]).absolute()
         memo = Memo(memo_path())
         try:
-            # The signature first: an untrusted manifest says nothing about the files beside it.
+            # The signature first: the files are compared with the manifest, so it must be trusted.
             allowed = Path(arguments["allowed_signers"]) if arguments["allowed_signers"] else None
             manifest, digest = read_manifest(path)
             trust = signature.check(path, arguments["signature_policy"], allowed)
@@ -36,14 +36,14 @@ class ActionModule(ControllerAction):
                 lines += f"\n{catalogue.SPACY_REASON}"
             raise AnsibleActionFail(
                 f"The store {path} is damaged, so no host was touched. {len(findings)} finding(s):\n{lines}\n"
-                "Run playbooks/fetch.yml again on the connected machine (it brings only what is wrong), "
-                "or copy the store once more.",
+                "Run playbooks/fetch.yml again on the connected machine (it replaces only what is wrong), "
+                "or copy the store again.",
                 result={"findings": [vars(finding) for finding in findings]},
             )
         size = sum(artifact.size for artifact in manifest.artifacts)
         return {
             "changed": False,
-            "msg": f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all as the manifest says; {trust.sentence}",
+            "msg": f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all match the manifest; {trust.sentence}",
             "signed_by": trust.signer,
             "manifest_sha256": digest,
             "synthetic": manifest.synthetic,

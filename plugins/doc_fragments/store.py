@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The option O(path); with the part C(signature), what signatures have to say."""
+    """The option O(path), and with the part C(signature) the options for signatures."""
 
     DOCUMENTATION = r"""
 options:
@@ -19,13 +19,13 @@ options:
 options:
   signature_policy:
     description:
-      - V(strict) refuses a store or an export whose manifest is not signed by a key of O(allowed_signers).
-      - V(if-signed) checks a signature where there is one, and takes O(allowed_signers) without one as an error.
-      - V(off) checks none.
+      - V(strict) refuses a store or an export unless a key in O(allowed_signers) signed its manifest.
+      - V(if-signed) checks a signature if there is one. With O(allowed_signers), an unsigned store is an error.
+      - V(off) checks no signature.
     type: str
     choices: [strict, if-signed, "off"]
     default: if-signed
   allowed_signers:
-    description: File of keys whose signatures count, as C(ssh-keygen) reads it.
+    description: The file that lists the trusted signers, in the format of C(ssh-keygen).
     type: path
 """

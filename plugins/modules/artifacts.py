@@ -98,7 +98,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Bring what the host lacks
+- name: Deliver what the host lacks
   voicefleet.kokoro.artifacts:
     store: "{{ voicefleet_plan.store }}"
     artifacts: "{{ voicefleet_plan.artifacts }}"

@@ -9,15 +9,15 @@ DOCUMENTATION = r"""
 module: store_contents
 short_description: Report what a store holds
 description:
-  - What, which version, how large, under which licence, for which hosts, and whether it is a stand-in, with totals by
-    kind, profile and licence. It is read from the manifest.
-  - The same manifest gives the same report.
+  - For each file, the report shows name, version, size, licence, hosts, and whether it is a stand-in. It also shows
+    totals by kind, profile and licence.
+  - The module reads only the manifest. The same manifest gives the same report.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   folder:
-    description: Where to write C(contents.md) and C(contents.json). Without it nothing is written.
+    description: Where to write C(contents.md) and C(contents.json). If unset, nothing is written.
     type: path
 extends_documentation_fragment:
   - voicefleet.kokoro.store
@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 contents:
-  description: The report as data; the keys C(artifacts) and C(totals), sizes in bytes.
+  description: The report as data, with the keys C(artifacts) and C(totals). Sizes are in bytes.
   returned: success
   type: dict
   sample: {totals: {all: {files: 145, size: 827000000}}}

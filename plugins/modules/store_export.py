@@ -7,30 +7,31 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: store_export
-short_description: Write a store, or what is new in it, into volumes for removable media
+short_description: Write a store, or what changed in it, into volumes for removable media
 description:
-  - The difference to the manifest of an earlier export goes into plain tar archives of at most O(volume_mb) each, with
-    C(export.json) beside them, in which every volume and every file is hashed.
-  - A file that is larger than a volume is cut into parts. The manifest travels beside the volumes, with its signature
-    where there is one, and is what the next export starts from.
-  - The store is verified first. The same store gives the same volumes, byte for byte.
+  - Writes what changed since the manifest of an earlier export. The volumes are plain tar archives of at most
+    O(volume_mb) each.
+  - C(export.json), beside the volumes, holds the hashes of every volume and every file. A file larger than a volume is
+    split into parts.
+  - The manifest lies beside the volumes, with its signature if there is one. The next export starts from this manifest.
+  - Verifies the store first. The same store gives the same volumes, byte for byte.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   folder:
-    description: Where the export goes. An earlier export in it is not overwritten.
+    description: The folder of the export. It never overwrites another export.
     type: path
     required: true
   since:
     description:
-      - The manifest that the receiving store has, a file, or the folder of the export or store that holds it.
-      - Without it the whole store travels.
+      - The manifest that the receiving store has. Give the file, or the folder of the export or store that holds it.
+      - If unset, the whole store is exported.
     type: path
   volume_mb:
     description:
       - Size of a volume in MB (1,000,000 bytes), at least 1.
-      - The default fits into the 4 GiB that FAT32 allows a file.
+      - The default is below the limit of FAT32, which is 4 GiB.
     type: int
     default: 4000
 extends_documentation_fragment:
@@ -38,10 +39,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says what would travel, and in how many volumes.
+    description: Reports the files and the number of volumes.
   diff_mode:
     support: full
-    description: The paths that travel and that go.
+    description: The paths that are added and removed.
 """
 
 EXAMPLES = r"""
@@ -50,7 +51,7 @@ EXAMPLES = r"""
     path: /srv/store
     folder: /media/usb/export-1
 
-- name: Write what is new since then
+- name: Write what changed since then
   voicefleet.kokoro.store_export:
     path: /srv/store
     folder: /media/usb/export-2
@@ -59,7 +60,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 manifest_sha256:
-  description: The digest of the manifest to which the export leads.
+  description: The digest of the new manifest.
   returned: success
   type: str
   sample: 5b1c0f6f
@@ -69,12 +70,12 @@ volumes:
   type: int
   sample: 3
 size:
-  description: Bytes of all volumes.
+  description: Bytes of all volumes together.
   returned: success
   type: int
   sample: 827000000
 added:
-  description: Paths of the files that travel.
+  description: Paths of the files in the export.
   returned: success
   type: list
   elements: str
@@ -86,7 +87,7 @@ removed:
   elements: str
   sample: []
 findings:
-  description: Files to blame for a failure, by kind, path and detail.
+  description: The faulty files of a failure, with kind, path and detail.
   returned: failure
   type: list
   elements: dict

@@ -10,10 +10,10 @@ module: store_fetch
 short_description: Build the store on the connected machine
 description:
   - Reads the languages, voices and models from the settings of the role P(voicefleet.kokoro.settings#role).
-  - Downloads what the locks and the catalogue pin, checks every digest, builds wheels of packages published as source
-    alone, and writes the manifest last.
-  - Can be cut at any moment and run again. Files are kept by digest in a cache that many stores share.
-  - Never falls back to another source than the configured one.
+  - Downloads what the locks and the catalogue pin, and checks every digest. It builds wheels of packages that are
+    published only as source. It writes the manifest last.
+  - May be interrupted at any moment and run again. Files stay in a cache, by digest, which many stores share.
+  - Uses only the configured sources.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -23,21 +23,21 @@ options:
     type: path
     required: true
   profiles:
-    description: For which hosts, as accelerator, Python and architecture.
+    description: The profiles of the hosts, such as V(cpu-py311-x86_64).
     type: list
     elements: str
     required: true
   pythons:
-    description: Versions, such as V(3.11), of which the store carries an interpreter for hosts that have none.
+    description: Python versions, such as V(3.11), that the store carries for hosts without a suitable Python.
     type: list
     elements: str
     default: []
   python_source:
-    description: Address of the interpreters' builds, a mirror, or C(file://) and a folder of archives.
+    description: The address of the Python builds, a mirror, or C(file://) and a folder of archives.
     type: str
     default: https://github.com/astral-sh/python-build-standalone/releases/download
   dictionary_source:
-    description: Address of the folder of UniDic's archive, a mirror, or C(file://) and a folder.
+    description: The address of the folder with UniDic's archive, a mirror, or C(file://) and a folder.
     type: str
     default: https://cotonoha-dic.s3-ap-northeast-1.amazonaws.com
   contents:
@@ -46,33 +46,33 @@ options:
     choices: [all, python]
     default: all
   spacy_source:
-    description: Address of spaCy's releases, a mirror, or C(file://) and a folder of tarballs.
+    description: The address of spaCy's releases, a mirror, or C(file://) and a folder of tarballs.
     type: str
     required: true
   kokoro_source:
-    description: Address of a model hub, or C(file://) and a folder with the model's files.
+    description: The address of a model hub, or C(file://) and a folder with the model's files.
     type: str
     required: true
   index:
     description:
-      - A package index (PEP 503), such as a mirror of PyPI, that is asked before the addresses in the locks.
-      - The digests in the locks hold all the same.
+      - A package index (PEP 503), such as a mirror of PyPI. It is tried before the addresses in the locks.
+      - Files from it must have the digests in the locks.
     type: str
   signing_key:
     description:
-      - Private SSH key to sign the manifest with, or a public one whose private part an ssh-agent holds.
-      - Without it the store is left unsigned.
+      - The SSH key that signs the manifest. Give the private key, or a public key whose private key is in an ssh-agent.
+      - If unset, the store is not signed.
     type: path
   cache:
-    description: Where downloads are kept. Empty means C(voicefleet/downloads) in the user's cache.
+    description: The folder of downloads. Empty means C(voicefleet/downloads) in the user's cache.
     type: path
   uv:
-    description: The uv that builds wheels. Empty means the one on PATH, else the store's own.
+    description: The uv that builds wheels. Empty means the uv on PATH, or else the one in the store.
     type: path
   proxy:
     description:
-      - The controller's own way out. What is not set comes from the environment.
-      - The proxy is asked before anything is fetched; all that stands in the way is told at once.
+      - The proxy of the controller. Unset values come from the environment.
+      - The proxy is tested before anything is fetched. All problems are reported at once.
     type: dict
     suboptions:
       http:
@@ -84,20 +84,20 @@ options:
         type: str
         default: ""
       all:
-        description: The proxy for all other targets. A fetch uses none of them.
+        description: The proxy for all other targets. A fetch has no such targets.
         type: str
         default: ""
       no_proxy:
-        description: What is reached directly, besides loopback.
+        description: What is reached directly, in addition to loopback.
         type: list
         elements: str
         default: []
       username:
-        description: The proxy's user as it is.
+        description: The user for the proxy, not percent-encoded.
         type: str
         default: ""
       password:
-        description: The proxy's password as it is.
+        description: The password for the proxy, not percent-encoded.
         type: str
         default: ""
       ca_certificates:
@@ -114,11 +114,11 @@ options:
         type: str
         default: ""
       probe:
-        description: Whether to ask the proxy first.
+        description: Whether to test the proxy first.
         type: bool
         default: true
       probe_url:
-        description: What to ask it for, instead of the sources.
+        description: The address to request in this test, instead of the sources.
         type: str
         default: ""
 extends_documentation_fragment:
@@ -126,7 +126,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    description: Names the files that would be added. Wheels that have yet to be built are not among them.
+    description: Lists the files that would be added, except wheels that must be built first.
   diff_mode:
     support: full
     description: Lists files added and removed.
@@ -150,7 +150,7 @@ added:
   elements: str
   sample: [spacy/en_core_web_sm-1.2.3.tar.gz]
 removed:
-  description: Paths that an earlier fetch had put there and this one does not want.
+  description: Paths from an earlier fetch that are no longer needed.
   returned: success
   type: list
   elements: str

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: store_import
-short_description: Bring a store to the state of an export
+short_description: Update a store to the contents of an export
 description:
-  - Verifies everything first, that all volumes are there and whole, that the export starts from the very manifest that
-    the store has, and that no path leads out of the store. A refusal leaves the store as it was.
-  - New files are unpacked and hashed beside the store, then renamed into it; the manifest comes last. Killed at any
-    moment and run again, it goes on where it stopped.
+  - Verifies everything first. All volumes must be complete and undamaged. The export must start from the manifest that
+    the store has. No path may lead out of the store. If a check fails, the store does not change.
+  - Unpacks and hashes new files beside the store, then renames them into it. The manifest comes last. It may be killed
+    at any moment, and the next run continues where it stopped.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -27,14 +27,14 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Verifies everything and says what would travel.
+    description: Verifies everything and reports what would change.
   diff_mode:
     support: full
-    description: The paths that travel and that go.
+    description: The paths that are added and removed.
 """
 
 EXAMPLES = r"""
-- name: Bring the store to what was carried over
+- name: Update the store to the carried export
   voicefleet.kokoro.store_import:
     path: /srv/store
     folder: /media/usb/export-2
@@ -47,12 +47,12 @@ manifest_sha256:
   type: str
   sample: 5b1c0f6f
 signed_by:
-  description: The name in O(allowed_signers) of the key that signed, empty where that was not checked.
+  description: The name of the signer in O(allowed_signers). Empty if the signer was not checked.
   returned: success
   type: str
   sample: fetcher@example.com
 added:
-  description: Paths of the files that travel.
+  description: Paths of the files in the export.
   returned: success
   type: list
   elements: str
@@ -64,7 +64,7 @@ removed:
   elements: str
   sample: []
 findings:
-  description: Files to blame for a failure, by kind, path and detail.
+  description: The faulty files of a failure, with kind, path and detail.
   returned: failure
   type: list
   elements: dict

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: store_prune
-short_description: Remove in two steps what nothing refers to
+short_description: Remove unused files in two steps
 description:
-  - With O(list_to) it lists the files of the store that its manifest does not name, and the files of the download cache
-    that none of the named stores uses, and removes nothing.
-  - With O(list) it removes exactly what is on such a list. Lines may be taken out of the list before; what is added to
-    it is refused. So is the whole list where a manifest or one of the files changed since.
+  - With O(list_to) it removes nothing. It lists files of the store that the manifest does not name, and files of the
+    download cache that none of the named stores uses.
+  - With O(list) it removes exactly the files on such a list. You may delete lines from the list before. It refuses a
+    list with added lines, and a list that is older than a change of a manifest or of a listed file.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -21,12 +21,12 @@ options:
     description: The folder of downloads. Empty means C(voicefleet/downloads) in the user's cache.
     type: path
   stores:
-    description: Other stores that use the cache; what they refer to stays.
+    description: Other stores that use the same cache. Their files stay in it.
     type: list
     elements: path
     default: []
   list_to:
-    description: Where to write the list. Give either this or O(list).
+    description: Where to write the list. Give this or O(list), not both.
     type: path
   list:
     description: The list to apply.
@@ -36,19 +36,19 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Says what would be removed; writes no list.
+    description: Reports what would be removed and writes no list.
   diff_mode:
     support: full
-    description: The paths that are surplus.
+    description: The paths of the surplus files.
 """
 
 EXAMPLES = r"""
-- name: List what is surplus
+- name: List surplus files
   voicefleet.kokoro.store_prune:
     path: /srv/store
     list_to: /srv/prune.json
 
-- name: Remove exactly that
+- name: Remove exactly these files
   voicefleet.kokoro.store_prune:
     path: /srv/store
     list: /srv/prune.json
@@ -56,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 list:
-  description: The list that was written or applied, empty where nothing is surplus.
+  description: The list that was written or applied. Empty if nothing is surplus.
   returned: success
   type: str
   sample: /srv/prune.json
@@ -67,13 +67,13 @@ files:
   elements: dict
   sample: [{root: store, path: notes.txt, size: 12}]
 lines:
-  description: The same for people.
+  description: The same as lines for a terminal.
   returned: success
   type: list
   elements: str
   sample: ["store: notes.txt (12 B, not in the manifest)"]
 findings:
-  description: Files to blame for a failure, by kind, path and detail.
+  description: The faulty files of a failure, with kind, path and detail.
   returned: failure
   type: list
   elements: dict

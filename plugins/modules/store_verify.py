@@ -9,9 +9,9 @@ DOCUMENTATION = r"""
 module: store_verify
 short_description: Check every file of a store against its manifest
 description:
-  - Presence and size first, then digests on all cores. A file that was hashed before and was not touched since is not
-    read again.
-  - Reports all findings at once, each with its kind, V(missing), V(truncated), V(corrupt), V(unlisted) or
+  - Checks the signature, then presence and size of every file, then the digests on all cores. It does not read a file
+    again that has not changed since it was hashed.
+  - Reports all findings at once. The kind of a finding is V(missing), V(truncated), V(corrupt), V(unlisted) or
     V(unreadable).
 version_added: "0.1.0"
 author:
@@ -22,10 +22,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Nothing is ever changed.
+    description: It changes nothing.
   diff_mode:
     support: none
-    description: Nothing is ever changed.
+    description: It changes nothing.
 """
 
 EXAMPLES = r"""
@@ -36,12 +36,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 manifest_sha256:
-  description: The digest of the manifest, to which receipts refer.
+  description: The digest of the manifest. Receipts name it.
   returned: success
   type: str
   sample: 5b1c0f6f
 signed_by:
-  description: The name in O(allowed_signers) of the key that signed, empty where that was not checked.
+  description: The name of the signer in O(allowed_signers). Empty if the signer was not checked.
   returned: success
   type: str
   sample: fetcher@example.com
@@ -52,13 +52,13 @@ synthetic:
   elements: str
   sample: []
 profiles:
-  description: The profiles that the store serves.
+  description: The profiles of the store.
   returned: success
   type: list
   elements: str
   sample: [cpu-py311-x86_64]
 findings:
-  description: What is wrong, by kind, path and detail. The task fails where it is not empty.
+  description: The faults, with kind, path and detail. The task fails if there are any.
   returned: always
   type: list
   elements: dict

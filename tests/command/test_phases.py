@@ -69,11 +69,11 @@ def test_a_run_with_a_tag_has_its_phase_and_the_frame_alone(tmp_path: Path) -> N
     done = [name for name in names if "Validating arguments" not in name and not name.startswith("play #")]
     roles = {name.split(" : ")[0].rpartition(".")[2] for name in done if " : " in name}
     assert roles == {"artifact_store", "preflight", "artifacts", "synthesis"}  # the last one writes the report
-    assert {"Begin the batch", "Note that all is done", "Count the host as failed or unreachable"} <= set(done)
+    assert {"Begin the batch", "Note the success", "Count the host as failed or unreachable"} <= set(done)
 
 
 @pytest.mark.parametrize("playbook", ["verify.yml", "rollback.yml"])
 def test_the_other_playbooks_refuse_tags(tmp_path: Path, playbook: str) -> None:
     said = deploy(tmp_path, "--tags", "artifacts", "-e", "voicefleet_become=false", playbook=playbook)
     assert "This playbook has no phases: run it without --tags and --skip-tags." in said
-    assert "Note that all is done" not in said
+    assert "Note the success" not in said

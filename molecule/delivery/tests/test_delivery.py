@@ -239,7 +239,7 @@ def test_what_can_not_be_is_refused_before_anything_moves(
     served = f"http://{gateway}:{depot.server_port}"
     one.deliver("carrier pigeon").failed_with("value of artifacts_transport must be one of")
     one.deliver("http").failed_with("needs artifacts_http_url", "artifacts_http_serve", "Nothing was sent")
-    one.deliver("http", http_url="depot/store").failed_with("is no address", "Nothing was sent")
+    one.deliver("http", http_url="depot/store").failed_with("is not a valid address", "Nothing was sent")
     secret = one.deliver("http", http_url=f"http://kim:hush@{gateway}/")
     secret.failed_with("artifacts_http_password", "Nothing was sent")
     assert "hush" not in secret.output
@@ -276,7 +276,7 @@ def test_bytes_that_always_change_fail_with_names_and_leave_what_was_there_alone
     with Relay(("127.0.0.1", depot.server_port), flip(MB, 3 * MB)) as relay:
         delivery = one.deliver("http", http_url=f"http://{gateway}:{relay.port}")
     delivery.failed_with(
-        "2 file(s) did not arrive whole, 2 times over",
+        "2 file(s) did not arrive intact in 2 attempts",
         "wheels/part2-1+cpu-py3-none-any.whl: arrived with sha256",
         "wheels/part3-1+cpu-py3-none-any.whl: arrived with sha256",
         "nothing was installed",
@@ -293,7 +293,7 @@ def test_bytes_that_always_change_fail_with_names_and_leave_what_was_there_alone
 def test_ssh_ends_where_a_byte_changes_and_the_next_run_goes_on(one: Target, transport: str) -> None:
     with one.relay(flip(20 * MB)) as relay:
         delivery = one.through(relay, transport)
-    delivery.failed_with("the delivery stopped", "run the play again and it goes on there")
+    delivery.failed_with("the delivery stopped", "run the play again, and it continues there")
     goes_on(one, transport)
 
 
@@ -313,7 +313,7 @@ def goes_on(target: Target, transport: str, **more: Any) -> None:
 def test_a_cut_connection_is_told_and_the_next_run_goes_on(two: Target, transport: str) -> None:
     with two.relay(cut(20 * MB)) as relay:
         delivery = two.through(relay, transport)
-    delivery.failed_with(two.name, "the delivery stopped", "cut", "run the play again and it goes on there")
+    delivery.failed_with(two.name, "the delivery stopped", "cut", "run the play again, and it continues there")
     goes_on(two, transport)
 
 
@@ -325,7 +325,7 @@ def test_a_server_that_dies_is_told_and_the_next_run_goes_on(one: Target, gatewa
     with shared_server(store, files, "0.0.0.0", 0) as port:
         with Relay(("127.0.0.1", port), cut(20 * MB)) as relay:
             delivery = one.deliver("http", http_url=f"http://{gateway}:{relay.port}")
-        delivery.failed_with("the delivery stopped after", "of 32.1 MB", "Connection refused", "it goes on there")
+        delivery.failed_with("the delivery stopped after", "of 32.1 MB", "Connection refused", "it continues there")
         goes_on(one, "http", http_url=f"http://{gateway}:{port}")
 
 
@@ -358,6 +358,6 @@ def test_a_disk_that_fills_up_on_the_way_is_told_and_the_next_run_goes_on(one: T
     with one.relay(fill) as relay:
         delivery = one.through(relay, transport)
     assert filled
-    delivery.failed_with(f"The disk is full: the file system of {one.root} ", "MB are missing", "it goes on there")
+    delivery.failed_with(f"The disk is full: the file system of {one.root} ", "MB are missing", "it continues there")
     one.host.check_output(f"rm {one.root}/other")
     goes_on(one, transport)

@@ -70,6 +70,6 @@ def test_a_release_that_says_noise_is_not_intelligible_and_never_serves(
     assert status != 0
     assert "did not reach the level intelligible" in said
     assert said.count("It is not intelligible. A recogniser heard") >= len(ANSWERS)
-    assert f"The former release {former} " in said
+    assert f"The previous release {former} " in said
     assert current(host) == former
     assert speaker.ask().status == 200

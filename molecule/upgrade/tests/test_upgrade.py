@@ -132,7 +132,7 @@ def test_nothing_of_the_candidate_is_left(host: Host, good: Upgrade) -> None:
 def test_a_release_that_fails_its_proof_is_not_made_current(good: Upgrade, bad: Upgrade) -> None:
     assert bad.status != 0
     assert bad.before == bad.after == good.after != good.before
-    assert f"The former release {good.after} goes on serving without a gap" in bad.words
+    assert f"The previous release {good.after} continues to serve without a gap" in bad.words
     assert "did not reach the level intelligible" in bad.words
 
 

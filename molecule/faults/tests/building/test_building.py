@@ -32,7 +32,7 @@ def test_the_former_release_serves(host: Host, fault: str) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_failed_is_told_with_the_host_and_what_was_left(host: Host, fault: str) -> None:
     said = struck(fault).said
-    for words in (*FAULTS[fault], f"The former release {current(host)} goes on serving without a gap", "is kept"):
+    for words in (*FAULTS[fault], f"The previous release {current(host)} continues to serve without a gap", "is kept"):
         assert words in said
     assert re.search(r"vf-faults: release [\d.]+-[0-9a-f]{12}", said)
 

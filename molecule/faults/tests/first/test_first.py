@@ -12,7 +12,7 @@ def test_what_was_never_proved_does_not_serve(host: Host) -> None:
     met = struck("first_deploy_that_fails")
     assert met.status != 0, met.said
     assert (met.current, met.answer) == ("", "000"), met.said
-    assert "No release was serving before, so none serves now: what was not proved is not left running." in met.said
+    assert "No release served before, so none serves now: nothing unproved keeps running." in met.said
     assert "did not reach the level intelligible" in met.said
     service = host.service(UNIT)
     assert (service.is_running, service.is_enabled) == (False, False)

@@ -15,7 +15,7 @@ OTHER = ("--extra-vars", '{"kokoro_voices": ["af_heart"]}')
 FAULTS = {
     "unit_that_does_not_start": ("serves again", "What failed: Keep the service's unit and run what it says"),
     "synthesis_that_fails": ("serves again", "did not reach the level intelligible"),
-    "model_that_does_not_launch": ("goes on serving without a gap", "What failed: Wait until the model is ready"),
+    "model_that_does_not_launch": ("continues to serve without a gap", "What failed: Wait until the model is ready"),
 }
 
 
@@ -27,7 +27,7 @@ def test_the_former_release_serves(host: Host, fault: str) -> None:
     former = [line["release"] for line in ledger(host) if "release" in line][-1]
     assert (met.current, met.answer) == (former, "200"), met.said
     assert re.search(r"vf-faults: release [\d.]+-[0-9a-f]{12}", met.said)
-    for words in (f"The former release {former} {FAULTS[fault][0]}", FAULTS[fault][1]):
+    for words in (f"The previous release {former} {FAULTS[fault][0]}", FAULTS[fault][1]):
         assert words in met.said
 
 

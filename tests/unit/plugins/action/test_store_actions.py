@@ -43,19 +43,19 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_export_and_import(store: Path, tmp_path: Path) -> None:
     planned = run("store_export", True, path=store, folder=tmp_path / "out")
-    assert planned["msg"] == "2 files travel in 1 volume(s), 0.0 MB"
+    assert planned["msg"] == "2 files in 1 volume(s), 0.0 MB"
     assert not (tmp_path / "out").exists()
     done = run("store_export", path=store, folder=tmp_path / "out")
     assert done["changed"]
     assert done["diff"]["after"] == "kokoro/voices/v.pt\nwheels/a.whl\n"
     again = run("store_export", path=store, folder=tmp_path / "out")
-    assert (again["changed"], again["msg"].rsplit("; ")[-1]) == (False, "they are there already")
+    assert (again["changed"], again["msg"].rsplit("; ")[-1]) == (False, "they are already there")
     assert run("store_import", True, path=tmp_path / "new", folder=tmp_path / "out")["msg"].startswith(
         "2 files would be"
     )
     assert not (tmp_path / "new").exists()
     brought = run("store_import", path=tmp_path / "new", folder=tmp_path / "out")
-    assert (brought["changed"], brought["msg"]) == (True, "2 files brought, 0 removed; not signed")
+    assert (brought["changed"], brought["msg"]) == (True, "2 files added, 0 removed; not signed")
     assert tree(tmp_path / "new") == tree(store)
     same = run("store_import", path=tmp_path / "new", folder=tmp_path / "out")
     assert (same["changed"], same["manifest_sha256"]) == (False, done["manifest_sha256"])
@@ -145,9 +145,9 @@ def test_a_prune_that_is_refused(store: Path, tmp_path: Path) -> None:
 def test_nothing_is_written_into_the_store_itself(store: Path) -> None:
     (store / "notes.txt").write_text("mine")
     before = tree(store)
-    with pytest.raises(AnsibleActionFail, match="would lie in the store itself"):
+    with pytest.raises(AnsibleActionFail, match="is inside the store"):
         run("store_prune", path=store, list_to=store / "prune.json")
-    with pytest.raises(AnsibleActionFail, match="lies in the store itself"):
+    with pytest.raises(AnsibleActionFail, match="is inside the store"):
         run("store_contents", path=store, folder=store / "contents")
     assert tree(store) == before
 
@@ -165,5 +165,5 @@ def test_contents_are_written_once(store: Path, tmp_path: Path) -> None:
     assert [os.stat(folder / name).st_mtime_ns for name in ("contents.md", "contents.json")] == times
     assert not run("store_contents", path=store)["changed"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(AnsibleActionFail, match="can't be written"):
+    with pytest.raises(AnsibleActionFail, match="cannot be written"):
         run("store_contents", path=store, folder=tmp_path / "file" / "x")
