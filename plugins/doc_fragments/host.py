@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation that the modules which look at a host share."""
+"""Documentation that modules which read a host share."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Where the installation lies; with the parts C(service) and C(api), the service, and how it is asked."""
+    """Where the installation is. The parts C(service) and C(api) add the service and its API."""
 
     DOCUMENTATION = r"""
 options:
@@ -14,7 +14,7 @@ options:
     type: path
     default: /opt/voicefleet
   home:
-    description: The service's home.
+    description: The home directory of the service.
     type: path
     default: /var/lib/voicefleet
 """
@@ -22,11 +22,11 @@ options:
     SERVICE = r"""
 options:
   secrets_dir:
-    description: The folder of the service's secrets.
+    description: The folder with the secrets of the service.
     type: path
     default: /etc/voicefleet
   unit:
-    description: The service's systemd unit.
+    description: The systemd unit of the service.
     type: str
     default: voicefleet-xinference.service
 """
@@ -34,7 +34,7 @@ options:
     API = r"""
 options:
   host:
-    description: The address at which the host asks the API. A worker of a cluster asks its supervisor.
+    description: The address at which the host asks the API. The worker of a cluster asks its supervisor.
     type: str
     default: 127.0.0.1
   port:
@@ -42,7 +42,7 @@ options:
     type: int
     default: 9997
   own_port:
-    description: The port on which the host's own service listens. For a worker it is the one for its supervisor.
+    description: The port on which the service of this host listens. On a worker, it is the port for the supervisor.
     type: int
     default: 9997
   model:
@@ -50,11 +50,11 @@ options:
     type: str
     default: kokoro
   speak:
-    description: Whether a READY model is asked for one sentence, which is kept nowhere.
+    description: Whether to ask a READY model for one sentence. The sound is not kept.
     type: bool
     default: true
   timeout:
-    description: Seconds for that sentence.
+    description: How many seconds that sentence may take.
     type: int
     default: 60
 """

@@ -2,32 +2,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run HAProxy as one address before several speech nodes."""
+"""Run HAProxy as one address in front of several nodes."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: balancer
-short_description: Run HAProxy as one address before several speech nodes
+short_description: Run HAProxy as one address in front of several nodes
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Checks nodes and keys, all at once and before anything changes.
-  - Makes the clients' key on this host once, where the operator gives none, and keeps all keys in files for root alone.
-  - Writes configuration and unit, lets HAProxy try them, and puts back what it refuses. Then reloads, without a lost
-    request, or restarts where the unit itself changed.
-  - Says how each node is seen. Fails where no node is ready in time, with the reason for each.
+  - Checks all nodes and keys before anything changes, and reports all faults at once.
+  - Makes a key for clients on this host once, unless the operator gives keys. Only root can read the files with keys.
+  - Writes configuration and unit, and lets HAProxy test them. If HAProxy refuses them, the former files are restored.
+  - Reloads HAProxy, which loses no request. If the unit changed, restarts HAProxy.
+  - Reports the state of each node. Fails if no node is ready in time, with the reason for each.
 attributes:
   check_mode:
     support: full
-    description: Says what would be written and whether HAProxy would be reloaded.
+    description: Reports what would be written and whether HAProxy would be reloaded.
   diff_mode:
     support: full
-    description: Shows configuration and unit. Files with keys are never shown.
+    description: Shows configuration and unit, but never a file with keys.
 options:
   state:
-    description: V(absent) stops the unit and removes it with the folder, the clients' key included.
+    description: V(absent) stops the unit, and removes it and O(folder), including the clients' key.
     type: str
     choices: [present, absent]
     default: present
@@ -38,15 +38,15 @@ options:
     default: []
     suboptions:
       name:
-        description: The node's name, for logs and states.
+        description: The name of the node in logs and states.
         type: str
         required: true
       address:
-        description: Where it is reached from here.
+        description: The address of the node, as this host reaches it.
         type: str
         required: true
       port:
-        description: The port of its API, or of its gateway.
+        description: The port of the node's API or gateway.
         type: int
         required: true
       key:
@@ -54,50 +54,50 @@ options:
         type: str
         required: true
       ca:
-        description: The authority of the node's certificate in PEM form. Without it, plain HTTP is spoken.
+        description: The authority of the node's certificate in PEM form. Without it, HAProxy uses plain HTTP.
         type: str
       server_name:
         description: The name in the node's certificate.
         type: str
   client_keys:
-    description: Keys that clients may use. Without any, one is made on the host and kept.
+    description: Keys that clients may use. If empty, the host makes one and keeps it.
     type: list
     elements: str
     default: []
   folder:
-    description: Folder of the configuration, for root alone.
+    description: Root-only folder of the configuration.
     type: path
     default: /etc/voicefleet-balancer
   files:
-    description: The texts of C(haproxy.cfg) and what else belongs into O(folder), by name.
+    description: The texts of C(haproxy.cfg) and the other files in O(folder), by name.
     type: dict
     default: {}
   unit:
-    description: The unit's name.
+    description: The name of the unit.
     type: str
     default: voicefleet-balancer.service
   unit_content:
-    description: The unit's text. It must hold the line C(# Managed by voicefleet.kokoro).
+    description: The text of the unit. It must contain the line C(# Managed by voicefleet.kokoro).
     type: str
     default: ""
   haproxy:
-    description: The program.
+    description: The program HAProxy.
     type: path
     default: /usr/sbin/haproxy
   body_bytes:
-    description: The largest request.
+    description: The largest request, in bytes.
     type: int
     default: 16384
   long_bytes:
-    description: Requests above this are long texts.
+    description: Requests with more bytes than this are long texts.
     type: int
     default: 1500
   admin_socket:
-    description: HAProxy's socket, to ask how it sees the nodes.
+    description: HAProxy's admin socket, which tells the state of each node.
     type: path
     default: /run/voicefleet-balancer/admin.sock
   ready_seconds:
-    description: How long to wait until each node is ready. One suffices afterwards.
+    description: How long to wait until all nodes are ready. After that, one ready node is enough.
     type: int
     default: 30
 """
@@ -110,20 +110,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed and why, or in check mode what would be.
+  description: What changed and why. In check mode, what would change.
   returned: success
   type: list
   elements: str
 action:
-  description: What was done to the process, V(none), V(started), V(restarted) or V(reloaded).
+  description: What was done to HAProxy. V(none), V(started), V(restarted) or V(reloaded).
   returned: success
   type: str
 nodes:
   description: A sentence for each node.
-  returned: where it was asked
+  returned: when HAProxy was asked
   type: list
   elements: str
-  sample: [speech-01 is ready, "speech-02 is DOWN: it answers, and its model is not READY"]
+  sample: [speech-01 is ready, "speech-02 is DOWN: it answers, but its model is not READY"]
 """
 
 import os
@@ -141,13 +141,13 @@ HEADER = "client.header"
 
 
 def client_keys(given: list[str], folder: str) -> list[str]:
-    """The operator's keys, else the one that the host has, else a new one."""
+    """The operator's keys, or the host's key, or a new key."""
     stored = (private_files.read_text(os.path.join(folder, KEY)) or "").strip()
     return given or [stored or xinference_config.make_secret("client_key")]
 
 
 def files_of(params: dict[str, Any], nodes: list[balancer.Node]) -> list[File]:
-    """All files in the order in which they are written; the unit is the last."""
+    """All files, in the order in which they are written. The unit is last."""
     folder = params["folder"]
     keys = client_keys(params["client_keys"], folder)
     texts = {
@@ -203,7 +203,7 @@ def main() -> None:
         try:
             module.exit_json(**Front(unit, [unit_file], [], record, module.check_mode).remove([params["folder"]]))
         except (systemd_unit.SystemdError, OSError) as error:
-            module.fail_json(msg=f"The balancer was not removed as a whole: {error}")
+            module.fail_json(msg=f"The balancer was not completely removed: {error}")
     nodes = [balancer.Node.parse(node) for node in params["nodes"]]
     faults = balancer.faults(nodes, params["client_keys"])
     if not params["long_bytes"] < params["body_bytes"]:
@@ -214,7 +214,7 @@ def main() -> None:
             " balancer_install: true where this host reaches a mirror of its distribution."
         )
     if faults:
-        module.fail_json(msg="The balancer was not touched. " + " ".join(faults))
+        module.fail_json(msg="The balancer was not changed. " + " ".join(faults))
     folder = params["folder"]
     parts = [part for name in ("keys.cfg", "haproxy.cfg") for part in ("-f", os.path.join(folder, name))]
     try:
@@ -232,7 +232,7 @@ def main() -> None:
     down = [state for state in states if not state.up]
     if len(down) == len(states):
         module.fail_json(
-            msg="The balancer runs, and no node is ready, so every request is answered with 503. "
+            msg="The balancer runs, but no node is ready, so every request gets a 503. "
             + "; ".join(result["nodes"]),
             changes=result["changes"],
             nodes=result["nodes"],

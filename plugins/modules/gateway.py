@@ -2,29 +2,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Keep nginx's part before the service: its file, its certificate, and that it runs with them."""
+"""Keep the TLS gateway in front of the service: nginx's drop-in file, its certificate, and that nginx uses them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gateway
-short_description: Keep nginx as the TLS gateway before the service
+short_description: Keep nginx as the TLS gateway in front of the service
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Takes the operator's certificate, or makes one with an authority of its own by C(openssl), and makes it anew before
-    its end. The authority stays, so that clients keep what they trust.
-  - Writes one drop-in file for nginx, lets C(nginx -t) try it, and puts back what it refuses. Then reloads nginx.
-  - Asks the gateway itself over TLS whether the service answers behind it.
-  - Nothing else of nginx's configuration is touched.
+  - Installs the operator's certificate. Without one, C(openssl) makes an authority and a certificate on the host and
+    renews the certificate before it expires. The authority stays, so clients need no new one.
+  - Writes one drop-in file for nginx and tests it with C(nginx -t). If the test fails, the former file is restored.
+    Otherwise nginx is reloaded.
+  - Asks the gateway over TLS whether the service behind it answers.
+  - Leaves the rest of nginx's configuration alone.
 attributes:
   check_mode:
     support: full
-    description: Says what would be written, whether a certificate would be made, and whether nginx would be reloaded.
+    description: Reports what would be written, whether a certificate would be made and whether nginx would be reloaded.
   diff_mode:
     support: full
-    description: Shows the drop-in file and certificates. Keys are never shown.
+    description: Shows the drop-in file and the certificates, but never a key.
 options:
   state:
     description: V(absent) removes the drop-in file and O(folder), and reloads nginx.
@@ -32,52 +33,52 @@ options:
     choices: [present, absent]
     default: present
   config:
-    description: The drop-in file's text.
+    description: The text of the drop-in file.
     type: str
     default: ""
   config_path:
-    description: Where nginx looks for drop-in files.
+    description: The path of the drop-in file.
     type: path
     default: /etc/nginx/conf.d/voicefleet.conf
   folder:
-    description: Folder of the certificate C(server.pem), its key, and the authority C(ca.pem) with its key.
+    description: Folder of the certificate C(server.pem), the authority C(ca.pem) and their keys.
     type: path
     default: /etc/voicefleet-gateway
   certificate:
-    description: The operator's certificate in PEM form, with the chain behind it. Empty makes one on the host.
+    description: The operator's certificate in PEM form, followed by its chain. If empty, the host makes one.
     type: str
     default: ""
   certificate_key:
-    description: Its key in PEM form, without a passphrase.
+    description: The key of O(certificate) in PEM form, without a passphrase.
     type: str
     default: ""
   names:
-    description: Names and addresses in a certificate made on the host. Required there.
+    description: Names and addresses in a certificate made on the host, which needs at least one.
     type: list
     elements: str
     default: []
   days:
-    description: For how many days it is good.
+    description: How many days a certificate made on the host is valid.
     type: int
     default: 825
   renew_days:
-    description: It is made anew when it ends within so many days. The operator's brings a warning then.
+    description: Days before expiry from which a run renews the certificate. For O(certificate), the run warns instead.
     type: int
     default: 90
   host:
-    description: The address on which the gateway is asked, to see that it works.
+    description: The address at which the module asks the gateway.
     type: str
     default: 127.0.0.1
   port:
-    description: The gateway's port.
+    description: The port of the gateway.
     type: int
     default: 9443
   nginx:
-    description: The program.
+    description: The program nginx.
     type: path
     default: /usr/sbin/nginx
   unit:
-    description: The distribution's unit.
+    description: The distribution's nginx unit.
     type: str
     default: nginx.service
 """
@@ -90,17 +91,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed and why, or in check mode what would be.
+  description: What changed and why. In check mode, what would change.
   returned: success
   type: list
   elements: str
 action:
-  description: What was done to nginx, V(none), V(started) or V(reloaded).
+  description: What was done to nginx. V(none), V(started) or V(reloaded).
   returned: success
   type: str
 answered:
-  description: HTTP status of the service behind the gateway to a request without a key. 401 is as it should be.
-  returned: when it was asked
+  description: HTTP status of a request without a key, through the gateway. 401 is the expected answer.
+  returned: when the gateway was asked
   type: int
   sample: 401
 """
@@ -142,7 +143,7 @@ class Gateway:
         )
 
     def faults(self) -> list[str]:
-        """Everything that stands in the way, each a sentence."""
+        """What prevents a gateway, as one sentence each."""
         params, found = self.params, []
         if not os.access(params["nginx"], os.X_OK):
             found.append(
@@ -150,9 +151,9 @@ class Gateway:
                 " true where this host reaches a mirror of its distribution."
             )
         if shutil.which("openssl") is None:
-            found.append("openssl is not there, by which certificates are looked at and made. Install its package.")
+            found.append("openssl is not there. It reads and makes certificates. Install its package.")
         if bool(params["certificate"]) != bool(params["certificate_key"]):
-            found.append("gateway_certificate and gateway_certificate_key go together: give both or none.")
+            found.append("gateway_certificate and gateway_certificate_key belong together: give both or none.")
         if not params["certificate"]:
             if not params["names"]:
                 found.append("A certificate needs a name: gateway_names is empty.")
@@ -166,18 +167,16 @@ class Gateway:
         return found
 
     def certificate_files(self) -> tuple[list[File], str | None]:
-        """The files of the certificate as they shall be, and why a new one is made, or in check mode would be."""
+        """The files of the certificate, and why a new one is made (in check mode: would be made)."""
         params = self.params
         if params["certificate"]:
             made = certificate.given(params["certificate"], params["certificate_key"])
             if not certificate.lasts(made.certificate, params["renew_days"]):
-                self.warnings.append(f"the gateway's certificate ends within {params['renew_days']} days; renew it")
+                self.warnings.append(f"the gateway's certificate expires within {params['renew_days']} days; renew it")
             return self.files_of(made), None
         why = certificate.why_renew(params["folder"], params["names"], params["renew_days"])
         if why is None:
-            kept = {name: private_files.read_text(self.path(name)) or "" for name in ("server.pem", "server.key")}
-            authority = {name: private_files.read_text(self.path(name)) or "" for name in ("ca.pem", "ca.key")}
-            made = certificate.Made(kept["server.pem"], kept["server.key"], authority["ca.pem"], authority["ca.key"])
+            made = certificate.Made(*(private_files.read_text(self.path(name)) or "" for name in certificate.FILES))
         elif self.check:
             return [], why
         else:
@@ -200,7 +199,7 @@ class Gateway:
         files, why = self.certificate_files()
         made = [f"certificate made on the host ({why})"] if why else []
         if not self.check and private_files.wrong(self.params["folder"], 0o755, os.geteuid(), None, folder=True):
-            # Clients on this host read the authority there.
+            # Clients on this host read the authority from this folder.
             private_files.make_folder(self.params["folder"], 0o755, os.geteuid(), os.getegid())
         result = self.proxy(files).apply()
         result["changes"] = made + result["changes"]
@@ -211,10 +210,10 @@ class Gateway:
         return result
 
     def ask(self) -> int:
-        """HTTP status of the service to a request without a key, over TLS. Raises ManagedError where there is none."""
+        """HTTP status of a request without a key, over TLS. Raises ManagedError if there is no answer."""
         context = ssl.create_default_context(cafile=None if self.params["certificate"] else self.path("ca.pem"))
         if self.params["certificate"]:
-            # Whether clients trust it is theirs to know: the root may be nowhere on this host. No key is sent.
+            # This host need not know the root certificate that clients trust. No key is sent.
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         names = self.params["names"] or ["localhost"]
@@ -229,7 +228,7 @@ class Gateway:
             except (OSError, http.client.HTTPException) as error:
                 if time.monotonic() > end:
                     raise ManagedError(
-                        f"nginx runs, and port {self.params['port']} does not answer over TLS: {error}"
+                        f"nginx runs, but port {self.params['port']} does not answer over TLS: {error}"
                     ) from None
                 time.sleep(0.5)
             finally:
@@ -262,14 +261,14 @@ def main() -> None:
             module.exit_json(**gateway.proxy([]).remove([module.params["folder"]]))
         faults = gateway.faults()
         if faults:
-            module.fail_json(msg="The gateway was not touched. " + " ".join(faults))
+            module.fail_json(msg="The gateway was not changed. " + " ".join(faults))
         result = gateway.run()
     except (ManagedError, certificate.CertificateError, systemd_unit.SystemdError, OSError) as error:
-        module.fail_json(msg=f"The gateway is not as it should be: {error}")
+        module.fail_json(msg=f"The gateway is not complete: {error}")
     for warning in gateway.warnings:
         module.warn(warning)
     if result.get("answered") in (502, 503, 504):
-        module.warn(f"the gateway runs, and the service behind it does not answer ({result['answered']}).")
+        module.warn(f"the gateway runs, but the service behind it does not answer ({result['answered']}).")
     module.exit_json(**result)
 
 

@@ -20,56 +20,55 @@ author:
 options:
   subsets:
     description:
-      - V(platform) is the operating system, Pythons, disks, memory, ports, systemd and the finished releases.
+      - V(platform) is the operating system, Pythons, disks, memory, ports, systemd and the sealed releases.
       - V(gpu) is the GPUs and their driver, as the PCI bus, C(nvidia-smi) and NVIDIA's library C(libnvidia-ml.so.1)
-        report them. None of these need exist. A driver that hangs is reported as such after 40 seconds.
-      - V(drift) compares the files of O(releases) with what they were when the releases were sealed.
+        report them. A host needs none of these. If the driver hangs, that is reported after 40 seconds.
+      - V(drift) compares the files of O(releases) with the lists that were made when the releases were sealed.
       - V(artifacts) looks for O(artifacts) in the host's cache.
-      - V(receipts) is the ledger, the release that serves and those that one can go back to.
+      - V(receipts) is the ledger, the current release and the releases that a rollback can use.
     type: list
     elements: str
     choices: [platform, gpu, drift, artifacts, receipts]
     required: true
   receipts:
-    description: The host's ledger, one JSON object a line.
+    description: The host's ledger, with one JSON object on each line.
     type: path
     default: /var/lib/voicefleet-evidence/receipts.jsonl
   releases:
-    description: Releases, by id, whose files are compared with what they were when they were sealed.
+    description: The ids of the releases that V(drift) compares.
     type: list
     elements: str
     default: []
   artifacts:
-    description: Artifacts as the manifest lists them.
+    description: The artifacts that V(artifacts) looks for, as the manifest lists them.
     type: list
     elements: dict
     default: []
   lock:
     description:
-      - Take the host's deploy lock before anything is read, C(owner) for at most C(seconds), over from a C(dead) owner.
-      - Without it no lock is taken.
+      - The deploy lock to take before anything is read. Without this option, no lock is taken.
     type: dict
     suboptions:
       owner:
-        description: What tells this deploy from others.
+        description: What distinguishes this deploy from others.
         type: dict
         required: true
       seconds:
-        description: The age at which another's lock counts as left behind.
+        description: How long another owner may show no sign of life before its lock is taken over.
         type: int
         required: true
       dead:
-        description: An owner that is known to have ended.
+        description: An owner that is known to have ended. Its lock is taken over at once.
         type: dict
 extends_documentation_fragment:
   - voicefleet.kokoro.host
 attributes:
   check_mode:
     support: full
-    description: Nothing is ever changed, and no lock is taken.
+    description: This module changes nothing. In check mode, it takes no lock.
   diff_mode:
     support: none
-    description: Nothing is ever changed.
+    description: This module changes nothing.
 """
 
 EXAMPLES = r"""
@@ -92,41 +91,40 @@ state:
   type: dict
   contains:
     platform:
-      description: Platform, Pythons, file systems, memory, CPUs, addresses, listeners, systemd, releases, time.
+      description: Platform, Pythons, file systems, memory, CPUs, addresses, listeners, systemd, releases and time.
       type: dict
       returned: when it was asked for
       sample: {architecture: x86_64, cpus: 16}
     gpu:
       description:
         - C(vendor) is V(nvidia), V(amd) or V(none). C(driver) is the driver's version, C(cuda) the newest CUDA that it
-          runs, C(kernel) the version of the loaded module, C(source) who reported it.
+          runs, C(kernel) the version of the loaded module, and C(source) who reported it.
         - Each of C(cards) has the C(index) of nvidia-smi, C(name), C(uuid), C(memory) in bytes, compute
           C(capability), whether C(mig) is on and its C(instances), C(ecc) errors and C(compute_mode).
         - Each of C(processes) has C(pid), C(name), C(type), C(memory) in bytes and the index of its C(card).
-        - C(pci), C(modules) and C(nodes) are what the kernel shows. C(container) is the container that the host is.
-        - C(hung) says that the driver gave no answer. C(messages) are its complaints.
+        - C(pci), C(modules) and C(nodes) are what the kernel shows. C(container) names the container that the host runs in.
+        - C(hung) means that the driver did not answer. C(messages) are its errors.
       type: dict
       returned: when it was asked for
       sample: {vendor: nvidia, driver: 580.95.05, cuda: [13, 0], cards: [{index: 0, name: NVIDIA L40S}]}
     drift:
       description:
-        - What differs from the seal, by release. Unfinished and unchanged ones of O(releases) are left out.
-        - Each has C(missing), C(changed) and C(added), with C(count) and the C(first) paths.
+        - What changed since the seal, by release. Releases that are unfinished or unchanged are left out.
+        - Each has C(missing), C(changed) and C(added), with their C(count) and C(first) paths.
       type: dict
       returned: when it was asked for
       sample: {1.2.3-3f9a1c2b7d5e: {missing: {count: 1, first: [env/bin/xinference-local]}}}
     artifacts:
       description:
         - C(missing) are digests of artifacts that the host lacks.
-        - C(stale) are digests of artifacts that were touched since they were verified, or never were verified.
-        - C(surplus) are files that are none of the artifacts, by digest, name and size.
+        - C(stale) are digests of artifacts that were never verified, or changed since then.
+        - C(surplus) are other files, by digest, name and size.
         - C(arrived) is the number of bytes of an interrupted delivery. The next delivery uses or removes them.
       type: dict
       returned: when it was asked for
       sample: {missing: [], stale: [], surplus: [], arrived: 0}
     receipts:
-      description: C(current), an id or null, C(whole), the releases that one can go back to, and C(receipts), oldest
-        first.
+      description: C(current), an id or null, C(whole), the releases that are complete, and C(receipts), oldest first.
       type: dict
       returned: when it was asked for
       sample: {current: 1.2.3-3f9a1c2b7d5e, whole: [1.2.3-3f9a1c2b7d5e], receipts: []}
@@ -137,8 +135,8 @@ errors:
   sample: {}
 lock:
   description:
-    - Whether the lock was C(taken), its other C(holder), if any, and the C(age) of that one's lock in seconds.
-    - If it was not taken, nothing else is read.
+    - Whether the lock was C(taken), its other C(holder), if any, and the C(age) of that holder's lock in seconds.
+    - If the lock was not taken, nothing else is read.
   returned: always
   type: dict
   sample: {taken: true, holder: null, age: 0.0}
@@ -157,13 +155,13 @@ Json = dict[str, Any]
 
 
 def drift(paths: layout.Paths, releases: list[str]) -> Json:
-    """What differs from the seal, by release."""
+    """What changed since the seal, by release."""
     found = {name: release.drift(paths.release(name)) for name in releases}
     return {name: item.as_dict() for name, item in found.items() if item}
 
 
 def receipts(paths: layout.Paths, file: str) -> Json:
-    """The ledger and the releases that it may be about."""
+    """The ledger and the releases that its receipts may name."""
     found = ledger.read(file)
     return {"current": release.current(paths), "whole": sorted(release.whole(paths)), "receipts": found}
 
@@ -207,12 +205,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     lock: Json = {}
-    # Whoever is not root is told so by preflight, with all else that is wrong.
+    # If the user is not root, preflight says so together with all other findings.
     if module.params["lock"] and not module.check_mode and os.geteuid() == 0:
         try:
             lock = deploy_lock.take(**module.params["lock"])
         except OSError as error:
-            module.fail_json(msg=f"The lock {deploy_lock.LOCK_FILE} can't be taken: {error.strerror}.")
+            module.fail_json(msg=f"The lock {deploy_lock.LOCK_FILE} cannot be taken: {error.strerror}.")
         if not lock["taken"]:
             module.exit_json(changed=False, lock=lock)
     module.exit_json(lock=lock, **reading.subsets(module.params["subsets"], readers(module.params)))

@@ -2,78 +2,77 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Keep the packet filter that closes Xinference's own ports to others."""
+"""Keep the packet filter that closes Xinference's ports to others."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: packet_filter
-short_description: Close the ports of Xinference's own processes to all but the members of its cluster
+short_description: Close the ports of Xinference's processes to all but the members of its cluster
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Writes rules of nftables into a table of their own, C(inet voicefleet), and a unit C(voicefleet-filter.service) that
-    loads it at boot, before the network is up. Rules of others are neither read nor touched.
-  - Pinned ports are closed to incoming packets. The ports of model processes, which the kernel chooses, are closed by
-    dropping what O(user) sends to others than O(members).
-  - A table that was emptied or changed since it was loaded is loaded again.
-  - The program C(nft) is the host's; it is not installed.
+  - Writes nftables rules into their own table, C(inet voicefleet). The unit C(voicefleet-filter.service) loads them at
+    boot, before the network is up. No other rules are read or changed.
+  - Closes pinned ports to incoming packets. The kernel chooses the ports of model processes. Their packets are dropped,
+    unless they go to O(members).
+  - Loads the table again if it was emptied or changed.
+  - Uses the host's C(nft) and does not install it.
 attributes:
   check_mode:
     support: full
-    description: The rules are tried by C(nft --check) and not loaded.
+    description: C(nft --check) tests the rules. They are not loaded.
   diff_mode:
     support: full
-    description: Shows the difference of the rules.
+    description: Shows how the rules differ.
 options:
   user:
     description: The service's system user.
     type: str
     default: voicefleet
   members:
-    description: Addresses of all hosts of the cluster, this one too. Empty for a node by itself.
+    description: Addresses of all hosts of the cluster, including this one. Empty for an independent host.
     type: list
     elements: str
     default: []
   required:
-    description:
-      - Whether a host without C(nft) is a failure. Else that is a warning, and nothing is done.
+    description: Whether to fail without C(nft). If V(false), the module only says so and does nothing.
     type: bool
     default: true
   private_ports:
-    description: Ports for members alone.
+    description: Ports that only members reach.
     type: list
     elements: int
     default: []
   api_ports:
-    description: Ports for members and O(clients).
+    description: Ports that members and O(clients) reach.
     type: list
     elements: int
     default: []
   clients:
-    description: Networks of clients. V(any) lets everybody in; V(localhost) always is.
+    description: Networks of clients. V(any) allows everyone. V(localhost) is always allowed.
     type: list
     elements: str
     default: []
   metrics_ports:
-    description: Ports for members and O(metrics_networks).
+    description: Ports that members and O(metrics_networks) reach.
     type: list
     elements: int
     default: []
   metrics_networks:
-    description: Networks that may read metrics.
+    description: Networks that may read the metrics.
     type: list
     elements: str
     default: []
   folder:
-    description: Root-only folder for the rules and a record of what was loaded. Created where it is missing.
+    description: Root-only folder for the rules and the record of what was loaded. It is created if it is missing.
     type: path
     default: /etc/voicefleet
 """
 
 EXAMPLES = r"""
-- name: Close a worker's ports to all but its cluster
+- name: Close the ports of a worker to all but its cluster
   voicefleet.kokoro.packet_filter:
     members: [10.0.0.10, 10.0.0.11, 10.0.0.12]
     private_ports: [30001]
@@ -82,12 +81,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 filtered:
-  description: Whether there is a filter now. V(false) where C(nft) is missing and not O(required).
+  description: Whether a filter is in place. V(false) if C(nft) is missing and not O(required).
   returned: success
   type: bool
   sample: true
 changes:
-  description: What was changed and why, or in check mode what would be.
+  description: What changed and why. In check mode, what would change.
   returned: success
   type: list
   elements: str
@@ -112,13 +111,13 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed imp
 Json = dict[str, Any]
 
 NO_NFT = (
-    "nft is not installed, and without a packet filter everybody on the network reaches the ports of the service's own"
-    " processes. Install the package nftables of the host's system; nothing of it need be set up"
+    "nft is not installed. Without a packet filter, everyone on the network reaches the ports of the service's"
+    " processes. Install the package nftables of the host's distribution. It needs no configuration"
 )
 
 
 class Filter(Managed):
-    """Rules, the unit that loads them, and our table as the kernel had it after the last load."""
+    """The rules, the unit that loads them, and our table as the kernel listed it after the last load."""
 
     def __init__(
         self, params: Json, check: bool, nft: str | None, unit: systemd_unit.Unit, run: systemd_unit.Runner
@@ -129,7 +128,7 @@ class Filter(Managed):
         self.call = run
 
     def try_rules(self, text: str) -> None:
-        """Let nft check the rules; without the user, whose number they need, there is nothing to check yet."""
+        """Let nft check the rules. They need the uid of the user, so nothing can be checked before the user exists."""
         try:
             pwd.getpwnam(self.params["user"])
         except KeyError:
@@ -142,12 +141,12 @@ class Filter(Managed):
             status, output = self.call([self.nft, "--check", "--file", handle.name], 30)
         if status != 0:
             raise packet_filter.FilterError(
-                f"nft does not take the rules: {output}. If the kernel has no nf_tables, load that module or take a"
+                f"nft refuses the rules: {output}. If the kernel has no nf_tables, load that module or install a"
                 " kernel that has it"
             )
 
     def table(self) -> str | None:
-        """Our table as the kernel has it; None where it has none."""
+        """Our table as the kernel lists it, None if there is none."""
         status, output = self.call([self.nft, "list", "table", "inet", packet_filter.TABLE], 30)
         return output if status == 0 else None
 
@@ -162,13 +161,13 @@ class Filter(Managed):
         return [] if state.get("ActiveState") == "active" else ["the unit was not active"]
 
     def how(self, _alive: bool, _written: Sequence[File]) -> tuple[str, str]:
-        # A reload replaces the table in one step; a restart would leave the ports open in between.
+        # A reload replaces the table in one step. A restart would leave the ports open for a moment.
         return "loaded", "reload-or-restart"
 
     def loaded(self) -> str:
         now = self.table()
         if now is None:
-            raise ManagedError(f"{self.unit.name} was started, and the kernel has no table of ours")
+            raise ManagedError(f"{self.unit.name} was started, but the kernel does not have our table")
         return now
 
     def rules(self) -> str:
@@ -187,7 +186,7 @@ class Filter(Managed):
         )
 
     def close_folder(self) -> None:
-        """The rules are for root alone."""
+        """Make the folder of the rules readable for root only."""
         folder = self.params["folder"]
         why = private_files.wrong(folder, 0o700, os.geteuid(), None, folder=True)
         if why is not None:

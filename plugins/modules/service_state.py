@@ -12,7 +12,7 @@ short_description: Read the state of a host and of its service, whatever is brok
 description:
   - Reads the O(subsets) that are asked for and changes nothing. A subset that cannot be read is reported with the
     reason, and the others are still read.
-  - M(voicefleet.kokoro.doctor) runs it. It judges the facts, and puts the texts of all hosts into one archive.
+  - M(voicefleet.kokoro.doctor) runs it, judges the facts and packs the texts of all hosts into one archive.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -20,11 +20,11 @@ options:
   subsets:
     description:
       - V(health) is the platform, the unit and its processes, memory, kernel OOM lines, the port, files that must be
-        closed to others, the current release, proxies, the ledger, the service's API, and known failures in the
-        logs. Parts of it that cannot be read are reported with the reason, and the rest is still read.
+        closed to others, the current release, proxies, the ledger, the service's API, and known failures in the logs.
+        A part that cannot be read is reported with the reason, and the rest is still read.
       - V(support) is a fixed list of texts for a support bundle, such as the journal and log of the service, its unit,
-        versions and receipts. The host removes its secrets from them, and whatever looks like one. All texts together
-        have at most 4 MiB. The end of longer ones is kept.
+        versions and receipts. The host removes its secrets and everything that looks like one. All texts together have
+        at most 4 MiB. Of a longer text, the end is kept.
     type: list
     elements: str
     choices: [health, support]
@@ -40,12 +40,12 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Nothing is ever changed.
+    description: This module changes nothing.
   diff_mode:
     support: none
-    description: Nothing is ever changed.
+    description: This module changes nothing.
 notes:
-  - The client's key is sent only where the service's database knows it, as bad ones count towards a ban of the address.
+  - The client's key is sent only if the service's database knows it. Wrong keys count towards a ban of the address.
 """
 
 EXAMPLES = r"""
@@ -62,7 +62,7 @@ state:
   type: dict
   contains:
     health:
-      description: What was read, by part. C(errors) has the parts that could not be read, with the reason.
+      description: What was read, by part. C(errors) names the parts that could not be read, with the reason.
       type: dict
       returned: when it was asked for
       sample: {unit: {ActiveState: active}, errors: {}}
@@ -107,7 +107,7 @@ def main() -> None:
     )
     params: dict[str, Any] = dict(module.params)
     asked = params.pop("subsets")
-    # Ansible itself may show some of the result.
+    # Ansible may print parts of the result.
     module.no_log_values.update(support.secrets_of(params["secrets_dir"]))
     places = {name: params[name] for name in ("root", "home", "secrets_dir", "unit")}
     readers: dict[str, Callable[[], Any]] = {

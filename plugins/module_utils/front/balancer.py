@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the balancer has beside its configuration's text: nodes, keys, and how it sees the nodes."""
+"""The balancer's nodes and keys, and the state in which HAProxy sees each node."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 
 from ..xinference import config as xinference_config
 
-# As HAProxy takes a server's name.
+# What HAProxy accepts as the name of a server.
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}\Z")
 
 
 @dataclass(frozen=True)
 class Node:
-    """One independent node. ``ca`` is a PEM by which its TLS is checked, "" for plain HTTP."""
+    """One independent node. ``ca`` is the authority of its certificate in PEM form, or "" for plain HTTP."""
 
     name: str
     address: str
@@ -33,34 +33,34 @@ class Node:
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Node:
-        """From the module's option, whose types Ansible has checked."""
+        """Make a node from the module's option. Ansible has checked the types."""
         return cls(**{name: data[name] for name in cls.__dataclass_fields__ if data.get(name) is not None})
 
 
 def faults(nodes: Sequence[Node], client_keys: Sequence[str]) -> list[str]:
-    """Everything that is wrong with nodes and keys, each a sentence; no key is ever shown."""
+    """All faults of nodes and keys, as one sentence each. No sentence contains a key."""
     found = []
     if not nodes:
-        found.append("There is no node: balancer_nodes is empty. Name the speech nodes in the inventory.")
+        found.append("There is no node: balancer_nodes is empty. Name the nodes in the inventory.")
     places: dict[tuple[str, int], str] = {}
     names: set[str] = set()
     for node in nodes:
         if not _NAME.match(node.name):
-            found.append(f"{node.name!r} is no name of a node: letters, digits and ._- were expected.")
+            found.append(f"{node.name!r} is not the name of a node: use letters, digits and ._- only.")
         if node.name in names:
             found.append(f"Two nodes have the name {node.name}.")
         names.add(node.name)
         if not _HOST.match(node.address):
-            found.append(f"{node.name}: {node.address!r} is no address.")
+            found.append(f"{node.name}: {node.address!r} is not an address.")
         if not 1 <= node.port <= 65535:
-            found.append(f"{node.name}: {node.port} is no port.")
+            found.append(f"{node.name}: {node.port} is not a port.")
         first = places.setdefault((node.address, node.port), node.name)
         if first != node.name:
-            found.append(f"{first} and {node.name} are both at {node.address}:{node.port}.")
+            found.append(f"{first} and {node.name} have the same address {node.address}:{node.port}.")
         if node.ca and "-----BEGIN CERTIFICATE-----" not in node.ca:
-            found.append(f"{node.name}: the authority for its TLS is no certificate in PEM form.")
+            found.append(f"{node.name}: ca is not a certificate in PEM form.")
         if node.ca and not _HOST.match(node.server_name):
-            found.append(f"{node.name}: for TLS the name in its certificate is needed (server_name).")
+            found.append(f"{node.name}: TLS needs the name in its certificate (server_name).")
         found += _key_faults(f"{node.name}: its key", node.key)
     for number, key in enumerate(client_keys, 1):
         found += _key_faults(f"balancer_client_keys: key {number}", key)
@@ -71,21 +71,21 @@ def _key_faults(what: str, key: str) -> list[str]:
     try:
         xinference_config.check_secret("client_key", key)
     except xinference_config.ConfigError as error:
-        return [f"{what} can't be used: {error}."]
+        return [f"{what} cannot be used: {error}."]
     return []
 
 
 def check_address(key: str) -> str:
-    """An address made up of a key, in the prefix for documentation, that stands for the balancer's own checks.
+    """The address that the balancer's checks with a key name as their sender. It lies in the documentation prefix.
 
-    Xinference bans an address that sends ten bad keys, and takes it from X-Forwarded-For. With an address of its own,
-    a key that was changed on the node bans neither a client nor the checks with the next key.
+    Xinference takes the sender from X-Forwarded-For and bans it for an hour after ten bad keys. Each key has its own
+    address. So a key that changed on the node bans no client, and no check with the new key.
     """
     return str(ipaddress.IPv6Address(b"\x20\x01\x0d\xb8" + hashlib.sha256(key.encode()).digest()[:12]))
 
 
 def keys_file(nodes: Iterable[Node]) -> str:
-    """The part of HAProxy's configuration that holds the nodes' keys, as variables for the rest of it."""
+    """The file of HAProxy's configuration that sets the nodes' keys as variables."""
     lines = ["# Managed by voicefleet.kokoro", "global"]
     for number, node in enumerate(nodes, 1):
         lines.append(f'    setenv VOICEFLEET_KEY_{number} "{node.key}"')
@@ -95,10 +95,10 @@ def keys_file(nodes: Iterable[Node]) -> str:
 
 @dataclass(frozen=True)
 class NodeState:
-    """How the balancer sees a node.
+    """The state of a node in HAProxy.
 
-    ``status`` as HAProxy words it (UP, DOWN, MAINT ...), ``check`` its word on the last check, ``code`` that one's HTTP
-    status where the status was wrong.
+    ``status`` is HAProxy's word, such as UP, DOWN or MAINT. ``check`` describes the last check. ``code`` is the check's
+    HTTP status if that was wrong.
     """
 
     name: str
@@ -111,20 +111,20 @@ class NodeState:
         if self.up:
             return f"{self.name} is ready"
         if self.code == "401":
-            why = "it does not accept the key that the balancer has; run balancer.yml after a change of keys"
+            why = "it refuses the balancer's key; run balancer.yml after a change of keys"
         elif self.code == "403":
-            why = "the key that the balancer has for it is not good for this model"
+            why = "the balancer's key does not allow this model"
         elif self.code == "429":
-            why = "it has banned the balancer's checks after bad keys, for an hour or until its service is restarted"
+            why = "it has banned the balancer's checks after bad keys, for an hour or until its service restarts"
         elif "content check" in self.check:
-            why = "it answers, and its model is not READY"
+            why = "it answers, but its model is not READY"
         else:
-            why = f"{self.check or 'no check has ended'}{f' (HTTP {self.code})' if self.code else ''}"
+            why = f"{self.check or 'no check has finished'}{f' (HTTP {self.code})' if self.code else ''}"
         return f"{self.name} is {self.status}: {why}"
 
 
 def node_states(stat: str) -> list[NodeState]:
-    """From the answer to ``show stat`` on HAProxy's socket: the server of each proxy ``node-N``."""
+    """Read the server of each proxy ``node-N`` from the answer to ``show stat`` on HAProxy's socket."""
     rows = csv.DictReader(stat.lstrip("# ").splitlines())
     return [
         NodeState(
@@ -140,7 +140,7 @@ def node_states(stat: str) -> list[NodeState]:
 
 
 def ask(path: str, command: str, timeout: float = 5.0) -> str:
-    """One command on HAProxy's socket, and its answer. Raises OSError."""
+    """Send one command to HAProxy's socket and return the answer. Raises OSError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         connection.connect(path)
@@ -152,7 +152,7 @@ def ask(path: str, command: str, timeout: float = 5.0) -> str:
 
 
 def wait_ready(path: str, seconds: float, pause: float = 0.5) -> list[NodeState]:
-    """The nodes' states once each is ready, or after some seconds as they are then. Raises OSError without a socket."""
+    """Wait until all nodes are ready, but not longer than ``seconds``. Raises OSError if the socket does not answer."""
     end = time.monotonic() + seconds
     while True:
         try:

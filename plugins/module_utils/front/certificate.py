@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TLS certificate by openssl's command line: the operator's, or one made here with an authority of its own.
+"""A TLS certificate, handled by the command openssl. It is the operator's, or the host makes it with its own authority.
 
-The authority stays when the certificate is renewed, so that clients keep what they trust.
+A renewed certificate comes from the same authority, so clients need no new one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from pathlib import Path
 from ..host import private_files, systemd_unit
 
 CA_DAYS = 3650
+# In the order of the fields of Made.
+FILES = ("server.pem", "server.key", "ca.pem", "ca.key")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
 
 
 class CertificateError(Exception):
-    """A certificate can't be used or made; the text is a sentence for the operator and holds no key."""
+    """A certificate cannot be used or made. The text is a sentence for the operator and contains no key."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """PEM texts. Those of the authority are empty where the operator gave the certificate."""
+    """PEM texts. The authority's are empty if the operator gave the certificate."""
 
     certificate: str
     key: str
@@ -49,17 +51,17 @@ def _must(*arguments: str, folder: str) -> str:
 
 
 def alternative_name(name: str) -> str:
-    """A name as subjectAltName words it. Raises CertificateError for what is neither a host's name nor an address."""
+    """A name as subjectAltName writes it. Raises CertificateError unless it is a host name or an address."""
     try:
         return f"IP:{ipaddress.ip_address(name)}"
     except ValueError:
         if not _NAME.match(name):
-            raise CertificateError(f"{name!r} can't be in a certificate: no name of a host and no address.") from None
+            raise CertificateError(f"{name!r} cannot be in a certificate: it is not a host name and not an address.") from None
         return f"DNS:{name}"
 
 
 def _printed(names: Sequence[str]) -> set[str]:
-    """Names as openssl prints them, for a comparison."""
+    """Names as openssl prints them, for comparison."""
     return {
         f"IP Address:{ipaddress.ip_address(name[3:]).exploded if ':' in name[3:] else name[3:]}"
         if name.startswith("IP:")
@@ -69,7 +71,7 @@ def _printed(names: Sequence[str]) -> set[str]:
 
 
 def _read_names(text: str) -> set[str]:
-    """Names of a certificate from ``openssl x509 -ext subjectAltName``."""
+    """Read the names of a certificate from the output of ``openssl x509 -ext subjectAltName``."""
     found = set()
     for name in re.findall(r"(DNS:[^,\s]+|IP Address:[^,\s]+)", text):
         if name.startswith("IP Address:") and name.count(":") > 1:
@@ -79,24 +81,24 @@ def _read_names(text: str) -> set[str]:
 
 
 def why_renew(folder: str, names: Sequence[str], renew_days: int) -> str | None:
-    """Why the certificate in a folder must be made anew, in words, or None."""
+    """Why the certificate in a folder must be renewed, or None."""
     pem, ca = os.path.join(folder, "server.pem"), os.path.join(folder, "ca.pem")
-    if not all(os.path.exists(os.path.join(folder, name)) for name in ("server.pem", "server.key", "ca.pem", "ca.key")):
+    if not all(os.path.exists(os.path.join(folder, name)) for name in FILES):
         return "there is none"
     status, output = _openssl("x509", "-in", pem, "-noout", "-checkend", str(renew_days * 86400))
     if status != 0:
-        return f"it ends within {renew_days} days" if "will expire" in output else "it can't be read"
+        return f"it expires within {renew_days} days" if "will expire" in output else "it cannot be read"
     if _openssl("verify", "-CAfile", ca, pem)[0] != 0:
-        return "its authority is another one"
+        return "its authority has changed"
     if _read_names(_openssl("x509", "-in", pem, "-noout", "-ext", "subjectAltName")[1]) != _printed(names):
-        return "it has other names"
+        return "its names have changed"
     if not _belong_together(private_files.read_text(pem) or "", private_files.read_text(folder + "/server.key") or ""):
-        return "its key is another one"
+        return "its key has changed"
     return None
 
 
 def make(folder: str, host: str, names: Sequence[str], days: int) -> Made:
-    """A new certificate, by the authority in the folder or, where that is missing or ends before, by a new one."""
+    """Make a certificate. Use the authority in the folder, or a new one if that is missing or expires earlier."""
     alternatives = ",".join(alternative_name(name) for name in names)
     with tempfile.TemporaryDirectory() as work:  # mode 0700
         ca = private_files.read_text(os.path.join(folder, "ca.pem"))
@@ -127,25 +129,24 @@ def make(folder: str, host: str, names: Sequence[str], days: int) -> Made:
             f"0x{os.urandom(16).hex()}", "-sha256", "-days", str(days), "-extfile", "extensions", "-out", "server.pem",
             folder=work,
         )  # fmt: skip
-        names_of_files = ("server.pem", "server.key", "ca.pem", "ca.key")
-        return Made(*(Path(work, name).read_text(encoding="ascii") for name in names_of_files))
+        return Made(*(Path(work, name).read_text(encoding="ascii") for name in FILES))
 
 
 def given(certificate: str, key: str) -> Made:
-    """The operator's certificate and key, if they belong together and it is not over. Raises CertificateError."""
+    """Check the operator's certificate and key: they match and have not expired. Raises CertificateError."""
     if "-----BEGIN CERTIFICATE-----" not in certificate:
-        raise CertificateError("gateway_certificate is no certificate in PEM form.")
+        raise CertificateError("gateway_certificate is not a certificate in PEM form.")
     if "PRIVATE KEY-----" not in key or "ENCRYPTED" in key:
-        raise CertificateError("gateway_certificate_key is no private key in PEM form, or one with a passphrase.")
+        raise CertificateError("gateway_certificate_key is not a private key in PEM form, or has a passphrase.")
     if not _belong_together(certificate, key):
         raise CertificateError("gateway_certificate and gateway_certificate_key do not belong together.")
     if not lasts(certificate, 0):
-        raise CertificateError("gateway_certificate is over, or can't be read. Give one that is good.")
+        raise CertificateError("gateway_certificate has expired or cannot be read. Give a valid one.")
     return Made(certificate.strip() + "\n", key.strip() + "\n")
 
 
 def lasts(certificate: str, days: int) -> bool:
-    """Whether a PEM certificate is still good in so many days."""
+    """Whether a PEM certificate is still valid in so many days."""
     with tempfile.TemporaryDirectory() as work:
         _put(work, "c.pem", certificate)
         return _openssl("x509", "-in", "c.pem", "-noout", "-checkend", str(days * 86400), folder=work)[0] == 0

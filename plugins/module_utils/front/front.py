@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy before the service: the proxy itself tries its files, and takes them by a reload where it can."""
+"""A proxy in front of the service. The proxy tests its own files and loads them by a reload if possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..host.managed import File, Managed, ManagedError
 
 
 class Front(Managed):
-    """One proxy. ``command`` tries its files. A changed unit needs a restart, all else a reload."""
+    """One proxy. ``command`` tests its files. A changed unit needs a restart, everything else a reload."""
 
     def __init__(
         self, unit: systemd_unit.Unit, files: Sequence[File], command: Sequence[str], record: str, check: bool = False

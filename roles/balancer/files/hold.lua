@@ -1,3 +1,3 @@
 -- Managed by voicefleet.kokoro
--- Keeps a node's place taken for a second after it failed.
+-- Keep the place of a failed node occupied for a second.
 core.register_action("hold", {"http-res"}, function() core.msleep(1000) end)
