@@ -51,7 +51,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Sum up what was found
+- name: Write the report
   voicefleet.kokoro.doctor_report:
     hosts: "{{ ansible_play_hosts_all }}"
   run_once: true

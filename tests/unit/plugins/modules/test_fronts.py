@@ -88,4 +88,4 @@ def test_a_certificate_is_made_once_and_only_told_of_in_check_mode(tmp_path: Pat
     given = {"certificate": by_name["server.pem"], "certificate_key": by_name["server.key"], "renew_days": 826}
     mine = closed(tmp_path, **given)
     assert [Path(file.path).name for file in mine.certificate_files()[0]] == ["server.key", "server.pem"]
-    assert mine.warnings == ["the gateway's certificate ends within 826 days; renew it"]
+    assert mine.warnings == ["the gateway's certificate expires within 826 days; renew it"]

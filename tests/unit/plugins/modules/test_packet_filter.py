@@ -104,7 +104,7 @@ def test_a_new_member_changes_the_rules_in_one_step(host: Host) -> None:
 
 def test_rules_that_nft_refuses_are_not_written(host: Host) -> None:
     host.check_status = 1
-    with pytest.raises(rules.FilterError, match="does not take the rules: Error: no"):
+    with pytest.raises(rules.FilterError, match="refuses the rules: Error: no"):
         host.run()
     assert not host.etc.exists()
 

@@ -26,15 +26,15 @@ def test_good_nodes_have_no_faults() -> None:
     ("nodes", "keys", "words"),
     [
         ([], [], "balancer_nodes is empty"),
-        ([node("a b")], [], "'a b' is no name"),
+        ([node("a b")], [], "'a b' is not the name"),
         ([node(), node(address="10.0.0.2")], [], "Two nodes have the name one"),
-        ([node(), node("two")], [], "one and two are both at 10.0.0.1:9997"),
-        ([node(port=0)], [], "0 is no port"),
-        ([node(address="10.0.0.1; x")], [], "no address"),
-        ([node(ca="x", server_name="one")], [], "no certificate in PEM form"),
+        ([node(), node("two")], [], "one and two have the same address 10.0.0.1:9997"),
+        ([node(port=0)], [], "0 is not a port"),
+        ([node(address="10.0.0.1; x")], [], "is not an address"),
+        ([node(ca="x", server_name="one")], [], "not a certificate in PEM form"),
         ([node(ca=PEM)], [], "server_name"),
-        ([node(key='"quoted" and long enough')], [], "one: its key can't be used"),
-        ([node()], ["short"], "balancer_client_keys: key 1 can't be used"),
+        ([node(key='"quoted" and long enough')], [], "one: its key cannot be used"),
+        ([node()], ["short"], "balancer_client_keys: key 1 cannot be used"),
     ],
 )
 def test_each_fault_is_named(nodes: list[balancer.Node], keys: list[str], words: str) -> None:
@@ -82,8 +82,8 @@ def test_each_node_is_told_with_the_reason() -> None:
     assert [state.up for state in states] == [True, False, False, False, False]
     words = [state.sentence() for state in states]
     assert words[0] == "one is ready"
-    assert words[1] == "two is DOWN: it answers, and its model is not READY"
-    assert words[2].startswith("three is DOWN: it does not accept the key")
+    assert words[1] == "two is DOWN: it answers, but its model is not READY"
+    assert words[2].startswith("three is DOWN: it refuses the balancer's key")
     assert words[3] == "four is DOWN 1/2: Connection refused"
     assert "five is DOWN: it has banned" in words[4]
 

@@ -60,14 +60,14 @@ def test_a_good_one_is_kept_and_others_are_made_anew(tmp_path: Path) -> None:
     put(tmp_path, first)
     assert certificate.why_renew(folder, NAMES, 90) is None
     assert certificate.why_renew(folder, list(reversed(NAMES)), 90) is None
-    assert certificate.why_renew(folder, NAMES, 826) == "it ends within 826 days"
-    assert certificate.why_renew(folder, NAMES[:2], 90) == "it has other names"
+    assert certificate.why_renew(folder, NAMES, 826) == "it expires within 826 days"
+    assert certificate.why_renew(folder, NAMES[:2], 90) == "its names have changed"
 
     second = certificate.make(folder, "host", NAMES, 825)
     assert second.ca == first.ca
     assert second.certificate != first.certificate
     (tmp_path / "server.key").write_text(second.key)
-    assert certificate.why_renew(folder, NAMES, 90) == "its key is another one"
+    assert certificate.why_renew(folder, NAMES, 90) == "its key has changed"
     put(tmp_path, second)
     assert certificate.why_renew(folder, NAMES, 90) is None
     handshake(tmp_path, "speech.example")
@@ -79,9 +79,9 @@ def test_an_authority_that_ends_before_is_made_anew(tmp_path: Path) -> None:
     second = certificate.make(str(tmp_path), "host", NAMES, certificate.CA_DAYS + 1)
     assert second.ca != first.ca
     (tmp_path / "server.pem").write_text(second.certificate)
-    assert certificate.why_renew(str(tmp_path), NAMES, 90) == "its authority is another one"
+    assert certificate.why_renew(str(tmp_path), NAMES, 90) == "its authority has changed"
     (tmp_path / "server.pem").write_text("nothing")
-    assert certificate.why_renew(str(tmp_path), NAMES, 90) == "it can't be read"
+    assert certificate.why_renew(str(tmp_path), NAMES, 90) == "it cannot be read"
 
 
 def test_the_operators_must_belong_together_and_be_good(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_the_operators_must_belong_together_and_be_good(tmp_path: Path) -> None:
     assert certificate.given(one.certificate, one.key).ca == ""
     for text, key, words in (
         (one.certificate, two.key, "do not belong together"),
-        ("nothing", one.key, "no certificate in PEM form"),
-        (one.certificate, "nothing", "no private key in PEM form"),
+        ("nothing", one.key, "not a certificate in PEM form"),
+        (one.certificate, "nothing", "not a private key in PEM form"),
     ):
         with pytest.raises(certificate.CertificateError, match=words) as error:
             certificate.given(text, key)
@@ -99,7 +99,7 @@ def test_the_operators_must_belong_together_and_be_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a name", "x,DNS:evil.example", "-x", "", "a\nb"])
 def test_what_is_no_name_is_refused(name: str) -> None:
-    with pytest.raises(certificate.CertificateError, match="can't be in a certificate"):
+    with pytest.raises(certificate.CertificateError, match="cannot be in a certificate"):
         certificate.alternative_name(name)
 
 
