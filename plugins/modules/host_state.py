@@ -102,7 +102,7 @@ state:
         - Each of C(cards) has the C(index) of nvidia-smi, C(name), C(uuid), C(memory) in bytes, compute
           C(capability), whether C(mig) is on and its C(instances), C(ecc) errors and C(compute_mode).
         - Each of C(processes) has C(pid), C(name), C(type), C(memory) in bytes and the index of its C(card).
-        - C(pci), C(modules) and C(nodes) are what the kernel shows. C(container) names the container that the host runs in.
+        - C(pci), C(modules) and C(nodes) are what the kernel shows. C(container) names the host's container, if any.
         - C(hung) means that the driver did not answer. C(messages) are its errors.
       type: dict
       returned: when it was asked for

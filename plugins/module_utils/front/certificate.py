@@ -56,7 +56,7 @@ def alternative_name(name: str) -> str:
         return f"IP:{ipaddress.ip_address(name)}"
     except ValueError:
         if not _NAME.match(name):
-            raise CertificateError(f"{name!r} cannot be in a certificate: it is not a host name and not an address.") from None
+            raise CertificateError(f"{name!r} cannot be in a certificate: it is no host name and no address.") from None
         return f"DNS:{name}"
 
 
