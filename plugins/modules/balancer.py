@@ -232,8 +232,7 @@ def main() -> None:
     down = [state for state in states if not state.up]
     if len(down) == len(states):
         module.fail_json(
-            msg="The balancer runs, but no node is ready, so every request gets a 503. "
-            + "; ".join(result["nodes"]),
+            msg="The balancer runs, but no node is ready, so every request gets a 503. " + "; ".join(result["nodes"]),
             changes=result["changes"],
             nodes=result["nodes"],
         )
