@@ -21,7 +21,7 @@ RECEIVER = """
 import os, sys
 stream, folder = sys.stdin.buffer, sys.argv[1]
 try:
-    # A sign of life: a long delivery must not lose the host's lock.
+    # A sign of life: a long delivery must not lose the deploy lock.
     os.utime("%s")
 except OSError:
     pass
@@ -52,21 +52,21 @@ class Stopped(Exception):
 
 @dataclass
 class Tally:
-    """What a delivery moved: bytes of files, and bytes in all, with the framing or protocol around them."""
+    """What a delivery moved: bytes of files, and all bytes with framing or protocol."""
 
     moved: int = 0
     wire: int = 0
 
 
 class Progress:
-    """Tells every few seconds how far a delivery has got. ``size`` and ``arrived``, at its start, are bytes."""
+    """Reports the progress of a delivery every few seconds. ``size`` and ``arrived`` are the bytes at its start."""
 
     def __init__(self, say: Callable[[str], None], size: int, arrived: int, every: float = 5.0) -> None:
         self.say, self.size, self.arrived, self.every = say, size, arrived, every
         self.started = self.told = time.monotonic()
 
     def __call__(self, moved: int) -> None:
-        """``moved`` bytes have come since the start."""
+        """Called with the bytes that were moved since the start."""
         now = time.monotonic()
         if now - self.told >= self.every:
             self.told = now
@@ -85,7 +85,7 @@ class Piece:
 
 
 def pieces(files: Iterable[tuple[str, Path, int]], offsets: Mapping[str, int], limit: int) -> Iterator[list[Piece]]:
-    """Messages of at most ``limit`` bytes, for files ``(sha256, path, size)`` of which ``offsets`` bytes are there."""
+    """Messages of at most ``limit`` bytes, for files ``(sha256, path, size)``, each from its offset."""
     message: list[Piece] = []
     room = limit
     for sha256, path, size in files:
@@ -104,7 +104,7 @@ def pieces(files: Iterable[tuple[str, Path, int]], offsets: Mapping[str, int], l
 
 
 def encode(message: Iterable[Piece]) -> bytes:
-    """The bytes of a message. Raises OSError; ValueError where a file became shorter than it was."""
+    """The bytes of a message. Raises OSError, and ValueError if a file became shorter."""
     parts = []
     for piece in message:
         with open(piece.path, "rb") as handle:

@@ -15,7 +15,7 @@ from typing import IO, cast
 
 from .delivery import Stopped, Tally
 
-# rsync ends by itself when nothing has moved for so many seconds.
+# rsync ends if nothing moves for so many seconds.
 TIMEOUT = 60
 
 _REASONS = {
@@ -39,17 +39,17 @@ class RsyncFailed(Stopped):
 
 
 def destination(host: str, folder: str) -> str:
-    """Where rsync sends to, with a literal IPv6 address in brackets."""
+    """The target of rsync. An IPv6 address is put in brackets."""
     return f"[{host}]:{folder}/" if ":" in host else f"{host}:{folder}/"
 
 
 def command(links: Path, shell: Path, target: str, become: str) -> list[str]:
-    """rsync's arguments: go on behind what a ``.part`` has, trusting nothing, as the host hashes it afterwards.
+    """rsync's arguments: it continues at the end of each ``.part``. The host verifies the files later.
 
-    ``become`` is put before rsync on the host, such as ``sudo -n -u root``; empty where it is not needed.
+    ``become`` is put before rsync on the host, such as ``sudo -n -u root``. It may be empty.
     """
     run = ["rsync", "--recursive", "--copy-links", "--inplace", "--append", f"--timeout={TIMEOUT}", "--protect-args"]
-    # Ansible has compressed the connection already where it is told to.
+    # Ansible already compresses the connection if it is configured to.
     run += ["--no-compress", "--no-human-readable", "--info=progress2,stats2", "--outbuf=L"]
     run += ["-e", f'sh "{shell}"', "--rsync-path", f"{become} rsync".strip()]
     return [*run, f"{links}/", target]
@@ -65,8 +65,8 @@ def send(
 ) -> Tally:
     """Send files ``(sha256, path)`` as ``<sha256>.part``. ``tell`` is called with the bytes moved so far.
 
-    ``ssh`` is the command that connects, without the host; ``scratch`` a folder of the controller's for links to the
-    files. Raises RsyncFailed, and OSError where a file is gone or rsync can't be started.
+    ``ssh`` is the command that connects, without the host; ``scratch`` is a folder on the controller for links to
+    the files. Raises RsyncFailed, and OSError if a file is missing or rsync cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="rsync-", dir=scratch) as name:
         links, shell = Path(name) / "files", Path(name) / "ssh"
@@ -74,7 +74,7 @@ def send(
         for sha256, path in files:
             path.stat()
             (links / f"{sha256}.part").symlink_to(path.absolute())
-        # rsync has a quoting of its own for -e; a script needs none.
+        # rsync quotes -e in its own way. A script needs no quoting.
         shell.write_text(f'exec {shlex.join(ssh)} "$@"\n')
         with open(Path(name) / "errors", "w+b") as errors:
             process = subprocess.Popen(
@@ -111,7 +111,7 @@ def _follow(descriptor: int, tell: Callable[[int], None]) -> tuple[str, int]:
         block = os.read(descriptor, 65536)
         if not block:
             return rest, moved
-        # Progress rewrites one line; what is kept is enough for the statistics behind it.
+        # Progress rewrites one line. The kept part is enough for the statistics after it.
         rest = (rest + block.decode("ascii", "replace"))[-8192:]
         figures = re.findall(r"(?:^|[\r\n])\s*(\d+)\s+\d+%", rest)
         if figures:
@@ -125,9 +125,9 @@ def _count(name: str, output: str) -> int:
 
 
 def reason(status: int, said: str) -> str:
-    """Why rsync ended, in words, with the last lines that it or SSH wrote."""
+    """Why rsync ended, with the last lines that it or SSH wrote."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    # The remote end's own words come first and are the cause; rsync's summary of them is noise.
+    # The first messages come from the remote end and name the cause. rsync's own summary adds nothing.
     told = [line for line in lines if not line.startswith("rsync error:")] or lines
     words = _REASONS.get(status, f"rsync ended with status {status}")
     return f"{words} ({'; '.join(told[-3:])})" if told else words

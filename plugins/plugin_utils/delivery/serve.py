@@ -31,20 +31,20 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import IO, Any, cast
 
-# Between two hosts' turns the server waits for so many seconds.
+# The server waits so many seconds for another host before it ends.
 LINGER = 3.0
 
 
 class ServeError(Exception):
-    """The server did not start; the reason in words."""
+    """The server did not start, with the reason."""
 
 
 @contextlib.contextmanager
 def shared_server(store: Path, files: Mapping[str, int], bind: str, port: int) -> Iterator[int]:
-    """The port of a server for ``files`` (path in the store -> size) while the block runs; ``port`` 0 is any free one.
+    """The port of a server for ``files`` (path -> size) while the block runs. ``port`` 0 means any free port.
 
-    Callers that name the same store, files, address and port share one server. Raises ServeError, with the reason that
-    the server gave, and OSError.
+    Callers with the same store, files, address and port share one server. Raises ServeError with the server's reason,
+    and OSError.
     """
     order = {"store": str(store), "files": dict(files), "bind": bind, "port": port}
     name = hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()[:16]
@@ -71,7 +71,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _join(file: Path) -> tuple[int, int] | None:
-    """A lease on a server that runs, and its port; None where there is none, or it is about to end."""
+    """A lease on a running server, and its port; None if there is none or it is about to end."""
     try:
         lease = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def _join(file: Path) -> tuple[int, int] | None:
     try:
         fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
         state = json.loads(os.pread(lease, 1000, 0))
-        # A server that was killed has left its file. Its number alone could be another process's by now.
+        # A killed server leaves its file, and another process may have its pid now.
         if b"\0" + os.fsencode(file) + b"\0" in Path(f"/proc/{state['pid']}/cmdline").read_bytes():
             return lease, int(state["port"])
     except (OSError, ValueError, KeyError):
@@ -91,7 +91,7 @@ def _join(file: Path) -> tuple[int, int] | None:
 def _start(file: Path, order: Mapping[str, Any]) -> tuple[int, int]:
     """A new server's lease and port. Raises ServeError."""
     file.unlink(missing_ok=True)
-    # Held before it runs, so that it does not end at once.
+    # Take the lease before the server starts, so that it does not end at once.
     lease = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(lease, fcntl.LOCK_SH)
     try:
@@ -129,7 +129,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().__init__((bind, port), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A host that went away is no error."""
+        """A host that disconnects is no error."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         file = os.path.join(self.server.store, path)
         if not os.access(file, os.R_OK):
-            self.send_error(HTTPStatus.NOT_FOUND, "The store has lost it")
+            self.send_error(HTTPStatus.NOT_FOUND, "The store no longer has this file")
             return
         with open(file, "rb") as handle:
             partial = wanted is not None and "Range" in self.headers
@@ -168,11 +168,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """The task tells what arrives."""
+        """No log: the task reports what arrives."""
 
 
 def _bound(order: Mapping[str, Any]) -> _Server:
-    """A server at its address. One for another store that is about to end may hold it yet. Raises OSError."""
+    """The server at its address. A server for another store may hold the address until it ends. Raises OSError."""
     until = time.monotonic() + 2 * LINGER
     while True:
         try:
@@ -184,7 +184,7 @@ def _bound(order: Mapping[str, Any]) -> _Server:
 
 
 def _nobody(lease: int) -> bool:
-    """Whether no host holds the lease; if so, none gets it until it is unlocked."""
+    """Whether no host holds a lease. If so, none gets one until this lock is released."""
     try:
         fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -193,7 +193,7 @@ def _nobody(lease: int) -> bool:
 
 
 def main() -> None:
-    """Serve what standard input orders; say the port, or why not, on standard output; end when nobody holds a lease."""
+    """Serve the order from standard input, print the port or an error, and end when nobody holds a lease."""
     file = Path(sys.argv[1])
     order = json.load(sys.stdin)
     try:
@@ -206,7 +206,7 @@ def main() -> None:
     os.write(lease, json.dumps({"pid": os.getpid(), "port": port}).encode())
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(json.dumps({"port": port}), flush=True)
-    # Nobody reads what comes after.
+    # Nobody reads any further output.
     os.close(sys.stdout.fileno())
     alone = 0.0
     while True:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be fetched, pinned: Kokoro's files and voices, spaCy models, what each language needs, and Python itself.
+"""The catalogue: Kokoro's files and voices, spaCy models, the needs of each language, and Pythons, with digests.
 
-The pins are data: ``data/*.json`` beside this module, read and checked once. ``bin/refresh`` refreshes and checks them.
+Its data are ``data/*.json`` beside this module, read and checked once. ``bin/refresh`` updates and checks them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from .datafile import Sha256
 
 DATA = Path(__file__).resolve().parent / "data"
 
-# Told wherever a spaCy model is missing: the failure that this collection exists for.
+# Explains a missing spaCy model, the failure that led to this collection.
 SPACY_REASON = (
-    "Kokoro's text front end (misaki) loads it when the model starts; where it is not installed, it asks the internet "
-    "and the launch dies with 'Max retries exceeded with url: /explosion/spacy-models/master/compatibility.json'. "
-    "Run playbooks/fetch.yml on the connected machine and carry the store again, or put the tarball of that name from "
-    "https://github.com/explosion/spacy-models/releases into a folder and fetch with artifact_store_spacy_source=file://FOLDER."
+    "Kokoro's text front end (misaki) loads it when the model starts. If it is not installed, misaki asks the internet "
+    "and the launch fails with 'Max retries exceeded with url: /explosion/spacy-models/master/compatibility.json'. "
+    "Run playbooks/fetch.yml on the connected machine and carry the store again. Or put the tarball of that name from "
+    "https://github.com/explosion/spacy-models/releases into a folder, and fetch with "
+    "artifact_store_spacy_source=file://FOLDER."
 )
 
 
 @dataclass(frozen=True)
 class SpacyModel:
-    """A spaCy pipeline package: its sdist's name, version, digest and licence, and what it requires beside spaCy.
+    """A spaCy pipeline package: name, version, digest and licence of its sdist, and what it requires besides spaCy.
 
-    ``megabytes`` is the sdist's published size, 0 where it is not known.
+    ``megabytes`` is the published size of the sdist; 0 if it is unknown.
     """
 
     name: str
@@ -47,7 +48,7 @@ class SpacyModel:
 
 @dataclass(frozen=True)
 class PythonBuild:
-    """A relocatable CPython for glibc: version, date of the build, processor architecture, digest of its archive."""
+    """A relocatable CPython for glibc: version, date of the build, architecture and digest of its archive."""
 
     version: str
     date: str
@@ -70,9 +71,9 @@ class PythonBuild:
 
 @dataclass(frozen=True)
 class Language:
-    """A language of Kokoro: its letter (``lang_code``), its name, and what it needs beside what every release has.
+    """A language of Kokoro: its letter (``lang_code``), its name, and its needs beyond the base release.
 
-    ``spacy_models`` are those that misaki loads for it, ``extras`` those of the locks with its Python packages.
+    ``spacy_models`` are those that misaki loads for it. ``extras`` are the extras of the locks with its packages.
     """
 
     code: str
@@ -81,15 +82,15 @@ class Language:
     extras: tuple[str, ...] = ()
 
 
-# Japanese is read by a dictionary: the light one is a Python package, UniDic's own an archive that is unpacked.
+# Japanese needs a dictionary: the light one is a Python package, the full one is UniDic's own archive.
 JAPANESE_DICTIONARIES = ("light", "full")
-# The extras of the locks; bin/refresh takes what each needs from the requirements.*.in beside them.
+# The extras of the locks. bin/refresh reads the packages of each from the requirements.*.in beside them.
 EXTRAS = ("japanese", "japanese-light", "mandarin")
 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """An archive of a dictionary: ``extra`` is what a release has that needs it, ``size`` and ``unpacked`` in bytes."""
+    """An archive of a dictionary. Releases with ``extra`` need it. ``size`` and ``unpacked`` are in bytes."""
 
     name: str
     version: str
@@ -106,7 +107,7 @@ class Dictionary:
 class KokoroModel:
     """One of Kokoro's models: where it is published, and name and digest of each file.
 
-    ``extra`` is what a release has that needs it, "" for the one that each has.
+    Releases with ``extra`` need it. If it is empty, every release does.
     """
 
     name: str
@@ -129,7 +130,7 @@ KOKORO_CONFIG, KOKORO_WEIGHTS, VOICES = KOKORO.config, KOKORO.weights, KOKORO.vo
 
 SPACY_RELEASES = datafile.text(_SPACY, "releases", "spacy.json")
 SPACY_MODELS = datafile.keyed(datafile.rows(SpacyModel, _SPACY, "models", "spacy.json"), lambda model: model.name)
-# spaCy's version up to its second part, a model, and the versions of the model that suit it, best first.
+# By minor version of spaCy and name of a model: the versions of the model that fit, best first.
 COMPATIBILITY: Mapping[str, Mapping[str, tuple[str, ...]]] = datafile.convert(
     Mapping[str, Mapping[str, tuple[str, ...]]],
     datafile.read(DATA / "spacy_compatibility.json").get("spacy"),
@@ -174,7 +175,7 @@ def voices_of(languages: Iterable[str], mandarin: str = "v1.0") -> list[str]:
 
 
 def _voice_mistake(voice: str, codes: list[str], mandarin: str) -> str | None:
-    """What is wrong with a voice that was asked for, with the nearest names; None where nothing is."""
+    """What is wrong with a requested voice, with the nearest names; None if nothing is."""
     every = voices_of(LANGUAGES, mandarin)
     if voice in every and voice[0] in codes:
         return None
@@ -182,7 +183,7 @@ def _voice_mistake(voice: str, codes: list[str], mandarin: str) -> str | None:
         title, own = LANGUAGES[voice[0]].title, voices_of(codes, mandarin)
         near = difflib.get_close_matches(voice, own, n=3, cutoff=0.5) or own[:3]
         return (
-            f"voice {voice!r} speaks {title}: add {voice[0]!r} to kokoro_languages, or take one of the configured "
+            f"voice {voice!r} speaks {title}: add {voice[0]!r} to kokoro_languages, or choose one of the configured "
             f"languages, such as {' or '.join(near) or 'none'}"
         )
     other = next((version for version, model in MANDARIN_MODELS.items() if voice in model.voices), None)
@@ -191,14 +192,14 @@ def _voice_mistake(voice: str, codes: list[str], mandarin: str) -> str | None:
     near = difflib.get_close_matches(voice, every, n=3, cutoff=0.5)
     if _NUMBERED.match(voice):
         return (
-            f"voice {voice!r} is not pinned: of {KOKORO_ZH.name} (kokoro_mandarin_model: v1.1-zh) there are "
+            f"voice {voice!r} is not in the catalogue: {KOKORO_ZH.name} (kokoro_mandarin_model: v1.1-zh) has "
             f"{' and '.join(KOKORO_ZH.voices)}"
         )
     return f"voice {voice!r} does not exist" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
 def choose_voices(languages: Iterable[str], voices: Iterable[str], mandarin: str = "v1.0") -> list[str]:
-    """The voices that were asked for, or all of the languages where none was. Raises ValueError with every mistake."""
+    """The requested voices, or all voices of the languages if none is named. Raises ValueError with every mistake."""
     codes, wanted = list(languages), list(voices)
     mistakes = [
         f"language {code!r} is not known; choose from {', '.join(f'{k} ({v.title})' for k, v in LANGUAGES.items())}"
@@ -206,7 +207,7 @@ def choose_voices(languages: Iterable[str], voices: Iterable[str], mandarin: str
         if code not in LANGUAGES
     ]
     if not codes:
-        mistakes.append("no language was named; kokoro_languages: [a] is American English")
+        mistakes.append("no language is configured; kokoro_languages: [a] is American English")
     known = [code for code in codes if code in LANGUAGES]
     mistakes += [mistake for voice in wanted if (mistake := _voice_mistake(voice, known, mandarin))]
     if mistakes:
@@ -215,10 +216,10 @@ def choose_voices(languages: Iterable[str], voices: Iterable[str], mandarin: str
 
 
 def extras_for(languages: Iterable[str], dictionary: str = "light", mandarin: str = "v1.0") -> tuple[str, ...]:
-    """What some languages need beside what every release has, sorted.
+    """The extras that languages need beyond the base release, sorted.
 
-    ``dictionary`` is the one of Japanese, ``mandarin`` the version of the model for it. Of these, the locks have those
-    of EXTRAS; the others are that of a dictionary and of a model. Raises ValueError.
+    ``dictionary`` is the Japanese one, ``mandarin`` the version of the model. The locks know the extras in EXTRAS. The
+    others stand for a dictionary or a model. Raises ValueError.
     """
     if dictionary not in JAPANESE_DICTIONARIES:
         raise ValueError(f"kokoro_japanese_dictionary is {dictionary!r}; choose {' or '.join(JAPANESE_DICTIONARIES)}")
@@ -231,12 +232,12 @@ def extras_for(languages: Iterable[str], dictionary: str = "light", mandarin: st
 
 
 def spacy_of(extras: Iterable[str]) -> list[str]:
-    """The names of spaCy models that extras need: the newer Mandarin reads English words as American English does."""
+    """The spaCy models that extras need: the newer Mandarin model reads English words as American English does."""
     return list(LANGUAGES["a"].spacy_models) if KOKORO_ZH.extra in extras else []
 
 
 def spacy_models_for(languages: Iterable[str], extra: Iterable[str] = ()) -> list[SpacyModel]:
-    """The spaCy models that misaki loads for some languages, and those named beside them, sorted by name.
+    """The spaCy models that misaki loads for some languages, and those named in ``extra``, sorted by name.
 
     Raises ValueError on a name that the catalogue does not have.
     """
@@ -251,7 +252,7 @@ def spacy_models_for(languages: Iterable[str], extra: Iterable[str] = ()) -> lis
 
 
 def spacy_mismatch(model: SpacyModel, spacy: str | None) -> str | None:
-    """Why a model does not suit a version of spaCy, by the published compatibility table; None where it does."""
+    """Why a model does not fit a version of spaCy, by the published compatibility table; None if it fits."""
     minor = ".".join((spacy or "").split(".")[:2])
     suiting = COMPATIBILITY.get(minor, {}).get(model.name, ())
     if model.version in suiting:
@@ -259,5 +260,6 @@ def spacy_mismatch(model: SpacyModel, spacy: str | None) -> str | None:
     need = " or ".join(
         f"{key}.*" for key, models in COMPATIBILITY.items() if model.version in models.get(model.name, ())
     )
-    hint = f"; for {spacy} it is {model.name} {suiting[0]}" if suiting else ""
-    return f"{model.name} {model.version} needs spaCy {need or 'of another version'}, locked is {spacy or 'none'}{hint}"
+    hint = f"; for {spacy} use {model.name} {suiting[0]}" if suiting else ""
+    have = spacy or "none"
+    return f"{model.name} {model.version} needs spaCy {need or 'of another version'}, but the lock has {have}{hint}"

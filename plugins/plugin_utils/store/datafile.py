@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the committed data files (``data/*.json``) into dataclasses, once, and refuse whatever does not fit.
+"""Read the committed data files (``data/*.json``) into dataclasses, and refuse whatever does not fit.
 
-JSON has no comments, so every file says in ``about`` what it holds and where that comes from.
+JSON has no comments, so the key ``about`` of each file says what it holds and where that comes from.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class DataError(Exception):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError where a key stands twice: JSON would keep the last one without a word."""
+    """Raises ValueError if a key occurs twice: JSON would silently keep the last one."""
     keys = [key for key, _value in pairs]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise ValueError(f"{', '.join(twice)} stands twice")
+        raise ValueError(f"{', '.join(twice)} occurs twice")
     return dict(pairs)
 
 
@@ -54,7 +54,7 @@ def render(data: Mapping[str, Any]) -> str:
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
-    """A value of JSON as a field's type: lists become tuples, texts and numbers stay. Raises DataError."""
+    """A JSON value as a field's type: lists become tuples, texts and numbers stay. Raises DataError."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         if not isinstance(value, str) or not arguments[1].match(value):
@@ -68,13 +68,13 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(convert(one, item, f"{where}[{at}]") for one, item, at in places)
     if origin is abc.Mapping and isinstance(value, dict):
         return {key: convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if value.__class__ is not hint:  # not isinstance: for Python a bool is an int, too
+    if value.__class__ is not hint:  # not isinstance: in Python a bool is also an int
         raise DataError(f"{where}: {value!r} is not of the type {getattr(hint, '__name__', hint)}")
     return value
 
 
 def row(kind: type[Row], value: Any, where: str) -> Row:
-    """One dataclass from an object of JSON. Raises DataError on a missing, unknown or mistyped field."""
+    """One dataclass from a JSON object. Raises DataError on a missing, unknown or mistyped field."""
     if not isinstance(value, dict):
         raise DataError(f"{where}: not an object")
     hints = get_type_hints(kind, include_extras=True)
@@ -102,7 +102,7 @@ def mapping(kind: type[Row], data: Mapping[str, Any], name: str, source: str) ->
 
 
 def keyed(values: Iterable[T], key: Callable[[T], K]) -> dict[K, T]:
-    """Rows by a key of theirs. Raises DataError where two rows have the same."""
+    """Rows by a key of theirs. Raises DataError if two rows have the same key."""
     found: dict[K, T] = {}
     for value in values:
         if found.setdefault(key(value), value) is not value:

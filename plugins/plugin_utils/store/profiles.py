@@ -14,15 +14,15 @@ from dataclasses import dataclass
 PYTHONS = ("3.10", "3.11", "3.12")
 ACCELERATORS = ("cpu", "cuda")
 ARCHITECTURES = ("x86_64", "aarch64")
-# Profiles that can't be locked, and what serves their hosts instead.
+# Profiles that cannot be locked, and what their hosts use instead.
 UNLOCKED = {
-    "cpu-py310-x86_64": "the digest of its CPU build of torch is not known. Choose cpu-py311-x86_64, and for hosts "
-    'without Python 3.11 set artifact_store_pythons: ["3.11"], which carries one'
+    "cpu-py310-x86_64": "the digest of its CPU build of torch is not known. Choose cpu-py311-x86_64. For hosts without "
+    'Python 3.11, set artifact_store_pythons: ["3.11"]'
 }
-# Packages that a profile's environment goes without although others ask for them. Xinference asks for timm, timm for
-# torchvision. Kokoro needs neither, there is not always a CPU build of them, and a CUDA torchvision beside a CPU torch
-# breaks transformers on import ("operator torchvision::nms does not exist"). The recogniser asks for sounddevice, which
-# wants a sound card's library from the system, only to listen to a microphone.
+# Packages that a profile leaves out although others require them. Xinference requires timm, which requires torchvision.
+# Kokoro needs neither, and not every version has a CPU build. A CUDA torchvision beside a CPU torch breaks transformers
+# on import ("operator torchvision::nms does not exist"). The recogniser requires sounddevice only for microphones, and
+# sounddevice needs a system library.
 LEFT_OUT: dict[str, tuple[str, ...]] = {"cpu": ("torchvision", "timm", "sounddevice"), "cuda": ("sounddevice",)}
 # spaCy, soundfile and torch have wheels for glibc 2.28; espeakng-loader needs 2.29 in spite of its tag.
 WHEEL_GLIBC = (2, 28)

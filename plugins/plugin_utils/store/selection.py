@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be spoken: languages, voices, dictionary and models, the same for the store and for a host."""
+"""The selection: languages, voices, dictionary and models, the same for the store and for a host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import catalogue
 
 
 def setting(name: str) -> dict[str, str]:
-    """The metadata of a dataclass field whose value is a setting of the role settings."""
+    """The metadata of a dataclass field that takes its value from a setting of the role settings."""
     return {"setting": name}
 
 
@@ -24,7 +24,7 @@ def given(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Selection:
-    """What is to be spoken, as the operator asked for it. No voices means all of the languages."""
+    """The operator's selection. No voices means all voices of the languages."""
 
     languages: Sequence[str] = field(metadata=setting("kokoro_languages"))
     voices: Sequence[str] = field(metadata=setting("kokoro_voices"))
@@ -34,12 +34,12 @@ class Selection:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """What the languages need beside what every release has. Raises ValueError on an unknown dictionary."""
+        """What the languages need beyond the base release. Raises ValueError on an unknown dictionary."""
         return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
 
     @property
     def more_spacy_models(self) -> list[str]:
-        """Names of spaCy models beside those of the languages themselves."""
+        """Names of spaCy models beyond those that the languages load."""
         return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
 
     @property
@@ -49,15 +49,15 @@ class Selection:
 
     @property
     def chosen_voices(self) -> list[str]:
-        """The voices that were asked for, or all. Raises ValueError with every mistake."""
+        """The requested voices, or all. Raises ValueError with every mistake."""
         return catalogue.choose_voices(self.languages, self.voices, self.mandarin_model)
 
     @property
     def language_models(self) -> dict[str, str]:
-        """The languages that another model than Kokoro-82M speaks, each with its name."""
+        """The languages that another model than Kokoro-82M speaks, each with the name of that model."""
         return {"z": catalogue.KOKORO_ZH.name} if catalogue.KOKORO_ZH.extra in self.extras else {}
 
     def repairs(self, asked: Iterable[Patch]) -> list[Patch]:
-        """The repairs that were asked for, and those without which a language does not start."""
+        """The requested repairs, and those without which a language does not start."""
         wanted = list(asked)
         return [*wanted, *(patch for patch in needed_for(self.extras) if patch not in wanted)]

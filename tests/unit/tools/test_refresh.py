@@ -84,7 +84,7 @@ def test_all_that_is_committed_is_up_to_date(tool: ModuleType, uv: str, capsys: 
     [
         ("locks", "xinference", {"version": "9.9"}, "xinference 9.9; the requirements pin "),
         ("locks", "kokoro", {"size": 1}, "is not as bin/refresh writes it"),
-        ("spacy", "spacy", {"version": "9.9.1"}, "locked is 9.9.1"),
+        ("spacy", "spacy", {"version": "9.9.1"}, "the lock has 9.9.1"),
         ("gpu", "torch", {"version": "9.9"}, "gpu.json does not know torch 9.9 for CUDA "),
         ("gpu", "nvidia-cuda-runtime", {"version": "99.0.1"}, "for CUDA 99.0"),
         ("phonemes", "misaki", {"version": "9.9"}, "misaki 9.9; the phonemes were made with "),

@@ -43,9 +43,9 @@ def test_models_that_are_named_come_beside_those_that_are_needed() -> None:
 def test_a_model_suits_the_spacy_that_the_published_table_says(name: str) -> None:
     model = catalogue.SPACY_MODELS[name]
     assert catalogue.spacy_mismatch(model, "3.8.14") is None
-    assert f"{name} 3.8.0 needs spaCy 3.8.*, locked is 3.9.0" == catalogue.spacy_mismatch(model, "3.9.0")
-    assert f"; for 3.7.5 it is {name} 3.7." in str(catalogue.spacy_mismatch(model, "3.7.5"))
-    assert str(catalogue.spacy_mismatch(model, None)).endswith("locked is none")
+    assert f"{name} 3.8.0 needs spaCy 3.8.*, but the lock has 3.9.0" == catalogue.spacy_mismatch(model, "3.9.0")
+    assert f"; for 3.7.5 use {name} 3.7." in str(catalogue.spacy_mismatch(model, "3.7.5"))
+    assert str(catalogue.spacy_mismatch(model, None)).endswith("the lock has none")
 
 
 def test_there_is_a_python_for_every_version_and_architecture() -> None:

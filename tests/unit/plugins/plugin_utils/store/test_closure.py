@@ -149,7 +149,7 @@ def test_a_model_that_does_not_suit_the_locked_spacy_is_told(shop: Shop) -> None
     shop.add("spacy/en_core_web_trf-3.8.0.tar.gz", "spacy-model", "en_core_web_trf", "3.8.0")
     shop.lock(CPU, shop.wheel("spacy", "3.9.1"), shop.wheel("spacy-curated-transformers", "2.0"))
     told = shop.gaps()
-    assert "cpu-py311-x86_64: en_core_web_sm 3.8.0 needs spaCy 3.8.*, locked is 3.9.1" in told
+    assert "cpu-py311-x86_64: en_core_web_sm 3.8.0 needs spaCy 3.8.*, but the lock has 3.9.1" in told
     assert "needs spacy-curated-transformers<1.0.0,>=0.2.2, but the lock has 2.0" in told
 
 

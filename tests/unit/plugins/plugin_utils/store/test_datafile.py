@@ -68,7 +68,7 @@ def test_a_missing_field_is_named() -> None:
         ("{", "f.json: "),
         ("[]", "must be an object"),
         ("{}", "a text `about`"),
-        ('{"about": "a", "x": 1, "x": 2}', "x stands twice"),
+        ('{"about": "a", "x": 1, "x": 2}', "x occurs twice"),
     ],
 )
 def test_a_file_that_is_no_data_file_is_refused(tmp_path: Path, text: str, said: str) -> None:

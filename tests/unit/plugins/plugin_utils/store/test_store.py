@@ -196,7 +196,7 @@ def test_two_fetches_at_once_are_refused(built: Path, tmp_path: Path, request_: 
 def test_a_spacy_that_the_model_does_not_suit_is_refused(tmp_path: Path, request_: store.Request) -> None:
     path = request_.lock_folder / Path(PROFILE.lock_path).name
     path.write_text(path.read_text().replace('version = "3.8.14"', 'version = "3.9.0"'))
-    with pytest.raises(store.StoreError, match=r"cpu-py311-x86_64: .* needs spaCy 3\.8\.\*, locked is 3\.9\.0"):
+    with pytest.raises(store.StoreError, match=r"cpu-py311-x86_64: .* needs spaCy 3\.8\.\*, but the lock has 3\.9\.0"):
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
 
 
