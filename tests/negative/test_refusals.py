@@ -69,7 +69,7 @@ def test_a_voice_that_does_not_exist(host: Host, store_copy: Callable[[], Path])
 
 def test_a_host_whose_only_python_is_too_new(host_with_new_python: Host, store_copy: Callable[[], Path]) -> None:
     play = host_with_new_python.deploy(store_copy())
-    refused(play, host_with_new_python, "PYTHON", "3.13", "refuses anything newer", "python3.11")
+    refused(play, host_with_new_python, "PYTHON", "3.13", "nothing newer", "python3.11")
 
 
 def test_stand_ins_where_real_models_are_expected(host: Host, store_copy: Callable[[], Path]) -> None:

@@ -176,8 +176,8 @@ def test_a_stopped_service_and_a_stranger_on_its_port(host: Host) -> None:
     stranger = "systemd-run --unit=stranger python3 -m http.server --bind 127.0.0.1 9997"
     with broken(host, stranger, "systemctl stop stranger"):
         said = wait_for(host, "PORT")
-    assert "held by another process" in said.of(name_of(host), "PORT")
-    assert "something else than Xinference" in said.of(name_of(host), "API")
+    assert "another process holds port" in said.of(name_of(host), "PORT")
+    assert "something other than Xinference" in said.of(name_of(host), "API")
 
 
 def wait_for(host: Host, code: str, seconds: float = PATIENCE) -> Said:

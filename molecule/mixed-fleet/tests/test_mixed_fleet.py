@@ -66,7 +66,7 @@ def test_one_run_over_all_leaves_those_that_serve_as_they_are_and_refuses_the_ol
     assert "vf-mixed-old can't be deployed, nothing was changed" in said
     assert "550.163.01, which runs CUDA 12.4 at most" in said
     assert "is built for CUDA 13.0 and needs driver 580 or newer" in said
-    assert "or let it run on the CPU, with the store's cpu-py311-x86_64: preflight_accelerator: cpu" in said
+    assert "or use the CPU with the store's profile cpu-py311-x86_64: preflight_accelerator: cpu" in said
     recap = said[said.index("PLAY RECAP") :]
     for name in (CPU, CARD):
         assert re.search(rf"{name} : ok=\d+ changed=0 unreachable=0 failed=0", recap), recap
@@ -82,7 +82,7 @@ def test_the_old_driver_may_run_on_the_cpu_when_somebody_says_so() -> None:
 def test_a_store_for_the_other_kind_is_refused() -> None:
     status, said = play("--limit", CPU, "-e", "preflight_accelerator=cuda", play="plan")
     assert status == 2
-    assert "it has no graphics card, and nothing of an NVIDIA card is seen" in folded(said)
+    assert "it has no GPU, and no NVIDIA GPU is visible" in folded(said)
 
 
 def test_the_doctor_tells_of_the_drivers() -> None:

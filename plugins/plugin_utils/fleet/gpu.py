@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge a host's graphics cards: whether they work, and whether a CUDA build of torch runs on them.
+"""Judge a host's GPUs: whether they work, and whether a CUDA build of torch runs on them.
 
-The facts are those of ``module_utils/host/gpu_facts.py``. A build's lock tells what it asks of a host: torch's version,
-and the CUDA version of its runtime. ``data/gpu.json`` tells which drivers and cards suit which build.
+The facts come from ``module_utils/host/gpu_facts.py``. A build's lock gives its requirements: the versions of torch
+and of the CUDA runtime. ``data/gpu.json`` says which drivers and GPUs fit which build.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class KnownBuild:
-    """A build of torch and the kinds of cards that it was compiled for."""
+    """A build of torch and the kinds of GPUs that it was compiled for."""
 
     torch: str
     cuda: tuple[int, ...]
@@ -40,7 +40,7 @@ BUILT_FOR = {
     (row.torch, row.cuda, row.architecture): row.compiled
     for row in datafile.rows(KnownBuild, _DATA, "builds", "gpu.json")
 }
-# What one replica of the model takes of a card.
+# The GPU memory of one replica of the model.
 REPLICA_BYTES: int = datafile.convert(int, _DATA.get("replica_bytes"), "gpu.json: replica_bytes")
 _RUNTIME = re.compile(r"nvidia-cuda-runtime(-cu\d+)?\Z")
 CPU_WAY = "preflight_accelerator: cpu"
@@ -48,7 +48,7 @@ CPU_WAY = "preflight_accelerator: cpu"
 
 @dataclass(frozen=True)
 class Build:
-    """What a profile's torch was built for: its public version, CUDA's ``(major, minor)`` and the processor."""
+    """A profile's torch: its public version, its CUDA as ``(major, minor)`` and the processor's architecture."""
 
     torch: str
     cuda: tuple[int, ...]
@@ -56,7 +56,7 @@ class Build:
 
     @property
     def compiled(self) -> tuple[str, ...]:
-        """Kinds of cards that it has code for; empty where this collection does not know the build."""
+        """The kinds of GPUs that it has code for. Empty if this collection does not know the build."""
         return BUILT_FOR.get((self.torch, self.cuda, self.architecture), ())
 
     @property
@@ -66,9 +66,9 @@ class Build:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that keeps a card from being used: a code, cause and remedy, and the card's index where it is one's.
+    """A problem with a GPU. ``card`` is its index, or None if the problem concerns all GPUs.
 
-    ``level`` is ``FAIL``, or ``WARN`` for what can be worked with.
+    ``level`` is ``FAIL``, or ``WARN`` if the GPU can be used all the same.
     """
 
     code: str
@@ -80,14 +80,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Usable:
-    """Indexes of the cards that can be used, and everything that was found."""
+    """The indexes of the usable GPUs, and all faults."""
 
     cards: tuple[int, ...] = ()
     faults: tuple[Fault, ...] = field(default=())
 
 
 def build_of(wheels: Iterable[tuple[str, str]], architecture: str) -> Build:
-    """What an environment's torch was built for, as far as the names and versions of its wheels tell."""
+    """The torch of an environment, by the names and versions of its wheels."""
     versions = dict(wheels)
     cuda = next((version for name, version in versions.items() if _RUNTIME.match(name)), "")
     numbers = tuple(int(part) for part in cuda.split(".")[:2] if part.isdigit())
@@ -95,9 +95,10 @@ def build_of(wheels: Iterable[tuple[str, str]], architecture: str) -> Build:
 
 
 def runs(compiled: Sequence[str], capability: Sequence[int]) -> bool:
-    """Whether a card of a compute capability runs code that was compiled for some kinds of cards.
+    """Whether a GPU with this compute capability runs code that was compiled for these kinds of GPUs.
 
-    Machine code runs on cards of its own major version and of the same or a later minor one; PTX on all later cards.
+    Machine code runs on GPUs with the same major version and the same or a later minor version. PTX runs on all later
+    GPUs.
     """
     major, minor = capability
     for kind in compiled:
@@ -118,319 +119,226 @@ def _branch(driver: str) -> int:
 
 
 def name_of(card: Json) -> str:
-    """A card as people know it."""
-    return f"card {card['index']} ({card['name'] or 'unknown'})"
+    """A GPU's index and product name."""
+    return f"GPU {card['index']} ({card['name'] or 'unknown'})"
 
 
 def describe(facts: Json) -> str:
-    """One line on a host's cards: their names and the driver."""
+    """One line on a host's GPUs: their names and the driver."""
     if facts["vendor"] == "none":
-        return "no graphics card"
+        return "no GPU"
     if facts["vendor"] == "amd":
-        return f"{len(facts['pci'])} AMD graphics card(s), which no profile is for"
+        return f"{len(facts['pci'])} AMD GPU(s), which no profile supports"
     names: dict[str, int] = {}
     for card in facts["cards"]:
         names[card["name"] or "unknown"] = names.get(card["name"] or "unknown", 0) + 1
-    cards = ", ".join(f"{count} x {name}" for name, count in names.items()) or "an NVIDIA card that can't be asked"
+    cards = ", ".join(f"{count} x {name}" for name, count in names.items()) or "an NVIDIA GPU that does not answer"
     cuda = f", CUDA {'.'.join(map(str, facts['cuda']))}" if facts["cuda"] else ""
     return f"{cards}, driver {facts['driver'] or facts['kernel'] or 'none'}{cuda}"
 
 
 def driver_faults(facts: Json) -> list[Fault]:
-    """What is wrong with the driver of NVIDIA's cards as a whole; with one of these no card can be used."""
+    """What is wrong with NVIDIA's driver as a whole. With one of these faults, no GPU can be used."""
     if facts["hung"]:
-        return [
-            Fault(
-                "GPU_DRIVER",
-                "nvidia-smi gave no answer: the driver hangs, as after a card has failed.",
-                "Look for NVRM and Xid in journalctl -k, then reboot the host: what waits there can't be killed.",
-            )
-        ]
+        cause = "nvidia-smi does not answer: the driver hangs, as it does after a GPU has failed."
+        remedy = "Look for NVRM and Xid in journalctl -k, then reboot: processes that wait for it cannot be killed."
+        return [Fault("GPU_DRIVER", cause, remedy)]
     if facts["cards"]:
         return []
     held = sorted({card["driver"] for card in facts["pci"] if card["vendor"] == "nvidia" and card["driver"]})
     if "nouveau" in held:
-        return [
-            Fault(
-                "GPU_DRIVER",
-                "the card is held by nouveau, which knows nothing of CUDA.",
-                "Install NVIDIA's driver; its packages put nouveau on the kernel's blacklist. Then reboot the host.",
-            )
-        ]
+        cause = "the driver nouveau holds the GPU, and nouveau has no CUDA."
+        remedy = "Install NVIDIA's driver. Its packages put nouveau on the kernel's blacklist. Then reboot the host."
+        return [Fault("GPU_DRIVER", cause, remedy)]
     if facts["container"] and not facts["nodes"]:
-        return [
-            Fault(
-                "GPU_NODES",
-                f"the host is a container ({facts['container']}) that sees the card on the bus, and has no device node "
-                "of it.",
-                "Start the container with its devices, as by --gpus all of Docker with NVIDIA's container toolkit.",
-            )
-        ]
+        cause = f"the host is a container ({facts['container']}). It sees the GPU on the bus, but has no device node."
+        remedy = "Start the container with its devices, as with Docker's --gpus all and NVIDIA's container toolkit."
+        return [Fault("GPU_NODES", cause, remedy)]
     known = diagnosis.causes(diagnosis.diagnose(facts["messages"]))
     if known:
         return [Fault("GPU_DRIVER", f"{found.line}: {found.cause}", found.remedy) for found in known]
     said = f": {'; '.join(facts['messages'])}" if facts["messages"] else ""
     if "nvidia" in facts["modules"]:
-        return [
-            Fault(
-                "GPU_DRIVER",
-                f"NVIDIA's driver {facts['kernel']} is loaded, and neither nvidia-smi nor libnvidia-ml tells of a "
-                f"card{said}.",
-                "Install the driver's programs and libraries of the same version, and look for NVRM in journalctl -k.",
-            )
-        ]
-    other = [driver for driver in held if driver != "nvidia"]
-    return [
-        Fault(
-            "GPU_DRIVER",
-            f"the card has no driver{f' but {other[0]}' if other else ''}{said}.",
-            "Install NVIDIA's driver, which does not come with the release, and reboot the host; with Secure Boot its "
-            "module must be signed.",
+        cause = (
+            f"NVIDIA's driver {facts['kernel']} is loaded, but neither nvidia-smi nor libnvidia-ml reports a GPU{said}."
         )
-    ]
+        remedy = "Install the driver's programs and libraries of the same version. Look for NVRM in journalctl -k."
+        return [Fault("GPU_DRIVER", cause, remedy)]
+    other = [driver for driver in held if driver != "nvidia"]
+    cause = f"the GPU has no driver{f' but {other[0]}' if other else ''}{said}."
+    remedy = (
+        "Install NVIDIA's driver, which is not part of the release, and reboot the host. With Secure Boot, the "
+        "driver's module must be signed."
+    )
+    return [Fault("GPU_DRIVER", cause, remedy)]
 
 
 def card_faults(facts: Json) -> list[Fault]:
-    """What is wrong with single cards, whatever is to run on them."""
+    """What is wrong with single GPUs, whatever is to run on them."""
     found = []
-    # Cards that answer while another is lost.
+    # Some GPUs answer while another one is lost.
     for known in diagnosis.causes(diagnosis.diagnose(facts["messages"])) if facts["cards"] else []:
         found.append(Fault("GPU_CARD", f"{known.line}: {known.cause}", known.remedy))
     answer = {card["bus"].lower()[-12:] for card in facts["cards"] if card["bus"]}
     on_bus = {card["address"].lower()[-12:] for card in facts["pci"] if card["vendor"] == "nvidia"}
     silent = sorted(on_bus - answer) if answer else []
     if silent and not found:
-        found.append(
-            Fault(
-                "GPU_CARD",
-                f"{', '.join(silent)}: on the bus, and unknown to the driver.",
-                "Look for NVRM and this address in journalctl -k: too old a card for the driver, a failed one, or one "
-                "that is given to a virtual machine.",
-                level="WARN",
-            )
+        cause = f"{', '.join(silent)}: on the bus, but unknown to the driver."
+        remedy = (
+            "Look for NVRM and this address in journalctl -k. The GPU is too old for the driver, has failed, or "
+            "belongs to a virtual machine."
         )
+        found.append(Fault("GPU_CARD", cause, remedy, level="WARN"))
     for card in facts["cards"]:
-        name, index, ecc = name_of(card), card["index"], card["ecc"]
-        if card["recovery"]:
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name}: the driver wants a recovery: {card['recovery']}.",
-                    "Reboot the host, or reset the card (nvidia-smi --gpu-reset) while nothing runs on it.",
-                    index,
-                )
-            )
-        if ecc["failure"]:
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name}: a bad row of its memory could not be replaced.",
-                    "The card must be exchanged; until then name the others in xinference_cards.",
-                    index,
-                )
-            )
-        if ecc["uncorrectable"]:
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name}: {ecc['uncorrectable']} errors of its memory since the driver was loaded could not be "
-                    "corrected.",
-                    "Reboot the host, or reset the card; where they come again the card must be exchanged.",
-                    index,
-                )
-            )
-        if ecc["pending"]:
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name}: bad memory is to be taken out of use at the next start.",
-                    "Reboot the host, or reset the card, at a quiet time.",
-                    index,
-                    "WARN",
-                )
-            )
-        if card["compute_mode"] == "Prohibited":
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name}: its compute mode is Prohibited, so that nothing may compute on it.",
-                    f"nvidia-smi -i {index} -c DEFAULT; find out who set it.",
-                    index,
-                )
-            )
-        if card["mig"] and not card["instances"]:
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name}: MIG is on and it is not divided, so that nothing can compute on it.",
-                    f"Make an instance (nvidia-smi mig -cgi PROFILE -C), or switch it off (-i {index} -mig 0).",
-                    index,
-                )
-            )
-        elif card["mig"]:
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name}: MIG is on. Xinference knows cards by their number, so the service uses the first "
-                    "instance alone; nobody has tried this on a card yet.",
-                    "Switch MIG off where the whole card is for speech.",
-                    index,
-                    "WARN",
-                )
-            )
+        found += _faults_of(card)
     return found
 
 
+def _faults_of(card: Json) -> Iterator[Fault]:
+    """What is wrong with a GPU that answers."""
+    index, ecc = card["index"], card["ecc"]
+    reset = "Reboot the host, or reset the GPU"
+
+    def fault(cause: str, remedy: str, level: str = "FAIL") -> Fault:
+        return Fault("GPU_CARD", f"{name_of(card)}: {cause}", remedy, index, level)
+
+    if card["recovery"]:
+        remedy = f"{reset} (nvidia-smi --gpu-reset) while nothing runs on it."
+        yield fault(f"the driver asks for a recovery: {card['recovery']}.", remedy)
+    if ecc["failure"]:
+        remedy = "Replace the GPU. Until then, name the others in xinference_cards."
+        yield fault("a bad row of its memory could not be replaced.", remedy)
+    if ecc["uncorrectable"]:
+        cause = f"its memory had {ecc['uncorrectable']} errors since the driver was loaded that could not be corrected."
+        yield fault(cause, f"{reset}. If the errors return, replace the GPU.")
+    if ecc["pending"]:
+        yield fault("bad memory will be retired at the next start.", f"{reset}, at a quiet time.", "WARN")
+    if card["compute_mode"] == "Prohibited":
+        remedy = f"nvidia-smi -i {index} -c DEFAULT; find out who set the mode."
+        yield fault("its compute mode is Prohibited, so nothing may compute on it.", remedy)
+    if card["mig"] and not card["instances"]:
+        remedy = f"Create an instance (nvidia-smi mig -cgi PROFILE -C), or switch MIG off (-i {index} -mig 0)."
+        yield fault("MIG is on, but there is no instance, so nothing can compute on it.", remedy)
+    elif card["mig"]:
+        cause = (
+            "MIG is on. Xinference knows GPUs by their number, so the service uses only the first instance. This has "
+            "not been tried on a real GPU."
+        )
+        yield fault(cause, "Switch MIG off if the whole GPU is for speech.", "WARN")
+
+
 def build_faults(facts: Json, build: Build) -> list[Fault]:
-    """Whether driver and cards run a build of torch."""
+    """Whether the driver and the GPUs run a build of torch."""
     found: list[Fault] = []
     if not build.cuda:
         return found
     needed = DRIVERS.get(build.cuda[0])
     wants = f"driver {needed} or newer" if needed else "a newer driver"
     branch = _branch(facts["driver"] or facts["kernel"])
-    # The driver's own word first: a compatibility package makes an old one run a newer CUDA.
+    # The driver's own answer comes first: with a compatibility package, an old driver runs a newer CUDA.
     old = facts["cuda"][0] < build.cuda[0] if facts["cuda"] else bool(needed and branch and branch < needed)
     if old:
         knows = f", which runs CUDA {'.'.join(map(str, facts['cuda']))} at most" if facts["cuda"] else ""
-        found.append(
-            Fault(
-                "GPU_DRIVER",
-                f"its driver is {facts['driver'] or facts['kernel']}{knows}; torch {build.torch} of the store is built "
-                f"for CUDA {build.cuda_name} and needs {wants}.",
-                f"Upgrade the host's NVIDIA driver{f' to {needed} or newer' if needed else ''} and reboot",
-            )
+        cause = (
+            f"its driver is {facts['driver'] or facts['kernel']}{knows}; torch {build.torch} of the store is built "
+            f"for CUDA {build.cuda_name} and needs {wants}."
         )
+        remedy = f"Upgrade the host's NVIDIA driver{f' to {needed} or newer' if needed else ''} and reboot"
+        found.append(Fault("GPU_DRIVER", cause, remedy))
     for card in facts["cards"]:
-        capability = card["capability"]
+        name, index, capability = name_of(card), card["index"], card["capability"]
         if not capability or not build.compiled:
-            what = "its compute capability is not known" if not capability else f"torch {build.torch} is not known here"
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name_of(card)}: {what}, so it can't be told whether the release runs on it.",
-                    "The proof after the deploy will tell.",
-                    card["index"],
-                    "WARN",
-                )
-            )
+            what = "its compute capability" if not capability else f"this build of torch {build.torch}"
+            cause = f"{name}: {what} is unknown, so it is unknown whether the release runs on it."
+            found.append(Fault("GPU_CARD", cause, "The proof after the deploy will show it.", index, "WARN"))
         elif not runs(build.compiled, capability):
             kinds = ", ".join(kind.replace("sm_", "")[:-1] + "." + kind[-1] for kind in build.compiled)
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name_of(card)} has compute capability {capability[0]}.{capability[1]}; torch {build.torch} of "
-                    f"the store has code for {kinds}.",
-                    "Give the service another card (xinference_cards)",
-                    card["index"],
-                )
+            cause = (
+                f"{name} has compute capability {capability[0]}.{capability[1]}; torch {build.torch} of the store has "
+                f"code for {kinds}."
             )
+            found.append(Fault("GPU_CARD", cause, "Give the service another GPU (xinference_cards)", index))
     return found
 
 
 def room_of(card: Json, key: str = "total") -> int:
-    """The memory of a card, or of its first MIG instance, in bytes; 0 where it is not told."""
+    """The memory of a GPU, or of its first MIG instance, in bytes. 0 if it is unknown."""
     source = card["instances"][0] if card["mig"] and card["instances"] else card
     return int(source["memory"][key])
 
 
 def memory_faults(facts: Json, cards: Sequence[int], models: int, serving: bool) -> list[Fault]:
-    """Whether the cards hold so many models, spread evenly. What is taken now matters where we do not serve yet."""
+    """Whether the GPUs have the memory for the models, spread evenly.
+
+    Memory in use counts only on a host that does not serve yet.
+    """
     found = []
     each = math.ceil(models / max(1, len(cards)))
     need = each * REPLICA_BYTES
     for card in facts["cards"]:
-        if card["index"] not in cards:
+        index, name, total, free = card["index"], name_of(card), room_of(card), room_of(card, "free")
+        if index not in cards:
             continue
         if card["compute_mode"].startswith("Exclusive") and each > 1:
-            found.append(
-                Fault(
-                    "GPU_CARD",
-                    f"{name_of(card)}: its compute mode {card['compute_mode']} lets one process in, and {each} "
-                    "models are to run on it.",
-                    f"nvidia-smi -i {card['index']} -c DEFAULT, or fewer replicas (xinference_replicas).",
-                    card["index"],
-                )
-            )
-        total, free = room_of(card), room_of(card, "free")
-        holders = ", ".join(
-            f"{row['name'] or 'unknown'} ({row['pid']}, {row['memory'] / 1e9:.1f} GB)"
-            for row in facts["processes"]
-            if row["card"] == card["index"]
-        )
+            cause = f"{name}: its compute mode {card['compute_mode']} allows one process, but {each} models need it."
+            remedy = f"nvidia-smi -i {index} -c DEFAULT, or fewer replicas (xinference_replicas)."
+            found.append(Fault("GPU_CARD", cause, remedy, index))
         if total and total < need:
-            found.append(
-                Fault(
-                    "GPU_MEMORY",
-                    f"{name_of(card)} has {total / 1e9:.1f} GB, and {each} models on it take {need / 1e9:.1f} GB.",
-                    "Fewer replicas (xinference_replicas) or languages, or more cards.",
-                    card["index"],
-                )
-            )
+            cause = f"{name} has {total / 1e9:.1f} GB, and {each} models on it take {need / 1e9:.1f} GB."
+            remedy = "Fewer replicas (xinference_replicas) or languages, or more GPUs."
+            found.append(Fault("GPU_MEMORY", cause, remedy, index))
         elif total and not serving and free < need:
-            found.append(
-                Fault(
-                    "GPU_MEMORY",
-                    f"{name_of(card)}: {free / 1e9:.1f} of its {total / 1e9:.1f} GB are free, and {each} models on it "
-                    f"take {need / 1e9:.1f} GB{f'; there are: {holders}' if holders else ''}.",
-                    "End what does not belong there, or name another card in xinference_cards.",
-                    card["index"],
-                    "WARN",
-                )
+            holders = ", ".join(
+                f"{row['name'] or 'unknown'} ({row['pid']}, {row['memory'] / 1e9:.1f} GB)"
+                for row in facts["processes"]
+                if row["card"] == index
             )
+            cause = (
+                f"{name}: {free / 1e9:.1f} of its {total / 1e9:.1f} GB are free, and {each} models on it take "
+                f"{need / 1e9:.1f} GB{f'. In use by: {holders}' if holders else ''}."
+            )
+            remedy = "Stop what does not belong there, or name another GPU in xinference_cards."
+            found.append(Fault("GPU_MEMORY", cause, remedy, index, "WARN"))
     return found
 
 
 def candidate_obstacles(facts: Json, cards: Sequence[int], models: int) -> list[str]:
-    """Why the cards have no room for so many models beside those that serve; empty where they have, or don't tell."""
+    """Why the GPUs lack the memory for a candidate's models beside those that serve. Empty also if it is unknown."""
     chosen = [card for card in facts["cards"] if not cards or card["index"] in cards]
     need = math.ceil(models / max(1, len(chosen))) * REPLICA_BYTES
     return [
-        f"{room_of(card, 'free') / 1e9:.1f} GB of {name_of(card)} are free and it needs {need / 1e9:.1f} GB"
+        f"{room_of(card, 'free') / 1e9:.1f} GB of {name_of(card)} are free, it needs {need / 1e9:.1f} GB"
         for card in chosen
         if room_of(card) and room_of(card, "free") < need
     ]
 
 
 def check(facts: Json, build: Build, wanted: Sequence[int], models: int, serving: bool) -> Usable:
-    """Which of a host's cards can be used for a build and so many models, and what stands in the way of others.
+    """Which of a host's GPUs can run a build and the models, and what is wrong with the others.
 
-    ``wanted`` are indexes, empty for every card. With more than one card to choose from, those that can't be used are
-    left out with a warning; where none can, every fault is a failure.
+    ``wanted`` are indexes. If it is empty, every GPU may be chosen: a bad one is left out with a warning, unless all
+    are bad.
     """
     if facts["vendor"] != "nvidia":
-        return Usable(
-            faults=(
-                Fault(
-                    "GPU_CARD",
-                    f"it has {describe(facts)}, and nothing of an NVIDIA card is seen.",
-                    "Check that the card is in the host and given to it (lspci)",
-                ),
-            )
-        )
+        cause = f"it has {describe(facts)}, and no NVIDIA GPU is visible."
+        remedy = "Check that the GPU is installed and, for a virtual machine, passed through (lspci)"
+        return Usable(faults=(Fault("GPU_CARD", cause, remedy),))
     faults = driver_faults(facts)
     if faults:
         return Usable(faults=tuple(faults))
     there = [card["index"] for card in facts["cards"]]
     absent = [index for index in wanted if index not in there]
     if absent:
-        return Usable(
-            faults=(
-                Fault(
-                    "GPU_CARD",
-                    f"xinference_cards names {', '.join(map(str, absent))}; the host has {', '.join(map(str, there))}.",
-                    "Name cards by the index that nvidia-smi shows.",
-                ),
-            )
-        )
+        cause = f"xinference_cards names {', '.join(map(str, absent))}; the host has {', '.join(map(str, there))}."
+        return Usable(faults=(Fault("GPU_CARD", cause, "Name GPUs by the index that nvidia-smi shows."),))
     chosen = list(wanted) or there
     faults = [f for f in card_faults(facts) + build_faults(facts, build) if f.card is None or f.card in chosen]
     bad = {fault.card for fault in faults if fault.level == "FAIL" and fault.card is not None}
     whole = [fault for fault in faults if fault.level == "FAIL" and fault.card is None]
     usable = [index for index in chosen if index not in bad]
     if bad and usable and not wanted and not whole:
-        # A card beside those that work, as the one for the screen.
-        way = f"; to leave it out for good, set xinference_cards: {usable}."
+        # Often this is a GPU for the screen.
+        way = f"; to leave it out permanently, set xinference_cards: {usable}."
         faults = [
             replace(fault, level="WARN", remedy=f"It is left out. {fault.remedy.rstrip('.')}{way}")
             if fault.card in bad and fault.level == "FAIL"

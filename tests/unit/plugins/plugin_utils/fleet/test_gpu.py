@@ -84,12 +84,12 @@ def test_too_old_a_driver_says_which_is_needed_and_which_profile_would_fit(tmp_p
     assert finding.code == "GPU_DRIVER"
     assert "550.163.01, which runs CUDA 12.4 at most" in finding.cause
     assert "CUDA 13.0 and needs driver 580 or newer" in finding.cause
-    assert f"the store's {PROFILE}: preflight_accelerator: cpu" in finding.remedy
+    assert f"the store's profile {PROFILE}: preflight_accelerator: cpu" in finding.remedy
 
 
 def test_a_store_without_a_cpu_profile_says_what_to_fetch(tmp_path: Path) -> None:
     [finding] = judge(store(CUDA), gpu=old(tmp_path)).failures
-    assert "fetch a cpu profile too" in finding.remedy
+    assert "also fetch a cpu profile" in finding.remedy
 
 
 def test_a_host_whose_card_is_not_to_be_used_gets_the_cpu_without_a_word(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_card_without_a_cuda_profile_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profiles", "ask", "said"),
     [
-        ((CUDA,), "auto", "no cpu profile; the host has no graphics card"),
+        ((CUDA,), "auto", "no cpu profile; the host has no GPU"),
         ((CUDA,), "cpu", "no cpu profile"),
         ((PROFILE,), "cuda", "no cuda profile"),
     ],
@@ -125,7 +125,7 @@ def test_what_the_store_lacks(profiles: tuple[str, ...], ask: str, said: str) ->
 def test_cuda_on_a_host_without_a_card() -> None:
     [finding] = judge(BOTH, wanted(accelerator="cuda")).failures
     assert finding.code == "GPU_CARD"
-    assert "nothing of an NVIDIA card is seen" in finding.cause
+    assert "no NVIDIA GPU is visible" in finding.cause
 
 
 def test_an_amd_accelerator_is_told_of_and_a_screens_card_is_not() -> None:
@@ -148,7 +148,7 @@ def test_the_python_is_that_of_the_accelerators_own_profile(tmp_path: Path) -> N
     manifest = store("cpu-py312-x86_64", CUDA)
     found = judge(manifest, pythons=[{"path": "/usr/bin/python3.11", "version": "3.11.2"}])
     assert [finding.code for finding in found.failures] == ["PYTHON"]
-    assert "the store serves 3.12" in found.failures[0].cause
+    assert "the store's profiles need 3.12" in found.failures[0].cause
     assert judge(manifest, gpu=good(tmp_path)).plan["profile"] == CUDA
 
 
@@ -180,10 +180,10 @@ def test_hosts_without_a_driver(tmp_path: Path) -> None:
     card = "0000:17:00.0"
     rows = {
         "nouveau": host(tmp_path / "a", None, [(card, "nouveau")], modules=["nouveau"]),
-        "the card has no driver": host(tmp_path / "b", None, [(card, "")]),
+        "the GPU has no driver": host(tmp_path / "b", None, [(card, "")]),
         "has no driver but vfio-pci": host(tmp_path / "c", None, [(card, "vfio-pci")]),
         "neither nvidia-smi nor libnvidia-ml": host(tmp_path / "d", None, [(card, "nvidia")], modules=["nvidia"]),
-        "gave no answer": host(tmp_path / "e", None, [(card, "nvidia")], ask=lambda seconds: {"hung": True}),
+        "does not answer": host(tmp_path / "e", None, [(card, "nvidia")], ask=lambda seconds: {"hung": True}),
     }
     for said, facts in rows.items():
         [finding] = judge(BOTH, gpu=facts).failures
@@ -198,7 +198,7 @@ def test_errors_of_a_cards_memory(tmp_path: Path) -> None:
     verdict = judge(BOTH, gpu=facts)
     causes = " ".join(finding.cause for finding in verdict.failures)
     assert {finding.code for finding in verdict.findings} == {"GPU_CARD"}
-    for said in ("wants a recovery: Reboot", "3 errors of its memory", "could not be replaced"):
+    for said in ("asks for a recovery: Reboot", "its memory had 3 errors", "could not be replaced"):
         assert said in causes
     assert [f.level for f in verdict.findings if "at the next start" in f.cause] == ["WARN"]
 
@@ -227,7 +227,7 @@ def test_compute_modes_and_division(tmp_path: Path) -> None:
     assert {f.code for f in judge(BOTH, wanted(replicas=3), gpu=facts).failures} == {"GPU_CARD"}
     for card in facts["cards"]:
         card.update(compute_mode="Default", mig=True)
-    assert all("it is not divided" in finding.cause for finding in judge(BOTH, gpu=facts).failures)
+    assert all("there is no instance" in finding.cause for finding in judge(BOTH, gpu=facts).failures)
 
 
 def test_a_divided_card_with_a_driver_that_suits(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_an_upgrade_needs_room_on_the_card_for_the_candidate(tmp_path: Path) -> 
     facts["cards"][1]["memory"]["free"] = 10**9
     verdict = judge(BOTH, gpu=facts, **UPGRADE)
     assert not verdict.plan["candidate"]["wanted"]
-    assert "1.0 GB of card 1 (NVIDIA L40S) are free and it needs 2.2 GB" in verdict.findings[0].cause
+    assert "1.0 GB of GPU 1 (NVIDIA L40S) are free, it needs 2.2 GB" in verdict.findings[0].cause
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_a_build_or_a_card_that_nobody_knows_is_told_as_such(tmp_path: Path) -> 
         card["capability"] = []
     assert {f.level for f in gpu.build_faults(unknown, BUILD)} == {"WARN"}
     newer = gpu.Build("2.99.0", (13, 4), "x86_64")
-    assert all("not known here" in f.cause for f in gpu.build_faults(good(tmp_path / "b"), newer))
+    assert all("is unknown" in f.cause for f in gpu.build_faults(good(tmp_path / "b"), newer))
 
 
 # --- the locks

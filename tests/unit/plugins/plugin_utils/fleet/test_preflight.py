@@ -379,7 +379,7 @@ def test_an_upgrade_is_not_tried_beside_where_the_operator_says_so() -> None:
 @pytest.mark.parametrize(
     ("changes", "ask", "words"),
     [
-        ({"memory__available": 2_400_000_000}, {}, "2.4 GB of memory are free and it needs 2.5 GB"),
+        ({"memory__available": 2_400_000_000}, {}, "2.4 GB of memory are free, it needs 2.5 GB"),
         ({"listeners": [9997, 12000]}, {"candidate_port": 12000}, "port 12000 is taken"),
         ({}, {"candidate_port": 9997}, "port 9997 is taken"),
         ({}, {"home": "/srv/" + "h" * 40}, "more than 50 characters"),
@@ -392,7 +392,7 @@ def test_a_host_without_the_room_is_told_of_the_gap_or_refused(
     assert not verdict.plan["candidate"]["wanted"]
     assert [(finding.level, finding.code) for finding in verdict.findings] == [("WARN", "CANDIDATE")]
     assert words in verdict.findings[0].cause
-    assert "clients have a gap" in verdict.findings[0].remedy
+    assert "Clients have an outage" in verdict.findings[0].remedy
     strict = judge(ask=wanted(candidate="always", **ask), **{**UPGRADE, **changes})
     assert [finding.code for finding in strict.failures] == ["CANDIDATE"]
 

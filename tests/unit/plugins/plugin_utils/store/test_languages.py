@@ -207,9 +207,9 @@ def test_the_full_dictionary_is_an_artifact_and_no_extra_of_the_lock() -> None:
 @pytest.mark.parametrize(
     ("there", "languages", "dictionary", "lacking"),
     [
-        ((), "z", "light", "nothing for mandarin; Mandarin Chinese can't be launched"),
-        (("japanese", "japanese-light"), "j", "full", "nothing for japanese-full; Japanese can't be launched"),
-        (("japanese", "japanese-full"), "aj", "light", "nothing for japanese-light; Japanese can't be launched"),
+        ((), "z", "light", "nothing for mandarin; Mandarin Chinese cannot start"),
+        (("japanese", "japanese-light"), "j", "full", "nothing for japanese-full; Japanese cannot start"),
+        (("japanese", "japanese-full"), "aj", "light", "nothing for japanese-light; Japanese cannot start"),
     ],
 )
 def test_a_store_without_a_languages_packages_is_refused(
