@@ -7,7 +7,7 @@ from typing import Any
 
 
 def artifact_list() -> dict[str, Any]:
-    """A list of artifacts, each as a row of the manifest."""
+    """A list of artifacts, each a row of the manifest."""
     fields = {"path": "str", "sha256": "str", "size": "int", "kind": "str", "name": "str", "version": "str"}
     options: dict[str, Any] = {name: {"type": kind, "required": True} for name, kind in fields.items()}
     options["synthetic"] = {"type": "bool", "default": False}
@@ -15,5 +15,5 @@ def artifact_list() -> dict[str, Any]:
 
 
 def of_kind(artifacts: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
-    """The artifacts of some kinds."""
+    """Select the artifacts of some kinds."""
     return [artifact for artifact in artifacts if artifact["kind"] in kinds]

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One deploy at a time on a host: who deploys is written in a file below /run, which a reboot empties.
+"""The deploy lock lets only one play change a host at a time. It is a file below /run, so a reboot ends it.
 
-The file is never removed, only emptied, and read and written under flock(2), so that two who come at once see each
-other. It holds ``{"owner": {...}, "time": t, "phases": [[name, t], ...]}``, times in seconds since the epoch; an owner
-is whatever tells two controllers' plays apart and lets a person find them (``controller``, ``user``, ``pid``,
-``started``).
+The file is emptied but never removed. It is read and written under flock(2), so two plays that start together see each
+other. It holds ``{"owner": {...}, "time": t, "phases": [[name, t], ...]}``, with times in seconds since the epoch. An
+owner (``controller``, ``user``, ``pid``, ``started``) distinguishes plays and lets a person find them.
 
-The file's own time is the owner's last sign of life: whatever works under the lock marks its phase here, and so a long
+The file's modification time is the owner's last sign of life. Each step of a deploy marks its phase here. So a long
 deploy keeps its lock, and a receipt can tell how long each phase took.
 """
 
@@ -24,7 +23,7 @@ from typing import IO, Any
 from . import layout
 
 LOCK_FILE = layout.DEPLOY_LOCK
-# From the lock to the first thing that is done.
+# From taking the lock to the first marked phase.
 FIRST_PHASE = "preflight"
 
 Json = dict[str, Any]
@@ -43,7 +42,7 @@ def _read(handle: IO[str]) -> Json | None:
         data = json.load(handle)
         return data if isinstance(data["owner"], dict) and float(data["time"]) else None
     except (ValueError, TypeError, KeyError):
-        return None  # empty, or a writer died in the middle
+        return None  # empty, or a writer was killed halfway
 
 
 def _write(handle: IO[str], data: Json | None) -> None:
@@ -59,9 +58,9 @@ def take(
 ) -> Json:
     """Take the lock: ``{"taken": bool, "holder": owner or None, "age": seconds, "phase": name or ""}``.
 
-    ``holder`` is who has it, or had it until now where it was taken over: one that gave no sign of life for
-    ``seconds``, or who is ``dead``, as the caller knows. ``age`` is how long ago it took the lock, ``phase`` what it is
-    or was at. Raises OSError.
+    The lock is taken over from an owner that showed no sign of life for ``seconds``, and from the owner ``dead``, which
+    the caller knows to have ended. ``holder`` has the lock, or had it before. ``age`` is how long ago the holder took
+    it, ``phase`` its last phase. Raises OSError.
     """
     with _opened(file) as handle:
         held, now = _read(handle), time.time()
@@ -76,7 +75,7 @@ def take(
 
 
 def mark(phase: str, file: str = LOCK_FILE) -> None:
-    """Note that a phase goes on now, which is also a sign of life. Nothing where nobody holds the lock; no error."""
+    """Mark the start of a phase, which is also a sign of life. Do nothing without a holder or on an error."""
     with contextlib.suppress(OSError), _opened(file, make=False) as handle:
         held = _read(handle)
         if held is not None:
@@ -87,9 +86,9 @@ def mark(phase: str, file: str = LOCK_FILE) -> None:
 
 
 def progress(file: str = LOCK_FILE) -> Json:
-    """How far the lock's holder is: ``{"phase": the last one, "seconds": {phase: seconds, ..., "total": seconds}}``.
+    """The progress of the holder: ``{"phase": the last one, "seconds": {phase: seconds, ..., "total": seconds}}``.
 
-    Without a holder there is nothing to tell, ``{"phase": "", "seconds": {}}``.
+    Without a holder, it is ``{"phase": "", "seconds": {}}``.
     """
     try:
         with _opened(file, make=False) as handle:
@@ -109,7 +108,7 @@ def progress(file: str = LOCK_FILE) -> Json:
 
 
 def look(file: str = LOCK_FILE) -> Json | None:
-    """Who holds the lock and since when (``{"owner": {...}, "time": float}``), touching nothing; None for nobody."""
+    """Read the holder and the time it took the lock (``{"owner": {...}, "time": float}``), None without a holder."""
     try:
         with open(file, encoding="utf-8") as handle:
             return _read(handle)
@@ -118,7 +117,7 @@ def look(file: str = LOCK_FILE) -> Json | None:
 
 
 def release(owner: Mapping[str, Any], file: str = LOCK_FILE) -> bool:
-    """Give the lock back; False where it is not this owner's. Raises OSError."""
+    """Give the lock back. Return False if this owner does not hold it. Raises OSError."""
     if not os.path.exists(file):
         return False
     with _opened(file) as handle:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host has of graphics cards and their driver, read from the kernel, nvidia-smi and NVML; none need be there.
+"""Read a host's GPUs and their driver from the kernel, nvidia-smi and NVML. A host needs none of these.
 
-Facts alone: ``plugin_utils/fleet/gpu.py`` judges on the controller whether a card suits a release. What is broken is
-a fact as well: what nvidia-smi complained of (``messages``), that it hung, that a card has no driver or no device node.
+This module only reads facts. On the controller, ``plugin_utils/fleet/gpu.py`` judges whether a card suits a release.
+Faults are facts, too: the errors of nvidia-smi (``messages``), a hung driver, a card without driver or device node.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from . import private_files
+
 Json = dict[str, Any]
-# Exit status and what a command said on standard output and error, 124 where it ran past the limit.
+# Exit status and output of a command. The status is 124 if it ran into the time limit.
 Runner = Callable[[Sequence[str], float], tuple[int, str]]
 
 NVIDIA, AMD = "0x10de", "0x1002"
-# Display controllers and processing accelerators; a card's sound device is of the same vendor.
+# Display controllers and processing accelerators. A card's sound device has the same vendor.
 _CLASSES = ("0x03", "0x12")
 _MODULES = ("nvidia", "nvidia_uvm", "nvidia_modeset", "nouveau", "amdgpu")
-# A driver without persistence wakes each card for each question, 1 to 2 s a card; one that hangs never answers.
+# A driver without persistence wakes each card for each query, 1 to 2 s per card. One that hangs never answers.
 SECONDS = 40.0
 HUNG = 124
 _MIB = 1024 * 1024
@@ -39,10 +41,9 @@ _NVML = "libnvidia-ml.so.1"
 
 
 def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
-    """Exit status and joined output of a command.
+    """Run a command and return its exit status and output. Abandon it after ``timeout`` seconds.
 
-    One that hangs is left behind after ``timeout`` seconds: a process that waits in the driver can't be killed, and to
-    wait for its end would be to hang as well.
+    A process that waits in the driver cannot be killed. Waiting for its end would hang as well.
     """
     environment = {**os.environ, "LC_ALL": "C"}
     try:
@@ -65,15 +66,11 @@ def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
 
 
 def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read().strip()
-    except OSError:
-        return ""
+    return private_files.read_if_possible(path).strip()
 
 
 def pci(sys: str = "/sys") -> list[Json]:
-    """Graphics cards and accelerators of NVIDIA and AMD on the PCI bus, with the kernel driver that holds each."""
+    """GPUs of NVIDIA and AMD on the PCI bus, with the kernel driver of each."""
     found = []
     for folder in sorted(glob.glob(os.path.join(glob.escape(sys), "bus/pci/devices/*"))):
         vendor, kind = _read(os.path.join(folder, "vendor")), _read(os.path.join(folder, "class"))
@@ -95,7 +92,7 @@ def pci(sys: str = "/sys") -> list[Json]:
 
 
 def container(root: str = "/") -> str:
-    """The name of the container that this host is, as its first process was told; empty outside of one."""
+    """The name of the container that this host runs in, or empty."""
     name = _read(os.path.join(root, "run/systemd/container")) or _read(os.path.join(root, "run/host/container-manager"))
     if name:
         return name
@@ -104,7 +101,7 @@ def container(root: str = "/") -> str:
 
 
 def _text(node: ElementTree.Element | None, path: str) -> str:
-    """The text at a path, empty where the field is missing, or is said not to apply."""
+    """The text at a path. It is empty if the field is missing or does not apply."""
     text = (node.findtext(path) or "").strip() if node is not None else ""
     return "" if text.strip("[]") in ("N/A", "None", "Not Supported", "Unknown Error", "GPU is lost") else text
 
@@ -124,13 +121,13 @@ def _memory(node: ElementTree.Element | None) -> dict[str, int]:
 
 
 def version(text: str) -> list[int]:
-    """``13.0`` as ``[13, 0]``; empty where it is none."""
+    """``13.0`` as ``[13, 0]``, or empty for other texts."""
     return [int(part) for part in text.split(".")] if re.match(r"\d+(\.\d+)*\Z", text) else []
 
 
 def _card(index: int, gpu: ElementTree.Element) -> Json:
     errors = gpu.find("ecc_errors/volatile")
-    # Until driver 440 a count for each memory and a total, then one for each kind of memory, then one for each check.
+    # Up to driver 440: a total. Later drivers: a count for each kind of memory, then one for each check.
     names = ("double_bit/total", "sram_uncorrectable", "sram_uncorrectable_parity", "sram_uncorrectable_secded",
              "dram_uncorrectable")  # fmt: skip
     pending = (_text(gpu, "retired_pages/pending_retirement"), _text(gpu, "retired_pages/pending_blacklist"),
@@ -158,15 +155,15 @@ def _card(index: int, gpu: ElementTree.Element) -> Json:
             "pending": "Yes" in pending,
             "failure": _text(gpu, "remapped_rows/remapped_row_failure") == "Yes",
         },
-        # What the driver wants to be done (R550 and newer); before, that a reset is needed.
+        # What the driver asks for (R550 and newer). Older drivers only say that a reset is needed.
         "recovery": _text(gpu, "gpu_recovery_action") or ("Reset" if reset else ""),
     }
 
 
 def parse_xml(text: str) -> Json:
-    """Driver, CUDA version, cards and processes of ``nvidia-smi -q -x``, and what it said before and after.
+    """Read driver, CUDA version, cards, processes and messages from the output of ``nvidia-smi -q -x``.
 
-    Fields that a driver's generation lacks are empty. Raises ValueError where it holds no such document.
+    Fields that an older driver lacks are empty. Raises ValueError if the output contains no such document.
     """
     document = _XML.search(text)
     if document is None:
@@ -199,13 +196,13 @@ def parse_xml(text: str) -> Json:
 
 
 def complaints(text: str) -> list[str]:
-    """Lines for people among what nvidia-smi said, each once, without the head of its XML."""
+    """The lines of nvidia-smi's output that are not XML, without repeated ones."""
     lines = (line.strip() for line in text.splitlines())
     return list(dict.fromkeys(line[:300] for line in lines if line and not line.startswith("<")))[:8]
 
 
 def parse_capabilities(text: str) -> dict[int, list[int]]:
-    """Compute capabilities by index, of ``--query-gpu=index,compute_cap --format=csv,noheader``."""
+    """Read compute capabilities by index from ``--query-gpu=index,compute_cap --format=csv,noheader``."""
     rows = (re.match(r"(\d+),\s*(\d+)\.(\d+)\s*\Z", line.strip()) for line in text.splitlines())
     return {int(row[1]): [int(row[2]), int(row[3])] for row in rows if row}
 
@@ -215,13 +212,13 @@ class _MemoryInfo(ctypes.Structure):
 
 
 class NvmlError(Exception):
-    """NVML refused; the message is its own."""
+    """NVML refused a call. The message is its own."""
 
 
 def nvml(library: Any) -> Json:
-    """Driver, CUDA version and cards by NVML, as :func:`parse_xml` has them. Raises :class:`NvmlError`.
+    """Read driver, CUDA version and cards from NVML, in the form of :func:`parse_xml`. Raises :class:`NvmlError`.
 
-    It may hang in the driver: :func:`ask_nvml` calls it in a process that can be left behind.
+    It may hang in the driver, so :func:`ask_nvml` calls it in a process that it can abandon.
     """
 
     def call(name: str, *arguments: Any) -> None:
@@ -254,7 +251,7 @@ def nvml(library: Any) -> Json:
             except NvmlError as error:
                 messages.append(f"card {index}: {error}")
                 continue
-            # Unified memory has no such numbers, and old drivers know nothing of MIG.
+            # Unified memory has no such numbers, and old drivers do not know MIG.
             with contextlib.suppress(NvmlError):
                 call("nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
             with contextlib.suppress(NvmlError, AttributeError):
@@ -287,16 +284,16 @@ def nvml(library: Any) -> Json:
 
 
 def ask_nvml(timeout: float, library: str = _NVML, ask: Callable[[Any], Json] = nvml) -> Json | None:
-    """What :func:`nvml` says, asked in a process of its own; None where there is no such library.
+    """Call :func:`nvml` in a separate process. Return None if the library does not exist.
 
-    ``{"messages": [...]}`` alone where it refused, ``{"hung": True}`` where it gave no answer in ``timeout`` seconds.
+    Return only ``{"messages": [...]}`` if it refuses, and ``{"hung": True}`` after ``timeout`` seconds.
     """
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:  # pragma: no cover - seen by its answer alone
         answer: Any = None
         try:
-            # Ansible waits for the end of whoever holds these, and this process may hang.
+            # This process may hang, and Ansible waits until these are closed.
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
@@ -328,13 +325,13 @@ def ask_nvml(timeout: float, library: str = _NVML, ask: Callable[[Any], Json] = 
 
 
 def nodes(dev: str = "/dev") -> list[str]:
-    """Device nodes of NVIDIA's driver, those of MIG's instances included."""
+    """Device nodes of NVIDIA's driver, including those of MIG instances."""
     found = [*glob.glob(os.path.join(dev, "nvidia*")), *glob.glob(os.path.join(dev, "nvidia-caps/nvidia-cap*"))]
     return sorted(path for path in found if not os.path.isdir(path))
 
 
 def modules(sys: str = "/sys") -> list[str]:
-    """The drivers of graphics cards that the kernel has loaded."""
+    """The GPU drivers that the kernel has loaded."""
     return [name for name in _MODULES if os.path.isdir(os.path.join(sys, "module", name))]
 
 
@@ -347,10 +344,10 @@ def gather(
     ask: Callable[[float], Json | None] = ask_nvml,
     seconds: float = SECONDS,
 ) -> Json:
-    """All facts of a host's cards, JSON-ready; sizes in bytes. On a host without any it asks nobody.
+    """All facts about a host's GPUs, JSON-ready, with sizes in bytes. Without a GPU, it calls no program.
 
-    ``vendor`` is ``nvidia`` where a card, its driver or nvidia-smi is seen, else ``amd`` or ``none``. ``cards`` have
-    nvidia-smi's indexes, the order of the PCI bus. ``seconds`` is the limit of everything that may hang.
+    ``vendor`` is ``nvidia`` if the host has a card or a driver, else ``amd`` or ``none``. ``cards`` have nvidia-smi's
+    indexes, in the order of the PCI bus. ``seconds`` limits everything that may hang.
     """
     on_bus = pci(sys)
     smi = smi if smi is not None else shutil.which("nvidia-smi") or ""
@@ -379,14 +376,14 @@ def gather(
         _ask_smi(facts, runner, smi, end)
     if not facts["hung"] and not (facts["cards"] and facts["cuda"] and all(c["capability"] for c in facts["cards"])):
         _merge(facts, ask(max(1.0, end - time.monotonic())))
-    # The program alone, as of a package that was installed everywhere, is no card.
+    # nvidia-smi alone proves no card: its package may be installed everywhere.
     seen = ours or facts["cards"] or facts["hung"] or "nvidia" in loaded
     facts["vendor"] = "nvidia" if seen else "amd" if on_bus else "none"
     return facts
 
 
 def _ask_smi(facts: Json, runner: Runner, smi: str, end: float) -> None:
-    """Fill in what nvidia-smi says."""
+    """Add what nvidia-smi reports."""
     status, output = runner([smi, "-q", "-x"], max(1.0, end - time.monotonic()))
     if status == HUNG:
         facts["hung"] = True
@@ -399,14 +396,14 @@ def _ask_smi(facts: Json, runner: Runner, smi: str, end: float) -> None:
     status, output = runner(
         [smi, "--query-gpu=index,compute_cap", "--format=csv,noheader"], max(1.0, end - time.monotonic())
     )
-    # Drivers before R470 do not know the field, and say so.
+    # Drivers before R470 refuse this field.
     known = parse_capabilities(output) if status == 0 else {}
     for card in facts["cards"]:
         card["capability"] = known.get(card["index"], [])
 
 
 def _merge(facts: Json, answer: Json | None) -> None:
-    """Add what NVML says to what is missing."""
+    """Fill gaps with what NVML reports."""
     if answer is None:
         return
     if answer.get("hung"):

@@ -21,7 +21,7 @@ CHUNK = 1 << 20
 
 
 def sha256_file(path: str) -> str:
-    """Hex digest of a file's bytes. Raises OSError."""
+    """The hex digest of a file. Raises OSError."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as handle:
         while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names and places on a host, in one place."""
+"""Names and paths on a host."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ RELEASE_FILE = "release.json"
 # In the evidence.
 LEDGER_FILE = "receipts.jsonl"
 RECEIPTS = f"{EVIDENCE}/{LEDGER_FILE}"
-# In a folder of secrets: what the service was started from.
+# In a folder of secrets: the fingerprint of what the service was started from.
 STARTED_FILE = "started.json"
 
-# An upgrade tries the new release here first, beside the unit above.
+# An upgrade first tries the new release here, beside the current service.
 CANDIDATE_UNIT = "voicefleet-candidate.service"
 CANDIDATE_SECRETS = SECRETS + "-candidate"
 # A supervisor that also works has a worker beside it.
 WORKER_HOME = HOME + "-worker"
 WORKER_SECRETS = SECRETS + "-worker"
 
-# The packet filter: its rules and its table as the kernel had it lie in the folder of secrets.
+# The packet filter keeps its rules, and its table as the kernel listed it, in the folder of secrets.
 FILTER_UNIT = "voicefleet-filter.service"
 FILTER_FILE = "packet-filter.nft"
 FILTER_RECORD = "packet-filter.loaded"
@@ -38,10 +38,10 @@ GATEWAY = "/etc/voicefleet-gateway"
 BALANCER = "/etc/voicefleet-balancer"
 BALANCER_UNIT = "voicefleet-balancer.service"
 BALANCER_SOCKET = "/run/voicefleet-balancer/admin.sock"
-# In both folders: what the proxy was loaded with.
+# In both folders: the fingerprint of what the proxy was loaded with.
 LOADED_FILE = "loaded.json"
 
-# Settings for clients that go through a proxy.
+# Settings for clients that use a proxy.
 PROXY = "/etc/voicefleet-proxy"
 
 DEPLOY_LOCK = "/run/voicefleet-deploy.json"
@@ -49,12 +49,12 @@ OFFLINE_PROOF = "/run/voicefleet-offline"
 
 
 def candidate_home(home: str) -> str:
-    """The home of the candidate beside the service's: on the same file system, and never within it."""
+    """The candidate's home: beside the service's home, so on the same file system, and never inside it."""
     return home.rstrip("/") + "-candidate"
 
 
 class Paths:
-    """The folders under the collection's root (default ``/opt/voicefleet``)."""
+    """The folders below the root (default ``/opt/voicefleet``)."""
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
@@ -66,11 +66,11 @@ class Paths:
         self.tools = os.path.join(self.root, "tools")
 
     def artifact(self, sha256: str, path: str) -> str:
-        """Where an artifact of the store lies on the host: by digest, under its own file name."""
+        """The path of an artifact on the host: a folder named by digest, and its own file name."""
         return os.path.join(self.artifacts, sha256, os.path.basename(path))
 
     def python(self, version: str) -> str:
-        """The interpreter of a Python from the store; ``version`` is a build's, such as ``3.11.1+20300101``."""
+        """The interpreter of a Python from the store. ``version`` names a build, such as ``3.11.1+20300101``."""
         feature = ".".join(version.split(".")[:2])
         return os.path.join(self.tools, f"python-{version}", "bin", f"python{feature}")
 

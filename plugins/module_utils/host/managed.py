@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep something running: its files, its unit and a record of what it was last loaded with.
 
-A subclass says which differences call for a load, and whether the unit takes them by a reload or needs a restart. The
-record is written after each load. A run that was cut off between a change and its load is completed by the next one.
+A subclass says which differences need a load, and whether that is a reload or a restart. The record is written after
+each load. If a run is interrupted between a change and its load, the next run completes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ManagedError(Exception):
 
 @dataclass(frozen=True)
 class File:
-    """A file of root's as it should be. A ``secret`` is never shown. ``name`` stands for its path in messages."""
+    """A file of root as it should be. A ``secret`` is never shown. Messages use ``name`` in place of the path."""
 
     path: str
     content: str
@@ -36,7 +36,7 @@ class File:
     name: str = ""
 
     def wrong(self) -> str | None:
-        """Why it must be written, in words, or None."""
+        """Why it must be written, or None."""
         why = private_files.wrong(self.path, self.mode, os.geteuid(), None)
         if why is None and private_files.read_text(self.path) != self.content:
             why = "other content"
@@ -58,16 +58,16 @@ class File:
 
 
 class Managed:
-    """One unit with its files. The unit is the distribution's unless its own file is among ``files``.
+    """One unit with its files. It is the distribution's unit unless its own file is among ``files``.
 
-    Nothing changes in ``check`` mode. Methods raise ManagedError, SystemdError and OSError.
+    In ``check`` mode, nothing changes. Methods raise ManagedError, SystemdError and OSError.
     """
 
     # States in which the unit's process runs.
     alive: Sequence[str] = ("active", "reloading")
     stop_seconds: float = 120
     at_boot = True
-    # What the messages call the unit. Empty where they speak of nothing else.
+    # How messages name the unit. Empty if they are about no other unit.
     subject = ""
 
     def __init__(self, unit: Unit, files: Sequence[File], record: str, check: bool = False) -> None:
@@ -78,15 +78,15 @@ class Managed:
         self.changes: list[str] = []
         self.recorded: dict[str, str] = {}
 
-    # What kinds of units differ in.
+    # What subclasses change.
 
     def prints(self) -> dict[str, str]:
-        """Fingerprint of what the process is loaded with once the files are as they should be."""
+        """The fingerprint of a process that is loaded with the wanted files."""
         texts = {file.path: file.content for file in self.files}
         return fingerprint("", texts, texts)
 
     def reasons(self, state: Mapping[str, str], written: Sequence[File]) -> list[str]:
-        """Why the unit must be loaded now; empty where what runs is what the files say."""
+        """Why the unit must be loaded now. Empty if the process runs with the current files."""
         if state.get("ActiveState") not in self.alive:
             return [f"it was {state.get('ActiveState') or 'not there'}"]
         reasons = restart_reasons(self.prints(), self.recorded)
@@ -96,36 +96,36 @@ class Managed:
         return reasons
 
     def how(self, alive: bool, _written: Sequence[File]) -> tuple[str, str]:
-        """What a load is called, and the verb of systemctl that does it."""
-        # "restart" also starts, and takes a unit out of a waiting "auto-restart" with the new files.
+        """The name of the load in messages, and the verb of systemctl for it."""
+        # "restart" also starts a stopped unit. It ends a waiting "auto-restart" and uses the new files.
         return "restarted" if alive else "started", "restart"
 
     def validate(self) -> None:
-        """Raise ManagedError where the program refuses the files that are on disk."""
+        """Raise ManagedError if the program refuses the files on disk."""
 
     def obstacle(self, _state: Mapping[str, str]) -> str | None:
-        """What stands in the way of a start, in a sentence, or None."""
+        """What prevents a start, as a sentence, or None."""
         return None
 
     def loaded(self) -> str:
-        """What the record says after a load."""
+        """The text of the record after a load."""
         return json.dumps(self.prints(), indent=2, sort_keys=True) + "\n"
 
-    # What is the same for all.
+    # What all subclasses share.
 
     def _unit_among(self, files: Sequence[File]) -> bool:
         return any(file.path == self.unit.path for file in files)
 
     def refuse_foreign(self) -> None:
-        """Raise ManagedError where the unit should be ours and its file was written by others."""
+        """Raise ManagedError if somebody else wrote the file of our unit."""
         if self._unit_among(self.files) and self.unit.foreign():
             raise ManagedError(
-                f"{self.unit.path} was not written by this collection and is left alone. If it is not needed, stop and"
-                " remove it (or unmask it), then run again"
+                f"{self.unit.path} was not written by this collection and is left alone. If you do not need it, stop"
+                " and remove it (or unmask it), then run again"
             )
 
     def apply(self) -> Json:
-        """Bring files and process to the wanted state; returns a module's result."""
+        """Bring files and process to the wanted state. Return the module's result."""
         self.refuse_foreign()
         self.recorded = load_record(self.record)
         faults = [(file, why) for file in self.files if (why := file.wrong()) is not None]
@@ -144,7 +144,7 @@ class Managed:
     def remove(self, folders: Sequence[str] = (), keep_files: bool = False) -> Json:
         """Stop the unit if it is ours. Remove the folders and then the files, unless the files stay.
 
-        The unit's file goes last, so that the next run completes a removal that was cut off. Links are not followed.
+        The unit's file goes last, so the next run completes an interrupted removal. Links are not followed.
         """
         self.refuse_foreign()
         own = self._unit_among(self.files)
@@ -162,7 +162,7 @@ class Managed:
             self._forget(own, state)
         return self._result(
             "stopped" if stopped else "none",
-            f"{self.unit.name} is not there" if own else "nothing of it is there",
+            f"{self.unit.name} does not exist" if own else "there is nothing to remove",
             {"before": "", "after": "".join(line + "\n" for line in self.changes)},
         )
 
@@ -181,7 +181,7 @@ class Managed:
             self.unit.ctl(verb, timeout=seconds)
 
     def _settle(self, written: Sequence[File]) -> dict[str, str]:
-        """Let systemd read the unit and start it at boot; returns the unit's state."""
+        """Let systemd read the unit and start it at boot. Return the state of the unit."""
         state = self.unit.show()
         own, stale = self._unit_among(written), state.get("NeedDaemonReload") == "yes"
         if stale and not own:
@@ -216,9 +216,9 @@ class Managed:
         return action
 
     def _write(self, files: Sequence[File], before: Mapping[str, str | None]) -> None:
-        """Write and try the files. Put back what the program refuses: a restart by others then finds what worked."""
+        """Write and test the files. If the program refuses them, restore the former ones: a restart must still work."""
         if not restart_reasons(self.prints(), self.recorded):
-            # Changed by hand: with this record, the next run would not complete this one if it were cut off now.
+            # Changed by hand: with this record, the next run would not complete this one after an interruption.
             os.unlink(self.record)
         for file in files:
             folder = os.path.dirname(file.path)
@@ -255,5 +255,5 @@ class Managed:
             return
         self.unit.ctl("daemon-reload")
         with contextlib.suppress(SystemdError):
-            # A unit that failed is listed for ever otherwise. One that did not fail is not loaded any more.
+            # Otherwise a failed unit stays listed forever. A unit that did not fail is no longer loaded.
             self.unit.ctl("reset-failed")

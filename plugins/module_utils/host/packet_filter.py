@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may reach the ports of Xinference: a table of nftables that is ours alone, and the unit that loads it.
+"""Limit who reaches the ports of Xinference: our own nftables table, and the unit that loads it.
 
-Xinference's processes take orders from whoever reaches their ports and knows the cluster's key; the filter is the
-second lock. Incoming packets are judged by port, where the port is pinned. A model's process listens on a port that
-the kernel gives it, so it is closed from the other side: what the service's user sends goes to members alone, and a
-connection whose answer is dropped never comes to be.
+Xinference's processes obey everyone who reaches their ports and knows the cluster's key. The filter is the second lock.
+Pinned ports are filtered on input. The kernel chooses the port of a model process, so that is filtered on output: the
+service's user may only send to members. A connection whose answer is dropped is never established.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from . import layout
 from .systemd_unit import MARKER
 
 TABLE = "voicefleet"
-# IPAddressAllow= of systemd knows these names (systemd.resource-control(5)).
+# Names that IPAddressAllow= of systemd knows (systemd.resource-control(5)).
 LOCAL_NAMES = ("localhost", "link-local")
 PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 
 
 class FilterError(ValueError):
-    """A rule can't be made of what was given."""
+    """A value cannot be used in a rule."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is let in. ``private`` and ``metrics`` ports are for members; ``metrics_networks`` may read metrics too.
+    """Who may connect. Members reach all ports, ``clients`` the API and ``metrics_networks`` the metrics.
 
-    A node by itself has no members: its processes speak to each other over loopback, whatever they listen on.
+    An independent host has no members: its processes use loopback to reach each other.
 
-    ``clients`` are those of the API's ports, as for ``IPAddressAllow=``; ``any`` lets everybody in.
+    ``clients`` is written as for ``IPAddressAllow=``, and ``any`` allows everyone.
     """
 
     user: str
@@ -52,19 +51,19 @@ class _Families:
 
 
 def find_nft() -> str | None:
-    """The program nft, None where nftables is not installed."""
+    """The path of nft, or None if nftables is not installed."""
     return shutil.which("nft", path=PATH)
 
 
 def _families(networks: Sequence[str]) -> _Families:
-    """Networks by family, without those that others cover: an interval set refuses overlaps."""
+    """Networks by family. Overlapping ones are merged, because an nftables set refuses them."""
     found = _Families()
     parsed = []
     for text in networks:
         try:
             parsed.append(ipaddress.ip_network(text, strict=False))
         except ValueError:
-            raise FilterError(f"{text!r} is no address and no network") from None
+            raise FilterError(f"{text!r} is not an address and not a network") from None
     v4 = [network for network in parsed if isinstance(network, ipaddress.IPv4Network)]
     v6 = [network for network in parsed if isinstance(network, ipaddress.IPv6Network)]
     found.ip = [_short(network) for network in ipaddress.collapse_addresses(v4)]
@@ -89,7 +88,7 @@ def _let_in(ports: Sequence[int], networks: _Families) -> list[str]:
 
 
 def text(rules: Rules) -> str:
-    """The file for ``nft -f``: it replaces our table in one step and touches no other. Raises :class:`FilterError`."""
+    """The file for ``nft -f``. It replaces our table in one step and no other. Raises :class:`FilterError`."""
     members = _families(rules.members)
     incoming, closed = ['iif "lo" accept'], set(rules.private)
     if rules.private:
@@ -116,7 +115,7 @@ def text(rules: Rules) -> str:
     outgoing.append(f"{owner} drop")
     lines = [
         MARKER,
-        f"# Who may reach this host's Xinference. Loaded by {layout.FILTER_UNIT}; no other table is touched.",
+        f"# Who may reach this host's Xinference. {layout.FILTER_UNIT} loads it and changes no other table.",
         f"table inet {TABLE}",
         f"delete table inet {TABLE}",
         f"table inet {TABLE} {{",
@@ -124,7 +123,7 @@ def text(rules: Rules) -> str:
         "        type filter hook input priority filter; policy accept;",
         *(f"        {line}" for line in incoming),
         "    }",
-        "    # A model's process has a port of the kernel's choice: its answers to others than members go nowhere.",
+        "    # The kernel chooses the port of a model process, so its answers are dropped unless they go to members.",
         "    chain output {",
         "        type filter hook output priority filter; policy accept;",
         *(f"        {line}" for line in outgoing),
@@ -135,7 +134,7 @@ def text(rules: Rules) -> str:
 
 
 def unit(nft: str, path: str) -> str:
-    """The unit that loads the file at boot, and takes the table away when it is stopped."""
+    """The unit that loads the file at boot and removes the table when it stops."""
     return f"""{MARKER}
 [Unit]
 Description=Packet filter of Xinference's ports, by voicefleet
@@ -144,7 +143,7 @@ Wants=network-pre.target
 Before=network-pre.target shutdown.target
 Conflicts=shutdown.target
 After=local-fs.target nss-user-lookup.target
-# Their start empties the whole rule set on some systems.
+# On some systems, their start empties all rules.
 After=nftables.service firewalld.service
 ReloadPropagatedFrom=nftables.service
 

@@ -19,6 +19,14 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def read_if_possible(path: str) -> str:
+    """A file's text, or "" if it cannot be read."""
+    try:
+        return read_text(path) or ""
+    except OSError:
+        return ""
+
+
 def write_text(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) -> None:
     """Replace a file in one step. Its text is never readable for others than its owner and mode allow."""
     write_atomic(path, text.encode(), mode, (uid, gid))
@@ -43,7 +51,7 @@ def set_private(descriptor: int, mode: int, uid: int, gid: int) -> None:
     """Give an open file or folder its owner and mode. Raises PermissionError if a file has several names."""
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_nlink != 1:
-        raise PermissionError("a file with several hard links is not taken over")
+        raise PermissionError("the owner of a file with several hard links is not changed")
     os.fchown(descriptor, uid, gid)
     os.fchmod(descriptor, mode)
 

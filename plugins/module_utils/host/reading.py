@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 class Reading:
-    """What was ``found``, by part, and for each part that could not be read the reason, in ``errors``."""
+    """What was ``found``, by part. ``errors`` gives the reason for each part that could not be read."""
 
     def __init__(self) -> None:
         self.found: Json = {}
@@ -20,12 +20,12 @@ class Reading:
         """Read one part."""
         try:
             self.found[name] = read()
-        except Exception as error:  # a broken host breaks in ways that nobody foresaw
+        except Exception as error:  # a broken host fails in unforeseen ways
             self.errors[name] = f"{type(error).__name__}: {error}"
 
 
 def subsets(asked: Iterable[str], readers: Mapping[str, Callable[[], Any]]) -> Json:
-    """What a module returns that reads the subsets it is asked for."""
+    """Read the subsets that were asked for. Return the module's result."""
     reading = Reading()
     for name in dict.fromkeys(asked):
         reading.part(name, readers[name])

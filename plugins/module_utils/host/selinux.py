@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SELinux: labels of what systemd starts from the collection's root.
+"""SELinux labels of the programs that systemd starts from the collection's root.
 
-What root copies to /opt gets the type of the folder above, ``usr_t``. The targeted policy itself says better: programs
-in a ``bin`` below /opt are ``bin_t``, and what lies in a ``lib`` is ``lib_t``. So ``restorecon``, which every host with
-SELinux has, is all that is needed there, and a relabel of the whole system changes nothing. Where there is none, or the
-root is one of which the policy knows nothing, the programs get their type directly, which a relabel takes back.
+Files that root copies to /opt inherit the type ``usr_t``. In the targeted policy, programs in a ``bin`` below /opt are
+``bin_t`` and files in a ``lib`` are ``lib_t``. ``restorecon`` sets these labels, and a relabel of the host keeps them.
+Without ``restorecon``, or if the policy does not know the root, the programs get their type directly. A relabel undoes
+that.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SECONDS = 300
 
 
 def enabled() -> bool:
-    """Whether the kernel labels files and looks at the labels."""
+    """Whether SELinux is on."""
     return os.path.exists(os.path.join(MOUNT, "enforce"))
 
 
 def enforcing() -> bool:
-    """Whether it forbids, too, what it would else only note."""
+    """Whether SELinux enforces its policy, and does not only log violations."""
     try:
         with open(os.path.join(MOUNT, "enforce"), encoding="ascii") as handle:
             return handle.read().strip() == "1"
@@ -37,7 +37,7 @@ def enforcing() -> bool:
 
 
 def type_of(path: str) -> str | None:
-    """The type of a file, as ``bin_t``; None where it has no label that can be read."""
+    """The type of a file, such as ``bin_t``, or None if no label can be read."""
     try:
         context = os.getxattr(path, ATTRIBUTE).decode("ascii", "replace")
     except OSError:
@@ -47,7 +47,7 @@ def type_of(path: str) -> str | None:
 
 
 def programs(folder: str) -> list[str]:
-    """The files in a folder's ``bin``, and no links: their targets are labelled where they lie."""
+    """The files in a folder's ``bin`` without links, whose targets are labelled elsewhere."""
     place = os.path.join(folder, "bin")
     try:
         paths = [os.path.join(place, name) for name in sorted(os.listdir(place))]
@@ -57,20 +57,20 @@ def programs(folder: str) -> list[str]:
 
 
 def mislabelled(folder: str) -> list[str]:
-    """The programs of a folder that systemd could not start as a service of their own; none where SELinux is off."""
+    """The programs of a folder that systemd cannot start as a service. Empty if SELinux is off."""
     return [path for path in programs(folder) if type_of(path) != PROGRAM] if enabled() else []
 
 
 def label(folder: str) -> None:
-    """Give a tree the labels that the policy has for it, and its programs ``bin_t`` where it has none.
+    """Give a folder the labels of the policy, and its programs ``bin_t`` if the policy has none.
 
-    Does nothing where SELinux is off. Raises OSError where a label can't be set.
+    Does nothing if SELinux is off. Raises OSError if a label cannot be set.
     """
     if not enabled():
         return
     restorecon = shutil.which("restorecon", path=FOLDERS)
     if restorecon is not None:
-        # Its own verdict does not matter: what it left wrong is seen next.
+        # Ignore its exit status: the next step corrects what it left.
         subprocess.run(
             [restorecon, "-R", "-F", folder],
             capture_output=True,
@@ -83,7 +83,7 @@ def label(folder: str) -> None:
 
 
 def facts(current: str) -> dict[str, Any]:
-    """Whether SELinux is on and forbids, and the programs with wrong labels of the release behind ``current``."""
+    """Whether SELinux is on and enforcing, and which programs of the current release have wrong labels."""
     env = os.path.join(current, "env")
     python = os.path.dirname(os.path.dirname(os.path.realpath(os.path.join(env, "bin", "python"))))
     wrong = mislabelled(env)

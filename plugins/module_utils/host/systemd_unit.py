@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One systemd unit of ours: its file, and whether what runs is what the files say."""
+"""One systemd unit: its file, its state, and whether its process runs with the current files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Runner = Callable[[Sequence[str], float], "tuple[int, str]"]
 
 
 class SystemdError(Exception):
-    """systemctl failed; the message is its own."""
+    """systemctl failed. The message is its own."""
 
 
 def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
-    """Exit status and joined output of a command; 124 where it ran past ``timeout`` seconds. No shell, no pager."""
+    """Run a command without a shell. Return its exit status (124 after ``timeout`` seconds) and output."""
     environment = dict(os.environ, LC_ALL="C", SYSTEMD_PAGER="", SYSTEMD_COLORS="0")
     try:
         done = subprocess.run(
@@ -43,14 +43,14 @@ def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return 124, f"{command[0]} gave no answer within {timeout:g} s"
+        return 124, f"{command[0]} did not answer within {timeout:g} s"
     except OSError as error:
         return 127, str(error)
     return done.returncode, done.stdout.decode("utf-8", "replace").strip()
 
 
 class Unit:
-    """A unit by its full name (``x.service``). ``folder`` and ``runner`` are replaced in tests."""
+    """A unit by its full name (``x.service``). Tests replace ``folder`` and ``runner``."""
 
     def __init__(self, name: str, folder: str = layout.UNIT_FOLDER, runner: Runner = run) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Unit:
         self._run = runner
 
     def show(self) -> dict[str, str]:
-        """Some properties of the unit, as ``systemctl show`` names them; empty where systemd can't be asked."""
+        """Some properties of the unit, as ``systemctl show`` names them. Empty if systemctl fails."""
         names = "ActiveState,UnitFileState,NeedDaemonReload,NRestarts,Result,ExecMainStatus,MainPID"
         status, output = self._run(["systemctl", "show", self.name, "--property=" + names], 30)
         if status != 0:
@@ -66,19 +66,19 @@ class Unit:
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
     def get(self, name: str) -> str:
-        """One property as ``systemctl show`` tells it; empty where systemd can't be asked."""
+        """One property from ``systemctl show``. Empty if systemctl fails."""
         status, output = self._run(["systemctl", "show", self.name, "--property=" + name, "--value"], 30)
         return output.strip() if status == 0 else ""
 
     def processes(self, cgroups: str = "/sys/fs/cgroup") -> list[int]:
-        """The processes of the unit's control group now; empty where it has none or can't be looked at."""
+        """The processes in the control group of the unit. Empty if it has none or cannot be read."""
         group = self.get("ControlGroup")
         found: list[int] = []
-        # cgroup v1 has systemd's hierarchy in a folder of its own, v2 has but one.
+        # cgroup v1 has a separate folder for systemd's hierarchy, v2 has a single hierarchy.
         for top in (os.path.join(cgroups, "systemd"), cgroups) if group else ():
             for folder, _folders, files in os.walk(top + group):
                 if "cgroup.procs" in files:
-                    with contextlib.suppress(OSError):  # a group that ends just now
+                    with contextlib.suppress(OSError):  # the group has just ended
                         text = private_files.read_text(os.path.join(folder, "cgroup.procs")) or ""
                         found += [int(pid) for pid in text.split()]
             if found:
@@ -86,16 +86,16 @@ class Unit:
         return sorted(found)
 
     def ctl(self, verb: str, timeout: float = 60) -> None:
-        """``systemctl VERB`` this unit (``daemon-reload`` takes none). Raises :class:`SystemdError`."""
+        """Run ``systemctl VERB`` on this unit (``daemon-reload`` takes no unit). Raises :class:`SystemdError`."""
         command = ["systemctl", verb] + ([] if verb == "daemon-reload" else [self.name])
         status, output = self._run(command, timeout)
         if status != 0:
             raise SystemdError(f"{' '.join(command)} failed ({status}): {output}")
 
     def journal(self, count: int = 12) -> list[str]:
-        """The unit's last lines in the journal, without colours and without systemd's word of each start and stop.
+        """The unit's last journal lines, without colours and systemd's messages about starts and stops.
 
-        Empty where the journal can't be read.
+        Empty if the journal cannot be read.
         """
         command = ["journalctl", "--unit", self.name, "--lines", "100", "--no-pager", "--output", "cat", "--quiet"]
         status, output = self._run(command, 20)
@@ -107,7 +107,7 @@ class Unit:
         return sorted(glob.glob(os.path.join(glob.escape(self.path + ".d"), "*.conf")))
 
     def foreign(self) -> bool:
-        """Whether a file of this name exists that this collection did not write."""
+        """Whether somebody else wrote the file of this unit."""
         if os.path.islink(self.path):
             return True
         text = private_files.read_text(self.path)
@@ -115,9 +115,9 @@ class Unit:
 
 
 def fingerprint(content: str, files: Iterable[str], texts: Mapping[str, str] | None = None) -> dict[str, str]:
-    """SHA-256 of what the process is started from: the unit's text and each file, "" for a missing one.
+    """SHA-256 of what a process is started from: the text of the unit and each file, or "" for a missing file.
 
-    ``texts`` has what some files are about to hold.
+    ``texts`` gives the future contents of some files.
     """
     prints = {"unit": hashlib.sha256(content.encode("utf-8")).hexdigest()}
     for path in files:
@@ -128,7 +128,7 @@ def fingerprint(content: str, files: Iterable[str], texts: Mapping[str, str] | N
 
 
 def load_record(path: str) -> dict[str, str]:
-    """The fingerprint of the last start that this collection made; empty where it is missing or damaged."""
+    """Read the fingerprint of the last start by this collection. Empty if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
         loaded = json.loads(private_files.read_text(path) or "{}")
         if isinstance(loaded, dict):
@@ -137,9 +137,9 @@ def load_record(path: str) -> dict[str, str]:
 
 
 def restart_reasons(wanted: Mapping[str, str], record: Mapping[str, str]) -> list[str]:
-    """Why a running process is not started from what is on disk now; empty where it is."""
+    """Why a running process does not match what is on disk now. Empty if it does."""
     if not record:
-        return ["it is not known what it was started from"]
+        return ["it is unknown what it was started from"]
     return [
         f"{'the unit' if name == 'unit' else name} is not what it was started from"
         for name in sorted({*wanted, *record})
@@ -148,7 +148,7 @@ def restart_reasons(wanted: Mapping[str, str], record: Mapping[str, str]) -> lis
 
 
 def port_holder(host: str, port: int, proc: str = "/proc") -> str | None:
-    """Who holds a TCP port that we are about to take: ``"PID (name)"``, ``"unknown"``, or None where it is free."""
+    """Who holds a TCP port that we want to use: ``"PID (name)"``, ``"unknown"``, or None if it is free."""
     address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     with socket.socket(address[0], socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -162,7 +162,7 @@ def port_holder(host: str, port: int, proc: str = "/proc") -> str | None:
 
 
 def listener(port: int, proc: str = "/proc") -> str | None:
-    """The process that listens on a port, from /proc: ``"PID (name)"``, ``"unknown"``, or None where none does."""
+    """The process that listens on a port: ``"PID (name)"``, ``"unknown"``, or None if there is none."""
     inodes = set()
     for table in ("net/tcp", "net/tcp6"):
         for line in (private_files.read_text(os.path.join(proc, table)) or "").splitlines()[1:]:

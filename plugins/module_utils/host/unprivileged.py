@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Code of a release is run by root for a proof: not as root."""
+"""Run code of a release without root rights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def as_nobody() -> dict[str, Any]:
-    """Arguments of ``subprocess.run`` that make the process one of the user nobody where we are root; else none."""
+    """Arguments of ``subprocess.run`` that run a process as nobody if we are root. Otherwise empty."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")

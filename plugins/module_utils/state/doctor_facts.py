@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the doctor wants to know of a host, read without changing anything, whatever is broken there.
+"""Read what the doctor needs from a host, whatever is broken there. Nothing is changed.
 
-Each part is read on its own: one that can't be is reported with the reason, and the others are still read.
+Each part is read separately. A part that cannot be read is reported with the reason, and the others are still read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -46,46 +47,40 @@ _PROXY = re.compile(r"(https?|all|ftp)_proxy\Z", re.IGNORECASE)
 _OOM = re.compile(r"Out of memory: Killed process|Memory cgroup out of memory|oom-kill:")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 DAY = 86400
-BEFORE = 600  # seconds before the last start or end of a service that does not serve: there is why
-LOG_BYTES = 1 << 20  # of the end of Xinference's log
+BEFORE = 600  # seconds to read before the last start or end of a service that does not serve
+LOG_BYTES = 1 << 20  # of Xinference's log, from its end
 
 
+@dataclass
 class Options:
-    """Where the host's service is.
+    """Where the service of the host is.
 
-    ``host`` and ``port`` are where the host asks the API. ``own_port`` is the port on which the host itself listens.
+    The host asks the API at ``host`` and ``port``. ``own_port`` is the port on which the host itself listens.
     """
 
-    def __init__(
-        self,
-        root: str = layout.ROOT,
-        home: str = layout.HOME,
-        secrets_dir: str = layout.SECRETS,
-        unit: str = layout.UNIT,
-        host: str = "127.0.0.1",
-        port: int = 9997,
-        own_port: int = 9997,
-        model: str = "kokoro",
-        receipts: str = layout.RECEIPTS,
-        speak: bool = True,
-        timeout: float = 60.0,
-    ) -> None:
-        self.paths = layout.Paths(root)
-        self.root = root
-        self.home = home
-        self.secrets_dir = secrets_dir
-        self.unit = unit
-        self.host = host
-        self.port = port
-        self.own_port = own_port
-        self.model = model
-        self.receipts = receipts
-        self.speak = speak
-        self.timeout = timeout
+    root: str = layout.ROOT
+    home: str = layout.HOME
+    secrets_dir: str = layout.SECRETS
+    unit: str = layout.UNIT
+    host: str = "127.0.0.1"
+    port: int = 9997
+    own_port: int = 9997
+    model: str = "kokoro"
+    receipts: str = layout.RECEIPTS
+    speak: bool = True
+    timeout: float = 60.0
+
+    @property
+    def paths(self) -> layout.Paths:
+        return layout.Paths(self.root)
+
+    def key(self) -> str:
+        """The client's key, or "" if there is none. Raises OSError."""
+        return (private_files.read_text(os.path.join(self.secrets_dir, xinference_config.KEY_FILE)) or "").strip()
 
 
 def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: str = "/proc") -> Json:
-    """All that the doctor judges, JSON-ready. ``errors`` names the parts that could not be read, and why."""
+    """All facts for the doctor, JSON-ready. ``errors`` names the parts that could not be read, and why."""
     reading = Reading()
     facts, part = reading.found, reading.part
     part("platform", lambda: {**host_facts.gather(options.root, options.home), "gpu": gpu_facts.gather()})
@@ -101,14 +96,17 @@ def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: 
     part("api", lambda: api(options))
     part("speech", lambda: spoken(options, facts))
     part("logs", lambda: logs(options, facts, run))
-    # Lines of logs go to terminals, reports and bundles.
+    # These facts contain log lines, which end in terminals, reports and bundles.
     redacted: Json = support.redact_all({**facts, "errors": reading.errors}, support.secrets_of(options.secrets_dir))
     return redacted
 
 
 def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") -> Json:
-    """systemd's properties of the unit, seconds since it became active (``age``) and since it did or ended, whichever
-    came last (``turned``), and why its process is not what is on disk (``stale``)."""
+    """The state of the unit.
+
+    Besides systemd's properties, ``age`` is the seconds since it became active, ``turned`` the seconds since it last
+    became active or ended, and ``stale`` says why its process does not match what is on disk.
+    """
     status, output = run(["systemctl", "show", options.unit, "--property=" + _PROPERTIES], 30)
     if status != 0:
         raise OSError(f"systemctl says: {output}")
@@ -135,7 +133,7 @@ def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") 
 
 
 def processes(unit: str, proc: str = "/proc") -> list[Json]:
-    """The unit's processes: ``{"pid", "name", "rss", "peak"}``, sizes in bytes, the largest first."""
+    """The unit's processes, largest first: ``{"pid", "name", "rss", "peak"}``, with sizes in bytes."""
     found = []
     for pid in filter(str.isdigit, os.listdir(proc)):
         with contextlib.suppress(OSError):
@@ -151,7 +149,7 @@ def processes(unit: str, proc: str = "/proc") -> list[Json]:
 
 
 def oom(options: Options, unit: Mapping[str, str], run: systemd_unit.Runner) -> Json:
-    """Processes that the kernel ended for want of memory: lines of a day in its log, and the unit's own count."""
+    """Processes that the kernel killed when memory ran out: its log lines of one day, and the unit's count."""
     command = ["journalctl", "--dmesg", "--boot", "--since", f"@{int(time.time()) - DAY}", "--lines", "20000"]
     status, output = run([*command, "--no-pager", "--quiet", "--output", "short-iso"], 20)
     lines = [line for line in output.splitlines() if _OOM.search(line)] if status == 0 else []
@@ -165,7 +163,7 @@ def oom(options: Options, unit: Mapping[str, str], run: systemd_unit.Runner) -> 
 
 
 def port(options: Options, own: Sequence[Mapping[str, Any]], proc: str = "/proc") -> Json:
-    """Who listens on the service's port, and whether that is one of the unit's processes (None: can't be told)."""
+    """Who listens on the service's port, and whether that is a process of the unit (None if unknown)."""
     holder = systemd_unit.listener(options.own_port, proc)
     pid = re.match(r"\d+", holder or "")
     ours = int(pid[0]) in {item["pid"] for item in own} if pid else None
@@ -173,7 +171,7 @@ def port(options: Options, own: Sequence[Mapping[str, Any]], proc: str = "/proc"
 
 
 def files(options: Options, unit: Mapping[str, Any]) -> list[Json]:
-    """What must be closed to others, and the files that hold the same secret: ``{"path", "wrong": str or None}``.
+    """The files that must be closed to others or must agree: ``{"path", "wrong": str or None}``.
 
     A worker of a cluster has no accounts, so it has no databases.
     """
@@ -194,7 +192,7 @@ def files(options: Options, unit: Mapping[str, Any]) -> list[Json]:
             path = os.path.join(options.secrets_dir, name)
             held = private_files.read_text(path)
             if name != xinference_config.SECRETS_FILE and held is not None and held != text:
-                found.append({"path": path, "wrong": f"does not hold what {xinference_config.SECRETS_FILE} says"})
+                found.append({"path": path, "wrong": f"does not match {xinference_config.SECRETS_FILE}"})
     try:
         uid = pwd.getpwnam(unit.get("User", "")).pw_uid
     except KeyError:
@@ -207,7 +205,7 @@ def files(options: Options, unit: Mapping[str, Any]) -> list[Json]:
 
 
 def releases(options: Options) -> Json:
-    """The current release: whether it is whole and as it was sealed, and how long the path of espeak's data is."""
+    """The current release: whether it is complete and unchanged since its seal, and the path of espeak's data."""
     current = release.current(options.paths)
     found: Json = {"current": current, "sealed": False, "damage": [], "drift": {}, "espeak": None, "synthetic": []}
     found["leftovers"] = []
@@ -236,20 +234,20 @@ def releases(options: Options) -> Json:
 
 
 def covered(no_proxy: str) -> bool:
-    """Whether a list of addresses that need no proxy has both names of this machine that clients use."""
+    """Whether a ``no_proxy`` list has both names of this host that clients use."""
     entries = {entry.strip().lower() for entry in no_proxy.split(",")}
     return "*" in entries or {"localhost", "127.0.0.1"} <= entries
 
 
 def judge_environment(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Names of the proxies in an environment that stand between its clients and this machine's own service."""
+    """The proxy variables of an environment that apply to requests to this host's own service."""
     values = {name: value for name, value in pairs if value}
     exempt = values.get("no_proxy", values.get("NO_PROXY", ""))
     return sorted(name for name in values if _PROXY.match(name)) if not covered(exempt) else []
 
 
 def parse_environment(text: str, separator: str = "\n") -> list[tuple[str, str]]:
-    """The variables of an environment file or of /proc/PID/environ."""
+    """Read the variables of an environment file or of /proc/PID/environ."""
     found = []
     for line in text.split(separator):
         name, sign, value = line.strip().partition("=")
@@ -259,7 +257,7 @@ def parse_environment(text: str, separator: str = "\n") -> list[tuple[str, str]]
 
 
 def proxies(options: Options, own: Sequence[Mapping[str, Any]], proc: str = "/proc") -> Json:
-    """Proxies that stand in the way of loopback: names of variables, in the service and for the host's clients."""
+    """Names of proxy variables that apply to loopback, in the service and for clients on the host."""
     service: set[str] = set()
     for item in own:
         with contextlib.suppress(OSError):
@@ -275,19 +273,19 @@ def proxies(options: Options, own: Sequence[Mapping[str, Any]], proc: str = "/pr
 
 
 def lock() -> Json | None:
-    """The deploy that holds this host's lock: its owner and the lock's age in seconds; None where none does."""
+    """The owner of the deploy lock and its age in seconds, or None if nobody holds it."""
     held = deploy_lock.look(deploy_lock.LOCK_FILE)
     return None if held is None else {"owner": held["owner"], "age": round(max(0.0, time.time() - held["time"]), 1)}
 
 
 def receipt(options: Options) -> Json | None:
-    """The last line of the ledger, without its list of artifacts; None where there is none."""
+    """The last receipt without its list of artifacts, or None if there is none."""
     receipts = ledger.read(options.receipts)
     return {key: value for key, value in receipts[-1].items() if key != "artifacts"} if receipts else None
 
 
 def key_is_known(options: Options, key: str) -> bool | None:
-    """Whether the service's database has this key; None where it can't be read. Spares a try that counts to a ban."""
+    """Whether the service's database has this key, None if unknown. A wrong key would count towards a ban."""
     database = os.path.join(options.home, xinference_accounts.AUTH_DB)
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(database)}?mode=ro", uri=True, timeout=5)) as connection:
@@ -298,8 +296,10 @@ def key_is_known(options: Options, key: str) -> bool | None:
 
 
 def api(options: Options) -> Json:
-    """What the service answers at its own address, by no proxy. ``state``: silent, foreign, no_key, wrong_key, or the
-    model's: absent, READY, ERROR, LOADING ..."""
+    """What the service answers at its own address, without a proxy.
+
+    ``state`` is silent, foreign, no_key, wrong_key or banned, or the model's: absent, READY, ERROR, LOADING ...
+    """
     client = xinference_api.XinferenceClient(
         xinference_api.base_url(options.host, options.port), timeout=min(10.0, options.timeout)
     )
@@ -308,15 +308,19 @@ def api(options: Options) -> Json:
     except xinference_api.ProtocolError as error:
         return {"state": "foreign", "error": str(error)}
     except xinference_api.XinferenceError as error:
-        if 400 <= error.status < 500:  # Xinference has that page, open to all
+        if 400 <= error.status < 500:  # Xinference has this page and requires no key for it
             return {"state": "foreign", "error": f"GET {client.base_url}/status is answered by HTTP {error.status}"}
         return {"state": "silent", "error": str(error)}
-    key = (private_files.read_text(os.path.join(options.secrets_dir, xinference_config.KEY_FILE)) or "").strip()
+    key = options.key()
     found: Json = {"workers": len(status["workers"]), "uptime": status.get("uptime")}
     if not key:
         return {**found, "state": "no_key"}
     if key_is_known(options, key) is False:
-        return {**found, "state": "wrong_key", "error": "the service's database has no such key; it was not sent"}
+        return {
+            **found,
+            "state": "wrong_key",
+            "error": "the service's database does not have this key, so it was not sent",
+        }
     client = xinference_api.XinferenceClient(client.base_url, token=key, timeout=min(10.0, options.timeout))
     try:
         instances = client.instances(options.model)
@@ -332,13 +336,12 @@ def api(options: Options) -> Json:
 
 
 def spoken(options: Options, facts: Mapping[str, Any]) -> Json | None:
-    """One sentence by the first voice, kept nowhere: level, seconds and what is wrong; None where it was not asked."""
+    """Ask for one sentence by the first voice: level, seconds and what is wrong, or None if it was not asked."""
     voices = facts.get("release", {}).get("voices")
     if not options.speak or facts.get("api", {}).get("state") != xinference_api.READY or not voices:
         return None
-    key = (private_files.read_text(os.path.join(options.secrets_dir, xinference_config.KEY_FILE)) or "").strip()
     endpoint = xinference_api.base_url(options.host, options.port)
-    client = speech.SpeechClient(endpoint, key=key, timeout=options.timeout)
+    client = speech.SpeechClient(endpoint, key=options.key(), timeout=options.timeout)
     wanted = proof.Wanted("doctor", options.model, [voices[0]], ["wav"])
     [sample], _answers = proof.prove(client, wanted)
     return {
@@ -350,7 +353,7 @@ def spoken(options: Options, facts: Mapping[str, Any]) -> Json | None:
 
 
 def log_lines(path: str, since: float) -> list[str]:
-    """The lines of Xinference's log that were written since a time (seconds since the epoch), of its last megabyte."""
+    """The lines of Xinference's log since a time (in seconds since the epoch), from its last megabyte."""
     try:
         with open(path, "rb") as handle:
             handle.seek(0, os.SEEK_END)
@@ -367,8 +370,8 @@ def log_lines(path: str, since: float) -> list[str]:
 
 
 def logs(options: Options, facts: Mapping[str, Any], run: systemd_unit.Runner) -> Json:
-    """Known failures in journal and log: since the start of a service that serves, else what led to its state."""
-    # One that refuses our key may serve others well: its old troubles are no reason for anything.
+    """Known failures in journal and log, since the service started. If it does not serve, also from before."""
+    # A service that refuses our key may still serve others, so older failures explain nothing.
     serves = facts.get("api", {}).get("state") in (xinference_api.READY, "wrong_key", "no_key", "banned")
     age, turned = (facts.get("unit", {}).get(name) for name in ("age", "turned"))
     back = age + 1 if serves and age is not None else min(turned + BEFORE, DAY) if turned is not None else DAY

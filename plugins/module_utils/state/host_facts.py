@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a deploy must know of a host, read in one go and changing nothing."""
+"""Read what a deploy must know about a host. Nothing is changed."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -15,31 +14,24 @@ from dataclasses import asdict
 from typing import Any
 
 from ..host import disk, layout, packet_filter, selinux
+from ..host.private_files import read_if_possible as _read
 from ..release import release
 
-# Where interpreters are looked for: PATH of a root shell without profile, and where builds from source go.
+# Where Pythons are searched: the PATH of a root shell without profile, and where builds from source go.
 PYTHON_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/python/bin")
 _PYTHON_NAME = re.compile(r"python3(\.\d+)?\Z")
 _MOUNT_NOEXEC = 8  # ST_NOEXEC of statvfs(3)
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except OSError:
-        return ""
-
-
 def os_release(text: str) -> dict[str, str]:
-    """The fields of os-release(5) that tell a platform, unquoted; empty strings where absent."""
+    """Read the fields of os-release(5) that identify a platform. Missing fields are empty."""
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
     clean = {key: value.strip().strip("\"'") for key, value in fields.items()}
     return {name: clean.get(name.upper(), "") for name in ("id", "version_id", "pretty_name", "id_like")}
 
 
 def glibc() -> list[int]:
-    """glibc's version as ``[major, minor]``, empty on another C library."""
+    """The version of glibc as ``[major, minor]``, or empty for another C library."""
     try:
         value = os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):
@@ -49,7 +41,7 @@ def glibc() -> list[int]:
 
 
 def pythons(folders: Sequence[str] = PYTHON_FOLDERS) -> list[dict[str, str]]:
-    """Interpreters of CPython 3 found in some folders: ``[{"path": str, "version": "3.11.2"}]``, each file once."""
+    """Find CPython 3 in some folders: ``[{"path": str, "version": "3.11.2"}]``, each file once."""
     found: dict[str, dict[str, str]] = {}
     for folder in folders:
         try:
@@ -77,7 +69,7 @@ def pythons(folders: Sequence[str] = PYTHON_FOLDERS) -> list[dict[str, str]]:
 
 
 def filesystem(path: str) -> dict[str, Any]:
-    """The file system that a path is or will be on: free bytes, device number, whether programs may run from it."""
+    """The file system that a path is or will be on: free bytes, device number, and whether it is noexec."""
     parent = disk.existing_parent(path)
     status = os.statvfs(parent)
     return {
@@ -89,13 +81,13 @@ def filesystem(path: str) -> dict[str, Any]:
 
 
 def memory(text: str) -> dict[str, int]:
-    """Total and available memory in bytes, of /proc/meminfo's text."""
+    """Read total and available memory in bytes from the text of /proc/meminfo."""
     values = {m[1]: int(m[2]) * 1024 for m in re.finditer(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
     return {"total": values.get("MemTotal", 0), "available": values.get("MemAvailable", 0)}
 
 
 def listeners(texts: Sequence[str]) -> list[int]:
-    """Ports on which something listens, of the texts of /proc/net/tcp and tcp6."""
+    """Read the listening ports from the texts of /proc/net/tcp and tcp6."""
     ports = set()
     for text in texts:
         for line in text.splitlines()[1:]:
@@ -106,13 +98,13 @@ def listeners(texts: Sequence[str]) -> list[int]:
 
 
 def addresses(trie: str) -> list[str]:
-    """The host's own IPv4 addresses, of /proc/net/fib_trie's text, where each stands above its ``host LOCAL``."""
+    """Read the host's IPv4 addresses from the text of /proc/net/fib_trie: each is above a ``host LOCAL``."""
     found = re.findall(r"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL", trie)
     return sorted(set(found))
 
 
 def systemd(run: Any = subprocess.run) -> dict[str, Any]:
-    """Whether systemd runs this host, its version (0 where unknown), and whether our unit is active."""
+    """Whether systemd runs this host, its version (0 if unknown), and whether our unit is active."""
     facts: dict[str, Any] = {"running": os.path.isdir("/run/systemd/system"), "version": 0, "service_active": False}
     if shutil.which("systemctl") is None:
         return facts
@@ -129,36 +121,22 @@ def systemd(run: Any = subprocess.run) -> dict[str, Any]:
 
 
 def releases(root: str) -> dict[str, Any]:
-    """Releases under the root that were finished, the one that ``current`` points to, and what a plan says of it."""
+    """The sealed releases below the root, the current one, and how a plan describes that."""
     paths = layout.Paths(root)
-    complete = []
-    try:
-        names = sorted(os.listdir(paths.releases))
-    except OSError:
-        names = []
-    for name in names:
-        try:
-            with open(os.path.join(paths.releases, name, layout.RELEASE_FILE), encoding="utf-8") as handle:
-                if json.load(handle).get("id") == name:
-                    complete.append(name)
-        except (OSError, ValueError, AttributeError):
-            continue
-    try:
-        current = os.path.basename(os.readlink(paths.current))
-    except OSError:
-        current = None
+    names = sorted(os.listdir(paths.releases)) if os.access(paths.releases, os.R_OK) else []
+    complete = [name for name in names if release.read(paths.release(name)) is not None]
     former = release.former(paths)
-    return {"complete": complete, "current": current, "former": asdict(former) if former else None}
+    return {"complete": complete, "current": release.current(paths), "former": asdict(former) if former else None}
 
 
 def candidate_left(home: str, unit_folder: str = layout.UNIT_FOLDER) -> bool:
-    """Whether something of a candidate is there, as a run leaves it that was cut off in an upgrade."""
+    """Whether a candidate is left over from an interrupted upgrade."""
     places = (os.path.join(unit_folder, layout.CANDIDATE_UNIT), layout.CANDIDATE_SECRETS, layout.candidate_home(home))
     return any(os.path.lexists(place) for place in places)
 
 
 def gather(root: str, home: str) -> dict[str, Any]:
-    """All facts of a host, JSON-ready. Sizes are bytes, ``time`` is seconds since the epoch."""
+    """All facts of a host, JSON-ready. Sizes are in bytes, ``time`` is in seconds since the epoch."""
     return {
         "os": os_release(_read("/etc/os-release")),
         "architecture": platform.machine(),
@@ -173,7 +151,7 @@ def gather(root: str, home: str) -> dict[str, Any]:
         },
         "memory": memory(_read("/proc/meminfo")),
         "cpus": len(os.sched_getaffinity(0)),
-        # What Python sizes its thread pools by, whatever the affinity.
+        # Python sizes its thread pools by this, not by the affinity.
         "cpu_count": os.cpu_count() or 1,
         "addresses": addresses(_read("/proc/net/fib_trie")),
         "nft": packet_filter.find_nft(),
@@ -187,7 +165,7 @@ def gather(root: str, home: str) -> dict[str, Any]:
 
 
 def summary(facts: Mapping[str, Any]) -> str:
-    """One line that names the host's platform."""
+    """One line that describes the platform of the host."""
     versions = ", ".join(item["version"] for item in facts["pythons"]) or "none"
     name = facts["os"]["pretty_name"] or facts["os"]["id"] or "unknown system"
     return f"{name}, {facts['architecture']}, glibc {'.'.join(map(str, facts['glibc'])) or '?'}, Python {versions}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a teardown removes from a host: what this collection put there, and nothing beside it."""
+"""Remove from a host what this collection installed, and nothing else."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class RemovalError(Exception):
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are. ``remove_data`` and ``remove_evidence`` say whether those go; ``units`` is systemd's folder.
+    """The places of an installation, and whether to remove data and evidence. ``units`` is systemd's folder.
 
-    ``worker_home`` and ``worker_secrets`` are those of a worker beside a supervisor.
+    ``worker_home`` and ``worker_secrets`` belong to a worker on the supervisor's host.
     """
 
     root: str
@@ -61,7 +61,7 @@ class Places:
 
 @dataclass
 class Removal:
-    """What is there and goes, and in ``stay`` what is there and stays, in words."""
+    """What is removed. ``stay`` describes what stays."""
 
     units: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -70,13 +70,13 @@ class Removal:
     stay: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """What goes, one line each."""
+        """What is removed, one line each."""
         user = [f"user {self.user}"] if self.user else []
         return [*(f"unit {name}" for name in self.units), *self.paths, *user]
 
 
 def account(name: str) -> int | None:
-    """The number of a user, None where there is none."""
+    """The uid of a user, or None if there is none."""
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
@@ -84,14 +84,14 @@ def account(name: str) -> int | None:
 
 
 def _known(folder: str, names: Sequence[str], found: Removal) -> None:
-    """Take what we know of a folder; the folder itself goes with it, unless it holds something else."""
+    """Add what we know in a folder. Add the folder, too, unless it contains something else."""
     if os.path.islink(folder) or not os.path.isdir(folder):
         return
     there = sorted(os.listdir(folder))
     found.paths += [os.path.join(folder, name) for name in there if name in names]
     foreign = [name for name in there if name not in names]
     if foreign:
-        found.stay.append(f"{folder}: holds what was not installed by this collection: {', '.join(foreign)}")
+        found.stay.append(f"{folder}: contains what this collection did not install: {', '.join(foreign)}")
     else:
         found.paths.append(folder)
         found.folders.append(folder)
@@ -103,7 +103,7 @@ def survey(places: Places, uid_of: Callable[[str], int | None] = account) -> Rem
     for path in sorted(glob.glob(os.path.join(glob.escape(places.units), "voicefleet-*.service"))):
         unit = systemd_unit.Unit(os.path.basename(path), places.units)
         if unit.foreign():
-            found.stay.append(f"{path}: was not written by this collection")
+            found.stay.append(f"{path}: this collection did not write it")
             continue
         found.units.append(unit.name)
         found.stay += [f"{file}: your own addition to the unit" for file in unit.drop_ins()]
@@ -125,7 +125,7 @@ def survey(places: Places, uid_of: Callable[[str], int | None] = account) -> Rem
                 " was removed. Correct xinference_home or xinference_user, or set teardown_data to false"
             )
         found.paths.append(home)
-    # A number whose files are still there must not be given to somebody else.
+    # If files remain, their uid must not be reused.
     if uid is not None and homes and not places.remove_data:
         found.stay.append(f"user {places.user}: owns the data")
     elif uid is not None:
@@ -142,7 +142,7 @@ def survey(places: Places, uid_of: Callable[[str], int | None] = account) -> Rem
 
 
 def remove(found: Removal, places: Places, runner: systemd_unit.Runner = systemd_unit.run) -> None:
-    """Remove it, the service first. Cut off in between, the next call finds the rest.
+    """Remove what was found, the service first. After an interruption, the next call finds the rest.
 
     Raises OSError, RemovalError, SystemdError.
     """
@@ -153,7 +153,7 @@ def remove(found: Removal, places: Places, runner: systemd_unit.Runner = systemd
         os.unlink(unit.path)
     if found.units:
         systemd_unit.Unit(found.units[0], places.units, runner).ctl("daemon-reload")
-    # First what makes a release current: half a teardown must not look like a host that serves.
+    # The link to the current release goes first: half a teardown must not look like a host that serves.
     for path in sorted(found.paths, key=lambda path: (not os.path.islink(path), path in found.folders)):
         if path in found.folders:
             os.rmdir(path)
@@ -165,4 +165,4 @@ def remove(found: Removal, places: Places, runner: systemd_unit.Runner = systemd
     if found.user:
         status, output = runner(["userdel", found.user], 60)
         if status != 0:
-            raise RemovalError(f"all else was removed, but not the user {found.user}: {output}")
+            raise RemovalError(f"everything was removed except the user {found.user}: {output}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host gives for a support bundle: a fixed list of things, as text, with every secret taken out on the host.
+"""Collect a host's texts for a support bundle: a fixed list, from which the host removes every secret.
 
-Nothing is collected by pattern. Files of secrets are read only to know what must not leave, and for the names of
-variables. What is left out by mistake is better than what is let out by mistake.
+No text is collected by pattern. Files with secrets are read only to know what to remove, and for names of variables.
+When in doubt, a text is left out: a missing line is better than a leaked secret.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..host import gpu_facts, layout, private_files, systemd_unit
 from ..release import ledger, release
 from ..xinference import config as xinference_config
 
-MOST_BYTES = 4 << 20  # of one host's texts together
-FILE_BYTES = 1 << 20  # of one text: its end
+MOST_BYTES = 4 << 20  # of all texts of one host
+FILE_BYTES = 1 << 20  # of one text, from its end
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}")
 HIDDEN = "[hidden]"
-SHORTEST = 6  # characters; a shorter value would be found in the middle of anything
+SHORTEST = 6  # characters; a shorter value would match parts of other words
 
 _SHAPES = (
     re.compile(r"(?<=://)[^/\s:@]+(:[^/\s@]*)?(?=@)"),  # credentials in an address
@@ -41,7 +41,7 @@ _ASSIGNED = re.compile(
 
 
 def values(texts: Iterable[str]) -> list[str]:
-    """The secrets that JSON files, environment files and plain key files hold: every value, the longest first."""
+    """All values in JSON files, environment files and plain key files, longest first."""
     found: set[str] = set()
     for text in texts:
         with contextlib.suppress(ValueError):
@@ -57,7 +57,7 @@ def values(texts: Iterable[str]) -> list[str]:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """A text without known secrets, also percent-encoded or escaped for JSON, nor what has the shape of one."""
+    """Remove known secrets, also percent-encoded or JSON-escaped, and everything that looks like one."""
     for secret in secrets:
         for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
             text = text.replace(form, HIDDEN)
@@ -67,7 +67,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def redact_all(value: Any, secrets: Sequence[str]) -> Any:
-    """The same for all texts in lists and dicts."""
+    """Apply :func:`redact` to all texts in lists and dicts."""
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, dict):
@@ -76,7 +76,7 @@ def redact_all(value: Any, secrets: Sequence[str]) -> Any:
 
 
 def end_of(path: str, most: int = FILE_BYTES) -> str:
-    """The end of a file, from a whole line on; a link is not followed. Raises OSError."""
+    """The end of a file, starting with a whole line. Links are not followed. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as handle:
         size = handle.seek(0, os.SEEK_END)
@@ -86,7 +86,7 @@ def end_of(path: str, most: int = FILE_BYTES) -> str:
 
 
 def secrets_of(secrets_dir: str) -> list[str]:
-    """Every secret that lies on the host for its service."""
+    """Every secret of the service on this host."""
     names = (
         xinference_config.SECRETS_FILE,
         xinference_config.ENVIRONMENT_FILE,
@@ -103,7 +103,7 @@ def secrets_of(secrets_dir: str) -> list[str]:
 def collect(
     root: str, home: str, secrets_dir: str, unit: str, run: systemd_unit.Runner = systemd_unit.run
 ) -> dict[str, str]:
-    """The texts of one host, by name. What can't be read says so in its place; all together they stay within 4 MiB."""
+    """The texts of one host by name, at most 4 MiB in all. A text that cannot be read gives the reason instead."""
     paths = layout.Paths(root)
     current = release.current(paths)
 
@@ -159,7 +159,7 @@ def collect(
         "memory.txt": lambda: private_files.read_text("/proc/meminfo") or "",
         "processes.txt": command("ps", "-eo", "pid,ppid,user,rss,etime,comm"),
         "ports.txt": command("ss", "-ltn"),
-        # It hangs for ever where a card has failed.
+        # It hangs forever if a card has failed.
         "nvidia-smi.txt": lambda: gpu_facts.run(["nvidia-smi"], 30)[1],
     }
     secrets = secrets_of(secrets_dir)
@@ -170,7 +170,7 @@ def collect(
             text = read()
         except (OSError, ValueError) as error:
             text = f"could not be read: {error}"
-        # Cut first: half a secret at the cut would not be known any more, so its line goes.
+        # Cut first and drop the first line: half a secret would no longer be recognised.
         kept = text[-FILE_BYTES:]
         kept = redact(kept if len(kept) == len(text) else kept.split("\n", 1)[-1], secrets)[: max(0, room)]
         room -= len(kept.encode())

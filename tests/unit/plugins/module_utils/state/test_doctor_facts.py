@@ -141,7 +141,7 @@ def test_files_that_are_open_to_others_or_disagree(tmp_path: Path) -> None:
     (tmp_path / "etc" / "xinference.env").chmod(0o644)
     (tmp_path / "etc" / "client.key").write_text("xf-another\n")
     wrong = {Path(row["path"]).name: row["wrong"] for row in doctor_facts.files(options(tmp_path), {}) if row["wrong"]}
-    assert wrong == {"xinference.env": "mode 0644", "client.key": "does not hold what secrets.json says"}
+    assert wrong == {"xinference.env": "mode 0644", "client.key": "does not match secrets.json"}
 
 
 @pytest.mark.parametrize(
