@@ -84,14 +84,12 @@ import socket
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import (
-    files as proxy_files,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import (
-    probe as proxy_probe,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import (
-    settings as proxy,
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import files, probe
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy.settings import (
+    Settings,
+    no_proxy,
+    problems,
+    secrets_of,
 )
 
 
@@ -114,8 +112,8 @@ def main() -> None:
             "clients": {
                 "type": "list",
                 "elements": "str",
-                "choices": list(proxy_files.CLIENTS),
-                "default": list(proxy_files.CLIENTS),
+                "choices": list(files.CLIENTS),
+                "default": list(files.CLIENTS),
             },
             "units": strings,
             "probe": {"type": "bool", "default": True},
@@ -125,13 +123,13 @@ def main() -> None:
     )
     try:
         module.exit_json(**act(module.params, module.check_mode, module))
-    except (proxy_files.ProxyFilesError, OSError) as error:
+    except (files.ProxyFilesError, OSError) as error:
         module.fail_json(msg=f"{error}. Fix that, then run again", findings=[])
 
 
 def act(params: dict[str, Any], check: bool, module: AnsibleModule) -> dict[str, Any]:
     """Return the module's result. If there are findings, fail with all of them before anything is changed."""
-    settings = proxy.Settings(
+    settings = Settings(
         http=params["http"],
         https=params["https"],
         all=params["all"],
@@ -143,24 +141,24 @@ def act(params: dict[str, Any], check: bool, module: AnsibleModule) -> dict[str,
         peers=tuple(params["peers"]),
         certificates=tuple(params["certificates"]),
     )
-    host = proxy_files.Host(check, proxy.secrets_of(settings))
+    host = files.Host(check, secrets_of(settings))
     if params["state"] == "absent":
         host.remove()
-        return proxy_files.as_result(host.done, [])
-    direct = proxy.no_proxy(settings, proxy_files.own_names(socket.gethostname()))
-    findings = [proxy_probe.Finding("SETTINGS", sentence) for sentence in proxy.problems(settings)]
+        return files.as_result(host.done, [])
+    direct = no_proxy(settings, files.own_names(socket.gethostname()))
+    findings = [probe.Finding("SETTINGS", sentence) for sentence in problems(settings)]
     if not findings:
-        findings = proxy_probe.socks_findings(settings)
+        findings = probe.socks_findings(settings)
     if params["probe"] and not findings:
-        findings = proxy_probe.probe(settings, direct.entries, params["probe_url"])
+        findings = probe.probe(settings, direct.entries, params["probe_url"])
     if findings:
         lines = "".join(f"\n  {finding}" for finding in findings)
         module.fail_json(
             msg=f"nothing was changed, because of these problems:{lines}", findings=[vars(f) for f in findings]
         )
-    target = proxy_files.wanted(settings, direct, params["clients"], params["units"])
+    target = files.wanted(settings, direct, params["clients"], params["units"])
     host.keep(target)
-    result = proxy_files.as_result(host.done, target.notes)
+    result = files.as_result(host.done, target.notes)
     return {**result, "no_proxy": direct.value}
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Make the Python environment of a release."""
+"""Build the Python environment of a release."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Make the environment
+- name: Build the environment
   voicefleet.kokoro.python_env:
     release: "{{ voicefleet_plan.release.path }}"
     python: "{{ voicefleet_plan.python.path }}"
@@ -67,7 +67,7 @@ EXAMPLES = r"""
 RETURN = r"""
 seconds:
   description: How long it took.
-  returned: when it was made
+  returned: when it was built
   type: float
   sample: 19.8
 """
@@ -155,14 +155,14 @@ def build(module: AnsibleModule) -> None:
     if not anew and python_env.is_made(env, stamp) and (
         carried is None or python_env.has_python(carried, params["root"])
     ):  # fmt: skip
-        said = f"{params['release']} was reopened" if drift else f"{env} was made from this lock"
+        said = f"{params['release']} was reopened" if drift else f"{env} was built from this lock"
         module.exit_json(changed=bool(drift), msg=said, diff=drift_diff(drift) if drift else {})
     installed = [*wheels, *dictionaries, *([carried] if carried is not None else [])]
     packages = "".join(f"{row['name']} {row['version']}\n" for row in installed)
     packages += "".join(f"{patch.file} repaired ({patch.name})\n" for patch in repairs)
     diff = drift_diff(drift) if drift else {"before": "", "after": packages}
     if module.check_mode:
-        module.exit_json(changed=True, msg=f"{env} would be made, {len(wheels)} packages", diff=diff)
+        module.exit_json(changed=True, msg=f"{env} would be built, {len(wheels)} packages", diff=diff)
     started = time.monotonic()
     try:
         if carried is not None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Seal a release, make it the current one, or plan the way back to a former one."""
+"""Seal a release, make it current, record its failure, or plan a rollback."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def plan_former(module: AnsibleModule) -> None:
     except (release.ReleaseError, OSError) as error:
         module.fail_json(msg=f"Nothing was changed: {error}.")
     plan = replace(release.plan_of(paths, contents), lock=module.params["lock"])
-    serves = "serves now" if plan.current == contents["id"] else f"to follow {plan.current or 'nothing'}"
+    serves = "serves now" if plan.current == contents["id"] else f"to replace {plan.current or 'nothing'}"
     said = f"release {contents['id']}, {serves}"
     module.exit_json(changed=False, msg=said, release=contents["id"], ansible_facts={"voicefleet_plan": plan.as_dict()})
 

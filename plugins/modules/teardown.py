@@ -21,7 +21,7 @@ author:
   - voicefleet (@voicefleet)
 options:
   confirmed:
-    description: Whether the removal is really wanted.
+    description: Whether to remove anything.
     type: bool
     default: false
   root:
@@ -77,13 +77,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: What was removed, or in check mode would be.
+  description: What was removed, or would be in check mode.
   returned: always
   type: list
   elements: str
   sample: [unit voicefleet-xinference.service, /opt/voicefleet/releases]
 stay:
-  description: What is there and stays, with the reason.
+  description: What stays on the host, with the reason.
   returned: always
   type: list
   elements: str
@@ -145,7 +145,7 @@ def main() -> None:
                 listed = "".join(f"\n  {line}" for line in lines)
                 stays = "".join(f"\n  {line}" for line in found.stay) or " nothing"
                 module.fail_json(
-                    msg="Nothing was removed: say that you mean it, with -e teardown_confirm=true. It would remove:"
+                    msg="Nothing was removed. To confirm the removal, add -e teardown_confirm=true. It would remove:"
                     f"{listed}\nWhat stays:{stays}",
                     removed=lines,
                     stay=found.stay,
@@ -155,9 +155,9 @@ def main() -> None:
             if os.path.exists(receipts):
                 ledger.append(receipts, receipt)
     except (removal.RemovalError, systemd_unit.SystemdError) as error:
-        module.fail_json(msg=f"{error}. Run the teardown again when that is mended")
+        module.fail_json(msg=f"{error}. Fix that, then run the teardown again")
     except OSError as error:
-        module.fail_json(msg=f"{error.strerror}: {error.filename}. Run the teardown again when that is mended.")
+        module.fail_json(msg=f"{error.strerror}: {error.filename}. Fix that, then run the teardown again.")
     diff = {"before": "".join(f"{line}\n" for line in lines), "after": ""}
     said = f"{'would remove' if module.check_mode else 'removed'} {len(lines)} things"
     module.exit_json(changed=True, msg=said, removed=lines, stay=found.stay, diff=diff)

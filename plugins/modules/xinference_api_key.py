@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One API key of a client: there, with its models, rotated with an overlap, or gone."""
+"""Create, correct, rotate or remove one client's API key."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ EXAMPLES = r"""
     name: shop
     models: [kokoro]
 
-- name: Give it another in December, the former one being good for a day
+- name: Rotate the key in December; the former one stays valid for a day
   voicefleet.kokoro.xinference_api_key:
     name: shop
     models: [kokoro]
     rotation: "2026-12"
     overlap: 86400
 
-- name: Take it away
+- name: Remove the key
   voicefleet.kokoro.xinference_api_key:
     name: shop
     state: absent
@@ -110,11 +110,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed and why, or in check mode would be, without secrets.
+  description: What was changed and why, or would be in check mode, without secrets.
   returned: always
   type: list
   elements: str
-  sample: [API key shop replaced; the former one is good until 2026-12-02T08:00:00 UTC]
+  sample: [API key shop replaced; the former one is valid until 2026-12-02T08:00:00 UTC]
 key_file:
   description: The file with the key.
   returned: when state is present
@@ -135,15 +135,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    accounts as xinference_accounts,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    config as xinference_config,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    program as xinference_program,
-)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import accounts, config, program
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.program import SetupError, redact
 
 Json = dict[str, Any]
@@ -151,41 +143,18 @@ Json = dict[str, Any]
 SUFFIXES = (".json", ".key", ".header")
 
 
-class ApiKey:
-    """One run of the module. ``params`` are its options; in ``check`` mode nothing is changed."""
+class ApiKey(program.Step):
+    """One run of the module."""
 
     def __init__(self, params: Mapping[str, Any], check: bool) -> None:
-        self.params = params
-        self.check = check
-        self.name = xinference_config.check_key_name(params["name"])
+        super().__init__(params, check)
+        self.name = config.check_key_name(params["name"])
         self.former = f"{self.name} (former)"
-        self.home: str = params["home"]
-        self.folder = os.path.join(params["secrets_dir"], xinference_config.KEYS_FOLDER)
-        self.changes: list[str] = []
+        self.folder = os.path.join(params["secrets_dir"], config.KEYS_FOLDER)
         self.secrets: list[str] = []
 
     def path(self, suffix: str) -> str:
         return os.path.join(self.folder, self.name + suffix)
-
-    # -- files
-
-    def keep_file(self, suffix: str, text: str) -> None:
-        path = self.path(suffix)
-        why = private_files.wrong(path, 0o600, os.geteuid(), None)
-        if why is None and private_files.read_text(path) != text:
-            why = "other content"
-        if why is None:
-            return
-        self.changes.append(f"{path} written ({why})")
-        if not self.check:
-            private_files.write_text(path, text, 0o600, os.geteuid(), os.getegid())
-
-    def keep_folder(self) -> None:
-        why = private_files.wrong(self.folder, 0o700, os.geteuid(), None, folder=True)
-        if why is not None:
-            self.changes.append(f"{self.folder} made root-only ({why})")
-            if not self.check:
-                private_files.make_folder(self.folder, 0o700, os.geteuid(), os.getegid())
 
     def stored(self) -> Json:
         """Return what this module keeps of the key: ``{"key": str, "rotation": str, "encryption_key": "<sha256>"}``."""
@@ -199,29 +168,18 @@ class ApiKey:
                 " key, and the former one stays valid for the overlap"
             ) from None
 
-    # -- the run
-
-    def program(self, request: Json, owner: tuple[int, int]) -> Json:
-        return xinference_program.run(
-            request,
-            release_path=self.params["release_path"],
-            user=self.params["user"],
-            owner=owner,
-            secrets=self.secrets,
-        )
-
     def present(self, owner: tuple[int, int], observed: Json, all_secrets: Mapping[str, str]) -> None:
         """Determine the key's value, then write record, database and files, in this order."""
-        self.keep_folder()
+        self.keep_folder(self.folder)
         stored = self.stored()
         rotation = self.params["rotation"] or stored.get("rotation", "")
         value = self.params["key"] or (stored.get("key") if rotation == stored.get("rotation", "") else None)
         if value is None:
-            value = xinference_config.make_secret("client_key")
+            value = config.make_secret("client_key")
         self.secrets += [value, stored.get("key", value)]
-        xinference_config.check_secret("key", value)
+        config.check_secret("key", value)
         self.refuse_anothers(observed["keys"], value, all_secrets.get("client_key", ""))
-        encryption = xinference_accounts.digest(all_secrets["encryption_key"])
+        encryption = accounts.digest(all_secrets["encryption_key"])
         wanted: Json = {
             "name": self.name,
             "value": value,
@@ -229,7 +187,7 @@ class ApiKey:
             "models": sorted(set(self.params["models"])) or None,
             # Xinference can show a key again only if it was encrypted with the service's present encryption key.
             "recreate": stored.get("encryption_key", encryption) != encryption,
-            "expires_at": xinference_config.check_time(self.params["expires_at"]),
+            "expires_at": config.check_time(self.params["expires_at"]),
         }
         if self.params["overlap"] > 0:
             end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=self.params["overlap"])
@@ -238,27 +196,24 @@ class ApiKey:
         # made there. It would make another and end the one that the client has.
         record = {"key": value, "rotation": rotation, "encryption_key": encryption}
         if stored != record and not self.check:
-            text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-            private_files.write_text(self.path(".json"), text, 0o600, os.geteuid(), os.getegid())
-        found = xinference_config.key_differences(observed["keys"].get(self.name), wanted)
+            self.record(self.path(".json"), record)
+        found = config.key_differences(observed["keys"].get(self.name), wanted)
         if found and self.check:
             self.changes += found
         elif found:
             request = {"keys": [wanted], "remove": [], "encryption_key": all_secrets["encryption_key"]}
-            reply = self.program({"action": "keys", "home": self.home, "wanted": request}, owner)
+            reply = self.ask("keys", owner, self.secrets, request)
             self.changes += reply["done"]
-            left = xinference_config.key_differences(
-                reply["observed"]["keys"].get(self.name), {**wanted, "recreate": 0}
-            )
+            left = config.key_differences(reply["observed"]["keys"].get(self.name), {**wanted, "recreate": 0})
             if left:
                 raise SetupError("Xinference's databases were corrected but still differ: " + "; ".join(left))
-        self.keep_file(".key", value + "\n")
-        self.keep_file(".header", f"Authorization: Bearer {value}\n")
+        self.keep_file(self.path(".key"), value + "\n")
+        self.keep_file(self.path(".header"), f"Authorization: Bearer {value}\n")
 
     def refuse_anothers(self, keys: Json, value: str, client_key: str) -> None:
         """Refuse what is not this client's: the role's own key, and a value that another client has."""
         held = keys.get(self.name, {}).get("hash")
-        if client_key and held == xinference_accounts.digest(client_key):
+        if client_key and held == accounts.digest(client_key):
             raise SetupError(
                 f"{self.name} is the key that the role xinference keeps for the host itself (xinference_client_key)."
                 " Choose another name"
@@ -266,7 +221,7 @@ class ApiKey:
         others = [
             name
             for name, key in keys.items()
-            if key["hash"] == xinference_accounts.digest(value) and name not in (self.name, self.former)
+            if key["hash"] == accounts.digest(value) and name not in (self.name, self.former)
         ]
         if others:
             raise SetupError(f"the key given for {self.name} belongs to {others[0]}. Each client needs its own key")
@@ -277,7 +232,7 @@ class ApiKey:
             self.changes += [f"API key {name}: no longer wanted" for name in names]
         elif names:
             request = {"keys": [], "remove": names, "encryption_key": ""}
-            self.changes += self.program({"action": "keys", "home": self.home, "wanted": request}, owner)["done"]
+            self.changes += self.ask("keys", owner, self.secrets, request)["done"]
         for path in filter(os.path.lexists, map(self.path, SUFFIXES)):
             self.changes.append(f"{path} removed")
             if not self.check:
@@ -285,11 +240,11 @@ class ApiKey:
 
     def run(self) -> Json:
         """The module's result. Raises SetupError, ConfigError, OSError."""
-        secrets_file = os.path.join(self.params["secrets_dir"], xinference_config.SECRETS_FILE)
-        all_secrets = xinference_config.load_secrets(private_files.read_text(secrets_file))
+        secrets_file = os.path.join(self.params["secrets_dir"], config.SECRETS_FILE)
+        all_secrets = config.load_secrets(private_files.read_text(secrets_file))
         self.secrets += all_secrets.values()
-        owner = xinference_program.account(self.params["user"], self.check)
-        there = owner is not None and bool(all_secrets) and xinference_program.has_databases(self.home)
+        owner = program.account(self.params["user"], self.check)
+        there = owner is not None and bool(all_secrets) and program.has_databases(self.home)
         result: Json = {}
         if self.params["state"] == "present":
             result = {"key_file": self.path(".key"), "header_file": self.path(".header")}
@@ -299,21 +254,14 @@ class ApiKey:
             if self.params["state"] == "present":
                 self.changes.append(f"API key {self.name}: missing")
         else:
-            request = {"action": "observe", "home": self.home}
-            observed = self.program(request, owner)["observed"]
+            observed = self.ask("observe", owner, self.secrets)["observed"]
             if self.params["state"] == "absent":
                 self.absent(owner, observed)
             elif self.params["deploy_user"] not in observed["accounts"]:
                 raise SetupError(f"there is no account {self.params['deploy_user']}: run xinference_setup first")
             else:
                 self.present(owner, observed, all_secrets)
-        return {
-            **result,
-            "changed": bool(self.changes),
-            "changes": self.changes,
-            "msg": "; ".join(self.changes) or f"the key of {self.name} is as wanted",
-            "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
-        }
+        return {**result, **self.result(f"the key of {self.name} is as wanted")}
 
 
 def main() -> None:
@@ -341,7 +289,7 @@ def main() -> None:
         key = ApiKey(module.params, module.check_mode)
         secrets = key.secrets
         result = key.run()
-    except (SetupError, xinference_config.ConfigError, OSError) as error:
+    except (SetupError, config.ConfigError, OSError) as error:
         module.fail_json(msg=redact(str(error), secrets))
     module.exit_json(**result)
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Wait until a model of the local Xinference is READY, launch it where it is not, or end it."""
+"""Wait until a model of the local Xinference is READY, launch it if necessary, or stop it."""
 
 from __future__ import annotations
 
@@ -161,50 +161,37 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    api as xinference_api,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    config as xinference_config,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    launch as xinference_launch,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    workers as xinference_workers,
-)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api, config, launch, workers
 
 Json = dict[str, Any]
 
 
-def make_keepers(params: Json, secrets: dict[str, str]) -> list[xinference_launch.Keeper]:
+def make_keepers(params: Json, secrets: dict[str, str]) -> list[launch.Keeper]:
     """Return a keeper for each wanted model. It looks with the API key and launches with the deploy user's token.
 
     All share one client, so that one login is enough and a rejected credential is not tried again.
     """
-    client = xinference_api.XinferenceClient(
-        xinference_api.base_url(params["host"], params["port"]), token=secrets.get("client_key")
-    )
+    client = api.XinferenceClient(api.base_url(params["host"], params["port"]), token=secrets.get("client_key"))
     unit = systemd_unit.Unit(params["unit"])
 
     def login() -> None:
         client.login(params["deploy_user"], secrets.get("deploy_password", ""))
 
-    workers = tuple(worker["address"] for worker in params["workers"])
+    addresses = tuple(worker["address"] for worker in params["workers"])
     return [
-        xinference_launch.Keeper(
+        launch.Keeper(
             client,
             login,
             unit,
-            xinference_config.autostart_entry(launch, 1, 1)["launch"],
+            config.autostart_entry(payload, 1, 1)["launch"],
             params["home"],
-            workers=workers,
+            workers=addresses,
         )
-        for launch in xinference_config.launches(params["launch"], params["languages"], params["language_models"])
+        for payload in config.launches(params["launch"], params["languages"], params["language_models"])
     ]
 
 
-def others(keepers: list[xinference_launch.Keeper], params: Json) -> list[str]:
+def others(keepers: list[launch.Keeper], params: Json) -> list[str]:
     """Return uids of running models in languages that are no longer wanted; none if no language is named."""
     pattern = re.compile(re.escape(str(params["launch"].get("model_uid"))) + r"-[a-z]\Z")
     wanted = {keeper.uid for keeper in keepers}
@@ -214,7 +201,7 @@ def others(keepers: list[xinference_launch.Keeper], params: Json) -> list[str]:
     return sorted(uid for uid in running if pattern.match(uid) and uid not in wanted)
 
 
-def look(keepers: list[xinference_launch.Keeper], params: Json) -> Json:
+def look(keepers: list[launch.Keeper], params: Json) -> Json:
     """Return what check mode finds, without changing anything."""
     present = params["state"] == "present"
     changes: list[str] = []
@@ -225,29 +212,28 @@ def look(keepers: list[xinference_launch.Keeper], params: Json) -> Json:
             instance = keeper.look()
             status = instance.status if instance is not None else "absent"
             if not present:
-                found = [f"model {keeper.uid} is {status}; it would be ended"] if keeper.runs(instance) else []
-            elif instance is None or status != xinference_api.READY:
+                found = [f"model {keeper.uid} is {status}; it would be stopped"] if keeper.runs(instance) else []
+            elif instance is None or status != api.READY:
                 found = [f"model {keeper.uid} is {status}; it would be waited for or launched"]
             else:
                 names = keeper.differing(instance)
-                found = [f"model {keeper.uid} would be launched anew with other {', '.join(names)}"] if names else []
+                found = [f"model {keeper.uid} would be launched again with other {', '.join(names)}"] if names else []
                 found += keeper.unscaled(instance)
             changes += found
             statuses.append((not found, status))
         if present:
-            changes += [
-                f"model {uid} would be ended, its language is no longer wanted" for uid in others(keepers, params)
-            ]
-    except xinference_api.Unreachable:
+            why = "its language is no longer wanted"
+            changes += [f"model {uid} would be stopped, because {why}" for uid in others(keepers, params)]
+    except api.Unreachable:
         why = "the service does not answer; the module would wait for the model"
         return {"changed": present, "changes": [why] if present else [], "status": "unreachable"}
-    except xinference_api.Unauthorized as error:
-        why = f"the stored credentials are refused until xinference_setup has put accounts and key right: {error}"
+    except api.Unauthorized as error:
+        why = f"the stored credentials are rejected. xinference_setup would first correct accounts and key: {error}"
         return {"changed": True, "changes": [why], "status": "unauthorized"}
     return {"changed": bool(changes), "changes": changes, "status": min(statuses)[1]}
 
 
-def keep(keepers: list[xinference_launch.Keeper], params: Json, module: AnsibleModule) -> Json:
+def keep(keepers: list[launch.Keeper], params: Json, module: AnsibleModule) -> Json:
     """Bring each model to the wanted state within one time limit for all; end the module on a failure."""
     end = time.monotonic() + params["timeout"]
     changes: list[str] = []
@@ -265,23 +251,23 @@ def keep(keepers: list[xinference_launch.Keeper], params: Json, module: AnsibleM
         for uid in others(keepers, params) if present else []:
             keeper.login()
             keeper.client.terminate(uid)
-            changes.append(f"{uid}: ended, its language is no longer wanted")
-    except (xinference_launch.ModelError, xinference_api.XinferenceError) as error:
+            changes.append(f"{uid}: stopped, because its language is no longer wanted")
+    except (launch.ModelError, api.XinferenceError) as error:
         module.fail_json(msg=keeper.explain(error), changes=changes)
     return {"changes": changes, "course": course, "waited": round(waited, 1)}
 
 
-def hear_workers(params: Json, keeper: xinference_launch.Keeper, secrets: Mapping[str, str]) -> dict[str, int]:
+def hear_workers(params: Json, keeper: launch.Keeper, secrets: Mapping[str, str]) -> dict[str, int]:
     """Let each worker of the cluster answer a short request; return the counts. Raises WorkerSilent, SpeechError."""
     path = os.path.join(keeper.payload["model_path"], "voices")
     voices = sorted(name[:-3] for name in os.listdir(path) if name.endswith(".pt"))
     if not voices:
-        raise xinference_workers.WorkerSilent(f"{path} holds no voice to try")
-    endpoint = xinference_api.base_url(params["host"], params["port"])
+        raise workers.WorkerSilent(f"{path} holds no voice to try")
+    endpoint = api.base_url(params["host"], params["port"])
     client = speech.SpeechClient(endpoint, secrets.get("client_key"), 120, 30)
     wanted = proof.Wanted("", keeper.uid, voices[:1], ["wav"], proof.LIVE_TEXT, "format")
     metrics = {worker["address"]: worker["metrics"] for worker in params["workers"]}
-    return xinference_workers.hear_each(metrics, lambda: proof.still_alive(client, wanted))
+    return workers.hear_each(metrics, lambda: proof.still_alive(client, wanted))
 
 
 def main() -> None:
@@ -312,13 +298,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    path = os.path.join(params["secrets_dir"], xinference_config.SECRETS_FILE)
+    path = os.path.join(params["secrets_dir"], config.SECRETS_FILE)
     try:
-        secrets = xinference_config.load_secrets(private_files.read_text(path))
+        secrets = config.load_secrets(private_files.read_text(path))
         if not secrets and not module.check_mode:
             module.fail_json(msg=f"{path} is missing: run xinference_setup first")
         keepers = make_keepers(params, secrets)
-    except (xinference_config.ConfigError, OSError) as error:
+    except (config.ConfigError, OSError) as error:
         module.fail_json(msg=str(error))
     # Even if a server echoes a secret, it must not reach the result.
     module.no_log_values.update(secrets.values())
@@ -329,9 +315,9 @@ def main() -> None:
     names = ", ".join(keeper.uid for keeper in keepers)
     try:
         heard = hear_workers(params, keepers[0], secrets) if params["workers"] and present else {}
-    except (xinference_workers.WorkerSilent, speech.SpeechError, OSError) as error:
+    except (workers.WorkerSilent, speech.SpeechError, OSError) as error:
         module.fail_json(msg=f"Model {names} is READY, but not every worker speaks: {error}")
-    status = xinference_api.READY if present else "absent"
+    status = api.READY if present else "absent"
     module.exit_json(
         changed=bool(result["changes"]),
         msg="; ".join(result["changes"]) or f"model {names} is {status}",

@@ -2,44 +2,44 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write, enable and (re)start one systemd unit, so that what runs is what the files say."""
+"""Write, enable and restart one systemd unit, so that the running process matches the files."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: xinference_service
-short_description: Keep Xinference's systemd unit, and run what it says
+short_description: Keep Xinference's systemd unit, and restart it if the running process does not match
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Writes the unit, reloads systemd, enables the unit, and starts or restarts it where the running process was not
+  - Writes the unit, reloads systemd, enables the unit, and starts it. Restarts it if the running process was not
     started from the unit, drop-ins and environment files that are on disk now. All in one call.
-  - What a process was started from is recorded after each start and forgotten before a file changes. A run that was
-    cut off between the file and the restart is therefore made good by the next one, which a handler can't do.
-  - A unit of this name that this collection did not write is never touched, nor is a process of others on the port.
+  - Records after each start what the process was started from, and forgets that before a file changes. If a run is
+    interrupted between file and restart, the next run therefore restarts. A handler could not do that.
+  - Never touches a unit of this name that this collection did not write, or another process on the port.
 attributes:
   check_mode:
     support: full
-    description: Says what would be written and whether the service would be restarted.
+    description: Reports what would be written and whether the service would be restarted.
   diff_mode:
     support: full
-    description: Shows the unit file's difference. Environment files hold secrets and are never shown.
+    description: Shows the difference of the unit file. Environment files hold secrets and are never shown.
 options:
   state:
     description:
-      - V(stopped) stops the unit and takes it out of the boot, and leaves its files.
-      - V(absent) stops the unit and removes O(folders), its drop-ins and its file. The file goes last, so that a
-        removal that was cut off is seen and finished by the next.
+      - V(stopped) stops and disables the unit, and keeps its files.
+      - V(absent) stops the unit and removes O(folders), its drop-ins and its file. The file goes last, so that the next
+        run finishes an interrupted removal.
     type: str
     choices: [started, stopped, absent]
     default: started
   enabled:
-    description: Whether the unit starts at boot. V(false) leaves that as it is.
+    description: Whether to enable the unit at boot. V(false) leaves that as it is.
     type: bool
     default: true
   folders:
-    description: What O(state=absent) removes besides. The other states leave it alone.
+    description: Folders that O(state=absent) also removes. The other states leave them alone.
     type: list
     elements: path
     default: []
@@ -49,7 +49,7 @@ options:
     default: voicefleet-xinference.service
   content:
     description:
-      - The unit file's text. It must hold the line C(# Managed by voicefleet.kokoro), by which it is known as ours.
+      - The unit file's text. It must hold the line C(# Managed by voicefleet.kokoro), which marks it as ours.
       - Required for O(state=started).
     type: str
   environment_files:
@@ -86,7 +86,7 @@ EXAMPLES = r"""
     environment_files:
       - /etc/voicefleet/xinference.env
 
-- name: Remove a candidate and all that was its own
+- name: Remove a candidate and its folders
   voicefleet.kokoro.xinference_service:
     name: voicefleet-candidate.service
     state: absent
@@ -95,7 +95,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed and why, or in check mode what would be.
+  description: What was changed and why, or would be in check mode.
   returned: always
   type: list
   elements: str

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Secrets, accounts, API key and autostart of Xinference, before its first start and without HTTP."""
+"""Set up secrets, accounts, API key and autostart of Xinference, before its first start and without HTTP."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed and why, or in check mode would be, without secrets.
+  description: What was changed and why, or would be in check mode, without secrets.
   returned: always
   type: list
   elements: str
@@ -177,7 +177,6 @@ model_uids:
   sample: [kokoro, kokoro-b]
 """
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -185,79 +184,46 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout, private_files
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    config as xinference_config,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
-    program as xinference_program,
-)
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config, program
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.program import SetupError, redact
 
 Json = dict[str, Any]
 
 
-class Setup:
-    """One run of the module. ``params`` are its options; in ``check`` mode nothing is changed."""
+class Setup(program.Step):
+    """One run of the module."""
 
     def __init__(self, params: Mapping[str, Any], check: bool) -> None:
-        self.params = params
-        self.check = check
-        self.home: str = params["home"]
+        super().__init__(params, check)
         self.secrets_dir: str = params["secrets_dir"]
-        self.names = xinference_config.Names(params["admin_user"], params["deploy_user"], params["client_key_name"])
+        self.names = config.Names(params["admin_user"], params["deploy_user"], params["client_key_name"])
         self.models = [
             launch
             for model in params["models"]
-            for launch in xinference_config.launches(
-                model, params.get("languages") or [], params.get("language_models") or {}
-            )
+            for launch in config.launches(model, params.get("languages") or [], params.get("language_models") or {})
         ]
-        self.changes: list[str] = []
         self.secrets: dict[str, str] = {}
-        self.uid = os.geteuid()
-        self.gid = os.getegid()
 
     def path(self, name: str) -> str:
         return os.path.join(self.secrets_dir, name)
-
-    def account(self) -> tuple[int, int] | None:
-        """Return the service user's uid and gid; None in check mode if the user does not exist yet."""
-        return xinference_program.account(self.params["user"], self.check)
 
     # -- secrets and their files
 
     def keep_secrets(self) -> None:
         """Determine all secrets and write their files if content, owner or mode differ."""
-        why = private_files.wrong(self.secrets_dir, 0o700, self.uid, None, folder=True)
-        if why is not None:
-            self.changes.append(f"{self.secrets_dir} made root-only ({why})")
-            if not self.check:
-                private_files.make_folder(self.secrets_dir, 0o700, self.uid, self.gid)
+        self.keep_folder(self.secrets_dir)
         worker = self.params["node"] == "worker"
-        stored = xinference_config.load_secrets(
-            private_files.read_text(self.path(xinference_config.SECRETS_FILE))
-            if os.path.isdir(self.secrets_dir)
-            else None
+        stored = config.load_secrets(
+            private_files.read_text(self.path(config.SECRETS_FILE)) if os.path.isdir(self.secrets_dir) else None
         )
-        given = {name: self.params[name] for name in xinference_config.SECRETS}
-        if worker and self.check and not all(given[n] or stored.get(n) for n in xinference_config.WORKER_SECRETS):
+        given = {name: self.params[name] for name in config.SECRETS}
+        if worker and self.check and not all(given[n] or stored.get(n) for n in config.WORKER_SECRETS):
             self.changes.append("the cluster's secrets would be brought from the supervisor")
             return
-        self.secrets, events = xinference_config.merge_secrets(given, stored, worker)
+        self.secrets, events = config.merge_secrets(given, stored, worker)
         self.changes += events
-        for name, text in xinference_config.files(self.secrets, self.params["node"] == "supervisor").items():
-            self.keep_file(name, text)
-
-    def keep_file(self, name: str, text: str) -> None:
-        path = self.path(name)
-        why = private_files.wrong(path, 0o600, self.uid, None)
-        if why is None and private_files.read_text(path) != text:
-            why = "other content"
-        if why is None:
-            return
-        self.changes.append(f"{path} written ({why})")
-        if not self.check:
-            private_files.write_text(path, text, 0o600, self.uid, self.gid)
+        for name, text in config.files(self.secrets, self.params["node"] == "supervisor").items():
+            self.keep_file(self.path(name), text)
 
     # -- the service's home
 
@@ -268,7 +234,7 @@ class Setup:
             self.changes.append(f"{self.home} made the service's own ({why})")
             if not self.check:
                 private_files.make_folder(self.home, 0o700, *owner)
-        for parts, mode, folder in xinference_config.PRIVATE:
+        for parts, mode, folder in config.PRIVATE:
             path = os.path.join(self.home, *parts)
             why = private_files.wrong(path, mode, *owner, folder=folder)
             if why is not None and why.startswith("not a "):
@@ -280,66 +246,51 @@ class Setup:
 
     # -- databases
 
-    def program(self, request: Json, owner: tuple[int, int]) -> Json:
-        """Run the accounts program as the service's user, with the release's interpreter; secrets go by stdin."""
-        return xinference_program.run(
-            request,
-            release_path=self.params["release_path"],
-            user=self.params["user"],
-            owner=owner,
-            secrets=self.secrets.values(),
-        )
-
     def observe(self, owner: tuple[int, int] | None) -> Json:
-        if owner is None or not xinference_program.has_databases(self.home):
-            return xinference_config.NOTHING
-        observed: Json = self.program({"action": "observe", "home": self.home}, owner)["observed"]
+        if owner is None or not program.has_databases(self.home):
+            return config.NOTHING
+        observed: Json = self.ask("observe", owner, self.secrets.values())["observed"]
         return observed
 
     def keep_databases(self, owner: tuple[int, int] | None) -> None:
         entries = [
-            xinference_config.autostart_entry(model, self.params["max_retries"], self.params["retry_interval"])
+            config.autostart_entry(model, self.params["max_retries"], self.params["retry_interval"])
             for model in self.models
         ]
-        applied_path = self.path(xinference_config.APPLIED_FILE)
-        applied = xinference_config.load_applied(
+        applied_path = self.path(config.APPLIED_FILE)
+        applied = config.load_applied(
             private_files.read_text(applied_path) if os.path.isdir(self.secrets_dir) else None
         )
         observed = self.observe(owner)
-        wanted = xinference_config.wanted_state(self.secrets, self.names, entries, observed, applied)
-        found = xinference_config.differences(observed, wanted, applied)
+        wanted = config.wanted_state(self.secrets, self.names, entries, observed, applied)
+        found = config.differences(observed, wanted, applied)
         if found and (self.check or owner is None):
             self.changes += found
         elif found and owner is not None:
-            reply = self.program({"action": "converge", "home": self.home, "wanted": wanted}, owner)
+            reply = self.ask("converge", owner, self.secrets.values(), wanted)
             self.changes += reply["done"]
             observed = reply["observed"]
-            applied = xinference_config.applied_state(observed, wanted)
-            again = xinference_config.wanted_state(self.secrets, self.names, entries, observed, applied)
-            left = xinference_config.differences(observed, again, applied)
+            applied = config.applied_state(observed, wanted)
+            again = config.wanted_state(self.secrets, self.names, entries, observed, applied)
+            left = config.differences(observed, again, applied)
             if left:
                 raise SetupError("Xinference's databases were corrected but still differ: " + "; ".join(left))
-            # A record of what is known, not a change of the host: it may be written although nothing else changed.
-            text = json.dumps(applied, indent=2, sort_keys=True) + "\n"
-            private_files.write_text(applied_path, text, 0o600, self.uid, self.gid)
+            self.record(applied_path, applied)
 
     def run(self) -> Json:
         self.keep_secrets()
-        owner = self.account()
+        owner = program.account(self.params["user"], self.check)
         if owner is not None:
             self.keep_home(owner)
         if self.params["node"] != "worker":
             self.keep_databases(owner)
+        kept = "secrets" if self.params["node"] == "worker" else "accounts, key and autostart"
         return {
-            "changed": bool(self.changes),
-            "changes": self.changes,
-            "msg": "; ".join(self.changes)
-            or ("secrets" if self.params["node"] == "worker" else "accounts, key and autostart") + " are as wanted",
+            **self.result(f"{kept} are as wanted"),
             "cores": len(os.sched_getaffinity(0)),
-            "environment_file": self.path(xinference_config.ENVIRONMENT_FILE),
-            "header_file": self.path(xinference_config.HEADER_FILE),
+            "environment_file": self.path(config.ENVIRONMENT_FILE),
+            "header_file": self.path(config.HEADER_FILE),
             "model_uids": [model["model_uid"] for model in self.models],
-            "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
         }
 
 
@@ -376,7 +327,7 @@ def main() -> None:
         deploy_lock.mark("candidate" if module.params["candidate"] else "start")
     try:
         result = setup.run()
-    except (SetupError, xinference_config.ConfigError, OSError) as error:
+    except (SetupError, config.ConfigError, OSError) as error:
         said = redact(str(error), setup.secrets.values())
         module.fail_json(msg=diagnosis.explain(said), changes=setup.changes)
     module.exit_json(**result)

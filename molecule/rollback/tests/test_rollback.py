@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way back, seen from outside, in the order in which an operator would try it."""
+"""Rollback, refusals and teardown, in the order in which an operator would try them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RELEASES = "/opt/voicefleet/releases"
 
 
 def play(name: str, *arguments: str) -> tuple[int, str]:
-    """Run a playbook of the collection against the scenario's hosts: exit status, and its output in one line."""
+    """Run a playbook of the collection on the scenario's hosts. Return its exit status, and its output in one line."""
     workspace = os.path.join(os.environ["MOLECULE_PROJECT_DIRECTORY"], ".cache", "ws")
     done = subprocess.run(
         ["ansible-playbook", f"voicefleet.kokoro.{name}", "-i", os.environ["MOLECULE_INVENTORY_FILE"], *arguments],
@@ -44,25 +44,25 @@ def current(host: Host) -> str:
 
 @pytest.fixture(scope="session")
 def two(host: Host) -> str:
-    """The release with two voices, which was deployed first."""
+    """Return the release with two voices, which was deployed first."""
     return str(receipts(host)[0]["release"])
 
 
 @pytest.fixture(scope="session")
 def one(host: Host) -> str:
-    """The release with one voice, which was left again."""
+    """Return the release with one voice, which was deployed second."""
     return str(receipts(host)[1]["release"])
 
 
-def test_the_former_release_serves(host: Host, speaker: Speaker, one: str, two: str) -> None:
+def test_the_previous_release_serves_after_the_rollback(host: Host, speaker: Speaker, one: str, two: str) -> None:
     assert one != two
     assert current(host) == two
     assert f"{RELEASES}/{two}/" in host.check_output("systemctl cat %s", UNIT)
-    # The voice that only the former release has.
+    # Only this release has this voice.
     assert speaker.ask("am_michael").status == 200
 
 
-def test_the_ledger_tells_the_way(host: Host, one: str, two: str) -> None:
+def test_the_ledger_holds_all_three_switches(host: Host, one: str, two: str) -> None:
     assert [(line["release"], line["previous"]) for line in receipts(host)] == [(two, None), (one, two), (two, one)]
     last = receipts(host)[-1]
     assert last["proof_level"] == "acoustic"
@@ -71,14 +71,14 @@ def test_the_ledger_tells_the_way(host: Host, one: str, two: str) -> None:
     assert last["manifest_sha256"] == receipts(host)[0]["manifest_sha256"]
 
 
-def test_going_back_to_what_serves_changes_nothing(host: Host, two: str) -> None:
+def test_a_rollback_to_the_current_release_changes_nothing(host: Host, two: str) -> None:
     status, output = play("rollback", "-e", f"releases_rollback_to={two}")
     assert status == 0, output
     assert changes(output) == 0, output
     assert len(receipts(host)) == 3
 
 
-def test_the_summary_names_what_serves(host: Host, two: str) -> None:
+def test_the_summary_names_the_current_release(host: Host, two: str) -> None:
     status, output = play("receipts")
     assert status == 0, output
     assert two in output
@@ -86,7 +86,7 @@ def test_the_summary_names_what_serves(host: Host, two: str) -> None:
     assert changes(output) == 0
 
 
-def test_a_dry_run_goes_nowhere(host: Host, two: str) -> None:
+def test_a_dry_run_switches_nothing(host: Host, two: str) -> None:
     status, output = play("rollback", "--check", "--diff")
     assert status == 0, output
     assert changes(output) > 0
@@ -94,7 +94,7 @@ def test_a_dry_run_goes_nowhere(host: Host, two: str) -> None:
     assert f"{RELEASES}/{two}/" in host.check_output("systemctl cat %s", UNIT)
 
 
-def test_a_release_that_is_not_there_is_refused(host: Host, speaker: Speaker, one: str, two: str) -> None:
+def test_a_missing_release_is_refused(host: Host, speaker: Speaker, one: str, two: str) -> None:
     status, output = play("rollback", "-e", "releases_rollback_to=1.2.3-000000000000")
     assert status != 0
     assert "is not on this host" in output
@@ -115,7 +115,7 @@ def test_a_damaged_release_is_refused(host: Host, speaker: Speaker, one: str, tw
     assert speaker.ask().status == 200
 
 
-def test_a_teardown_wants_to_be_meant(host: Host, speaker: Speaker) -> None:
+def test_a_teardown_needs_confirmation(host: Host, speaker: Speaker) -> None:
     status, output = play("teardown")
     assert status != 0
     assert "Nothing was removed" in output
@@ -131,7 +131,7 @@ def test_a_teardown_removes_what_was_installed(host: Host) -> None:
         assert not host.file(path).exists
     assert not host.service(UNIT).is_running
     assert "voicefleet" not in host.check_output("systemctl list-unit-files --no-legend --no-pager")
-    # Data, and the user whose they are; evidence.
+    # Data, their user and evidence stay.
     assert host.file("/var/lib/voicefleet").user == "voicefleet"
     assert receipts(host)[-1]["event"] == "teardown"
 
@@ -144,7 +144,7 @@ def test_a_second_teardown_changes_nothing(host: Host) -> None:
     assert host.file(LEDGER).content_string == before
 
 
-def test_a_deploy_after_a_teardown_speaks(host: Host, speaker: Speaker, two: str) -> None:
+def test_a_deploy_after_a_teardown_works(host: Host, speaker: Speaker, two: str) -> None:
     status, output = play("deploy")
     assert status == 0, output
     assert current(host) == two

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An upgrade tries the new release beside the one that serves; a client that asks all the time hardly notices.
+"""An upgrade tries the new release as a candidate beside the current one, while a client sends requests all the time.
 
-Two upgrades, in this order: a good one, and one whose proof must fail, as it asks for
-a text that the stand-in was not taught.
+Two upgrades, in this order: a good one, and one whose proof must fail, because the stand-in does not know its text.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LEFTOVERS = (
 
 @dataclass
 class Upgrade:
-    """What a run of deploy.yml said, and what a client met meanwhile."""
+    """The result of a run of deploy.yml, and the requests of a client during it."""
 
     status: int
     output: str
@@ -45,12 +44,12 @@ class Upgrade:
 
     @property
     def beside(self) -> list[dict[str, Any]]:
-        """The requests that were sent while the candidate was there."""
+        """Return the requests that were sent while the candidate ran."""
         return [row for row in self.requests if row["beside"]]
 
     @property
     def gap(self) -> float:
-        """Seconds from the first request without an answer to the next answer; 0 where all were answered."""
+        """Seconds from the first request without an answer to the next answer; 0 if all were answered."""
         silent = [row for row in self.requests if row["status"] != 200]
         if not silent:
             return 0.0
@@ -63,7 +62,7 @@ def release(host: Host) -> str:
 
 
 def upgrade(host: Host, **variables: Any) -> Upgrade:
-    """Deploy with other variables while a client asks the host without a pause."""
+    """Deploy with other variables while a client sends requests without a pause."""
     before = release(host)
     program = (Path(__file__).parents[1] / "probe.py").read_text(encoding="utf-8")
     with tempfile.TemporaryFile("w+") as told:
@@ -98,7 +97,7 @@ def good(host: Host) -> Upgrade:
 
 @pytest.fixture(scope="module")
 def bad(host: Host, good: Upgrade) -> Upgrade:
-    """After the good one, back to the first release. The stand-in was not taught the text that is asked for."""
+    """Try to return to the first release, with a text that the stand-in does not know."""
     return upgrade(host, kokoro_voices=["af_heart", "am_michael"], **FAIL)
 
 
@@ -109,14 +108,14 @@ def test_a_good_release_becomes_current(host: Host, good: Upgrade) -> None:
     assert f"/releases/{good.after}/" in start
 
 
-def test_while_it_was_tried_the_former_one_answered_every_request(good: Upgrade) -> None:
+def test_the_former_release_answers_every_request_beside_the_candidate(good: Upgrade) -> None:
     assert len(good.beside) > 5
     assert {row["status"] for row in good.beside} == {200}
     assert len({row["pid"] for row in good.beside}) == 1
 
 
-def test_the_gap_is_the_restart_alone(good: Upgrade) -> None:
-    """Requests were lost after the candidate was gone, not before, and answers came again."""
+def test_requests_are_lost_only_during_the_restart(good: Upgrade) -> None:
+    """Requests are lost only after the candidate is gone, and then answers come again."""
     silent = [row for row in good.requests if row["status"] != 200]
     assert silent
     assert silent[0]["at"] > good.beside[-1]["at"]
@@ -125,7 +124,7 @@ def test_the_gap_is_the_restart_alone(good: Upgrade) -> None:
     assert good.gap < 240
 
 
-def test_nothing_of_the_candidate_is_left(host: Host, good: Upgrade) -> None:
+def test_a_passed_candidate_leaves_nothing(host: Host, good: Upgrade) -> None:
     assert_nothing_is_left(host)
 
 
@@ -136,12 +135,12 @@ def test_a_release_that_fails_its_proof_is_not_made_current(good: Upgrade, bad: 
     assert "did not reach the level intelligible" in bad.words
 
 
-def test_and_no_request_failed_meanwhile(bad: Upgrade) -> None:
+def test_no_request_fails_during_a_failed_upgrade(bad: Upgrade) -> None:
     assert len(bad.beside) > 5
     assert {row["status"] for row in bad.requests} == {200}
     assert len({row["pid"] for row in bad.requests}) == 1
 
 
-def test_and_nothing_of_it_is_left(host: Host, speaker: Speaker, bad: Upgrade) -> None:
+def test_a_failed_candidate_leaves_nothing(host: Host, speaker: Speaker, bad: Upgrade) -> None:
     assert_nothing_is_left(host)
     assert speaker.ask().status == 200

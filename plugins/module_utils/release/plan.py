@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to happen on one host: the plan that preflight or a rollback makes, and every later step reads.
+"""The plan of one host. preflight or a rollback makes it, and every later step reads it.
 
 Roles find it as the fact ``voicefleet_plan``, a dictionary of the fields below. Every key is always present.
 """
@@ -15,7 +15,7 @@ from ..host.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths
 
 
 def accelerator_of(profile: str | None) -> str:
-    """What a release of a profile computes on, ``cpu`` or ``cuda``. A release that names no profile is for the CPU."""
+    """Return what a release of a profile computes on, ``cpu`` or ``cuda``. Without a profile, it is the CPU."""
     return (profile or "cpu").split("-", maxsplit=1)[0]
 
 
@@ -26,9 +26,9 @@ class Release:
     id: str
     # Its folder, below ``paths["releases"]``.
     path: str
-    # Whether it is sealed and as it was sealed, so that nothing is to be built.
+    # Whether it is sealed and unchanged, so that nothing must be built.
     complete: bool
-    # Whether it is sealed and its files have changed since, so that it is built again.
+    # Whether its files changed since it was sealed, so that it must be repaired.
     drifted: bool = False
 
 
@@ -39,7 +39,7 @@ class Python:
     # The feature version, such as 3.11.
     version: str
     path: str
-    # The digest of the store's own interpreter; None for one that the host has.
+    # The digest of the store's Python; None for the host's own.
     artifact: str | None = None
 
 
@@ -47,7 +47,7 @@ class Python:
 class Model:
     """The model that all languages share, unless ``Plan.language_models`` says otherwise."""
 
-    # Xinference's name of it.
+    # Its name in Xinference.
     name: str
     # Its folder in the release.
     path: str
@@ -55,24 +55,24 @@ class Model:
 
 @dataclass(frozen=True)
 class Candidate:
-    """The trial of a new release beside the current one."""
+    """The candidate: the planned release beside the current one."""
 
-    # Whether there is a trial.
+    # Whether to try a candidate.
     wanted: bool = False
-    # Whether an earlier run was cut off and left something of its trial behind.
+    # Whether an interrupted run left a candidate behind.
     left: bool = False
     unit: str = CANDIDATE_UNIT
     home: str = ""
-    # The home of the system user, which the trial shares with the service.
+    # The home of the system user, which the candidate shares with the service.
     account_home: str = ""
     secrets_dir: str = CANDIDATE_SECRETS
-    # On loopback. 0 where no port is free.
+    # On loopback. 0 if no port is free.
     port: int = 0
 
 
 @dataclass(frozen=True)
 class Former:
-    """The part of a plan that brings the current release back as it was, if the new one fails."""
+    """The part of a plan that restores the current release if the new one fails."""
 
     release: Release
     profile: str | None
@@ -84,9 +84,9 @@ class Former:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to happen on one host."""
+    """What to do on one host."""
 
-    # The store on the controller; None for a rollback, which needs none.
+    # The store on the controller; None for a rollback.
     store: str | None
     # The digest of the manifest that the release is made from.
     manifest_sha256: str
@@ -94,13 +94,13 @@ class Plan:
     profile: str
     # What the release computes on: cpu or cuda.
     accelerator: str
-    # The cards that the service uses, by nvidia-smi's index. Empty for all.
+    # The GPUs that the service uses, by nvidia-smi's index. Empty means all.
     cards: list[int]
-    # The release that is to serve.
+    # The release to serve.
     release: Release
-    # The id of the release that serves now; None where none does.
+    # The id of the current release; None if there is none.
     current: str | None
-    # How to bring that one back; None where none serves.
+    # How to restore that one; None if there is none.
     former: Former | None
     candidate: Candidate
     # The folders below the root: root, artifacts, releases, current, tools.
@@ -108,43 +108,43 @@ class Plan:
     python: Python
     # The files of the release, as rows of the manifest.
     artifacts: list[dict[str, Any]]
-    # The digests of those that the host lacks.
+    # Digests of artifacts that the host lacks.
     missing: list[str]
-    # The paths of those that the host has with other bytes.
+    # Paths of artifacts that the host has with other bytes.
     stale: list[str]
     # Files on the host that no release refers to, each with name and size.
     surplus: list[dict[str, Any]]
-    # How many bytes are to be sent.
+    # How many bytes must be sent.
     bytes: int
     model: Model
-    # Kokoro's letters of the languages.
+    # The languages, by Kokoro's letters.
     languages: list[str]
-    # The languages that another model speaks, each with that model's name.
+    # Languages that another model speaks, each with that model's name.
     language_models: dict[str, str]
     voices: list[str]
     # The extras of the lock that the languages need.
     extras: list[str]
-    # The paths of files that are stand-ins for tests. Empty where all are real.
+    # Paths of stand-ins. Empty if all files are real.
     synthetic: list[str]
-    # The repairs of upstream's files, each with its name and digests.
+    # Repairs of upstream files, each with its name and digests.
     patches: list[dict[str, Any]]
-    # The owner of the host's deploy lock; empty where none was taken.
+    # The owner of the host's deploy lock; empty if none was taken.
     lock: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan as the fact ``voicefleet_plan``."""
+        """Return the fact ``voicefleet_plan``."""
         return asdict(self)
 
 
 def former_of(data: Mapping[str, Any] | None) -> Former | None:
-    """The former release from its dictionary, as it comes from the host."""
+    """Read the former release from its dictionary, which comes from the host."""
     if data is None:
         return None
     return Former(**{**data, "release": Release(**data["release"]), "model": Model(**data["model"])})
 
 
 def former(path: str, contents: Mapping[str, Any]) -> Former:
-    """How to bring back a release, from its folder and its ``release.json``."""
+    """Return how to restore a release, from its folder and its ``release.json``."""
     profile = contents.get("profile")
     return Former(
         release=Release(contents["id"], path, complete=True),
@@ -157,7 +157,7 @@ def former(path: str, contents: Mapping[str, Any]) -> Former:
 
 
 def rollback(paths: Paths, contents: Mapping[str, Any], current: str | None, before: Former | None) -> Plan:
-    """The plan that makes a finished release current, from its ``release.json``. Nothing is sent or built."""
+    """Return the plan that makes a finished release current, from its ``release.json``. Sends and builds nothing."""
     path = paths.release(contents["id"])
     return Plan(
         store=None,

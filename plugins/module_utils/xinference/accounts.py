@@ -193,7 +193,7 @@ def _converge_key(database: Any, crypto: Any, wanted: Json, encryption_key: str)
     for key in _named(database, name):
         if key["key_hash"] != key_hash and wanted.get("former"):
             end = _retire(database, key, wanted["former"])
-            done.append(f"API key {name} replaced; the former one is good until {end} UTC")
+            done.append(f"API key {name} replaced; the former one is valid until {end} UTC")
         elif key["key_hash"] != key_hash or key["user_id"] != owner or wanted["recreate"]:
             database.delete_api_key(key["id"])
             done.append(f"API key {name} replaced")
@@ -217,7 +217,7 @@ def _converge_key(database: Any, crypto: Any, wanted: Json, encryption_key: str)
         done.append("API key {} renamed from {}".format(name, kept["name"]))
     if not kept["enabled"] or kept["expires_at"] != expires:
         database.update_api_key(kept["id"], enabled=1, expires_at=expires)
-        done.append(f"API key {name}: enabled, " + (f"until {expires} UTC" if expires else "with no end"))
+        done.append(f"API key {name}: enabled, " + (f"until {expires} UTC" if expires else "without end"))
     held = sorted([item["permission_type"], item["permission_value"] or ""] for item in kept["model_permissions"])
     if held != [[kind, value or ""] for kind, value in granted]:
         database.set_api_key_model_permissions(kept["id"], models)

@@ -174,7 +174,7 @@ def files(all_secrets: Mapping[str, str], supervisor: bool = False) -> dict[str,
 
 @dataclass(frozen=True)
 class Names:
-    """Return the accounts and the key that this collection manages; all others in the databases stay untouched."""
+    """The accounts and the key that this collection manages. All others in the databases stay untouched."""
 
     admin: str = "admin"
     deploy: str = "voicefleet-deploy"
@@ -189,7 +189,7 @@ def autostart_entry(launch: Mapping[str, Any], max_retries: int, retry_interval:
             raise ConfigError(f"a model to launch needs {field}")
     if "envs" in payload:
         raise ConfigError(
-            "envs of a model may hold secrets, and Xinference stores them as plain text: use the unit instead"
+            "envs of a model may hold secrets, and Xinference stores them as plain text. Use the unit instead"
         )
     return {
         "priority": 100,
@@ -298,7 +298,9 @@ def key_differences(held: Json | None, key: Json) -> list[str]:
 def check_key_name(name: str) -> str:
     """Return a client's name, which is also a file name, unchanged. Raises :class:`ConfigError` if it is unfit."""
     if not _KEY_NAME.match(name):
-        raise ConfigError(f"a client's name has 1 to 64 letters, digits and ._-, and no sign at the start: {name!r}")
+        raise ConfigError(
+            f"{name!r} is not a valid client's name. Use 1 to 64 letters, digits and ._-, beginning with a letter or digit"
+        )
     return name
 
 

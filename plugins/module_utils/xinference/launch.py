@@ -181,7 +181,7 @@ class Keeper:
                     outcome.workers = instance.workers
                     outcome.waited = self._clock() - begin
                     return outcome
-                self._launch(f"launched anew with other {', '.join(names)}", outcome, end, running=True)
+                self._launch(f"launched again with other {', '.join(names)}", outcome, end, running=True)
                 continue
             if status == api.ERROR and instance is not None:
                 if launching:
@@ -244,11 +244,11 @@ class Keeper:
         while self.runs(self.look()):
             if not outcome.changes:
                 self.login()
-                outcome.changes.append("ended")
+                outcome.changes.append("stopped")
                 with contextlib.suppress(api.BadRequest):  # it ended by itself meanwhile
                     self.client.terminate(self.uid)
             elif self._clock() - begin >= timeout:
-                raise ModelError(f"it is still there {timeout:g} s after it was told to end")
+                raise ModelError(f"it still exists {timeout:g} s after it was stopped")
             else:
                 self._sleep(0.5)
         outcome.waited = self._clock() - begin

@@ -9,9 +9,10 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..host import private_files
 from . import accounts as xinference_accounts
 
 Json = dict[str, Any]
@@ -99,3 +100,55 @@ def run(request: Json, release_path: str, user: str, owner: tuple[int, int], sec
             " them away: the next run then creates accounts, key and autostart again"
         )
     return reply
+
+
+class Step:
+    """What the modules for secrets and keys share: root-only files, the accounts program, and the list of changes.
+
+    ``params`` are the module's options. In ``check`` mode, nothing is changed.
+    """
+
+    def __init__(self, params: Mapping[str, Any], check: bool) -> None:
+        self.params = params
+        self.check = check
+        self.home: str = params["home"]
+        self.changes: list[str] = []
+        self.root = (os.geteuid(), os.getegid())
+
+    def keep_folder(self, path: str) -> None:
+        """Create or close a root-only folder."""
+        why = private_files.wrong(path, 0o700, self.root[0], None, folder=True)
+        if why is not None:
+            self.changes.append(f"{path} made root-only ({why})")
+            if not self.check:
+                private_files.make_folder(path, 0o700, *self.root)
+
+    def keep_file(self, path: str, text: str) -> None:
+        """Write a root-only file if content, owner or mode differ."""
+        why = private_files.wrong(path, 0o600, self.root[0], None)
+        if why is None and private_files.read_text(path) != text:
+            why = "other content"
+        if why is None:
+            return
+        self.changes.append(f"{path} written ({why})")
+        if not self.check:
+            private_files.write_text(path, text, 0o600, *self.root)
+
+    def record(self, path: str, value: Json) -> None:
+        """Write a root-only JSON file that records what is known. This does not count as a change."""
+        text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+        private_files.write_text(path, text, 0o600, *self.root)
+
+    def ask(self, action: str, owner: tuple[int, int], secrets: Iterable[str], wanted: Json | None = None) -> Json:
+        """Run the accounts program as the service's user and return its answer. Raises SetupError."""
+        request = {"action": action, "home": self.home, **({} if wanted is None else {"wanted": wanted})}
+        return run(request, self.params["release_path"], self.params["user"], owner, secrets)
+
+    def result(self, unchanged: str) -> Json:
+        """Return the common part of a module's result. ``unchanged`` is the message if nothing changed."""
+        return {
+            "changed": bool(self.changes),
+            "changes": self.changes,
+            "msg": "; ".join(self.changes) or unchanged,
+            "diff": {"before": "", "after": "".join(line + "\n" for line in self.changes)},
+        }

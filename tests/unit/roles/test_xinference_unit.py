@@ -67,7 +67,7 @@ def planned(tmp_path: Path, ask: Any = None, **changes: Any) -> dict[str, Any]:
     return verdict.plan
 
 
-def test_a_host_without_a_card_sees_no_device() -> None:
+def test_without_gpus_the_service_sees_no_device() -> None:
     unit = Rendered(test_preflight.judge(test_gpu.BOTH).plan)
     assert unit.settings("PrivateDevices") == ["true"]
     assert unit.settings("DevicePolicy") == ["closed"]
@@ -77,7 +77,7 @@ def test_a_host_without_a_card_sees_no_device() -> None:
     assert "device" not in unit.launch
 
 
-def test_a_host_with_cards_sees_those_devices_alone(tmp_path: Path) -> None:
+def test_with_gpus_the_service_sees_only_their_devices(tmp_path: Path) -> None:
     unit = Rendered(planned(tmp_path))
     assert unit.settings("PrivateDevices") == ["false"]
     assert unit.settings("DevicePolicy") == ["closed"]
@@ -93,7 +93,7 @@ def test_a_host_with_cards_sees_those_devices_alone(tmp_path: Path) -> None:
     assert unit.settings("NoNewPrivileges") == ["true"]
 
 
-def test_a_model_for_cards_never_falls_back_to_the_cpu(tmp_path: Path) -> None:
+def test_a_model_for_gpus_never_falls_back_to_the_cpu(tmp_path: Path) -> None:
     launch = Rendered(planned(tmp_path, test_preflight.wanted(replicas=2)), xinference_replicas=2).launch
     assert launch["device"] == "cuda"
     assert launch["replica"] == 2
@@ -103,7 +103,7 @@ def test_a_model_for_cards_never_falls_back_to_the_cpu(tmp_path: Path) -> None:
     assert named.launch["gpu_idx"] == [0, 1]
 
 
-def test_a_card_that_is_left_out_is_hidden(tmp_path: Path) -> None:
+def test_an_unusable_gpu_is_hidden(tmp_path: Path) -> None:
     facts = test_gpu.good(tmp_path)
     facts["cards"][0]["capability"] = [6, 1]
     plan = test_preflight.judge(test_gpu.BOTH, gpu=facts).plan
@@ -112,12 +112,12 @@ def test_a_card_that_is_left_out_is_hidden(tmp_path: Path) -> None:
     assert "+-/usr/bin/nvidia-modprobe -c 1" in unit.settings("ExecStartPre")
 
 
-def test_cards_that_are_named(tmp_path: Path) -> None:
+def test_named_gpus_keep_their_order(tmp_path: Path) -> None:
     plan = planned(tmp_path, test_preflight.wanted(cards=[1, 0]))
     assert Rendered(plan).environment["CUDA_VISIBLE_DEVICES"] == "1,0"
 
 
-def test_a_divided_card_is_not_named_to_xinference(tmp_path: Path) -> None:
+def test_a_mig_gpu_is_not_named_to_xinference(tmp_path: Path) -> None:
     text = recorded("r535-a100-mig").replace("535.104.05", "580.95.05").replace("12.2<", "13.0<")
     facts = host(tmp_path, Smi(text, capabilities="0, 8.0\n"), [("0000:01:00.0", "nvidia")], modules=["nvidia"])
     unit = Rendered(test_preflight.judge(test_gpu.BOTH, gpu=facts).plan)
@@ -125,7 +125,7 @@ def test_a_divided_card_is_not_named_to_xinference(tmp_path: Path) -> None:
     assert unit.settings("DeviceAllow") == ["char-nvidia* rwm"]  # nvidia-caps too
 
 
-def test_devices_may_be_named_by_hand(tmp_path: Path) -> None:
+def test_devices_can_be_named(tmp_path: Path) -> None:
     nodes = ["/dev/nvidia1", "/dev/nvidiactl", "/dev/nvidia-uvm"]
     assert Rendered(planned(tmp_path), xinference_devices=nodes).settings("DeviceAllow") == [f"{n} rwm" for n in nodes]
 
@@ -133,9 +133,7 @@ def test_devices_may_be_named_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "device"), [("cuda-py311-x86_64", "cuda"), ("cpu-py311-x86_64", None), (None, None)]
 )
-def test_a_former_release_is_brought_back_as_what_it_was(
-    tmp_path: Path, profile: str | None, device: str | None
-) -> None:
+def test_a_restored_release_keeps_its_accelerator(tmp_path: Path, profile: str | None, device: str | None) -> None:
     """After a failed upgrade: the former release is laid over the plan."""
     former = plan.former("/r", {"id": "r", "profile": profile, "model": {"name": "K"}, "languages": ["a"]})
     unit = Rendered({**planned(tmp_path), **asdict(former)})

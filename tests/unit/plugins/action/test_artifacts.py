@@ -99,7 +99,7 @@ def is_there(far: Far) -> bool:
     return received.missing(far.root, rows) == []
 
 
-def test_what_lacks_is_sent_once(far: Far, run: Any) -> None:
+def test_missing_artifacts_are_sent_once(far: Far, run: Any) -> None:
     result = run()
     assert is_there(far)
     assert (result["changed"], result["transport"], result["bytes"]) == (True, "connection", 3_000_010)
@@ -108,20 +108,20 @@ def test_what_lacks_is_sent_once(far: Far, run: Any) -> None:
     assert (again["changed"], again["bytes"], again["msg"]) == (False, 0, "nothing to send")
 
 
-def test_a_check_sends_nothing_and_says_what(far: Far, run: Any) -> None:
+def test_check_mode_reports_what_it_would_send(far: Far, run: Any) -> None:
     result = run(check_mode=True)
     assert (result["changed"], result["bytes"], result["sent"]) == (True, 3_000_010, ["wheels/a.whl", "wheels/b.whl"])
     assert "wheels/b.whl" in result["diff"]["after"]
     assert far.steps == ["prepare"]
 
 
-def test_a_file_that_came_wrong_is_sent_once_more(far: Far, run: Any) -> None:
+def test_a_damaged_file_is_sent_once_more(far: Far, run: Any) -> None:
     far.harm = 1
     assert run()["bytes"] == 6_000_010
     assert is_there(far)
 
 
-def test_a_file_that_always_comes_wrong_is_named(far: Far, run: Any) -> None:
+def test_a_file_that_always_arrives_damaged_is_named(far: Far, run: Any) -> None:
     far.harm = 1000
     with pytest.raises(
         AnsibleActionFail, match=r"speaker1: 1 file\(s\) did not arrive intact in 2 attempts:\n  wheels/a"
@@ -130,7 +130,7 @@ def test_a_file_that_always_comes_wrong_is_named(far: Far, run: Any) -> None:
     assert not is_there(far)
 
 
-def test_a_cut_says_how_far_it_got_and_the_next_run_goes_on(far: Far, run: Any) -> None:
+def test_an_interruption_reports_progress_and_the_next_run_resumes(far: Far, run: Any) -> None:
     far.cut = True
     words = r"speaker1: the delivery stopped after 1\.\d of 3\.0 MB: the connection was cut: the line.*continue"
     with pytest.raises(AnsibleActionFail, match=words):
@@ -140,14 +140,14 @@ def test_a_cut_says_how_far_it_got_and_the_next_run_goes_on(far: Far, run: Any) 
     assert is_there(far)
 
 
-def test_a_full_disk_is_told_before_anything_is_sent(far: Far, run: Any) -> None:
+def test_a_full_disk_is_reported_before_anything_is_sent(far: Far, run: Any) -> None:
     far.free = 1_000_010
     with pytest.raises(AnsibleActionFail, match=r"disk is full: .* about 2 MB are missing.*Nothing was sent"):
         run()
     assert far.steps == ["prepare"]
 
 
-def test_a_disk_that_filled_up_on_the_way_is_the_reason(far: Far, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_is_named_as_the_reason(far: Far, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: Any, **_more: Any) -> dict[str, Any]:
         far.free = 500_010
         return {"rc": 1, "stderr": "OSError: [Errno 28] No space left on device", "stdout": ""}
@@ -171,7 +171,7 @@ def test_a_disk_that_filled_up_on_the_way_is_the_reason(far: Far, run: Any, monk
         ("pigeon", {}, "must be one of: push, rsync, connection, http"),
     ],
 )
-def test_what_can_not_be_is_refused(far: Far, run: Any, transport: str, http: dict[str, Any], words: str) -> None:
+def test_impossible_settings_are_refused(far: Far, run: Any, transport: str, http: dict[str, Any], words: str) -> None:
     with pytest.raises(Exception, match=words):
         run(transport=transport, http=http)
     assert far.steps == []
@@ -195,7 +195,7 @@ def sudo(password: str | None = None, name: str = "sudo") -> SimpleNamespace:
         ({"become": sudo()}, ""),
     ],
 )
-def test_rsync_is_taken_where_it_can_be_and_refused_by_name_where_not(
+def test_rsync_is_used_if_possible_and_refused_if_requested_in_vain(
     far: Far, run: Any, connection: MagicMock, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
 ) -> None:
     connection.transport = changes.get("transport", "ssh")
@@ -213,7 +213,7 @@ def test_rsync_is_taken_where_it_can_be_and_refused_by_name_where_not(
     assert not is_there(far)
 
 
-def test_a_fetch_that_gets_nowhere_ends(far: Far, run: Any) -> None:
+def test_a_fetch_without_progress_ends(far: Far, run: Any) -> None:
     left = [hashlib.sha256(data).hexdigest() for data in DATA.values()]
     moving = {"arrived": 5, "wire": 9, "left": left, "refused": {}, "error": "cut"}
     stuck = {**moving, "arrived": 0, "error": "Connection refused"}
@@ -223,7 +223,7 @@ def test_a_fetch_that_gets_nowhere_ends(far: Far, run: Any) -> None:
     assert far.answers == []
 
 
-def test_a_server_that_lacks_files_is_told_by_their_names(far: Far, run: Any) -> None:
+def test_files_that_the_server_lacks_are_named(far: Far, run: Any) -> None:
     refused = {hashlib.sha256(DATA["wheels/b.whl"]).hexdigest(): "HTTP 404 Not Found"}
     far.answers = [{"arrived": 3_000_000, "wire": 3_000_200, "left": [], "refused": refused, "error": ""}]
     with pytest.raises(AnsibleActionFail, match=r"did not give 1 file\(s\):\n  wheels/b.whl: HTTP 404 Not Found"):

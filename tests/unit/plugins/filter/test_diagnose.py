@@ -6,17 +6,17 @@ from ansible_collections.voicefleet.kokoro.plugins.filter.diagnose import Filter
 diagnose = FilterModule().filters()["diagnose"]
 
 
-def test_a_result_is_its_message_with_what_it_means() -> None:
+def test_a_result_becomes_its_message_with_an_explanation() -> None:
     said = diagnose({"failed": True, "msg": "OSError: [Errno 28] No space left on device"})
     assert said.startswith("OSError: [Errno 28] No space left on device\nWhat this means:\n  OS01: ")
 
 
-def test_what_a_command_said_is_asked_where_the_message_says_nothing() -> None:
+def test_the_output_explains_a_message_without_known_cause() -> None:
     said = diagnose({"msg": "non-zero return code", "stderr": "Could not load library libcudnn_ops.so", "stdout": ""})
     assert said.startswith("non-zero return code\nWhat this means:\n  GP06: ")
 
 
-def test_an_unknown_failure_or_one_without_words() -> None:
+def test_an_unknown_or_empty_failure_stays_as_it_is() -> None:
     assert diagnose({"msg": "odd"}) == "odd"
     assert diagnose({}) == "see above"
     assert diagnose("odd") == "odd"

@@ -21,7 +21,7 @@ FILES = {
 }
 
 
-def test_a_second_model_lies_beside_the_first(
+def test_a_second_model_gets_a_folder_beside_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = []

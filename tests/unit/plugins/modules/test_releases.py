@@ -61,7 +61,7 @@ def file(tmp_path: Path) -> str:
     return path
 
 
-def test_the_plan_of_the_way_back_can_be_made_current(run: Run, paths: Paths, file: str) -> None:
+def test_the_plan_of_a_rollback_can_be_made_current(run: Run, paths: Paths, file: str) -> None:
     result, status = run(release, state="planned", root=paths.root, receipts=file)
     assert (status, result["changed"], result["release"]) == (0, False, "a")
     plan = result["ansible_facts"]["voicefleet_plan"]
@@ -79,7 +79,7 @@ def current(paths: Paths, name: str) -> dict[str, Any]:
     return {"plan": {**plan, "lock": {"controller": "anna", "user": "kim"}}, "state": "current"}
 
 
-def test_a_receipt_says_who_when_from_what_how_proved_and_how_long(
+def test_a_receipt_holds_operator_time_source_proof_and_duration(
     run: Run, paths: Paths, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = {"preflight": 1.0, "proof": 2.0, "total": 3.0}
@@ -94,7 +94,7 @@ def test_a_receipt_says_who_when_from_what_how_proved_and_how_long(
     }  # fmt: skip
 
 
-def test_a_receipt_that_a_power_loss_took_is_written_by_the_next_run(run: Run, paths: Paths, file: str) -> None:
+def test_the_next_run_writes_a_receipt_lost_in_a_power_loss(run: Run, paths: Paths, file: str) -> None:
     releases.switch(paths, "c")
     wanted = {**current(paths, "c"), "proof": {"level": "format"}, "receipts": file}
     result, _status = run(release, check=True, **wanted)
@@ -106,7 +106,7 @@ def test_a_receipt_that_a_power_loss_took_is_written_by_the_next_run(run: Run, p
     assert (result["changed"], len(ledger.read(file))) == (False, 3)
 
 
-def test_a_failure_is_in_the_ledger_and_moves_nothing(
+def test_a_failure_is_written_to_the_ledger_and_switches_nothing(
     run: Run, paths: Paths, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release.deploy_lock, "progress", lambda: {"phase": "python_env", "seconds": {"total": 3.0}})
@@ -127,14 +127,14 @@ def test_a_failure_is_in_the_ledger_and_moves_nothing(
     assert (releases.current(paths), result["release"]) == ("b", "a")
 
 
-def test_a_failure_is_told_where_the_ledger_cannot_be_written(run: Run, paths: Paths, file: str) -> None:
+def test_a_failure_is_reported_if_the_ledger_cannot_be_written(run: Run, paths: Paths, file: str) -> None:
     failed = {**current(paths, "c"), "state": "failed", "failure": {"task": "Install", "reason": "no"}}
     result, status = run(release, **failed, receipts=paths.root)
     assert (status, result["changed"], result["failure"]) == (0, False, "Install: no")
     assert "could not be written into the ledger" in result["msg"]
 
 
-def test_a_release_that_cannot_be_gone_back_to(run: Run, paths: Paths, file: str) -> None:
+def test_a_rollback_to_an_unusable_release_is_refused(run: Run, paths: Paths, file: str) -> None:
     os.unlink(os.path.join(paths.release("a"), "models", "K", "config.json"))
     result, status = run(release, state="planned", root=paths.root, receipts=file)
     assert status == 1
@@ -142,13 +142,13 @@ def test_a_release_that_cannot_be_gone_back_to(run: Run, paths: Paths, file: str
     assert "b (current), c" in result["msg"]
 
 
-def test_the_states_say_what_they_need(run: Run) -> None:
+def test_missing_options_of_a_state_are_named(run: Run) -> None:
     result, status = run(release, state="current")
     assert status == 1
     assert "plan" in result["msg"]
 
 
-def test_prune_says_what_goes_and_then_does_it(run: Run, paths: Paths, file: str) -> None:
+def test_prune_reports_what_it_would_remove_and_then_removes_it(run: Run, paths: Paths, file: str) -> None:
     plan = {"paths": paths.as_dict(), "release": {"id": "b"}, "artifacts": []}
     wanted = {"plan": plan, "keep": 1, "receipts": file}
     result, _status = run(release_prune, check=True, **wanted)
@@ -161,7 +161,7 @@ def test_prune_says_what_goes_and_then_does_it(run: Run, paths: Paths, file: str
     assert (result["changed"], result["diff"]) == (False, {})
 
 
-def test_prune_refuses_less_than_nothing(run: Run, paths: Paths) -> None:
+def test_prune_refuses_a_negative_number(run: Run, paths: Paths) -> None:
     result, status = run(release_prune, plan={}, keep=-1)
     assert (status, "must be 0 or more" in result["msg"]) == (1, True)
 
@@ -195,7 +195,7 @@ def torn(run: Run, paths: Paths, file: str, tmp_path: Path, monkeypatch: pytest.
     return lambda check=False, **more: run(teardown, check, **{**places, **more})
 
 
-def test_a_teardown_wants_to_be_confirmed(torn: Run, paths: Paths, file: str) -> None:
+def test_a_teardown_needs_confirmation(torn: Run, paths: Paths, file: str) -> None:
     before = ledger.read(file)
     result, status = torn()
     assert (status, "teardown_confirm=true" in result["msg"], paths.releases in result["msg"]) == (1, True, True)
@@ -204,7 +204,7 @@ def test_a_teardown_wants_to_be_confirmed(torn: Run, paths: Paths, file: str) ->
     assert (releases.current(paths), ledger.read(file)) == ("b", before)
 
 
-def test_a_teardown_is_in_the_ledger_and_a_second_one_is_not(torn: Run, paths: Paths, file: str) -> None:
+def test_only_the_first_teardown_is_written_to_the_ledger(torn: Run, paths: Paths, file: str) -> None:
     result, _status = torn(confirmed=True, operator="ann")
     assert (result["changed"], os.path.exists(paths.root)) == (True, False)
     last = ledger.read(file)[-1]
@@ -213,7 +213,7 @@ def test_a_teardown_is_in_the_ledger_and_a_second_one_is_not(torn: Run, paths: P
     assert (result["changed"], result["removed"], ledger.read(file)[-1]) == (False, [], last)
 
 
-def test_a_home_that_is_not_the_services_stops_everything(torn: Run, paths: Paths, tmp_path: Path) -> None:
+def test_a_foreign_home_stops_the_teardown(torn: Run, paths: Paths, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     result, status = torn(confirmed=True, data=True)
     assert (status, "does not belong to the user" in result["msg"]) == (1, True)

@@ -124,7 +124,7 @@ def test_a_client_gets_a_key_of_its_own_once(host: Host) -> None:
         ("DELETE FROM api_keys WHERE name = 'shop'", "missing"),
     ],
 )
-def test_what_was_changed_by_hand_converges(host: Host, statement: str, why: str) -> None:
+def test_manual_changes_are_corrected(host: Host, statement: str, why: str) -> None:
     host.run()
     before = host.key()
     host.sql(statement)
@@ -134,7 +134,7 @@ def test_what_was_changed_by_hand_converges(host: Host, statement: str, why: str
     assert host.key() == before
 
 
-def test_models_and_end_follow_what_is_asked(host: Host) -> None:
+def test_models_and_expiry_follow_the_options(host: Host) -> None:
     host.run()
     host.run(models=[], expires_at="2031-01-31T12:00:00Z")
     held = xinference_accounts.observe(str(host.home))["keys"]["shop"]
@@ -146,7 +146,7 @@ def test_models_and_end_follow_what_is_asked(host: Host) -> None:
     assert host.run(models=["a", "b"])["changed"] is False
 
 
-def test_a_rotation_is_carried_out_once_and_the_former_key_goes_on_for_a_while(host: Host) -> None:
+def test_a_rotation_happens_once_and_the_former_key_stays_valid_for_a_while(host: Host) -> None:
     host.run()
     former = host.key()
     assert "API key shop: another value" in host.run(check=True, rotation="2026-12")["changes"]
@@ -157,7 +157,7 @@ def test_a_rotation_is_carried_out_once_and_the_former_key_goes_on_for_a_while(h
     end = host.good()[known(former)]
     assert end is not None
     assert abs(datetime.datetime.fromisoformat(end) - soon) < datetime.timedelta(seconds=30)
-    assert f"API key shop replaced; the former one is good until {end} UTC" in rotated["changes"]
+    assert f"API key shop replaced; the former one is valid until {end} UTC" in rotated["changes"]
     assert host.good()[known(host.key())] is None
     # Neither the same word again nor none at all asks for another.
     for rotation in ("2026-12", ""):
@@ -177,9 +177,7 @@ def test_without_an_overlap_the_former_key_ends_at_once(host: Host) -> None:
     assert known(host.key()) in host.good()
 
 
-def test_a_run_cut_off_before_the_database_keeps_the_clients_key_good(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_keeps_the_clients_key_valid(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.run()
     former = host.key()
 
@@ -191,7 +189,7 @@ def test_a_run_cut_off_before_the_database_keeps_the_clients_key_good(
         patch.setattr(
             xinference_program,
             "run",
-            lambda request, **more: (cut if request["action"] == "keys" else run)(request, **more),
+            lambda request, *more: (cut if request["action"] == "keys" else run)(request, *more),
         )
         with pytest.raises(KeyboardInterrupt):
             host.run(rotation="2026-12")
@@ -200,7 +198,7 @@ def test_a_run_cut_off_before_the_database_keeps_the_clients_key_good(
     assert known(host.key()) in host.good()
 
 
-def test_an_operators_key_is_taken_and_another_clients_refused(host: Host) -> None:
+def test_an_operators_key_is_accepted_and_another_clients_key_is_refused(host: Host) -> None:
     host.run(key="sk-operators-own-key-1")
     assert host.key() == "sk-operators-own-key-1"
     with pytest.raises(xinference_program.SetupError, match="belongs to shop") as caught:
@@ -221,7 +219,7 @@ def test_absent_ends_the_key_and_the_former_one(host: Host) -> None:
     assert host.run(state="absent")["changed"] is False
 
 
-def test_no_key_is_told(host: Host) -> None:
+def test_no_result_holds_a_key(host: Host) -> None:
     told = [host.run(), host.run(rotation="1"), host.run(check=True, key="sk-operators-own-key-1"), host.run()]
     told.append(host.run(key="sk-operators-own-key-1"))
     text = json.dumps(told)
@@ -231,7 +229,7 @@ def test_no_key_is_told(host: Host) -> None:
     assert stored["key"] == "sk-operators-own-key-1"
 
 
-def test_an_encryption_key_that_changed_stores_the_same_key_anew(host: Host) -> None:
+def test_a_new_encryption_key_stores_the_same_key_again(host: Host) -> None:
     host.run()
     value = host.key()
     secrets = json.loads((host.etc / "secrets.json").read_text())
@@ -243,19 +241,19 @@ def test_an_encryption_key_that_changed_stores_the_same_key_anew(host: Host) -> 
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "-x", "a b", "a/b", "a" * 65])
-def test_names_that_are_no_file_names_are_refused(host: Host, name: str) -> None:
-    with pytest.raises(xinference_config.ConfigError, match="a client's name"):
+def test_names_that_are_not_file_names_are_refused(host: Host, name: str) -> None:
+    with pytest.raises(xinference_config.ConfigError, match="client's name"):
         host.run(name=name)
 
 
-def test_a_host_that_was_not_set_up_is_told(tmp_path: Path, release: Path) -> None:
+def test_a_host_without_accounts_is_reported(tmp_path: Path, release: Path) -> None:
     bare = Host(tmp_path / "bare", release)
     with pytest.raises(xinference_program.SetupError, match="run xinference_setup first"):
         bare.run()
     assert bare.run(check=True)["changes"] == ["API key shop: missing"]
 
 
-def test_the_module_fails_in_words(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_module_fails_with_a_clear_message(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = {**host.places, "name": "shop", "expires_at": "soon"}
     with patch_module_args(arguments), pytest.raises(SystemExit):
         xinference_api_key.main()

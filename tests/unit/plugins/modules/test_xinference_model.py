@@ -55,7 +55,7 @@ def instance(status: str, *errors: str) -> api.Instance:
     return api.Instance("kokoro", "Kokoro-82M", status, 1, ("127.0.0.1:1",), errors)
 
 
-def test_a_ready_model_is_unchanged(
+def test_a_ready_model_is_left_alone(
     etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -101,13 +101,13 @@ def test_check_mode_works_before_anything_was_set_up(tmp_path: Path, capsys: pyt
     assert (code, result["changed"], result["status"]) == (0, True, "unreachable")
 
 
-def test_without_secrets_nothing_is_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_secrets_nothing_is_launched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, result = run(tmp_path / "none", capsys)
     assert code == 1
     assert "run xinference_setup first" in result["msg"]
 
 
-def test_a_failure_is_explained_and_censored(
+def test_a_failure_is_explained_without_secrets(
     etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ensure(*_args: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_launch_is_a_change(etc: Path, capsys: pytest.CaptureFixture[str], mon
     assert result["msg"] == "launched (it was in state ERROR)"
 
 
-def test_each_language_is_a_model_of_its_own_and_others_are_ended(
+def test_each_language_is_a_model_and_other_languages_are_stopped(
     etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = {
@@ -152,15 +152,18 @@ def test_each_language_is_a_model_of_its_own_and_others_are_ended(
     monkeypatch.setattr(api.XinferenceClient, "login", lambda *_a: None)
     monkeypatch.setattr(api.XinferenceClient, "terminate", lambda _self, uid: ended.append(uid))
     code, result = run(etc, capsys, languages=["a", "b"], _ansible_check_mode=True)
-    assert (code, result["changes"]) == (0, ["model kokoro-e would be ended, its language is no longer wanted"])
+    assert (code, result["changes"]) == (
+        0,
+        ["model kokoro-e would be stopped, because its language is no longer wanted"],
+    )
     assert ended == []
     code, result = run(etc, capsys, languages=["a", "b"])
-    assert (code, result["changes"]) == (0, ["kokoro-e: ended, its language is no longer wanted"])
+    assert (code, result["changes"]) == (0, ["kokoro-e: stopped, because its language is no longer wanted"])
     assert result["course"] == {"kokoro": ["0 s: READY"], "kokoro-b": ["0 s: READY"]}
     assert ended == ["kokoro-e"]
 
 
-def test_an_absent_model_is_a_state_too(
+def test_state_absent_stops_a_model(
     etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play(monkeypatch, [])
@@ -168,4 +171,4 @@ def test_an_absent_model_is_a_state_too(
     assert (code, result["changed"], result["status"]) == (0, False, "absent")
     play(monkeypatch, [instance("READY")])
     code, result = run(etc, capsys, state="absent", _ansible_check_mode=True)
-    assert (code, result["changes"]) == (0, ["model kokoro is READY; it would be ended"])
+    assert (code, result["changes"]) == (0, ["model kokoro is READY; it would be stopped"])

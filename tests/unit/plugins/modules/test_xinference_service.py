@@ -101,7 +101,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_first_run_writes_enables_and_starts(host: Host) -> None:
+def test_the_first_run_writes_enables_and_starts_the_unit(host: Host) -> None:
     result = host.run()
     assert host.systemd.verbs == ["daemon-reload", "enable", "restart"]
     assert host.unit.read_text() == CONTENT
@@ -111,14 +111,14 @@ def test_a_first_run_writes_enables_and_starts(host: Host) -> None:
     assert result["diff"][0]["after"] == CONTENT
 
 
-def test_a_second_run_asks_and_does_nothing(host: Host) -> None:
+def test_the_second_run_changes_nothing(host: Host) -> None:
     host.run()
     result = host.run()
     assert (result["changed"], result["action"], host.systemd.verbs) == (False, "none", [])
     assert result["diff"] == []
 
 
-def test_another_release_restarts_once(host: Host) -> None:
+def test_another_release_restarts_the_service_once(host: Host) -> None:
     host.run()
     other = CONTENT.replace("/r/1", "/r/2")
     result = host.run(other)
@@ -128,7 +128,7 @@ def test_another_release_restarts_once(host: Host) -> None:
     assert host.run(other)["changed"] is False
 
 
-def test_new_secrets_restart_without_being_shown(host: Host) -> None:
+def test_new_secrets_restart_the_service_and_are_not_shown(host: Host) -> None:
     host.run()
     host.env.write_text("XOSCAR_AUTH_KEY=another-secret-of-it\n")
     result = host.run()
@@ -137,7 +137,7 @@ def test_new_secrets_restart_without_being_shown(host: Host) -> None:
     assert "another-secret" not in json.dumps(result) + (host.folder / "started.json").read_text()
 
 
-def test_a_drop_in_of_the_operator_restarts(host: Host) -> None:
+def test_a_drop_in_of_the_operator_restarts_the_service(host: Host) -> None:
     host.run()
     folder = host.folder / "x.service.d"
     folder.mkdir()
@@ -150,14 +150,14 @@ def test_a_drop_in_of_the_operator_restarts(host: Host) -> None:
     assert host.run()["action"] == "restarted"
 
 
-def test_a_unit_edited_by_hand_is_written_anew_and_restarted(host: Host) -> None:
+def test_a_unit_edited_by_hand_is_rewritten_and_restarted(host: Host) -> None:
     host.run()
     host.unit.write_text(CONTENT + "# edited\n")
     result = host.run()
     assert result["changes"] == [f"{host.unit} written (other content)", "restarted (the unit was changed by hand)"]
 
 
-def test_a_run_cut_off_before_the_restart_is_made_good(host: Host) -> None:
+def test_the_next_run_restarts_after_an_interrupted_run(host: Host) -> None:
     host.run()
     other = CONTENT.replace("/r/1", "/r/2")
     host.systemd.fail = "daemon-reload"
@@ -180,7 +180,7 @@ def test_a_failed_restart_is_tried_again(host: Host) -> None:
 
 
 @pytest.mark.parametrize("active", ["inactive", "failed", "activating"])
-def test_a_service_that_is_down_is_started(host: Host, active: str) -> None:
+def test_a_stopped_service_is_started(host: Host, active: str) -> None:
     host.run()
     host.systemd.active, host.systemd.pid = active, "0"
     result = host.run()
@@ -194,7 +194,7 @@ def test_a_disabled_service_is_enabled_and_not_restarted(host: Host) -> None:
     assert host.systemd.verbs == ["enable"]
 
 
-def test_check_mode_changes_nothing_and_says_all(host: Host) -> None:
+def test_check_mode_reports_all_and_changes_nothing(host: Host) -> None:
     result = host.run(check=True)
     assert result["changes"] == [f"{host.unit} written (missing)", "enabled", "started (it was inactive)"]
     assert (host.systemd.verbs, host.unit.exists()) == ([], False)
@@ -224,13 +224,13 @@ def test_a_foreign_process_on_the_port_is_left_alone(host: Host) -> None:
     assert "restart" not in host.systemd.verbs
 
 
-def test_a_text_without_the_mark_is_refused(host: Host) -> None:
+def test_a_unit_without_the_marker_is_refused(host: Host) -> None:
     with pytest.raises(managed.ManagedError, match="lacks the line"):
         host.run("[Unit]\n")
     assert not host.unit.exists()
 
 
-def test_a_unit_that_shall_not_start_at_boot_is_not_enabled(host: Host) -> None:
+def test_a_unit_is_not_enabled_if_it_must_not_start_at_boot(host: Host) -> None:
     host.run(enabled=False)
     assert host.systemd.verbs == ["daemon-reload", "restart"]
     assert host.run(enabled=False)["changed"] is False
@@ -254,7 +254,7 @@ def test_a_unit_is_removed_with_its_folders_and_nothing_else(host: Host) -> None
     assert host.systemd.verbs == []
 
 
-def test_a_removal_that_was_cut_off_is_finished(host: Host) -> None:
+def test_the_next_run_finishes_an_interrupted_removal(host: Host) -> None:
     """The unit's file goes last, so it is there as long as anything else is."""
     host.run()
     host.systemd.fail = "stop"
@@ -275,7 +275,7 @@ def test_a_foreign_unit_is_not_removed(host: Host) -> None:
     assert host.systemd.verbs == []
 
 
-def test_a_unit_that_is_stopped_keeps_its_files_and_starts_again(host: Host) -> None:
+def test_a_stopped_unit_keeps_its_files_and_can_start_again(host: Host) -> None:
     host.run()
     would = host.remove(check=True, state="stopped")
     assert host.systemd.verbs == []
@@ -287,7 +287,7 @@ def test_a_unit_that_is_stopped_keeps_its_files_and_starts_again(host: Host) -> 
     assert host.run()["action"] == "started"
 
 
-def test_a_unit_edited_by_hand_is_restarted_though_the_run_was_cut_off(host: Host) -> None:
+def test_a_unit_edited_by_hand_is_restarted_after_an_interrupted_run(host: Host) -> None:
     host.run()
     host.unit.write_text(CONTENT + "# edited\n")
     host.systemd.fail = "daemon-reload"
@@ -298,7 +298,7 @@ def test_a_unit_edited_by_hand_is_restarted_though_the_run_was_cut_off(host: Hos
     assert host.run()["changed"] is False
 
 
-def test_systemd_reads_a_drop_in_and_the_run_says_so(host: Host) -> None:
+def test_reading_a_drop_in_is_reported(host: Host) -> None:
     host.run()
     (host.folder / "x.service.d").mkdir()
     (host.folder / "x.service.d" / "memory.conf").write_text("[Service]\n")

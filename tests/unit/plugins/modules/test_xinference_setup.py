@@ -88,7 +88,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def test_a_first_run_makes_all_and_a_second_nothing(host: Host) -> None:
+def test_the_first_run_makes_all_and_the_second_changes_nothing(host: Host) -> None:
     first = host.run()
     assert first["changed"]
     assert [line for line in first["changes"] if "created" in line] == [
@@ -102,7 +102,7 @@ def test_a_first_run_makes_all_and_a_second_nothing(host: Host) -> None:
     assert second["diff"] == {"before": "", "after": ""}
 
 
-def test_all_is_closed_to_others(host: Host) -> None:
+def test_all_files_are_closed_to_others(host: Host) -> None:
     old = os.umask(0o022)
     try:
         host.run()
@@ -155,7 +155,7 @@ def test_the_program_runs_isolated_and_private(host: Host, monkeypatch: pytest.M
     assert kwargs["env"]["XINFERENCE_HOME"] == str(host.home)
 
 
-def test_another_users_rights_are_taken_for_the_program(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_program_runs_with_the_rights_of_the_services_user(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
     def refuse(_command: list[str], **kwargs: Any) -> Any:
@@ -165,20 +165,20 @@ def test_another_users_rights_are_taken_for_the_program(host: Host, monkeypatch:
     monkeypatch.setattr(xinference_program.subprocess, "run", refuse)
     setup = xinference_setup.Setup(host.params(), False)
     with pytest.raises(xinference_setup.SetupError, match="cannot be run as"):
-        setup.program({"action": "observe", "home": str(host.home)}, (4242, 4343))
+        setup.ask("observe", (4242, 4343), [])
     assert (seen["user"], seen["group"], seen["extra_groups"]) == (4242, 4343, [])
 
 
 def test_an_unchanged_run_does_not_import_xinference(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.run()
     actions = []
-    program = xinference_setup.Setup.program
+    run = xinference_program.run
 
-    def watched(self: Any, request: dict[str, Any], owner: tuple[int, int]) -> Any:
+    def watched(request: dict[str, Any], *more: Any) -> Any:
         actions.append(request["action"])
-        return program(self, request, owner)
+        return run(request, *more)
 
-    monkeypatch.setattr(xinference_setup.Setup, "program", watched)
+    monkeypatch.setattr(xinference_program, "run", watched)
     host.run()
     assert actions == ["observe"]
 
@@ -191,7 +191,7 @@ def test_check_mode_on_a_bare_host_changes_nothing(host: Host, tmp_path: Path) -
     assert not host.home.exists()
 
 
-def test_check_mode_says_what_a_run_would_do_and_does_not_do_it(host: Host) -> None:
+def test_check_mode_reports_changes_without_making_them(host: Host) -> None:
     host.run()
     (host.etc / "client.header").unlink()
     host.sql("auth/auth.db", "UPDATE users SET enabled = 0 WHERE username = 'admin'")
@@ -224,8 +224,8 @@ def test_check_mode_says_what_a_run_would_do_and_does_not_do_it(host: Host) -> N
         # Without foreign keys, as sqlite3's shell has it: the key's permissions stay behind.
         ("auth/auth.db", "DELETE FROM api_keys", "API key voicefleet-client created"),
         ("auth/auth.db", "UPDATE api_keys SET key_hash = 'x'", "API key voicefleet-client replaced"),
-        ("auth/auth.db", "UPDATE api_keys SET enabled = 0", "API key voicefleet-client: enabled, with no end"),
-        ("auth/auth.db", "UPDATE api_keys SET expires_at = '2020'", "API key voicefleet-client: enabled, with no end"),
+        ("auth/auth.db", "UPDATE api_keys SET enabled = 0", "API key voicefleet-client: enabled, without end"),
+        ("auth/auth.db", "UPDATE api_keys SET expires_at = '2020'", "API key voicefleet-client: enabled, without end"),
         ("auth/auth.db", "UPDATE api_keys SET name = 'x'", "API key voicefleet-client renamed from x"),
         (
             "auth/auth.db",
@@ -244,14 +244,14 @@ def test_check_mode_says_what_a_run_would_do_and_does_not_do_it(host: Host) -> N
         ),
     ],
 )
-def test_drift_in_the_databases_is_put_right_once(host: Host, database: str, statement: str, done: str) -> None:
+def test_drift_in_the_databases_is_corrected_once(host: Host, database: str, statement: str, done: str) -> None:
     host.run()
     host.sql(database, statement)
     assert host.run()["changes"] == [done]
     assert host.run()["changed"] is False
 
 
-def test_a_lost_database_is_made_anew_with_the_same_secrets(host: Host) -> None:
+def test_a_lost_database_is_made_again_with_the_same_secrets(host: Host) -> None:
     host.run()
     before = host.secrets()
     (host.home / "auth" / "auth.db").unlink()
@@ -260,7 +260,7 @@ def test_a_lost_database_is_made_anew_with_the_same_secrets(host: Host) -> None:
 
 
 @pytest.mark.parametrize("name", ["secrets.json", "xinference.env", "client.key", "client.header"])
-def test_modes_and_content_of_secret_files_are_put_right(host: Host, name: str) -> None:
+def test_modes_and_contents_of_secret_files_are_corrected(host: Host, name: str) -> None:
     host.run()
     text = (host.etc / name).read_text()
     (host.etc / name).chmod(0o644)
@@ -272,7 +272,7 @@ def test_modes_and_content_of_secret_files_are_put_right(host: Host, name: str) 
     assert (host.etc / name).read_text() == text
 
 
-def test_modes_of_the_home_are_put_right(host: Host) -> None:
+def test_modes_of_the_home_are_corrected(host: Host) -> None:
     host.run()
     host.home.chmod(0o755)
     (host.home / "auth" / "auth.db").chmod(0o644)
@@ -291,7 +291,7 @@ def test_a_database_that_is_a_link_stops_the_run(host: Host, tmp_path: Path) -> 
         host.run()
 
 
-def test_new_secrets_of_the_operator_converge(host: Host) -> None:
+def test_new_secrets_of_the_operator_are_applied(host: Host) -> None:
     host.run()
     before = host.secrets()
     given = {"admin_password": "another password", "client_key": "sk-operators-own-key-1"}
@@ -313,14 +313,14 @@ def test_a_new_encryption_key_encrypts_the_client_key_again(host: Host) -> None:
     assert host.run()["changed"] is False
 
 
-def test_a_new_release_changes_autostart_alone(host: Host) -> None:
+def test_a_new_release_changes_only_autostart(host: Host) -> None:
     host.run()
     result = host.run(models=[dict(LAUNCH, model_path="/r/2")])
     assert result["changes"] == ["autostart of model kokoro changed"]
     assert host.run()["changes"] == ["autostart of model kokoro changed"]
 
 
-def test_a_model_of_another_name_takes_the_place_of_the_old(host: Host) -> None:
+def test_a_renamed_model_replaces_the_old_one(host: Host) -> None:
     host.run()
     result = host.run(models=[dict(LAUNCH, model_uid="tts")])
     assert result["changes"] == [
@@ -331,7 +331,7 @@ def test_a_model_of_another_name_takes_the_place_of_the_old(host: Host) -> None:
     assert host.run(models=[dict(LAUNCH, model_uid="tts")])["changed"] is False
 
 
-def test_secrets_outlast_a_run_that_fails_later(host: Host, tmp_path: Path) -> None:
+def test_secrets_are_kept_if_the_run_fails_later(host: Host, tmp_path: Path) -> None:
     with pytest.raises(xinference_setup.SetupError, match="the release has no environment"):
         host.run(release_path=str(tmp_path / "none"))
     before = host.secrets()
@@ -350,7 +350,7 @@ def test_a_damaged_database_stops_the_run_and_is_kept(host: Host) -> None:
     assert (host.home / "auth" / "auth.db").read_text().startswith("no database")
 
 
-def test_a_program_that_dies_is_told_without_secrets(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_of_the_program_is_reported_without_secrets(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         xinference_program,
         "program_source",
@@ -362,7 +362,7 @@ def test_a_program_that_dies_is_told_without_secrets(host: Host, monkeypatch: py
         assert value not in str(caught.value)
 
 
-def test_a_missing_user_is_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_user_is_reported(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(_name: str) -> Any:
         raise KeyError
 
@@ -390,7 +390,7 @@ def umask() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("candidate", "phase"), [(True, "candidate"), (False, "start")])
-def test_the_phase_names_the_trial_of_an_upgrade(
+def test_the_phase_of_a_candidate_has_its_own_name(
     host: Host, monkeypatch: pytest.MonkeyPatch, candidate: bool, phase: str
 ) -> None:
     marked: list[str] = []
@@ -412,7 +412,7 @@ def test_the_module_as_ansible_runs_it(host: Host, capsys: pytest.CaptureFixture
         assert value not in json.dumps(result)
 
 
-def test_a_bad_secret_fails_without_being_shown(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_secret_is_refused_and_not_shown(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     with patch_module_args(module_args(host, client_key="short one")), pytest.raises(SystemExit) as ended:
         xinference_setup.main()
     assert ended.value.code == 1
@@ -421,7 +421,7 @@ def test_a_bad_secret_fails_without_being_shown(host: Host, capsys: pytest.Captu
     assert "short one" not in json.dumps(result)
 
 
-def test_each_language_has_an_entry_and_the_key_is_good_for_all(host: Host) -> None:
+def test_each_language_has_an_entry_and_the_key_is_valid_for_all(host: Host) -> None:
     result = host.run(languages=["a", "b"])
     assert result["model_uids"] == ["kokoro", "kokoro-b"]
     assert "autostart of model kokoro-b created" in result["changes"]
@@ -447,7 +447,7 @@ def shared(supervisor: Host) -> dict[str, str]:
     return loaded
 
 
-def test_a_supervisor_keeps_what_its_workers_need(host: Host) -> None:
+def test_a_supervisor_keeps_the_secrets_that_its_workers_need(host: Host) -> None:
     host.run(node="supervisor")
     secrets = host.secrets()
     assert shared(host) == {name: secrets[name] for name in ("xoscar_auth_key", "client_key")}
@@ -455,7 +455,7 @@ def test_a_supervisor_keeps_what_its_workers_need(host: Host) -> None:
     assert not host.run(node="supervisor")["changed"]
 
 
-def test_a_worker_has_the_clusters_key_and_nothing_of_the_accounts(
+def test_a_worker_has_the_clusters_key_and_no_accounts(
     host: Host, tmp_path: Path, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.run(node="supervisor")

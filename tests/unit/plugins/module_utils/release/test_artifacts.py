@@ -33,7 +33,7 @@ def final(root: str) -> Path:
     return Path(Paths(root).artifact(SHA, ROW["path"]))
 
 
-def test_what_arrived_whole_takes_its_place(root: str) -> None:
+def test_a_complete_file_is_moved_into_place(root: str) -> None:
     assert artifacts.missing(root, [ROW]) == [SHA]
     part = arrive(root, DATA)
     assert artifacts.commit(root, [ROW]) == ([SHA], {})
@@ -43,7 +43,7 @@ def test_what_arrived_whole_takes_its_place(root: str) -> None:
     assert artifacts.missing(root, [ROW]) == []
 
 
-def test_a_byte_that_changed_in_flight_is_refused_and_removed(root: str) -> None:
+def test_a_file_that_changed_on_the_way_is_removed(root: str) -> None:
     part = arrive(root, b"S" + DATA[1:])
     kept, wrong = artifacts.commit(root, [ROW])
     assert kept == []
@@ -52,18 +52,18 @@ def test_a_byte_that_changed_in_flight_is_refused_and_removed(root: str) -> None
     assert not final(root).exists()
 
 
-def test_what_did_not_arrive_is_told(root: str) -> None:
+def test_a_file_that_did_not_arrive_is_reported(root: str) -> None:
     assert artifacts.commit(root, [ROW]) == ([], {SHA: "did not arrive"})
 
 
-def test_a_cut_delivery_goes_on_where_it_stopped(root: str) -> None:
+def test_an_interrupted_delivery_resumes_where_it_stopped(root: str) -> None:
     arrive(root, DATA[:5])
     assert artifacts.prepare(root, [ROW]) == {SHA: 5}
     arrive(root, DATA + b"too much")
     assert artifacts.prepare(root, [ROW]) == {SHA: 0}
 
 
-def test_parts_that_nobody_wants_any_more_make_room(root: str) -> None:
+def test_unwanted_parts_are_removed(root: str) -> None:
     part = arrive(root, DATA[:5])
     assert artifacts.survey(root, [ROW])["arrived"] == 5
     assert artifacts.prepare(root, [{**ROW, "sha256": "f" * 64}]) == {"f" * 64: 0}
@@ -71,7 +71,7 @@ def test_parts_that_nobody_wants_any_more_make_room(root: str) -> None:
     assert artifacts.survey(root, [ROW])["arrived"] == 0
 
 
-def test_an_altered_file_counts_as_missing_and_is_removed(root: str) -> None:
+def test_a_changed_file_counts_as_missing_and_is_removed(root: str) -> None:
     arrive(root, DATA)
     artifacts.commit(root, [ROW])
     final(root).chmod(0o644)
@@ -81,7 +81,7 @@ def test_an_altered_file_counts_as_missing_and_is_removed(root: str) -> None:
     assert not final(root).exists()
 
 
-def test_a_file_that_was_only_touched_is_proved_again_not_brought_again(root: str) -> None:
+def test_a_file_with_a_new_time_is_hashed_again_and_not_sent_again(root: str) -> None:
     arrive(root, DATA)
     artifacts.commit(root, [ROW])
     os.utime(final(root), (1, 1))
@@ -90,7 +90,7 @@ def test_a_file_that_was_only_touched_is_proved_again_not_brought_again(root: st
     assert artifacts.missing(root, [ROW]) == []
 
 
-def test_a_survey_tells_missing_stale_and_surplus_apart(root: str) -> None:
+def test_a_survey_separates_missing_stale_and_surplus_files(root: str) -> None:
     arrive(root, DATA)
     artifacts.commit(root, [ROW])
     other = {"sha256": "f" * 64, "path": "wheels/b.whl", "size": 1}

@@ -97,7 +97,7 @@ def part(folder: Path, sha256: str = BIG_SHA) -> Path:
 
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("have", [0, 1, 200_000, 300_000])
-def test_a_fetch_goes_on_where_it_stopped(server: Server, tmp_path: Path, ranges: bool, have: int) -> None:
+def test_a_fetch_resumes_where_it_stopped(server: Server, tmp_path: Path, ranges: bool, have: int) -> None:
     server.ranges = ranges
     part(tmp_path).write_bytes(BIG[:have])
     done = http_fetch.fetch(source_of(server), ROWS, str(tmp_path), 60)
@@ -109,7 +109,7 @@ def test_a_fetch_goes_on_where_it_stopped(server: Server, tmp_path: Path, ranges
     assert moved <= done.wire <= moved + 1000
 
 
-def test_a_slice_ends_with_its_time_and_the_next_one_goes_on(server: Server, tmp_path: Path) -> None:
+def test_a_slice_ends_in_time_and_the_next_one_resumes(server: Server, tmp_path: Path) -> None:
     server.slow = 0.05
     slices = 0
     left = [BIG_SHA]
@@ -122,13 +122,13 @@ def test_a_slice_ends_with_its_time_and_the_next_one_goes_on(server: Server, tmp
     assert part(tmp_path).read_bytes() == BIG
 
 
-def test_without_ranges_a_slice_takes_a_file_whole(server: Server, tmp_path: Path) -> None:
+def test_without_ranges_a_slice_fetches_the_whole_file(server: Server, tmp_path: Path) -> None:
     server.slow, server.ranges = 0.05, False
     assert http_fetch.fetch(source_of(server), ROWS[:1], str(tmp_path), 0.1).left == []
     assert part(tmp_path).read_bytes() == BIG
 
 
-def test_a_server_that_hangs_up_leaves_what_came(server: Server, tmp_path: Path) -> None:
+def test_a_closed_connection_keeps_what_arrived(server: Server, tmp_path: Path) -> None:
     server.hang_up = 120_000
     done = http_fetch.fetch(source_of(server), ROWS, str(tmp_path), 60)
     assert "connection ended" in done.error
@@ -139,14 +139,14 @@ def test_a_server_that_hangs_up_leaves_what_came(server: Server, tmp_path: Path)
     assert part(tmp_path).read_bytes() == BIG
 
 
-def test_a_server_that_falls_silent_does_not_hold_the_host(server: Server, tmp_path: Path) -> None:
+def test_a_silent_server_does_not_block_the_host(server: Server, tmp_path: Path) -> None:
     server.slow = 2.0
     done = http_fetch.fetch(Source(f"http://127.0.0.1:{server.server_port}", timeout=0.3), ROWS, str(tmp_path), 60)
     assert done.error == "no answer in time"
 
 
 @pytest.mark.parametrize(("status", "refused"), [(404, True), (403, True), (503, False)])
-def test_a_refusal_is_final_and_an_error_of_the_server_is_not(
+def test_a_refusal_is_final_and_a_server_error_is_not(
     server: Server, tmp_path: Path, status: int, refused: bool
 ) -> None:
     server.fail = status
@@ -156,7 +156,7 @@ def test_a_refusal_is_final_and_an_error_of_the_server_is_not(
     assert bool(done.error) is not refused
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
+def test_a_missing_server_is_reported(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         source = Source(f"http://127.0.0.1:{free.getsockname()[1]}")
@@ -165,12 +165,12 @@ def test_nobody_listens(tmp_path: Path) -> None:
             http_fetch.manifest_digest(source)
 
 
-def test_no_proxy_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert http_fetch.manifest_digest(source_of(server)) == hashlib.sha256(b"{}").hexdigest()
 
 
-def test_a_login_is_given_and_no_redirect_takes_it_along(server: Server) -> None:
+def test_a_redirect_does_not_get_the_login(server: Server) -> None:
     server.login = "Basic " + base64.b64encode(b"kim:hush").decode()
     assert http_fetch.manifest_digest(source_of(server, user="kim", password="hush"))
     with pytest.raises(SourceError, match="401 .*artifacts_http_password"):
@@ -193,7 +193,7 @@ def test_a_login_is_given_and_no_redirect_takes_it_along(server: Server) -> None
     assert server.logins == [""]
 
 
-def test_a_certificate_counts_only_by_its_ca(server: Server, tmp_path: Path) -> None:
+def test_a_certificate_needs_a_trusted_ca(server: Server, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key", tmp_path / "certificate"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=depot"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
@@ -214,7 +214,7 @@ def test_a_certificate_counts_only_by_its_ca(server: Server, tmp_path: Path) -> 
     ["", "depot/store", "ftp://depot/store", "http://", "http://depot:port/", "http://depot:0/", "http://depot/a b",
      "http://depot/?a=b", "http://depot/#a", "http://[::1", "http://kim:hush@depot/", "http://kim:hush@depot:port/"],
 )  # fmt: skip
-def test_an_address_that_can_be_none_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(SourceError) as caught:
         http_fetch.check_url(url)
     assert "hush" not in str(caught.value)

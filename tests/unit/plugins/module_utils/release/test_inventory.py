@@ -33,7 +33,7 @@ def drift(folder: Path) -> inventory.Drift:
     return found
 
 
-def test_a_release_as_it_was_sealed_has_no_drift(sealed: Path) -> None:
+def test_an_unchanged_release_has_no_drift(sealed: Path) -> None:
     assert not drift(sealed)
     assert drift(sealed).paths == []
     # What reading leaves behind is no drift.
@@ -73,7 +73,7 @@ FAULTS: list[tuple[str, str, Callable[[Path], object]]] = [
 @pytest.mark.parametrize(
     ("sort", "path", "fault"), FAULTS, ids=[f"{s} {p!r} {n}" for n, (s, p, _row) in enumerate(FAULTS)]
 )
-def test_a_fault_is_named(sealed: Path, sort: str, path: str, fault: Callable[[Path], object]) -> None:
+def test_each_change_is_named(sealed: Path, sort: str, path: str, fault: Callable[[Path], object]) -> None:
     fault(sealed / path)
     found = drift(sealed)
     assert getattr(found, sort) == [path]
@@ -86,7 +86,7 @@ def test_another_owner_is_drift(sealed: Path) -> None:
     assert drift(sealed).changed == ["env/bin/run"]
 
 
-def test_an_unfinished_release_has_none(sealed: Path) -> None:
+def test_an_unfinished_release_has_no_drift(sealed: Path) -> None:
     (sealed / "release.json").unlink()
     assert release.drift(str(sealed)) is None
 
@@ -102,7 +102,7 @@ def test_sealing_closes_a_release_to_others(sealed: Path) -> None:
     assert not drift(sealed)
 
 
-def test_a_summary_counts_all_and_names_the_first(sealed: Path) -> None:
+def test_a_summary_counts_all_paths_and_names_the_first(sealed: Path) -> None:
     for number in range(7):
         (sealed / f"env/lib/{number}").touch()
     assert drift(sealed).as_dict() == {
@@ -112,7 +112,7 @@ def test_a_summary_counts_all_and_names_the_first(sealed: Path) -> None:
     }
 
 
-def test_a_fault_in_the_environment_unmakes_its_stamp_and_the_seal(sealed: Path) -> None:
+def test_a_change_in_the_environment_removes_stamp_and_seal(sealed: Path) -> None:
     (sealed / "env/bin/run").unlink()
     inventory.reopen(str(sealed), drift(sealed), STAMP)
     assert not (sealed / STAMP).exists()
@@ -120,7 +120,7 @@ def test_a_fault_in_the_environment_unmakes_its_stamp_and_the_seal(sealed: Path)
     assert (sealed / "models/kokoro/config.json").exists()
 
 
-def test_a_fault_in_a_model_leaves_the_environment_and_removes_what_is_wrong(sealed: Path) -> None:
+def test_a_change_in_a_model_removes_only_the_wrong_files(sealed: Path) -> None:
     rewrite(sealed / "models/kokoro/config.json")
     (sealed / "models/stray/deep").mkdir(parents=True)
     (sealed / "models").chmod(0o777)
@@ -132,7 +132,7 @@ def test_a_fault_in_a_model_leaves_the_environment_and_removes_what_is_wrong(sea
     assert release.read(str(sealed)) is None
 
 
-def test_a_release_without_an_inventory_is_made_anew_as_a_whole(sealed: Path) -> None:
+def test_a_release_without_an_inventory_is_rebuilt_as_a_whole(sealed: Path) -> None:
     (sealed / "files.txt").unlink()
     assert inventory.in_env(drift(sealed))
     shutil.rmtree(sealed / "env")

@@ -13,7 +13,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import l
 A_THEN_B = [{"release": "a", "previous": None, "time": "1"}, {"release": "b", "previous": "a", "time": "2"}]
 
 
-def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "receipts.jsonl"
     assert ledger.read(str(file)) == []
     file.write_text(json.dumps({"release": "a"}) + "\n[1]\n" + '{"release": "b", "prev')
@@ -38,11 +38,13 @@ def test_a_ledger_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         ([*A_THEN_B, {"event": "teardown", "release": None, "previous": "b"}], "b", None),
     ],
 )
-def test_previous(receipts: list[ledger.Receipt], current: str, expected: str | None) -> None:
+def test_the_previous_release_comes_from_the_receipts(
+    receipts: list[ledger.Receipt], current: str, expected: str | None
+) -> None:
     assert ledger.previous(receipts, current) == expected
 
 
-def test_since_is_the_last_switch() -> None:
+def test_the_last_switch_to_a_release_is_found() -> None:
     receipts = [*A_THEN_B, {"release": "a", "previous": "b", "time": "3"}]
     assert ledger.since(receipts, "a")["time"] == "3"
     assert ledger.since(receipts, "c") == {}
@@ -52,7 +54,7 @@ def test_since_is_the_last_switch() -> None:
 FAILURE = {"event": "failed", "attempted": "c", "phase": "python_env", "time": "4"}
 
 
-def test_a_failure_moves_nothing() -> None:
+def test_a_failure_is_not_a_switch() -> None:
     receipts = [*A_THEN_B, FAILURE]
     assert ledger.previous(receipts, "b") == "a"
     assert ledger.since(receipts, "b")["time"] == "2"
@@ -60,7 +62,7 @@ def test_a_failure_moves_nothing() -> None:
     assert ledger.failure([*receipts, {"release": "c", "previous": "b"}]) == {}
 
 
-def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
+def test_a_line_after_an_incomplete_one_is_complete(tmp_path: Path) -> None:
     file = tmp_path / "evidence" / "receipts.jsonl"
     ledger.append(str(file), {"release": "a"})
     with file.open("a") as handle:
@@ -69,7 +71,7 @@ def test_a_line_after_one_that_was_cut_off_is_whole(tmp_path: Path) -> None:
     assert [receipt["release"] for receipt in ledger.read(str(file))] == ["a", "c"]
 
 
-def test_what_was_added_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_added_line_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Line and name: a power loss right after takes neither."""
     file, synced = tmp_path / "evidence" / "receipts.jsonl", []
     fsync = os.fsync

@@ -52,7 +52,7 @@ def repair(env: Path, patch: patches.Patch = PATCH) -> None:
     patches.apply(patch, str(env), str(env / "site"))
 
 
-def test_file_record_and_byte_code_agree_afterwards(env: Path) -> None:
+def test_a_repair_updates_file_record_and_byte_code(env: Path) -> None:
     repair(env)
     assert (env / "site/speech/model.py").read_bytes() == NEW
     assert (env / "shared.py").read_bytes() == OLD
@@ -67,7 +67,7 @@ def test_file_record_and_byte_code_agree_afterwards(env: Path) -> None:
     assert b"evaluation" in compiled.read_bytes()
 
 
-def test_a_file_that_upstream_changed_is_left_alone_and_named(env: Path) -> None:
+def test_an_unknown_file_is_left_alone_and_named(env: Path) -> None:
     changed = OLD + b"# upstream's next release\n"
     (env / "site/speech/model.py").write_bytes(changed)
     with pytest.raises(patches.PatchError) as failure:
@@ -89,7 +89,7 @@ def test_a_missing_file_and_an_unlisted_one_are_refused(env: Path) -> None:
         repair(env)
 
 
-def test_a_repair_that_gives_another_file_than_the_one_tried_is_refused(env: Path) -> None:
+def test_a_repair_with_an_unexpected_result_is_refused(env: Path) -> None:
     with pytest.raises(patches.PatchError, match="does not become"):
         repair(env, PATCH._replace(new='"elsewhere"'))
     assert (env / "site/speech/model.py").read_bytes() == OLD
@@ -109,7 +109,7 @@ def test_each_repair_changes_one_place_and_says_why() -> None:
         assert patch.reason
 
 
-def test_what_a_language_can_not_do_without_comes_with_it_and_is_nobodys_choice() -> None:
+def test_repairs_that_a_language_needs_are_not_optional() -> None:
     assert [patch.name for patch in patches.needed_for(["japanese", "mandarin"])] == [
         "misaki-openjtalk",
         "misaki-mojimoji",
@@ -119,7 +119,7 @@ def test_what_a_language_can_not_do_without_comes_with_it_and_is_nobodys_choice(
     assert patches.OPTIONAL == ["kokoro-eval", "start-local", "start-host"]
 
 
-def test_what_stands_in_for_mojimoji_does_as_it_does() -> None:
+def test_the_replacement_of_mojimoji_behaves_like_it() -> None:
     """After NFKC the two calls change three quotation marks; tried with mojimoji 0.0.13 on every character there is."""
     names: dict[str, type] = {}
     exec(patches.CATALOGUE["misaki-mojimoji"].new, names)

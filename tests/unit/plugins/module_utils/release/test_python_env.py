@@ -62,7 +62,7 @@ def make(root: Path, wheels: Any = (UV, OTHER)) -> str:
     return python_env.make(str(root / "releases/r"), "/usr/bin/python3.11", LOCK, wheels, "1.2.3", str(root))
 
 
-def test_uv_is_called_offline_with_hashes_and_from_wheels_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_is_called_offline_with_hashes_and_only_for_wheels(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
     monkeypatch.setenv("UV_INDEX_URL", "https://index")
     uv = make(root)
@@ -80,9 +80,7 @@ def test_uv_is_called_offline_with_hashes_and_from_wheels_alone(root: Path, monk
     assert not (root / "releases/r/.build").exists()
 
 
-def test_repairs_are_made_in_the_environment_and_are_part_of_its_stamp(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repairs_are_applied_and_recorded_in_the_stamp(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_uv(root, 'mkdir -p "$(dirname "$(dirname "$last")")/../env/lib/python3.11/site-packages"')
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(python_env.patches, "apply", lambda patch, env, site: asked.append((patch.name, site)))
@@ -96,7 +94,7 @@ def test_repairs_are_made_in_the_environment_and_are_part_of_its_stamp(
     assert not python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11"))
 
 
-def test_extras_are_asked_of_uv_and_dictionaries_unpacked_and_both_are_part_of_the_stamp(
+def test_extras_and_dictionaries_are_installed_and_recorded_in_the_stamp(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str]] = []
@@ -114,7 +112,7 @@ def test_extras_are_asked_of_uv_and_dictionaries_unpacked_and_both_are_part_of_t
         assert not python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", (), *other))
 
 
-def test_a_repair_that_fails_leaves_no_finished_environment(root: Path) -> None:
+def test_a_failed_repair_leaves_no_finished_environment(root: Path) -> None:
     use_uv(root, 'mkdir -p "$(dirname "$(dirname "$last")")/../env/lib/python3.11/site-packages"')
     repairs = python_env.patches.choose(["kokoro-eval"])
     with pytest.raises(python_env.EnvError, match=r"xinference/model/audio/kokoro\.py of xinference is missing"):
@@ -126,7 +124,7 @@ def test_a_repair_that_fails_leaves_no_finished_environment(root: Path) -> None:
     )
 
 
-def test_python_collects_garbage_seldom_as_it_starts(root: Path) -> None:
+def test_python_collects_garbage_rarely_at_start(root: Path) -> None:
     make(root)
     packages = root / "releases/r/env/lib/python3.11/site-packages"
     program = "import gc, site, sys; site.addsitedir(sys.argv[1]); print(gc.get_threshold()[0])"
@@ -134,7 +132,7 @@ def test_python_collects_garbage_seldom_as_it_starts(root: Path) -> None:
     assert int(done.stdout) > 50000
 
 
-def test_a_finished_environment_is_known_by_lock_and_interpreter(root: Path) -> None:
+def test_a_finished_environment_is_recognised_by_lock_and_interpreter(root: Path) -> None:
     make(root)
     env = str(root / "releases/r/env")
     assert python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11"))
@@ -142,7 +140,7 @@ def test_a_finished_environment_is_known_by_lock_and_interpreter(root: Path) -> 
     assert not python_env.is_made(env, python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.12"))
 
 
-def test_a_failure_leaves_no_stamp_and_tells_uvs_words_and_the_next_run_finishes(root: Path) -> None:
+def test_a_failure_reports_uvs_message_and_the_next_run_finishes(root: Path) -> None:
     use_uv(root, "echo 'hash mismatch for spacy' >&2; exit 1")
     with pytest.raises(python_env.EnvError, match="hash mismatch for spacy"):
         make(root)
@@ -161,7 +159,7 @@ def test_a_release_without_uv_is_refused(root: Path) -> None:
         make(root, (OTHER,))
 
 
-def test_a_broken_wheel_of_uv_is_told(root: Path) -> None:
+def test_a_broken_wheel_of_uv_is_reported(root: Path) -> None:
     Path(Paths(str(root)).artifact(UV["sha256"], UV["path"])).write_bytes(b"no zip")
     with pytest.raises(python_env.EnvError, match="contains no uv"):
         make(root)
@@ -186,7 +184,7 @@ def python_row(root: Path, *members: tuple[str, str], interpreter: str = "#!/bin
     return {**row, "version": "3.11.1+20300101"}
 
 
-def test_a_python_is_unpacked_once_and_mended_where_it_was_damaged(root: Path) -> None:
+def test_a_python_is_unpacked_once_and_again_if_it_is_damaged(root: Path) -> None:
     row = python_row(root)
     interpreter = Path(python_env.install_python(row, str(root)))
     assert interpreter == root / "tools/python-3.11.1+20300101/bin/python3.11"
@@ -227,14 +225,14 @@ def test_an_archive_that_leaves_its_folder_is_refused_before_anything_is_written
     ("program", "said"),
     [("#!/bin/sh\necho libc is too old >&2; exit 1\n", "libc is too old"), ("#!/bin/sh\necho 3.12.1\n", "3.12.1")],
 )
-def test_a_python_that_does_not_run_is_not_put_in_its_place(root: Path, program: str, said: str) -> None:
+def test_a_python_that_does_not_run_is_not_installed(root: Path, program: str, said: str) -> None:
     row = python_row(root, interpreter=program)
     with pytest.raises(python_env.EnvError, match=said):
         python_env.install_python(row, str(root))
     assert not (root / "tools/python-3.11.1+20300101").exists()
 
 
-def test_an_archive_that_changed_or_was_cut_is_refused(root: Path) -> None:
+def test_a_changed_or_incomplete_archive_is_refused(root: Path) -> None:
     row = python_row(root)
     place = Path(Paths(str(root)).artifact(row["sha256"], row["path"]))
     data = place.read_bytes()
@@ -249,7 +247,7 @@ def test_an_archive_that_changed_or_was_cut_is_refused(root: Path) -> None:
         python_env.install_python(row, str(root))
 
 
-def test_a_python_that_was_touched_is_drift_of_its_releases_and_unpacked_anew(root: Path) -> None:
+def test_a_changed_python_is_drift_of_its_releases_and_unpacked_again(root: Path) -> None:
     row = python_row(root, ("python/lib/os.py", ""))
     interpreter = python_env.install_python(row, str(root))
     folder = root / "releases/one"
@@ -279,7 +277,7 @@ def test_a_python_that_was_touched_is_drift_of_its_releases_and_unpacked_anew(ro
 @pytest.mark.parametrize(
     "harm", ["echo evil > {0}", "chmod 777 {0}", "rm {0}; ln -s /bin/true {0}", "chmod 777 {0}/.."]
 )
-def test_a_uv_that_was_touched_is_not_run(root: Path, harm: str) -> None:
+def test_a_changed_uv_is_not_run(root: Path, harm: str) -> None:
     uv = Path(make(root))
     good = uv.read_bytes()
     subprocess.run(harm.format(uv), shell=True, check=False)
@@ -289,7 +287,7 @@ def test_a_uv_that_was_touched_is_not_run(root: Path, harm: str) -> None:
     assert (uv.stat().st_mode & 0o777, uv.parent.stat().st_mode & 0o777) == (0o755, 0o755)
 
 
-def test_uv_holds_the_lock_of_whoever_called_it_and_was_killed(root: Path) -> None:
+def test_uv_keeps_the_lock_of_a_killed_caller(root: Path) -> None:
     """The lock of the release ends with uv, not with the module: the next run must not meet a uv at work."""
     use_uv(root, "while [ ! -e go ]; do sleep 0.05; done")
     folder = root / "releases/r"

@@ -19,7 +19,7 @@ def make(root: Path, name: str) -> Path:
     return folder
 
 
-def test_a_release_without_its_seal_is_unfinished(tmp_path: Path) -> None:
+def test_a_release_without_a_seal_is_unfinished(tmp_path: Path) -> None:
     folder = make(tmp_path, "one")
     assert (release.read(str(folder)) or {})["id"] == "one"
     (folder / "release.json").chmod(0o644)
@@ -42,7 +42,7 @@ def test_current_moves_only_to_a_finished_release(tmp_path: Path) -> None:
     assert (tmp_path / "current" / "release.json").exists()
 
 
-def test_a_switch_that_was_cut_does_not_hinder_the_next(tmp_path: Path) -> None:
+def test_an_interrupted_switch_does_not_prevent_the_next(tmp_path: Path) -> None:
     make(tmp_path, "one")
     os.symlink("releases/old", tmp_path / "current.new")
     assert release.switch(Paths(str(tmp_path)), "one")
@@ -87,7 +87,7 @@ def test_receipts_are_added_and_root_only(tmp_path: Path) -> None:
     assert file.parent.stat().st_mode & 0o077 == 0
 
 
-def test_a_seal_is_written_when_all_else_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seal_is_written_after_everything_else_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "releases" / "one"
     (folder / ".spacy").mkdir(parents=True)
     (folder / "file").touch()
@@ -107,7 +107,7 @@ def test_a_switch_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert release.current(paths) == "one"
 
 
-def test_a_file_system_is_synced_where_there_is_no_program_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_is_synced_without_the_program_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     monkeypatch.setattr(os, "sync", lambda: called.append("sync"))
     release.sync_file_system("/")
@@ -117,7 +117,7 @@ def test_a_file_system_is_synced_where_there_is_no_program_for_it(monkeypatch: p
     assert called == ["sync"]
 
 
-def test_a_voice_may_lie_in_the_folder_of_another_model(tmp_path: Path) -> None:
+def test_a_voice_may_be_in_another_models_folder(tmp_path: Path) -> None:
     model = tmp_path / "models" / "Kokoro-82M"
     other = tmp_path / "models" / "Kokoro-82M-v1.1-zh" / "voices"
     other.mkdir(parents=True)

@@ -33,24 +33,24 @@ def paths(tmp_path: Path) -> Paths:
 
 
 @pytest.mark.parametrize(("keep", "stay"), [(0, "zv"), (1, "zv"), (2, "zvy"), (3, "zvyx"), (9, "zvyxw")], ids=str)
-def test_the_last_ones_stay(paths: Paths, keep: int, stay: str) -> None:
+def test_the_releases_that_served_last_stay(paths: Paths, keep: int, stay: str) -> None:
     choice = retention.choose(paths, "z", RECEIPTS, keep, None)
     assert choice.stay == list(stay)
     assert sorted([*choice.stay, *choice.go]) == list("vwxyz")
     assert choice.artifacts == []
 
 
-def test_a_dry_run_keeps_what_serves_now(paths: Paths) -> None:
+def test_a_dry_run_keeps_the_current_release(paths: Paths) -> None:
     """Before the switch `current` still points to z, which will then be the one before."""
     choice = retention.choose(paths, "w", RECEIPTS, 0, None)
     assert set(choice.stay) == {"w", "z"}
 
 
-def test_releases_without_a_receipt_go_by_when_they_were_made(paths: Paths) -> None:
+def test_releases_without_a_receipt_count_from_their_creation(paths: Paths) -> None:
     assert retention.choose(paths, "z", [], 1, None).stay == ["z", "y"]
 
 
-def test_removing_leaves_the_others(paths: Paths) -> None:
+def test_a_removal_leaves_the_other_releases(paths: Paths) -> None:
     memo = Memo(paths.stamps)
     for digest in DIGESTS.values():
         file = os.path.join(paths.artifacts, digest, "file")
@@ -67,7 +67,7 @@ def test_removing_leaves_the_others(paths: Paths) -> None:
     assert (again.go, again.remnants, again.artifacts) == ([], [], [])
 
 
-def test_a_removal_that_was_cut_off_is_finished(paths: Paths) -> None:
+def test_the_next_run_finishes_an_interrupted_removal(paths: Paths) -> None:
     os.rename(paths.release("w"), paths.release(retention.DOOMED + "w"))
     choice = retention.choose(paths, "z", RECEIPTS, 9, None)
     assert (choice.go, choice.remnants) == ([], [retention.DOOMED + "w"])
@@ -75,7 +75,7 @@ def test_a_removal_that_was_cut_off_is_finished(paths: Paths) -> None:
     assert sorted(os.listdir(paths.releases)) == ["v", "x", "y", "z"]
 
 
-def test_a_build_that_may_be_under_way_stays_with_its_artifacts(paths: Paths) -> None:
+def test_a_recent_build_stays_with_its_artifacts(paths: Paths) -> None:
     os.mkdir(paths.release("half"))
     made = os.stat(paths.release("half")).st_mtime
     choice = retention.choose(paths, "z", RECEIPTS, 1, [], now=made + 60)
@@ -85,7 +85,7 @@ def test_a_build_that_may_be_under_way_stays_with_its_artifacts(paths: Paths) ->
     assert choice.artifacts != []
 
 
-def test_the_difference_is_what_goes(paths: Paths) -> None:
+def test_the_diff_shows_what_is_removed(paths: Paths) -> None:
     choice = retention.choose(paths, "z", RECEIPTS, 2, [])
     before, after = choice.lines(after=False).splitlines(), choice.lines(after=True).splitlines()
     assert after == choice.stay

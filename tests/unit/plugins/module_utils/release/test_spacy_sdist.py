@@ -49,7 +49,7 @@ def tarball(folder: Path, meta: Optional[dict[str, Any]] = None, **changes: Opti
     return str(path)
 
 
-def test_the_wheel_has_package_metadata_entry_point_and_a_true_record(tmp_path: Path) -> None:
+def test_the_wheel_has_package_metadata_entry_point_and_a_correct_record(tmp_path: Path) -> None:
     target = tmp_path / "m.whl"
     model = spacy_sdist.write_wheel(tarball(tmp_path), str(target))
     assert (model.name, model.version, model.wheel_name) == (
@@ -102,7 +102,7 @@ def test_an_incomplete_tarball_is_refused(tmp_path: Path, absent: str) -> None:
         spacy_sdist.write_wheel(tarball(tmp_path, **{absent: None}), str(tmp_path / "m.whl"))
 
 
-def test_a_cut_tarball_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_tarball_is_refused(tmp_path: Path) -> None:
     path = Path(tarball(tmp_path))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(spacy_sdist.SpacyModelError, match="not a complete"):
@@ -110,7 +110,7 @@ def test_a_cut_tarball_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("meta", [{}, {**META, "name": "../x"}, {**META, "version": "1/2"}, {**META, "lang": "EN"}])
-def test_a_model_with_no_proper_name_is_refused(tmp_path: Path, meta: dict[str, Any]) -> None:
+def test_a_model_with_an_invalid_name_is_refused(tmp_path: Path, meta: dict[str, Any]) -> None:
     with pytest.raises(spacy_sdist.SpacyModelError):
         spacy_sdist.read_model(tarball(tmp_path, meta))
 
@@ -134,10 +134,10 @@ def test_a_model_with_no_proper_name_is_refused(tmp_path: Path, meta: dict[str, 
         ("", "3.8.1", True),
     ],
 )
-def test_the_spacy_that_a_model_suits(requirement: str, version: str, fits: bool) -> None:
+def test_a_model_fits_the_versions_that_it_names(requirement: str, version: str, fits: bool) -> None:
     assert spacy_sdist.suits(requirement, version) is fits
 
 
-def test_a_requirement_that_can_not_be_read_is_refused() -> None:
+def test_a_requirement_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(spacy_sdist.SpacyModelError, match="cannot be read"):
         spacy_sdist.suits("about 3.8", "3.8.0")

@@ -138,7 +138,7 @@ def test_secrets_of_the_process_alone_leave_the_databases_alone(name: str) -> No
     assert found(observed, applied, dict(SECRETS, **{name: "another-secret-of-mine"})) == []
 
 
-def test_a_new_release_changes_autostart_alone() -> None:
+def test_a_new_release_changes_only_autostart() -> None:
     observed, applied = converged()
     assert found(observed, applied, model_path="/r/2") == ["autostart of model kokoro: other model_path"]
 

@@ -115,7 +115,7 @@ def test_a_ready_model_is_left_alone(tmp_path: Path) -> None:
     assert client.calls == []
 
 
-def test_autostart_is_waited_for(tmp_path: Path) -> None:
+def test_the_module_waits_for_autostart(tmp_path: Path) -> None:
     client = FakeClient([None, None, *[instance("CREATING")] * 30, instance("READY")])
     outcome = keeper(client, tmp_path).ensure(180)
     assert outcome.changes == []
@@ -123,7 +123,7 @@ def test_autostart_is_waited_for(tmp_path: Path) -> None:
     assert client.calls == []
 
 
-def test_an_absent_model_is_launched_after_a_grace(tmp_path: Path) -> None:
+def test_an_absent_model_is_launched_after_a_grace_period(tmp_path: Path) -> None:
     client = FakeClient([None])
     outcome = keeper(client, tmp_path).ensure(180)
     assert outcome.changes == ["launched (autostart had not)"]
@@ -131,38 +131,38 @@ def test_an_absent_model_is_launched_after_a_grace(tmp_path: Path) -> None:
     assert client.calls == ["login", "launch"]
 
 
-def test_a_model_found_in_error_is_launched(tmp_path: Path) -> None:
+def test_a_model_in_error_is_launched(tmp_path: Path) -> None:
     client = FakeClient([instance("ERROR", "old fault")])
     assert keeper(client, tmp_path).ensure(180).changes == ["launched (it was in state ERROR)"]
 
 
-def test_a_failure_under_our_eyes_is_final_and_told(tmp_path: Path) -> None:
+def test_a_failure_during_the_wait_is_final(tmp_path: Path) -> None:
     client = FakeClient([instance("CREATING"), instance("ERROR", "no spaCy model")])
     with pytest.raises(xinference_launch.ModelError, match="^no spaCy model$"):
         keeper(client, tmp_path).ensure(180)
     assert "launch" not in client.calls
 
 
-def test_a_failure_without_a_message_is_asked_of_autostart(tmp_path: Path) -> None:
+def test_a_failure_without_a_message_gets_that_of_autostart(tmp_path: Path) -> None:
     client = FakeClient([instance("CREATING"), instance("ERROR")])
     with pytest.raises(xinference_launch.ModelError, match="^it broke$"):
         keeper(client, tmp_path).ensure(180)
 
 
-def test_a_failing_launch_is_told_in_its_own_words(tmp_path: Path) -> None:
+def test_a_failed_launch_reports_its_own_error(tmp_path: Path) -> None:
     client = FakeClient([instance("ERROR", "old")], launch=api.ServerError("[address=a:1, pid=2] new fault", 500))
     with pytest.raises(api.ServerError, match="^new fault$"):
         keeper(client, tmp_path).ensure(180)
 
 
-def test_a_model_that_ends_right_after_its_launch_is_not_launched_for_ever(tmp_path: Path) -> None:
+def test_a_model_that_ends_right_after_its_launch_is_launched_only_once(tmp_path: Path) -> None:
     client = FakeClient([instance("ERROR", "old")], launch=[instance("ERROR", "again")])
     with pytest.raises(xinference_launch.ModelError, match="it broke"):
         keeper(client, tmp_path).ensure(180)
     assert client.calls.count("launch") == 1
 
 
-def test_autostart_may_be_quicker_than_our_launch(tmp_path: Path) -> None:
+def test_autostart_may_launch_before_the_module(tmp_path: Path) -> None:
     client = FakeClient([None], launch=api.AlreadyRunning("already", 400))
     one = keeper(client, tmp_path)
 
@@ -173,11 +173,11 @@ def test_autostart_may_be_quicker_than_our_launch(tmp_path: Path) -> None:
     assert one.ensure(180).changes == []
 
 
-def test_other_parameters_are_launched_anew(tmp_path: Path) -> None:
+def test_other_parameters_launch_the_model_again(tmp_path: Path) -> None:
     record(tmp_path, model_path="/r/0", lang_code="b")
     client = FakeClient([instance("READY")])
     outcome = keeper(client, tmp_path).ensure(180)
-    assert outcome.changes == ["launched anew with other model_path, lang_code"]
+    assert outcome.changes == ["launched again with other model_path, lang_code"]
     assert client.calls == ["login", "terminate kokoro", "launch"]
 
 
@@ -192,18 +192,18 @@ def test_other_parameters_are_launched_anew(tmp_path: Path) -> None:
         (None, None, False),
     ],
 )
-def test_a_replica_keeps_the_card_that_it_was_given(asked: object, given: object, differs: bool) -> None:
+def test_a_replica_keeps_its_gpu(asked: object, given: object, differs: bool) -> None:
     wanted = {"model_path": "/r/1", **({"gpu_idx": asked} if asked is not None else {})}
     found = xinference_launch.differences(wanted, {"model_path": "/r/1", "gpu_idx": given})
     assert found == (["gpu_idx"] if differs else [])
 
 
-def test_unknown_parameters_count_as_the_wanted_ones(tmp_path: Path) -> None:
+def test_unknown_parameters_count_as_wanted(tmp_path: Path) -> None:
     assert keeper(FakeClient([instance("READY")]), tmp_path).ensure(180).changes == []
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"kokoro-rep0": 3}', '{"kokoro-2-rep0": {"model_path": "/x"}}'])
-def test_a_damaged_record_is_no_record(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_counts_as_missing(tmp_path: Path, text: str) -> None:
     record(tmp_path)
     (tmp_path / "worker_recovery" / "127.0.0.1_53193" / "models.json").write_text(text)
     assert xinference_launch.launched_with(str(tmp_path), "kokoro", (WORKER,)) is None
@@ -217,7 +217,7 @@ def test_a_linked_record_is_not_followed(tmp_path: Path) -> None:
     assert xinference_launch.launched_with(str(tmp_path), "kokoro", (WORKER,)) is None
 
 
-def test_the_time_limit_holds_and_says_where_it_stood(tmp_path: Path) -> None:
+def test_the_message_of_the_time_limit_names_the_last_state(tmp_path: Path) -> None:
     client = FakeClient([instance("CREATING")])
     one = keeper(client, tmp_path)
     with pytest.raises(xinference_launch.ModelError, match=r"still CREATING after 20 s .*; last error: it broke"):
@@ -225,19 +225,19 @@ def test_the_time_limit_holds_and_says_where_it_stood(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("active", ["failed", "inactive"])
-def test_a_service_that_is_down_ends_the_wait(tmp_path: Path, active: str) -> None:
+def test_a_stopped_service_ends_the_wait(tmp_path: Path, active: str) -> None:
     unit = FakeUnit({"ActiveState": active, "Result": "exit-code", "ExecMainStatus": "3"})
     with pytest.raises(xinference_launch.ModelError, match=rf"x.service is {active} \(result exit-code, status 3\)"):
         keeper(FakeClient([None]), tmp_path, unit).ensure(180)
 
 
-def test_a_service_that_keeps_ending_ends_the_wait(tmp_path: Path) -> None:
+def test_a_service_that_keeps_restarting_ends_the_wait(tmp_path: Path) -> None:
     states = [{"ActiveState": "activating", "NRestarts": str(count)} for count in (7, 8, 9)]
     with pytest.raises(xinference_launch.ModelError, match="keeps ending: 2 restarts"):
         keeper(FakeClient([None]), tmp_path, FakeUnit(*states)).ensure(180)
 
 
-def test_one_restart_is_forgiven(tmp_path: Path) -> None:
+def test_one_restart_does_not_end_the_wait(tmp_path: Path) -> None:
     states = [{"ActiveState": "active", "NRestarts": str(count)} for count in (7, 8)]
     client = FakeClient([instance("CREATING")] * 20 + [instance("READY")])
     assert keeper(client, tmp_path, FakeUnit(*states)).ensure(180).changes == []
@@ -250,7 +250,7 @@ def write_log(home: Path, *lines: str) -> Path:
     return path
 
 
-def test_faults_of_the_log_are_new_cleaned_and_told_once(tmp_path: Path) -> None:
+def test_errors_of_the_log_are_new_cleaned_and_reported_once(tmp_path: Path) -> None:
     path = write_log(
         tmp_path,
         "2026-01-01T10:00:00.000Z ERROR xinference old",
@@ -283,14 +283,14 @@ def test_the_whole_message_names_cause_remedy_and_lines(tmp_path: Path) -> None:
     assert "Failed to load model kokoro-rep0" in text
 
 
-def test_the_journal_tells_the_cause_where_the_failure_itself_does_not(tmp_path: Path) -> None:
+def test_the_journal_explains_a_failure_without_known_cause(tmp_path: Path) -> None:
     unit = FakeUnit()
     unit.lines = ["OSError: [Errno 28] No space left on device", "x.service: Failed with result 'exit-code'."]
     text = keeper(FakeClient([None]), tmp_path, unit).explain(xinference_launch.ModelError("x.service is failed"))
     assert "OS01: A file system is full." in text
 
 
-def test_units_are_asked_seldom(tmp_path: Path) -> None:
+def test_the_units_state_is_read_rarely(tmp_path: Path) -> None:
     asked = []
 
     class Counting(FakeUnit):
@@ -307,7 +307,7 @@ def test_the_real_unit_fits_the_keeper() -> None:
     assert {"name", "show", "journal"} <= set(dir(systemd_unit.Unit("x.service")))
 
 
-def test_the_course_of_a_wait_is_told(tmp_path: Path) -> None:
+def test_the_course_of_a_wait_is_reported(tmp_path: Path) -> None:
     client = FakeClient([None, None, *[instance("CREATING")] * 4, instance("READY")])
     outcome = keeper(client, tmp_path).ensure(180)
     assert outcome.course == ["0 s: absent", "1 s: CREATING, 40 %", "3 s: READY"]
@@ -335,15 +335,15 @@ def test_replicas_come_and_go_while_the_others_serve(
     assert (outcome.changes, client.calls) == (said, calls)
 
 
-def test_a_model_is_ended_and_waited_for(tmp_path: Path) -> None:
+def test_a_model_is_stopped_and_the_module_waits_for_its_end(tmp_path: Path) -> None:
     client = FakeClient([instance("READY"), instance("TERMINATING"), None])
-    assert keeper(client, tmp_path).end(60).changes == ["ended"]
+    assert keeper(client, tmp_path).end(60).changes == ["stopped"]
     assert client.calls == ["login", "terminate kokoro"]
     for gone in (None, instance("ERROR", "a launch that failed")):
         absent = FakeClient([gone])
         assert keeper(absent, tmp_path).end(60).changes == []
         assert absent.calls == []
-    with pytest.raises(xinference_launch.ModelError, match="still there 60 s"):
+    with pytest.raises(xinference_launch.ModelError, match="still exists 60 s"):
         keeper(FakeClient([instance("TERMINATING")]), tmp_path).end(60)
 
 
@@ -395,7 +395,7 @@ def test_a_worker_without_a_replica_gets_one(tmp_path: Path) -> None:
     assert client.calls == ["login", "add 10.0.0.12:30001"]
 
 
-def test_workers_are_waited_for(tmp_path: Path) -> None:
+def test_the_module_waits_for_workers(tmp_path: Path) -> None:
     client = FakeCluster([(), WORKERS[:1], WORKERS[:1], WORKERS], WORKERS)
     assert cluster_keeper(client, tmp_path).ensure(180).waited == pytest.approx(1.5)
 
@@ -405,7 +405,7 @@ def test_a_worker_that_does_not_register_is_named(tmp_path: Path) -> None:
         cluster_keeper(FakeCluster([WORKERS[:1]], WORKERS[:1]), tmp_path).ensure(20)
 
 
-def test_a_replica_that_ends_at_once_is_not_added_for_ever(tmp_path: Path) -> None:
+def test_a_replica_that_ends_at_once_is_added_only_once(tmp_path: Path) -> None:
     client = FakeCluster([WORKERS], WORKERS[:1], dies=True)
     with pytest.raises(xinference_launch.ModelError, match="ended again right after"):
         cluster_keeper(client, tmp_path).ensure(180)

@@ -41,30 +41,30 @@ class Cluster:
         return workers.hear_each({"a:1": "m:a:1", "b:1": "m:b:1"}, self.speak, self.read)
 
 
-def test_answers_are_counted_without_errors() -> None:
+def test_errors_do_not_count_as_answers() -> None:
     assert workers.answered(METRICS) == 4
     assert workers.answered("") == 0
 
 
-def test_each_worker_answers_once() -> None:
+def test_requests_continue_until_each_worker_has_answered() -> None:
     cluster = Cluster("a:1", "b:1")
     assert cluster.hear() == {"a:1": 1, "b:1": 1}
     assert cluster.asked == 2
 
 
-def test_others_may_take_turns() -> None:
+def test_other_clients_may_take_turns() -> None:
     cluster = Cluster("a:1", "a:1", "a:1", "b:1")
     assert set(cluster.hear()) == {"a:1", "b:1"}
 
 
 @pytest.mark.parametrize("turns", [("a:1",), ("a:1", None)])
-def test_a_worker_that_answers_nothing_is_named(turns: tuple[str | None, ...]) -> None:
+def test_a_silent_worker_is_named(turns: tuple[str | None, ...]) -> None:
     cluster = Cluster(*turns)
     with pytest.raises(workers.WorkerSilent, match="the worker b:1 answered none"):
         cluster.hear()
     assert cluster.asked == 8
 
 
-def test_metrics_that_can_not_be_read_are_told() -> None:
+def test_unreadable_metrics_are_reported() -> None:
     with pytest.raises(workers.WorkerSilent, match="127.0.0.1:1 cannot be read"):
         workers.read_metrics("127.0.0.1:1", 2)
