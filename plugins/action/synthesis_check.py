@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the proof of speech on the host, bring its WAV files to the controller, and set the fact."""
+"""Run the proof of speech on the host, copy its WAV files to the controller, and set the fact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.proof impo
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import refuse_misspelt
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report.report import folder_name
 
-# What belongs to one run of the module and not to the proof.
+# These belong to one run of the module, not to the proof.
 _OF_THE_RUN = ("changed", "diff", "failed", "invocation", "msg", "warnings", "deprecations", "exception")
 
 
@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Also after a failed proof the WAV files are brought: one wants to hear what was wrong."""
+        """Copy the WAV files also after a failed proof, so that people can hear what is wrong."""
         task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
         refuse_misspelt(task_vars)
@@ -44,20 +44,20 @@ class ActionModule(ActionBase):
         folder = self._task.args.get("report_dir")
         if folder and not self._task.check_mode:
             host = str(task_vars.get("inventory_hostname", "host"))
-            missing = self._bring(Path(os.path.abspath(str(folder))), host, proof, task_vars)
+            missing = self._copy(Path(os.path.abspath(str(folder))), host, proof, task_vars)
             if missing:
                 result["warnings"] = [*result.get("warnings", []), *missing]
         if result.get("failed"):
-            # The message has it all in words; a thousand numbers below it would hide it.
+            # The message says it all. A thousand numbers below would hide it.
             hidden = set(proof) - {"level", "release_id", "proof"}
             return {name: value for name, value in result.items() if name not in hidden}
         result["ansible_facts"] = {"voicefleet_synthesis": proof}
         return result
 
-    def _bring(self, folder: Path, host: str, proof: dict[str, Any], task_vars: dict[str, Any]) -> list[str]:
-        """Copy the WAV files that are not here yet and write the host's result; returns what did not work.
+    def _copy(self, folder: Path, host: str, proof: dict[str, Any], task_vars: dict[str, Any]) -> list[str]:
+        """Copy the WAV files that are not here yet, and write the host's result. Return what did not work.
 
-        What the host says is not trusted: names are checked, and bytes must have the digest of the proof.
+        Do not trust the host: check names, and compare bytes with the digest in the proof.
         """
         problems = []
         sounds = folder / "audio" / folder_name(host)
@@ -78,8 +78,8 @@ class ActionModule(ActionBase):
             if sha256_bytes(data) == sample["sha256"]:
                 write_atomic(str(local), data)
             else:
-                why = answer.get("msg") or "other bytes came than were proved"
-                problems.append(f"{host}: {sample['file']} was not brought to the controller: {why}")
+                why = answer.get("msg") or "its bytes are not those of the proof"
+                problems.append(f"{host}: {sample['file']} was not copied to the controller: {why}")
         record = folder / "hosts" / f"{folder_name(host)}.json"
         record.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(str(record), canonical_json({"host": host, "synthesis": proof}))

@@ -252,7 +252,7 @@ RETURN = r"""
 level:
   description:
     - The lowest level of all voices and formats, V(none), V(format), V(acoustic), V(phonemes), V(intelligible),
-      V(performance) or V(offline). A level counts where all those below it were reached.
+      V(performance) or V(offline). A level counts only if all levels below it were reached.
   returned: always
   type: str
   sample: acoustic
@@ -262,13 +262,13 @@ release_id:
   type: str
   sample: 1.2.3-3f9a1c2b7d5e
 synthetic:
-  description: Stand-ins on which this rests. With any, the audio is not Kokoro's voice.
+  description: The stand-ins in use. If there are any, the audio is not Kokoro's voice.
   returned: always
   type: list
   elements: str
   sample: []
 live:
-  description: Whether the model was found alive by one short request and the kept proof is returned.
+  description: Whether one short request showed that the model is alive, and the kept proof is returned.
   returned: always
   type: bool
 live_seconds:
@@ -283,7 +283,7 @@ proof:
   sample: /var/lib/voicefleet-evidence/1.2.3-3f9a1c2b7d5e/proof.json
 time:
   description: When the proof was made, in UTC.
-  returned: where there is a proof
+  returned: if there is a proof
   type: str
   sample: "2026-11-22T14:07:16Z"
 samples:
@@ -303,8 +303,8 @@ samples:
       type: str
     findings:
       description:
-        - What was looked at, each with C(name), C(level), C(ok), C(value), C(limit) and C(sentence).
-        - C(ok) is null where it could not be looked at.
+        - The checks, each with C(name), C(level), C(ok), C(value), C(limit) and C(sentence).
+        - C(ok) is null if the check could not run.
       type: list
       elements: dict
     latency_seconds:
@@ -314,13 +314,13 @@ samples:
       description: Length of the audio.
       type: float
     real_time_factor:
-      description: The first divided by the second. Below 1 is faster than speaking.
+      description: Latency divided by the length of the audio. Below 1 is faster than real time.
       type: float
     bytes:
       description: Size of the answer.
       type: int
     sha256:
-      description: Its digest.
+      description: Digest of the answer.
       type: str
     file:
       description: Where it is kept on the host.
@@ -330,12 +330,12 @@ samples:
       type: dict
   sample: []
 versions:
-  description: Versions of Python, Xinference, Kokoro and what they rest on, where O(release_file) names them.
-  returned: where there is a proof
+  description: Versions of Python, Xinference, Kokoro and their dependencies, if O(release_file) names them.
+  returned: if there is a proof
   type: dict
   sample: {python: "3.11", xinference: 1.2.3, torch: 3.2.1}
 findings:
-  description: What was found of languages and of the host, not of one answer, as in the findings of RV(samples).
+  description: Findings on languages and on the host, in the form of the findings of RV(samples).
   returned: always
   type: list
   elements: dict
@@ -349,17 +349,17 @@ phonemes:
 performance:
   description:
     - C(parallel) holds, for V(1) and for O(parallel) requests at once, C(first_byte), C(latency) and
-      C(real_time_factor), each with C(p50) and C(p95), and how many C(requests) and C(errors) there were. Seconds.
+      C(real_time_factor) in seconds, each with C(p50) and C(p95), and the numbers of C(requests) and C(errors).
   returned: always
   type: dict
   sample: {parallel: {"1": {latency: {p50: 0.41, p95: 0.52}, requests: 10, errors: 0}}}
 offline:
-  description: What the service tried while it started, as C(names), C(proxied) and C(sockets). Empty where not watched.
+  description: What the service tried to contact while it started: C(names), C(proxied), C(sockets). May be empty.
   returned: always
   type: dict
   sample: {}
 lines:
-  description: The result in words, as a person reads it.
+  description: The result in words.
   returned: always
   type: list
   elements: str
@@ -478,11 +478,11 @@ def main() -> None:
         tell_exporter(module, evidence.read() or report, None)
         module.fail_json(msg=diagnosis.explain(f"No speech: {error}"), **result_of(report, evidence))
     except OSError as error:
-        module.fail_json(msg=f"The evidence can't be kept: {error.strerror}: {error.filename}.")
+        module.fail_json(msg=f"The evidence cannot be kept: {error.strerror}: {error.filename}.")
 
 
 def complete_from_release(params: dict[str, Any]) -> None:
-    """Fill what was not given from the release file. Raises ValueError in a sentence."""
+    """Fill missing parameters from the release file. Raises ValueError in a sentence."""
     if params["release_file"]:
         release = proof.read_release(params["release_file"])
         found = {
@@ -501,20 +501,20 @@ def complete_from_release(params: dict[str, Any]) -> None:
         params["voices"] = params["voices"] or []
         params["languages"] = params["languages"] or []
     if not params["release_id"]:
-        raise ValueError("Neither release_id nor release_file says which release is to be proved.")
+        raise ValueError("Neither release_id nor release_file says which release to prove.")
 
 
 def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence) -> None:
-    """Find the kept proof alive, or prove all anew; ends the module. Raises SpeechError, OSError."""
+    """Return the kept proof if the model is alive, or prove again; end the module. Raises SpeechError, OSError."""
     params = module.params
     kept = None if params["refresh"] else evidence.holds(wanted)
-    # A release that was mended keeps its name, but what spoke then is not what lies there now.
+    # A repaired release keeps its name, but its proof is of the files before the repair.
     if kept is not None and kept.get("made") != params.get("made"):
         kept = None
     what = f"{len(wanted.voices)} voices in {', '.join(wanted.formats)}"
     if module.check_mode:
         report = kept or proof.as_report(wanted, [], params["synthetic"] or [], {})
-        todo = f"{evidence.proof} holds; one short request would be made" if kept else f"would synthesise {what}"
+        todo = f"{evidence.proof} holds; it would send one short request" if kept else f"it would synthesise {what}"
         module.exit_json(changed=kept is None, msg=f"{wanted.release_id}: {todo}.", **result_of(report, evidence))
     if not params["candidate"]:
         deploy_lock.mark("proof")
@@ -556,7 +556,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
         hint = (
-            f"\nThe stand-ins of tests say '{proof.TEXT}' and nothing else; synthesis_text is another text."
+            f"\nThe stand-ins of tests say only '{proof.TEXT}', but synthesis_text is another text."
             if report["synthetic"] and wanted.text != proof.TEXT
             else ""
         )
@@ -574,7 +574,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
 
 
 def tell_exporter(module: AnsibleModule, report: dict[str, Any], seconds: float | None) -> None:
-    """Leave the proof for node_exporter; what stands in the way is a warning, as the proof does not rest on it."""
+    """Write the proof for node_exporter. A failure is only a warning, because the proof does not need it."""
     folder = module.params["textfile_dir"]
     if not folder:
         return
@@ -582,13 +582,13 @@ def tell_exporter(module: AnsibleModule, report: dict[str, Any], seconds: float 
         textfile.write(folder, textfile.render(report, seconds, time.time()))
     except OSError as error:
         module.warn(
-            f"The proof was not written for node_exporter: {error.strerror}: {folder}. Its textfile collector reads the"
-            " folder of --collector.textfile.directory; name that one in synthesis_textfile_dir."
+            f"The proof was not written for node_exporter: {error.strerror}: {folder}. Set synthesis_textfile_dir to"
+            " the folder of node_exporter's option --collector.textfile.directory."
         )
 
 
 def result_of(report: dict[str, Any], evidence: proof.Evidence) -> dict[str, Any]:
-    """A proof as the module returns it."""
+    """Return a proof as the module returns it."""
     return {**report, "live": False, "proof": evidence.proof, "lines": proof.in_words(report)}
 
 

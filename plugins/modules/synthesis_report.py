@@ -10,25 +10,25 @@ DOCUMENTATION = r"""
 module: synthesis_report
 short_description: Write the report on the proofs of speech of all hosts
 description:
-  - Gathers the facts C(voicefleet_plan) and C(voicefleet_synthesis) of all hosts, and the WAV files that
-    M(voicefleet.kokoro.synthesis_check) brought to the controller.
-  - Writes C(index.html), one file to look at and listen to that needs no network, and beside it C(report.json) for
-    machines and C(junit.xml) for CI. C(docs/report.md) says how to read them.
-  - Says which hosts are slower than the rest, sound different, or run something else.
-  - Shows a short table in the terminal; of more than 20 hosts, those alone that failed or stand out.
-  - A host that was planned and not proved is in it too, with what is known.
-  - In a run that M(voicefleet.kokoro.rollout) counted, every host is in it, with what became of it, why, and after how
-    many seconds. C(retry) beside the report then names those that are left, for C(--limit @).
-  - Sets the fact C(voicefleet_to_count), the hosts of which Ansible has yet to learn that they failed.
+  - Collects the facts C(voicefleet_plan) and C(voicefleet_synthesis) of all hosts, and the WAV files that
+    M(voicefleet.kokoro.synthesis_check) copied to the controller.
+  - Writes C(index.html), one page that needs no network, with C(report.json) for machines and C(junit.xml) for CI
+    beside it. C(docs/report.md) says how to read them.
+  - Shows which hosts are slower than the rest, sound different, or run something else.
+  - Prints a short table. If there are more than 20 hosts, it has only those that failed or stand out.
+  - Includes hosts that were planned but not proved, with what is known of them.
+  - Includes every host of a run that M(voicefleet.kokoro.rollout) counted, with outcome, reason and seconds. C(retry)
+    beside the report then names the hosts that are not done, for C(--limit @).
+  - Sets the fact C(voicefleet_to_count), the failed hosts that Ansible has not counted yet.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   audio_mb:
     description:
-      - Megabytes of sound that C(index.html) holds. Hosts that failed or stand out come first, then one voice of each
-        other host, then the rest. What is beyond is linked, and lies in C(audio/<host>/<voice>.wav).
-      - The page is larger than that by a third.
+      - The most megabytes of sound in C(index.html). Hosts that failed or stand out come first, then one voice of each
+        other host, then the rest. The page links all other sounds, in C(audio/<host>/<voice>.wav).
+      - The page is a third larger than that.
     type: float
     default: 24
 extends_documentation_fragment:
@@ -50,12 +50,12 @@ html:
   type: str
   sample: /home/me/voicefleet-report/index.html
 json:
-  description: The same for machines.
+  description: The report for machines.
   returned: success
   type: str
   sample: /home/me/voicefleet-report/report.json
 junit:
-  description: The same as JUnit XML, a case for each sample and level; what was not tried is skipped, never passed.
+  description: JUnit XML with a case for each sample and level. An untried level is skipped, never passed.
   returned: success
   type: str
   sample: /home/me/voicefleet-report/junit.xml
@@ -65,13 +65,13 @@ level:
   type: str
   sample: acoustic
 synthetic:
-  description: The stand-ins on which any of it rests. With any, the audio is not Kokoro's voice.
+  description: The stand-ins in use. If there are any, the audio is not Kokoro's voice.
   returned: success
   type: list
   elements: str
   sample: []
 unfinished:
-  description: The hosts on which the run did not do what it was to do. Those that were not tried are among them.
+  description: The hosts on which the run is not done, including those that it did not try.
   returned: success
   type: list
   elements: str

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import phonemes, proof, recogniser
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import interpreter
 from ansible_collections.voicefleet.kokoro.plugins.modules import synthesis_check
 from endpoint import KEY, Double, serving
 from sounds import SENTENCE
@@ -45,9 +45,8 @@ def double() -> Iterator[Double]:
 def check(double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Check:
     key = tmp_path / "key"
     key.write_text(f"{KEY}\n")
-    # The checkout's environment is not for the user nobody.
-    for module in (phonemes, proof, recogniser):
-        monkeypatch.setattr(module, "as_nobody", dict)
+    # The user nobody cannot read the checkout's environment.
+    monkeypatch.setattr(interpreter, "as_nobody", dict)
 
     def call(**arguments: Any) -> dict[str, Any]:
         given = {

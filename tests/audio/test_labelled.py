@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import acoustics, audio, recogniser
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import acoustics, audio, interpreter, recogniser
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import Finding
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import expected_length
 from sounds import SENTENCE, Labelled, labelled, make
@@ -43,8 +43,8 @@ def words(files: dict[str, bytes]) -> dict[str, Finding]:
         return recogniser.hear(recordings, SENTENCE, python)
 
     with pytest.MonkeyPatch.context() as patch:
-        # The checkout's environment is not for the user nobody.
-        patch.setattr(recogniser, "as_nobody", dict)
+        # The user nobody cannot read the checkout's environment.
+        patch.setattr(interpreter, "as_nobody", dict)
         python = str(Path(sys.prefix, "bin", "python"))
         parts = [HEARD[number::PROCESSES] for number in range(PROCESSES)]
         with ThreadPoolExecutor(PROCESSES) as workers:

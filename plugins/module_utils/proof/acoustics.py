@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether samples can be speech.
 
-`measure` describes samples in numbers; `judge` turns the numbers into findings that refuse by name what is not speech:
-silence, noise, a constant tone, a clipped, cut or looped file, a wrong length. What the words are is not heard here.
+`measure` describes samples in numbers. `judge` turns the numbers into findings that name what is not speech: silence,
+noise, a constant tone, a clipped, cut or looped file, a wrong length. It does not recognise words.
 
-The limits of `judge` were set between the extremes measured on about 400 files: on one side speech at 24 kHz of
-espeak-ng (9 languages, 40 voices, 110 to 220 words a minute), flite and recorded people; on the other generated noises,
-tones and chords, cut, looped and clipped speech, and what Kokoro makes of random weights. Beside each limit stands what
-the nearest file of either side measured.
+The limits of `judge` lie between the extremes of about 400 measured files. On one side is speech at 24 kHz: espeak-ng
+(9 languages, 40 voices, 110 to 220 words a minute), flite and recorded people. On the other side are generated noises,
+tones and chords, cut, looped and clipped speech, and Kokoro's output from random weights. A comment beside each limit
+gives the nearest file of each side.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LEVELS = ("none", "format", "acoustic", "phonemes", "intelligible", "performance
 
 @dataclass(frozen=True)
 class Measurements:
-    """Samples described in numbers. Shares are 0..1 of the clip, or of its sounding part where that is said."""
+    """Samples described in numbers. Shares are 0..1 of the clip, or of its sounding part if the comment says so."""
 
     seconds: float
     sample_rate: float  # Hz
@@ -53,10 +53,10 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `ok` is None when it could not be looked at: UNVERIFIED, never passed."""
+    """The result of one check. `ok` is None if the check could not run: UNVERIFIED, never passed."""
 
     name: str  # stable, for machines: silence, noise, tone, clipped, …
-    level: str  # the level of proof that it decides
+    level: str  # the level of proof that it belongs to
     ok: bool | None
     value: float | str | None
     limit: str
@@ -75,7 +75,7 @@ _TWIDDLES: dict[int, list[complex]] = {}
 
 
 def fft(values: Sequence[complex]) -> list[complex]:
-    """Discrete Fourier transform; the length must be a power of two (1024 points: 2 ms in CPython)."""
+    """Return the discrete Fourier transform. The length must be a power of two (1024 points: 2 ms in CPython)."""
     size = len(values)
     if size == 1:
         return [complex(values[0])]
@@ -90,7 +90,7 @@ def fft(values: Sequence[complex]) -> list[complex]:
 
 
 def power_pair(first: Sequence[float], second: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Power spectra (bins 0 to n/2 - 1) of two real frames of one length, by a single transform."""
+    """Return the power spectra (bins 0 to n/2 - 1) of two real frames of one length, by a single transform."""
     size = len(first)
     both = fft(list(map(complex, first, second)))
     one, two = [abs(both[0].real) ** 2], [abs(both[0].imag) ** 2]
@@ -102,17 +102,17 @@ def power_pair(first: Sequence[float], second: Sequence[float]) -> tuple[list[fl
 
 
 def hann(size: int) -> list[float]:
-    """The Hann window of that many points."""
+    """Return the Hann window of that many points."""
     return [0.5 - 0.5 * math.cos(2 * math.pi * i / size) for i in range(size)]
 
 
 def decibel(power: float) -> float:
-    """10 log10, with silence at -120."""
+    """Return 10 log10, with -120 for silence."""
     return 10 * math.log10(power) if power > 1e-12 else -120.0
 
 
 def _spread(values: Sequence[float]) -> float:
-    """Standard deviation; 0 for fewer than two values."""
+    """Return the standard deviation, or 0 for fewer than two values."""
     if len(values) < 2:
         return 0.0
     mean = sum(values) / len(values)
@@ -124,14 +124,14 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _pick(items: Sequence[int], most: int) -> list[int]:
-    """At most `most` of the items, evenly spread."""
+    """Return at most `most` of the items, evenly spread."""
     if len(items) <= most:
         return list(items)
     return [items[i * len(items) // most] for i in range(most)]
 
 
 def _frame_power(samples: Sequence[int]) -> float:
-    """Mean power of a frame without its DC, full scale = 1."""
+    """Return the mean power of a frame without its DC, full scale = 1."""
     size = len(samples)
     if not size:
         return 0.0
@@ -141,7 +141,7 @@ def _frame_power(samples: Sequence[int]) -> float:
 
 
 def _low_pass(samples: Sequence[float], width: int, step: int) -> list[float]:
-    """Two moving sums of `width`, then every `step`-th sample."""
+    """Apply two moving sums of `width`, then keep every `step`-th sample."""
     values: list[float] = list(samples)
     for _turn in range(2):
         sums = [0.0, *accumulate(values)]
@@ -195,7 +195,7 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
 def _spectra(
     samples: array[int], rate: int, size: int, sounding: Sequence[int]
 ) -> tuple[float, list[float], float, float]:
-    """Median flatness, centroids (Hz), tilt (dB per octave) and share of held spectra, over at most 64 places."""
+    """Return median flatness, centroids (Hz), tilt (dB per octave) and share of held spectra, at 64 places or fewer."""
     points = 1 << max(6, round(math.log2(0.04 * rate)))
     apart = 3 * size
     window = hann(points)
@@ -229,7 +229,7 @@ def _spectra(
 
 
 def _voiced_share(samples: array[int], rate: int, size: int, sounding: Sequence[int]) -> float:
-    """Share of at most 80 sounding places where the signal below 1 kHz repeats with a pitch of 60 to 400 Hz."""
+    """Return the share of sounding places (at most 80) whose signal below 1 kHz has a pitch of 60 to 400 Hz."""
     step = max(1, rate // 6000)
     slow = rate / step
     length, shortest, longest = int(slow * 0.04), int(slow / 400), int(slow / 60) + 1
@@ -238,7 +238,7 @@ def _voiced_share(samples: array[int], rate: int, size: int, sounding: Sequence[
         start = frame * size
         raw = samples[start : start + (length + longest + 2) * step + 4 * step]
         x = _low_pass(raw, 3 * step, step)
-        x = list(map(sub, x[1:], x))  # lifts the upper partials: noise that falls with frequency looks periodic below
+        x = list(map(sub, x[1:], x))  # raise the upper partials: noise that falls with frequency looks periodic
         if len(x) < length + longest:
             continue
         tried += 1
@@ -255,10 +255,10 @@ def _voiced_share(samples: array[int], rate: int, size: int, sounding: Sequence[
 
 
 def _repetition(samples: array[int], rate: int, audible: int) -> float:
-    """How much of the clip comes again: exactly (bytes found twice), or as correlation with a shifted copy.
+    """Return how much of the clip repeats: exactly (bytes found twice), or as correlation with a shifted copy.
 
-    The correlation looks at the first 20 s below 750 Hz, at shifts of 0.15 s and more, and only where at least a
-    quarter of the energy overlaps.
+    The correlation covers the first 20 s below 750 Hz, with shifts of 0.15 s and more, if at least a quarter of the
+    energy overlaps.
     """
     data, width = samples.tobytes(), 512
     probes = [i for i in range(0, len(samples) - width, rate // 20) if max(samples[i : i + width]) > audible]
@@ -296,7 +296,7 @@ def _found_again(data: bytes, at: int, width: int) -> bool:
 
 
 def judge(m: Measurements, expected: Expectation) -> list[Finding]:
-    """Findings of the acoustic level. One cause is named once: noise, for example, is not also called clipped."""
+    """Return the findings of the acoustic level. Name one cause once: noise, for example, is not also clipped."""
     findings: list[Finding] = []
 
     def look(name: str, ok: bool, value: float, limit: str, good: str, bad: str) -> bool:
@@ -308,12 +308,12 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
         m.sounding_seconds > 0,
         m.rms_dbfs,
         f"loudest part above {SILENT_DBFS:.0f} dBFS",
-        f"It sounds, at {m.rms_dbfs:.0f} dBFS.",
+        f"It is not silence: {m.rms_dbfs:.0f} dBFS.",
         f"The audio is silence: its loudest part has {m.rms_dbfs:.0f} dBFS.",
     ):
         return findings
     if m.sounding_seconds < 0.6:
-        # A single word of espeak-ng can look like a tone or a noise.
+        # A single word of espeak-ng can measure like a tone or a noise.
         findings.append(
             Finding(
                 "enough",
@@ -329,8 +329,8 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
     # Speech 7 to 13 dB and held 0 to 0.08; a sweep 0.1 dB; tones, chords and their progressions held 0.67 to 1.
     voiced = m.voiced_share >= 0.15
     tone = m.held_share > 0.4 or (voiced and m.level_spread_db < 3)
-    # Voiced: speech 0.38 to 0.95, noises 0 to 0.01. A whisper has 0 as well, but moves: level 7.8 dB, colour 0.53
-    # octaves; brown noise, which moves most, 3.2 dB and 0.45 octaves.
+    # Voiced: speech 0.38 to 0.95, noises 0 to 0.01. A whisper also has 0, but its level moves by 7.8 dB and its
+    # centroid by 0.53 octaves. Brown noise, which moves most, has 3.2 dB and 0.45 octaves.
     noise = not tone and not voiced and (m.level_spread_db < 5 or m.centroid_spread < 0.48)
     look(
         "tone",
@@ -358,7 +358,7 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
             m.clipped_share <= 0.004 and m.crest >= 1.4,
             m.clipped_share,
             "at most 0.004 of the samples at the peak, crest 1.4 or more",
-            "Its peaks are whole.",
+            "Its peaks are not cut.",
             f"The audio is clipped: {m.clipped_share:.1%} of its samples lie at the peak and its highest peaks are"
             f" {m.crest:.2f} times its loud samples (speech: 1.7 or more).",
         )
@@ -378,7 +378,7 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
             f"{m.silence_share:.0%} of it are pauses.",
             f"The audio is mostly silence: {m.silence_share:.0%} of it.",
         )
-        # The last 10 ms of whole files: -35 dB and less; of files cut inside a sound: -20 dB and more.
+        # The last 10 ms: -35 dB and less in whole files; -20 dB and more in files cut inside a sound.
         look(
             "truncated",
             m.tail_db <= -25,
@@ -402,14 +402,14 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
             m.repetition <= 0.65,
             m.repetition,
             "at most 0.65",
-            "No part of it is played again.",
+            "No part of it repeats.",
             f"The audio is looped: it agrees to {m.repetition:.0%} with a shifted copy of itself.",
         )
     return findings + _length(m, expected)
 
 
 def _length(m: Measurements, expected: Expectation) -> list[Finding]:
-    """Whether the clip is as long as its text takes."""
+    """Check that the clip is as long as its text takes."""
     short, long = m.sounding_seconds < expected.min_seconds, m.seconds > expected.max_seconds
     return [
         Finding(
@@ -418,7 +418,7 @@ def _length(m: Measurements, expected: Expectation) -> list[Finding]:
             not short,
             round(m.sounding_seconds, 3),
             f"{expected.min_seconds:.2f} s or more",
-            f"The audio is too short for the text: it sounds for {m.sounding_seconds:.2f} s, at least"
+            f"The audio is too short for the text: it sounds for {m.sounding_seconds:.2f} s; at least"
             f" {expected.min_seconds:.2f} s were expected."
             if short
             else f"It sounds for {m.sounding_seconds:.2f} s, long enough for the text.",
@@ -429,7 +429,7 @@ def _length(m: Measurements, expected: Expectation) -> list[Finding]:
             not long,
             round(m.seconds, 3),
             f"{expected.max_seconds:.2f} s or less",
-            f"The audio is too long for the text: {m.seconds:.2f} s, at most {expected.max_seconds:.2f} s expected."
+            f"The audio is too long for the text: {m.seconds:.2f} s; at most {expected.max_seconds:.2f} s expected."
             if long
             else f"It lasts {m.seconds:.2f} s, no longer than the text needs.",
         ),
@@ -437,7 +437,7 @@ def _length(m: Measurements, expected: Expectation) -> list[Finding]:
 
 
 def _colour(m: Measurements) -> str:
-    """The kind of a noise by its flatness and tilt (white 0, pink -3, brown -6 dB per octave)."""
+    """Name a noise by its flatness and tilt (white 0, pink -3, brown -6 dB per octave)."""
     if m.flatness > 0.45 and abs(m.tilt_db) < 1:
         return "white noise"
     if m.flatness > 0.15 and -4.2 < m.tilt_db < -2:

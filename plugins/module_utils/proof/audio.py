@@ -119,7 +119,7 @@ _MP3_KBITS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
 def _mp3_frame(data: bytes, at: int) -> tuple[int, int, int, int] | None:
-    """Length in bytes, sample rate, channels and samples of the Layer III frame at `at`; None if there is none."""
+    """Return bytes, sample rate, channels and samples of the Layer III frame at `at`, or None if there is none."""
     if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
         return None
     version, layer = data[at + 1] >> 3 & 3, data[at + 1] >> 1 & 3
@@ -133,7 +133,7 @@ def _mp3_frame(data: bytes, at: int) -> tuple[int, int, int, int] | None:
 
 
 def _mp3(data: bytes) -> Stream:
-    """Walk all frames of an MP3; the Xing or Info frame of the encoder, if any, says how many there should be."""
+    """Walk all frames of an MP3. The encoder's Xing or Info frame, if any, says how many there should be."""
     at, end = 0, len(data)
     if data[:3] == b"ID3" and len(data) > 10:
         size = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
@@ -155,7 +155,7 @@ def _mp3(data: bytes) -> Stream:
     while at < end:
         frame = _mp3_frame(data, at)
         if frame is None:
-            note = f"after {frames} frames come {end - at} bytes that are no MP3 frame"
+            note = f"after {frames} frames come {end - at} bytes that are not an MP3 frame"
             break
         if frame[1:3] != (rate, channels):
             note = f"frame {frames + 1} changes the sample rate or the channels"
@@ -171,7 +171,7 @@ def _mp3(data: bytes) -> Stream:
 
 
 def _crc_table(width: int, polynomial: int) -> list[int]:
-    """Table of a CRC that shifts left, one entry per byte."""
+    """Return the table of a CRC that shifts left, one entry per byte."""
     top, mask, table = 1 << (width - 1), (1 << width) - 1, []
     for byte in range(256):
         value = byte << (width - 8)
@@ -189,7 +189,7 @@ def _crc(data: bytes, width: int, table: list[int]) -> int:
 
 
 def _flac(data: bytes) -> Stream:
-    """STREAMINFO of a FLAC file; complete when a frame ends with the file (CRC-16) and reaches the last sample."""
+    """Read a FLAC file. It is complete if a frame ends with the file (CRC-16) and reaches the last sample."""
     if len(data) < 42:
         raise AudioError("The FLAC file is cut inside its header.")
     smallest, largest = struct.unpack_from(">HH", data, 8)
@@ -220,7 +220,7 @@ def _flac(data: bytes) -> Stream:
 
 
 def _flac_header(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """Bytes before the CRC-8, coded frame or sample number, and block size of the FLAC frame header at `at`."""
+    """Return bytes before the CRC-8, coded frame or sample number, and block size of the FLAC frame header at `at`."""
     head = data[at : at + 16].ljust(16, b"\0")  # a last frame of silence is shorter
     if head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] & 1:
         return None
@@ -244,7 +244,7 @@ def _flac_header(data: bytes, at: int) -> tuple[int, int, int] | None:
 
 
 def _ogg(data: bytes) -> Stream:
-    """Walk the pages of an Ogg file with one Vorbis or Opus stream; complete when a whole last page says so."""
+    """Walk the pages of an Ogg file with one Vorbis or Opus stream. It is complete if its whole last page says so."""
     table = _crc_table(32, 0x04C11DB7)
     at, position, ended, note = 0, 0, False, ""
     codec, rate, channels, skip = "", 0, 0, 0
@@ -267,7 +267,7 @@ def _ogg(data: bytes) -> Stream:
             if packet[:7] == b"\x01vorbis" and len(packet) >= 16:
                 codec, channels, rate = "vorbis", packet[11], struct.unpack_from("<I", packet, 12)[0]
             elif packet[:8] == b"OpusHead" and len(packet) >= 12:
-                # Opus counts at 48 kHz, whatever went in
+                # Opus counts at 48 kHz, whatever the input was
                 codec, channels, rate, skip = "opus", packet[9], 48000, struct.unpack_from("<H", packet, 10)[0]
             if not rate:
                 raise AudioError("The Ogg file holds neither Vorbis nor Opus.")
@@ -278,5 +278,5 @@ def _ogg(data: bytes) -> Stream:
     if not codec:
         raise AudioError("The Ogg file is cut inside its header.")
     if not note and not ended:
-        note = "its last page is not there"
+        note = "its last page is missing"
     return Stream("ogg", codec, rate, channels, max(0, position - skip) / rate, not note, note)

@@ -100,7 +100,7 @@ def _performance(
 
 
 def _gpu(place: Place, runner: systemd_unit.Runner = gpu_facts.run) -> Finding:
-    """Whether the service's processes hold memory on a card, according to nvidia-smi."""
+    """Ask nvidia-smi whether the service's processes hold memory on a card."""
     expected = None if not place.profile else not place.profile.startswith("cpu")
     if not expected:
         return performance.gpu_finding(expected, (), None)

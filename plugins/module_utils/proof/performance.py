@@ -169,11 +169,11 @@ def gpu_finding(
     configured: Sequence[int] | None = None,
     contained: bool = False,
 ) -> Finding:
-    """Whether the service's processes hold memory on the configured card.
+    """Check that the service's processes hold memory on the configured card.
 
     `apps` is the output of ``nvidia-smi --query-compute-apps=gpu_uuid,pid,used_memory --format=csv,noheader,nounits``.
     `cards` is that of ``--query-gpu=index,uuid``. Each is None if the query is not possible. `configured` lists the
-    indexes of the wanted cards, None for any. A container does not see which processes use a card.
+    indexes of the configured cards; None means any. In a container, nvidia-smi does not name processes.
     """
 
     def finding(ok: bool | None, value: str | None, said: str) -> Finding:
@@ -187,7 +187,7 @@ def gpu_finding(
         return finding(None, None, "It is not known whether the GPU does the work: nvidia-smi gives no answer.")
     if not processes:
         return finding(
-            None, None, "It is not known whether the GPU does the work: the service's processes are not known."
+            None, None, "It is not known whether the GPU does the work: the service's processes are unknown."
         )
     rows = [(row[0], int(row[1]), row[2]) for row in _rows(apps, 3) if row[1].isdigit()]
     mine = [row for row in rows if row[1] in processes]

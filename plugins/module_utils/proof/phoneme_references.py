@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The reference texts of each language and the phonemes that misaki makes of them. Nothing but data.
+"""Data: the reference texts of each language, and the phonemes that misaki makes of them.
 
-They stay in Python because a module runs from what Ansible packs, which is Python alone. As an argument they would be
-the inventory's, and an inventory must not decide what a proof expects.
+They are Python because Ansible packs only Python for a module. If they were an argument, an inventory could decide what
+a proof expects.
 
 Each row is (language, lines, plain). A line is (name of the finding, text, phonemes). ``plain`` is text and phonemes of
 the line ``invented`` without its invented words.
 
-The texts were chosen so that the phonemes depend neither on the tags of spaCy's model (every tag was tried for every
-word) nor on a word's context. ``bin/refresh --check`` compares MADE_WITH with the locks.
+The texts were chosen so that the phonemes do not depend on the tags of spaCy's model (every tag was tried for every
+word) or on a word's context. ``bin/refresh --check`` compares MADE_WITH with the locks.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ REFERENCES: dict[str, Row] = {
         ("La volpe", "la vˈolpe"),
     ),
     "j": (
-        "Japanese",  # misaki expands no abbreviation in it
+        "Japanese",  # misaki expands no abbreviation in Japanese
         (
             ("sentence", "今日は天気がいいです。", "kʲoː βa teŋkʲi ɡa iː desɨ."),
             ("number", "42匹", "joɲʥɨː ɲi çikʲi"),
@@ -139,7 +139,7 @@ REFERENCES: dict[str, Row] = {
         ),
         ("狗", "kou↓"),
     ),
-    # The newer model's signs are of bopomofo.
+    # The newer model writes bopomofo.
     "z1.1": (
         "Mandarin",
         (

@@ -1,41 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether text becomes the phonemes that it should: the release's own misaki against pinned references.
+"""Whether the release's own misaki turns text into the pinned phonemes.
 
-Kokoro asks misaki for phonemes and speaks those. A word that misaki can't turn into any is left out without a word in
-any log, a number or an abbreviation may be left out or spelt, and the audio sounds well nevertheless. So a reference
-sentence, a number, an abbreviation and invented words of each language must give the phonemes of
-``phoneme_references.py``, and
-a sentence with the invented words must take longer to say than without.
+Kokoro speaks the phonemes that misaki makes. If misaki cannot turn a word into phonemes, it leaves the word out, and no
+log says so. Numbers and abbreviations may be left out or spelt. The audio sounds well nevertheless. So a sentence, a
+number, an abbreviation and invented words of each language must give the phonemes of ``phoneme_references.py``. A
+sentence must also take longer to say with the invented words than without them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 import tempfile
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from ..host.unprivileged import as_nobody
-from . import phoneme_references
+from . import interpreter, phoneme_references
 from .acoustics import Finding
+from .interpreter import InterpreterError
 
 LEVEL = "phonemes"
-# Kokoro makes at least one frame of 25 ms for each phoneme; a little less, as its pauses may move.
+# Kokoro makes at least one frame of 25 ms for each phoneme. This is a little less, because its pauses may move.
 SECONDS_PER_PHONEME = 0.02
-# No phonemes: stress, length, tones, ties and what ends a sentence.
+# These are not phonemes: stress, length, tones, ties and the end of a sentence.
 _MARKS = set('ˈˌː→↓↗↘12345 ^.,;:!?…—"\u201c\u201d()-/')
-# Models that read a language in a way of their own, by the language and the model's name.
+# Models with their own reading of a language, by the language and the model's name.
 _OTHER_READINGS = {("z", "Kokoro-82M-v1.1-zh"): "z1.1"}
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a language's texts must become. ``lines`` are (name of the finding, text, phonemes)."""
+    """The phonemes that a language's texts must become. ``lines`` are (name of the finding, text, phonemes)."""
 
     name: str
     lines: tuple[tuple[str, str, str], ...]
@@ -44,8 +41,8 @@ class Reference:
 
 REFERENCES = {key: Reference(*row) for key, row in phoneme_references.REFERENCES.items()}
 
-# Reads {language: [text, ...]} and answers {language: {"phonemes": [str, ...]} or {"error": str}}. It makes each
-# language as kokoro.KPipeline does, which goes on without the fallback where espeak-ng can't be loaded.
+# Reads {language: [text, ...]} and answers {language: {"phonemes": [str, ...]} or {"error": str}}. It sets up each
+# language as kokoro.KPipeline does, which works without the fallback if espeak-ng cannot be loaded.
 _PROGRAM = """
 import json, os, sys
 answer_to = os.dup(1)
@@ -87,7 +84,7 @@ with os.fdopen(answer_to, "w", encoding="utf-8") as out:
 
 @dataclass
 class Spoken:
-    """One language as it was found. ``lines`` are {text, expected, phonemes}, in the order of the references."""
+    """The results of one language. ``lines`` are {text, expected, phonemes}, in the order of the references."""
 
     language: str
     name: str
@@ -95,14 +92,14 @@ class Spoken:
     lines: list[dict[str, str]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """``{language, name, ok, lines}``; ``ok`` is None where something could not be looked at."""
+        """Return ``{language, name, ok, lines}``; ``ok`` is None if something could not be checked."""
         seen = [finding.ok for finding in self.findings]
         ok = False if False in seen else None if None in seen or not seen else True
         return {"language": self.language, "name": self.name, "ok": ok, "lines": self.lines}
 
 
 def count(phonemes: str) -> int:
-    """How many phonemes are in a text of misaki's: signs without stress, length and punctuation."""
+    """Count the phonemes in an answer of misaki: its characters without stress, length and punctuation."""
     return sum(sign not in _MARKS and not unicodedata.combining(sign) for sign in phonemes)
 
 
@@ -111,7 +108,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def scratch_base(candidates: Sequence[str] = ("/tmp", "/var/tmp", "/var/lib")) -> str:
-    """A folder from whose files code may be run: espeak-ng's library is copied to the temporary folder and loaded."""
+    """Return a folder where code may run: espeak-ng's library is copied to the temporary folder and loaded."""
     for folder in candidates:
         try:
             if not os.statvfs(folder).f_flag & os.ST_NOEXEC:
@@ -124,57 +121,37 @@ def scratch_base(candidates: Sequence[str] = ("/tmp", "/var/tmp", "/var/lib")) -
 def ask(
     python: str | None, texts: Mapping[str, Sequence[str]], timeout: float
 ) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """The phonemes of texts by language, from misaki of another interpreter, or the reason why there are none.
+    """Return the phonemes of texts by language, from misaki of another interpreter, or the reason why there are none.
 
-    One process, as the user nobody where we are root, in a folder of its own, for at most `timeout` seconds.
+    One process does it, in a folder of its own, within `timeout` seconds.
     """
     if not python:
-        return {}, "no release's Python was named that has misaki"
+        return {}, "no release's Python with misaki is named"
     if not os.path.exists(python):
-        return {}, f"{python} is not there: no release on this host"
+        return {}, f"{python} does not exist: no release on this host"
     scratch = tempfile.mkdtemp(prefix="voicefleet-", dir=scratch_base())
     try:
-        account = as_nobody()
+        account = interpreter.as_nobody()
         if account:
             os.chown(scratch, account["user"], account["group"])
-        done = subprocess.run(
-            [python, "-I", "-c", _PROGRAM],
-            input=json.dumps({language: list(lines) for language, lines in texts.items()}).encode(),
-            capture_output=True,
-            timeout=timeout,
-            cwd=scratch,
-            env={
-                "PATH": "/usr/bin:/bin",
-                "LC_ALL": "C.UTF-8",
-                "HOME": scratch,
-                "TMPDIR": scratch,
-                "HF_HUB_OFFLINE": "1",
-                "PYTHONDONTWRITEBYTECODE": "1",
-            },
-            check=False,
-            **account,
+        request = {language: list(lines) for language, lines in texts.items()}
+        answers: dict[str, dict[str, Any]] = interpreter.ask(
+            python, _PROGRAM, request, timeout, scratch, HOME=scratch, TMPDIR=scratch, HF_HUB_OFFLINE="1"
         )
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, InterpreterError) as error:
         return {}, f"{python} gave no phonemes: {error}"
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if done.returncode:
-        last = done.stderr.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
-        return {}, f"{python} gave no phonemes: {last or f'exit status {done.returncode}'}"
-    try:
-        answers: dict[str, dict[str, Any]] = json.loads(done.stdout)
-    except ValueError:
-        return {}, f"{python} answered something other than phonemes"
     return answers, None
 
 
 def reading(language: str, models: Mapping[str, str]) -> str:
-    """The key in the references of how a language is read, given the models of languages that have one of their own."""
+    """Return the key of a language in the references; `models` names the languages' own models."""
     return _OTHER_READINGS.get((language, models.get(language, "")), language)
 
 
 def judge(key: str, answer: Mapping[str, Any] | None, why: str | None) -> Spoken:
-    """One language's findings; `answer` is that of :func:`ask`, `why` says why there is none."""
+    """Return one language's findings. `answer` comes from :func:`ask`; `why` says why there is none."""
     language, reference = key[:1], REFERENCES.get(key)
     if reference is None:
         spoken = Spoken(language, language)
@@ -187,7 +164,7 @@ def judge(key: str, answer: Mapping[str, Any] | None, why: str | None) -> Spoken
         spoken.findings.append(Finding("sentence", LEVEL, None, None, "pinned phonemes", said))
         return spoken
     if "error" in answer:
-        said = f"The release's misaki can't do {reference.name}: {answer['error']}."
+        said = f"The release's misaki cannot read {reference.name}: {answer['error']}."
         spoken.findings.append(Finding("sentence", LEVEL, False, None, "pinned phonemes", said))
         return spoken
     *came, plain = answer["phonemes"]
@@ -196,10 +173,8 @@ def judge(key: str, answer: Mapping[str, Any] | None, why: str | None) -> Spoken
         if _same(phonemes, expected):
             said, ok = f"{reference.name}: '{text}' becomes /{phonemes}/.", True
         elif name == "invented" and count(phonemes) <= count(plain):
-            said, ok = (
-                f"{reference.name}: the invented words of '{text}' are left out; only /{phonemes}/ is spoken.",
-                False,
-            )
+            said = f"{reference.name}: the invented words of '{text}' are left out; only /{phonemes}/ is spoken."
+            ok = False
         elif not count(phonemes):
             said, ok = f"{reference.name}: '{text}' is left out: it becomes no phoneme at all.", False
         else:
@@ -209,7 +184,7 @@ def judge(key: str, answer: Mapping[str, Any] | None, why: str | None) -> Spoken
 
 
 def judge_lengths(key: str, plain: float, invented: float) -> Finding:
-    """Whether the invented words are in the audio: seconds of the text without and with them."""
+    """Check that the invented words are in the audio, by the seconds of the text without and with them."""
     reference = REFERENCES[key]
     _name, text, expected = next(line for line in reference.lines if line[0] == "invented")
     without, base = reference.plain
@@ -220,8 +195,8 @@ def judge_lengths(key: str, plain: float, invented: float) -> Finding:
     said = (
         f"{reference.name}: {words} make the audio {more:.2f} s longer."
         if ok
-        else f"{reference.name}: {words} make the audio only {more:.2f} s longer, at least {least:.2f} s were expected:"
-        " words that are in no dictionary are left out."
+        else f"{reference.name}: {words} make the audio only {more:.2f} s longer; at least {least:.2f} s were expected."
+        " Words that are in no dictionary are left out."
     )
     return Finding("invented_audio", LEVEL, ok, round(more, 3), f"{least:.2f} s or more", said)
 
@@ -233,9 +208,10 @@ def prove(
     seconds_of: Callable[[str, str], float | str] | None,
     models: Mapping[str, str] | None = None,
 ) -> list[Spoken]:
-    """Every language's findings. `models` are the names of those that speak one language alone, by language.
+    """Return every language's findings. `models` are the names of models of one language, by language.
 
-    `seconds_of` says a text in a language and gives the audio's length, or why there is none; without it nobody speaks.
+    `seconds_of` speaks a text in a language. It returns the audio's length, or why there is none. Without it, nobody
+    speaks.
     """
     keys = {language: reading(language, models or {}) for language in languages}
     known = {key: REFERENCES[key] for key in keys.values() if key in REFERENCES}
@@ -257,7 +233,7 @@ def _said(key: str, seconds_of: Callable[[str, str], float | str]) -> Finding:
     for words in (reference.plain[0], text):
         seconds = seconds_of(key[:1], words)
         if isinstance(seconds, str):
-            said = f"{reference.name}: '{words}' could not be said: {seconds}"
+            said = f"{reference.name}: '{words}' could not be spoken: {seconds}"
             return Finding("invented_audio", LEVEL, False, None, "audio", said)
         lengths.append(seconds)
     return judge_lengths(key, *lengths)

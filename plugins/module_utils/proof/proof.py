@@ -11,7 +11,6 @@ import base64
 import json
 import os
 import re
-import subprocess
 import time
 from array import array
 from collections.abc import Iterable
@@ -20,10 +19,10 @@ from typing import Any
 
 from ..host.hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
 from ..host.languages import uid_of
-from ..host.unprivileged import as_nobody
-from . import acoustics, audio, recogniser, speech
+from . import acoustics, audio, interpreter, recogniser, speech
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
+from .interpreter import InterpreterError
 from .performance import MEASURES, Load
 from .phonemes import Spoken
 from .speech import SpeechClient, SpeechError
@@ -250,7 +249,7 @@ def judge_samples(decoded: tuple[array[int], int] | str, text: str) -> tuple[lis
 
 
 def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple[array[int], int] | str]:
-    """Decode files other than WAV with `soundfile` of another interpreter. If we are root, run it as the user nobody.
+    """Decode files other than WAV with `soundfile` of another interpreter.
 
     Each entry is (samples, sample rate), or the reason why there are none.
     """
@@ -259,24 +258,12 @@ def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple
     if not python:
         return ["no Python with soundfile is named that could decode it"] * len(blobs)
     try:
-        done = subprocess.run(
-            [python, "-I", "-c", _DECODER],
-            input=json.dumps([base64.b64encode(blob).decode() for blob in blobs]).encode(),
-            capture_output=True,
-            timeout=timeout,
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-            check=False,
-            **as_nobody(),
-        )
-    except (OSError, subprocess.SubprocessError) as error:
+        decoded = interpreter.ask(python, _DECODER, [base64.b64encode(blob).decode() for blob in blobs], timeout)
+    except InterpreterError as error:
         return [f"{python} could not decode it: {error}"] * len(blobs)
-    if done.returncode:
-        last = done.stderr.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
-        return [f"{python} could not decode it: {last or f'exit status {done.returncode}'}"] * len(blobs)
     return [
         item["error"] if "error" in item else (audio.samples_of(base64.b64decode(item["pcm"])), item["rate"])
-        for item in json.loads(done.stdout)
+        for item in decoded
     ]
 
 

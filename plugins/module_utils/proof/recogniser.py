@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..host.unprivileged import as_nobody
-from . import recogniser_program
+from . import interpreter, recogniser_program
 from .acoustics import Finding
+from .interpreter import InterpreterError
 from .recogniser_program import distance, words_of
 from .speech import SpeechClient, SpeechError
 
@@ -93,8 +91,7 @@ def _hear_english(recordings: Sequence[Recording], text: str, python: str | None
     if len(words) < FEWEST_WORDS:
         return [unverified(f"a text of fewer than {FEWEST_WORDS} words cannot be told from others.")] * len(recordings)
     if not python:
-        why = "no Python with pocketsphinx is named."
-        return [unverified(why)] * len(recordings)
+        return [unverified("no Python with pocketsphinx is named.")] * len(recordings)
     request = {
         "text": text,
         "seconds": START_SECONDS + SECONDS * len(recordings),
@@ -125,40 +122,26 @@ class RecogniserError(Exception):
 
 
 def run(request: dict[str, Any], python: str) -> dict[str, Any]:
-    """Run `recogniser_program`, as the user nobody if we are root, and return its answer. Raises RecogniserError."""
+    """Run `recogniser_program` and return its answer. Raises RecogniserError."""
     spec = importlib.util.find_spec(recogniser_program.__name__)
     source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
     if not source:
         raise RecogniserError("the recogniser's program is missing: the collection is incomplete.")
+    program = source.decode("utf-8") if isinstance(source, bytes) else source
     try:
-        done = subprocess.run(
-            [python, "-I", "-B", "-c", source.decode("utf-8") if isinstance(source, bytes) else source],
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            # The program checks the time between samples; this limit is for a program that hangs.
-            timeout=request["seconds"] + START_SECONDS,
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"},
-            check=False,
-            **as_nobody(),
-        )
-        if done.returncode == 0:
-            return dict(json.loads(done.stdout))
-    except subprocess.TimeoutExpired:
-        raise RecogniserError(f"the recogniser did not finish within {request['seconds']} s.") from None
-    except (OSError, ValueError) as error:
+        # The program checks the time between samples; this limit is for a program that hangs.
+        limit = request["seconds"] + START_SECONDS
+        return dict(interpreter.ask(python, program, request, limit, OMP_NUM_THREADS="1"))
+    except InterpreterError as error:
+        if "pocketsphinx" in str(error) and "ModuleNotFoundError" in str(error):
+            why = "the release is older than this collection. Run fetch.yml and deploy.yml."
+            raise RecogniserError(f"{python} has no pocketsphinx: {why}") from None
         raise RecogniserError(f"{python} could not hear it: {error}.") from None
-    last = done.stderr.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
-    if "pocketsphinx" in last and "ModuleNotFoundError" in last:
-        raise RecogniserError(
-            f"{python} has no pocketsphinx: the release is older than this collection. Run fetch.yml and deploy.yml."
-        )
-    raise RecogniserError(f"{python} could not hear it: {last or f'exit status {done.returncode}'}.")
 
 
 def compare(text: str, heard: str, language: str, limit: float) -> Finding:
     """Return the finding for a transcription: the share of wrong words, or characters if the script has no spaces."""
-    what = "signs" if language in NO_SPACES else "words"
+    what = "characters" if language in NO_SPACES else "words"
     wanted, got = words_of(text), words_of(heard)
     if language in NO_SPACES:
         wanted, got = list("".join(wanted)), list("".join(got))

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hear sound files for the words of a text, with pocketsphinx and the model of US English that its wheel carries.
+"""Find the words of a text in sound files, with pocketsphinx and the model of US English in its wheel.
 
 This file is also a program: ``recogniser`` sends its source to the interpreter of a release, which has pocketsphinx,
-numpy and soundfile. It therefore imports nothing of this collection. It reads one JSON object from standard input and
+numpy and soundfile. So it imports nothing of this collection. It reads one JSON object from standard input and
 writes one to standard output::
 
     {"text": "The quick brown fox ...", "seconds": 60, "samples": [{"audio": "<base64 of a file>", "british": false}]}
     {"words": ["the", "quick", ...], "unknown": [], "samples": [{"heard": ["the", "quick", ...]}, {"error": "..."}]}
 
-A recogniser that is asked whether a sentence was said says yes too easily, and one that is free to write what it hears
-knows too little of voices and words. So it chooses, at the place of each word of the text: that word, one of eight that
-sound unlike it, one of the text's other words, or none. The text was said where it chose each of its words. Words that
-are left out or exchanged, another order, other sentences, other languages and noises lead it elsewhere.
+A recogniser that is asked whether a sentence was said says yes too easily. One that may write any words knows too
+little of voices and words. So at the place of each word of the text it chooses between that word, eight words that
+sound different, the text's other words, and none. If it chose every word of the text, the text was said. Missing or
+exchanged words, another order, other sentences, other languages and noises lead to other choices.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ Json = dict[str, Any]
 Phones = tuple[str, ...]
 
 RATE = 16000  # Hz, what the model was trained on
-LONGEST = 60.0  # seconds of audio: what is longer is no answer to a sentence, and would be heard for minutes
+LONGEST = 60.0  # seconds of audio: anything longer is not an answer to a sentence, and would take minutes
 DECOYS = 8  # other words at each place
-SHORTEST = 3  # sounds of a word that can be told from others
-UNLIKE = 0.8  # how much of a decoy's sounds differ from the word's
-NEAR = 5  # places from which the text's own words are taken
-# A way is given up where another is so much likelier. By pocketsphinx's own limits a sentence takes twice as long, 2 s
-# for each of its seconds, and comes out the same.
+SHORTEST = 3  # sounds that a word needs to be told from others
+UNLIKE = 0.8  # share of a decoy's sounds that differ from the word's
+NEAR = 5  # how many places away the text's own words are taken from
+# Drop a path if another is this much likelier. With pocketsphinx's own limits a sentence takes twice as long, 2 s for
+# each of its seconds, with the same result.
 BEAMS = {"beam": 1e-40, "pbeam": 1e-40, "wbeam": 1e-25}
-# How likely the word of the text is said to be, before it is heard; decoys share half of what is left.
+# The probability of the text's word before it is heard. Decoys share half of the rest.
 TRUST = 0.9999
-# Common words, of which those that are unlike become decoys: of one to three syllables, with all of English's sounds.
+# Common words of one to three syllables, with all sounds of English. Those that sound different become decoys.
 _COMMON = """
     water people thousand morning under never always children mountain window yellow orange purple silver table
     paper music letter number seven eleven twenty house street school church road friend mother father sister ship
@@ -57,14 +57,14 @@ _VOWELS = "AEIOU"
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in small letters. A sign that is spoken, as & or $, is a word of its own."""
+    """Return the words of a text in lower case. A spoken sign, such as & or $, is a word."""
     return re.findall(
         r"[^\W_]+(?:'[^\W_]+)*|[^\w\s.,;:!?'\"()\[\]\u201c\u201d„«»\u2018…–—-]", text.lower().replace("\u2019", "'")
     )
 
 
 def distance(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many words, or phones, must be put in, taken out or exchanged to come from one to the other."""
+    """Return how many words, or phones, must be added, removed or exchanged to turn one into the other."""
     row = list(range(len(second) + 1))
     for i, here in enumerate(first, 1):
         before, row[0] = row[:], i
@@ -74,7 +74,7 @@ def distance(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def read_dictionary(lines: Iterable[str]) -> dict[str, list[Phones]]:
-    """The ways in which each word is said, of a dictionary in CMU's form: ``word(2) W ER D``."""
+    """Return the pronunciations of each word, from a dictionary in CMU's form: ``word(2) W ER D``."""
     said: dict[str, list[Phones]] = {}
     for line in lines:
         word, *phones = line.split()
@@ -83,7 +83,7 @@ def read_dictionary(lines: Iterable[str]) -> dict[str, list[Phones]]:
 
 
 def british(phones: Phones) -> list[Phones]:
-    """How a word is said in England, in the phones of US English: no r but before a vowel; other o's."""
+    """Return British pronunciations in the phones of US English: an r only before a vowel, and other o's."""
     quiet: list[str] = []
     for phone, after in zip(phones, (*phones[1:], "")):
         voiced = after[:1] in _VOWELS and bool(after)
@@ -96,7 +96,7 @@ def british(phones: Phones) -> list[Phones]:
 
 
 def unlike(first: Iterable[Phones], second: Iterable[Phones]) -> float:
-    """The share of sounds by which two words differ, where they are most alike."""
+    """Return the share of sounds in which two words differ, for their most similar pronunciations."""
     others = list(second)
     return min(distance(one, two) / max(len(one), len(two)) for one in first for two in others)
 
@@ -107,15 +107,15 @@ def is_short(ways: Iterable[Phones]) -> bool:
 
 
 def vowels(ways: Iterable[Phones]) -> set[str]:
-    """The vowels of a word, in all the ways to say it."""
+    """Return the vowels of a word in all its pronunciations."""
     return {phone for phones in ways for phone in phones if phone[0] in _VOWELS}
 
 
 def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> list[str]:
-    """What else may be heard at the place of a word.
+    """Return the words that may be heard instead of a word.
 
-    Nothing for one of two sounds, such as `of`: it is swallowed too easily to be told from others, and nothing
-    of that kind for other words. That it was left out is heard all the same.
+    A word of two sounds, such as `of`, has none and is none: it is too easily swallowed to be told from others. Whether
+    it was left out is heard anyway.
     """
     word = words[place]
     if is_short(said[word]):
@@ -131,8 +131,8 @@ def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> 
         and unlike(said[other], said[word]) >= UNLIKE
     ]
     others = fit if len(fit) <= DECOYS else [fit[i * len(fit) // DECOYS] for i in range(DECOYS)]
-    # The text's own words show whether any were exchanged. There is no choice among these, so they must not sound alike
-    # at all: `knows` is easily taken for `old`.
+    # The text's own words show whether any were exchanged. They cannot be selected, so they must sound entirely
+    # different: `knows` is easily taken for `old`.
     own = [
         other
         for other in dict.fromkeys(words[max(0, place - NEAR) : place + NEAR + 1])
@@ -144,21 +144,21 @@ def choices(words: Sequence[str], place: int, said: dict[str, list[Phones]]) -> 
 
 
 def grammar(words: Sequence[str], said: dict[str, list[Phones]]) -> str:
-    """The grammar, in JSGF, of all that may be heard."""
+    """Return the grammar, in JSGF, of everything that may be heard."""
     rest = f"/{(1 - TRUST) / 2:.12f}/"
     places = []
     for place, word in enumerate(words):
         others = choices(words, place, said)
         instead = f"{rest} ({' | '.join(others)}) | " if others else ""
         places.append(f"( /{TRUST}/ {word} | {instead}{rest} <NULL> )")
-    # What is said before or after the text is heard as one of the common words.
+    # Speech before or after the text is heard as one of the common words.
     more = [word for word in COMMON[::12] if word in said and word not in words]
     beside = f"( /{TRUST}/ <NULL> | {rest} ({' | '.join(more)}) )"
     return f"#JSGF V1.0;\ngrammar text;\npublic <text> = {beside} {' '.join(places)} {beside};\n"
 
 
 class Listener:
-    """Hears one text, in the US or in England."""
+    """Hears one text, in American or British English."""
 
     def __init__(self, words: Sequence[str], said: dict[str, list[Phones]], in_england: bool) -> None:
         self._sphinx: Any = importlib.import_module("pocketsphinx")
@@ -171,13 +171,13 @@ class Listener:
                 for number, phones in enumerate(dict.fromkeys(ways), 1):
                     file.write(f"{word}{f'({number})' if number > 1 else ''} {' '.join(phones)}\n")
             file.flush()
-            # Each file is levelled by itself: what was heard before must not matter.
+            # Normalise each file by itself: earlier files must not matter.
             self._decoder = self._sphinx.Decoder(lm=None, dict=file.name, cmn="batch", loglevel="FATAL", **BEAMS)
         self._decoder.add_jsgf_string("text", grammar(words, vocabulary))
         self._decoder.activate_search("text")
 
     def hear(self, pcm: bytes) -> list[str]:
-        """The words in 16-bit mono samples of RATE."""
+        """Return the words in 16-bit mono samples of RATE."""
         self._decoder.start_utt()
         self._decoder.process_raw(pcm, no_search=False, full_utt=True)
         self._decoder.end_utt()
@@ -186,7 +186,7 @@ class Listener:
 
 
 def samples_of(data: bytes) -> bytes:
-    """A sound file as 16-bit mono samples of RATE, with quiet at both ends. Raises ValueError, soundfile's errors."""
+    """Return a sound file as 16-bit mono samples of RATE, with quiet at both ends. Raises ValueError, RuntimeError."""
     numpy: Any = importlib.import_module("numpy")
     soundfile: Any = importlib.import_module("soundfile")
     sound, rate = soundfile.read(io.BytesIO(data), always_2d=True)
@@ -194,7 +194,7 @@ def samples_of(data: bytes) -> bytes:
         raise ValueError(f"it is longer than {LONGEST:.0f} s")
     quiet = numpy.zeros(rate // 4)
     signal = numpy.concatenate([quiet, sound[:, 0], quiet])
-    # By way of the spectrum: what RATE can't carry is cut off sharply, and nothing is folded back.
+    # Resample in the spectrum: it cuts off sharply what RATE cannot carry, so there is no aliasing.
     count = len(signal) * RATE // rate
     spectrum = numpy.fft.rfft(signal)[: count // 2 + 1]
     signal = numpy.fft.irfft(spectrum, count)
@@ -207,7 +207,7 @@ def samples_of(data: bytes) -> bytes:
 
 
 def answer(request: Json) -> Json:
-    """What was heard in each sample; see the top of this file."""
+    """Return what was heard in each sample; see the top of this file."""
     give_up = time.monotonic() + request["seconds"]
     sphinx: Any = importlib.import_module("pocketsphinx")
     with open(os.path.join(sphinx.get_model_path(), "en-us", "cmudict-en-us.dict"), encoding="utf-8") as lines:

@@ -27,9 +27,9 @@ MOST_BYTES = 64 << 20
 # Xinference prefixes its errors with the actor's address and process.
 _ACTOR = re.compile(r"\[address=[^\]]*?pid=\d+\]\s*")
 
-# Xinference 4.1 looks on the model hub for a voice that is not in the model's folder, and says this offline.
-# libsndfile's words in Xinference; the field's name in the refusals of other servers.
+# The first is libsndfile's message in Xinference, the second the field's name in messages of other servers.
 _NO_FORMAT = re.compile(r"Unknown format: |\bresponse_format\b")
+# If the model's folder lacks a voice, Xinference 4.1 looks for it on the model hub. Offline, it says this.
 _HUB = ("trying to locate the file on the Hub", "the client has been closed")
 
 
@@ -81,7 +81,7 @@ class SpeechClient:
         ca_file: str | None = None,
     ) -> None:
         if not re.match(r"https?://[^/\s]+", endpoint):
-            raise SpeechError("odd", f"The endpoint {endpoint!r} is no address such as http://127.0.0.1:9997.")
+            raise SpeechError("odd", f"The endpoint {endpoint!r} is not an address such as http://127.0.0.1:9997.")
         self.endpoint = endpoint.rstrip("/")
         self.timeout = timeout
         self.patience = patience

@@ -78,7 +78,7 @@ def test_other_bytes_than_were_proved_are_not_kept(host: Host, run: Any, tmp_pat
     for answer in ({"content": base64.b64encode(b"other").decode()}, {"failed": True, "msg": "gone"}, {"content": "%"}):
         host.sound = answer
         result = run(report_dir="report")
-        assert "was not brought to the controller" in result["warnings"][0]
+        assert "was not copied to the controller" in result["warnings"][0]
         assert list((tmp_path / "report/audio/speaker1").iterdir()) == []
 
 

@@ -60,7 +60,7 @@ def test_check_mode_and_no_hosts_write_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file")
-    with pytest.raises(AnsibleActionFail, match="The report can't be written: .*report"):
+    with pytest.raises(AnsibleActionFail, match="The report cannot be written: .*report"):
         run(tmp_path / "report", {"speaker1": {"voicefleet_plan": PLAN}})
 
 

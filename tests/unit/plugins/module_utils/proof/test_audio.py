@@ -154,7 +154,7 @@ def test_mpeg_1_stereo() -> None:
     [
         (mp3(5)[:-10], "lacks 10 bytes"),
         (mp3(5, promised=9), "promises 9 frames and 5 came"),
-        (mp3(5) + b"<html>", "6 bytes that are no MP3 frame"),
+        (mp3(5) + b"<html>", "6 bytes that are not an MP3 frame"),
         (mp3(2) + mp3(1, header=b"\xff\xf3\x84\x04"), "changes the sample rate or the channels"),
     ],
 )

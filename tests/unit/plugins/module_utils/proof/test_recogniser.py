@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import recogniser, recogniser_program
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import interpreter, recogniser, recogniser_program
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.recogniser import Recording
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import SpeechError
 
@@ -126,7 +126,7 @@ def python_that(tmp_path: Path, does: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _as_the_one_who_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recogniser, "as_nobody", dict)
+    monkeypatch.setattr(interpreter, "as_nobody", dict)
 
 
 def test_what_can_not_be_heard_is_unverified_and_says_why(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_nothing_listens(server: Server) -> None:
 
 
 def test_an_address_that_is_none() -> None:
-    with pytest.raises(SpeechError, match="is no address"):
+    with pytest.raises(SpeechError, match="is not an address"):
         SpeechClient("localhost:9997")
 
 
