@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clients of a balancer: many at once, each asking again as soon as it has its answer. Runs on the balancer's host.
+"""Many clients of a balancer at once. Each sends its next request after an answer. Runs on the balancer's host.
 
 Arguments: base URL, clients, seconds, text. Prints one JSON object for each request: {"at": seconds since the epoch,
-"seconds": number, "status": HTTP status or 0 for no answer, "sound": whether a WAV came, "said": the end of an error}.
+"seconds": number, "status": HTTP status or 0 without an answer, "sound": whether a WAV came, "said": end of an error}.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What clients of a balancer meet: one address and one key, whatever happens to a node; and what a gateway lets in."""
+"""Clients use one address and one key of a balancer, whatever happens to a node. A gateway limits what they reach."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def run(host: str, command: str, check: bool = True, text: str | None = None) ->
 
 
 def status(host: str, url: str, options: str = "") -> int:
-    """HTTP status of one request by curl, 0 where no answer came."""
+    """HTTP status of one request by curl, 0 without an answer."""
     return int(run(host, f"curl -s -m 300 -o /tmp/answer -w '%{{http_code}}' {options} '{url}'", check=False) or 0)
 
 
 def speech(body: dict[str, Any]) -> str:
-    """Options of curl for a request to the balancer."""
+    """The options of curl for a request to the balancer."""
     return f"-H @/etc/voicefleet-balancer/client.header -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
 
 
 def states() -> dict[str, str]:
-    """How HAProxy sees each node."""
+    """The state of each node in HAProxy."""
     program = (
         "import socket; c = socket.socket(socket.AF_UNIX); c.connect('/run/voicefleet-balancer/admin.sock')\n"
         "c.sendall(b'show stat\\n')\nwhile part := c.recv(65536): print(part.decode(), end='')"
@@ -56,7 +56,7 @@ def states() -> dict[str, str]:
 
 
 def wait_for(node: str, wanted: str, seconds: float = 400) -> float:
-    """Seconds until a node is seen so."""
+    """Wait until a node has the wanted state, and return the seconds."""
     start = time.monotonic()
     while not states()[node].startswith(wanted):
         if time.monotonic() - start > seconds:
@@ -69,7 +69,7 @@ JOURNAL = "journalctl -u voicefleet-balancer.service -o cat --no-pager | tail -4
 
 
 class Load:
-    """Clients that ask without a pause while something happens to a node; started by `with`."""
+    """Clients that send requests without a pause while something happens to a node. `with` starts them."""
 
     def __init__(self, clients: int, seconds: float, text: str = SHORT) -> None:
         self.command = ["docker", "exec", FRONT, "python3", "-c", LOAD, URL, str(clients), str(seconds), text]
@@ -95,7 +95,7 @@ class Load:
 
 @pytest.fixture(scope="module", autouse=True)
 def authority() -> None:
-    """Clients on all hosts get the authority of the first node's gateway."""
+    """Copy the authority of the first node's gateway to all hosts."""
     pem = run(ONE, "cat /etc/voicefleet-gateway/ca.pem")
     for host in (ONE, TWO, FRONT):
         run(host, f"cat > {CA}", text=pem)
@@ -112,15 +112,15 @@ def test_the_balancer_speaks_with_its_own_key() -> None:
     assert run(FRONT, "head -c 4 /tmp/answer") == "RIFF"
 
 
-def test_a_wrong_key_is_refused_by_the_balancer_and_no_node_hears_of_it() -> None:
-    """Ten of them would make a node ban the balancer."""
+def test_the_balancer_refuses_a_wrong_key_and_no_node_receives_it() -> None:
+    """Ten wrong keys would make a node ban the balancer."""
     for _each in range(12):
         assert status(FRONT, f"{URL}/v1/models", "-H 'Authorization: Bearer xf-wrong-wrong-wrong-wrong'") == 401
     assert status(FRONT, f"{URL}/v1/models") == 401
     assert status(FRONT, f"{URL}/v1/audio/speech", speech(BODY)) == 200
 
 
-def test_the_balancer_serves_nothing_but_speech() -> None:
+def test_the_balancer_only_serves_speech() -> None:
     header = "-H @/etc/voicefleet-balancer/client.header"
     assert status(FRONT, f"{URL}/v1/models", header) == 200
     for path in ("/", "/ui/", "/metrics", "/token", "/v1/admin/keys", "/v1/models/instances", "/v1/cluster/info"):
@@ -129,7 +129,7 @@ def test_the_balancer_serves_nothing_but_speech() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"input": ""}, {"voice": "nobody"}, {"response_format": "opus"}, {"stream": True}])
-def test_a_fault_of_the_request_is_told_as_one_and_not_tried_on_each_node(wrong: dict[str, Any]) -> None:
+def test_a_bad_request_gets_a_400_and_is_not_retried(wrong: dict[str, Any]) -> None:
     before = run(FRONT, "journalctl -u voicefleet-balancer.service -o cat --no-pager | grep -c 'speech nodes/'").strip()
     assert status(FRONT, f"{URL}/v1/audio/speech", speech({**BODY, **wrong})) == 400
     line = run(FRONT, "journalctl -u voicefleet-balancer.service -o cat --no-pager | grep 'speech nodes/' | tail -1")
@@ -141,7 +141,7 @@ def test_a_fault_of_the_request_is_told_as_one_and_not_tried_on_each_node(wrong:
 # --- a gateway
 
 
-def test_the_service_listens_on_loopback_alone() -> None:
+def test_the_service_listens_on_loopback_only() -> None:
     assert status(TWO, f"http://{ONE}:9997/status") == 0
 
 
@@ -149,19 +149,19 @@ def test_plain_http_is_refused() -> None:
     assert status(TWO, f"http://{ONE}:9443/v1/models") == 400
 
 
-def test_the_certificate_is_good_under_its_authority_alone() -> None:
+def test_the_certificate_is_only_valid_with_its_authority() -> None:
     assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA}") == 401
     assert status(TWO, f"{GATEWAY}/v1/models") == 0
     assert status(TWO, f"https://{TWO}:9443/v1/models", f"--cacert {CA}") == 0
     assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA} --tls-max 1.1") == 0
 
 
-def test_keys_are_for_root_alone() -> None:
+def test_only_root_can_read_the_keys() -> None:
     modes = run(ONE, "stat -c '%a %U %n' /etc/voicefleet-gateway/*.key")
     assert [line.split()[:2] for line in modes.splitlines()] == [["600", "root"]] * 2
 
 
-def test_administration_is_not_there() -> None:
+def test_administration_is_not_reachable() -> None:
     for path in ("/", "/ui/", "/metrics", "/docs", "/token", "/status", "/v1/admin/keys", "/v1/models/kokoro"):
         assert status(TWO, GATEWAY + path, f"--cacert {CA}") == 404, path
     assert status(TWO, f"{GATEWAY}/v1/models", f"--cacert {CA} -X POST -d x") == 403
@@ -172,8 +172,8 @@ def test_a_large_request_is_refused() -> None:
     assert status(TWO, f"{GATEWAY}/v1/audio/speech", f"--cacert {CA} --data-binary @/tmp/large") == 413
 
 
-def test_the_clients_address_can_not_be_made_up() -> None:
-    """Xinference's audit log names the address that it saw."""
+def test_clients_cannot_forge_their_address() -> None:
+    """Xinference's audit log names the address that it received."""
     header = f"Authorization: Bearer {run(ONE, 'cat /etc/voicefleet/client.key').strip()}"
     run(TWO, "cat > /tmp/header", text=header)
     made_up = f"--cacert {CA} -H @/tmp/header -H 'X-Forwarded-For: 203.0.113.7'"
@@ -191,7 +191,7 @@ def test_the_clients_address_can_not_be_made_up() -> None:
 def test_the_rate_is_limited_for_each_address() -> None:
     codes = run(TWO, f"curl -s --cacert {CA} -o /dev/null -w '%{{http_code}} ' '{GATEWAY}/v1/models?[1-400]'").split()
     assert {"401", "429"} == set(codes)
-    # Another client is not touched.
+    # Another client is not affected.
     assert status(FRONT, f"{GATEWAY}/v1/models", f"--cacert {CA}") == 401
 
 
@@ -212,8 +212,8 @@ def test_the_proof_goes_through_the_gateway() -> None:
 # --- long and short texts
 
 
-def test_a_long_text_does_not_hold_up_short_ones() -> None:
-    """Two long ones at once: they are spoken one after the other, and the other node is left to the short ones."""
+def test_long_texts_do_not_delay_short_ones() -> None:
+    """Two long texts at once are spoken one after the other, so the other node is free for short texts."""
     with Load(2, 0, LONG) as long:
         time.sleep(3)
         with Load(1, 15) as short:
@@ -228,30 +228,30 @@ def test_a_long_text_does_not_hold_up_short_ones() -> None:
     assert max(row["seconds"] for row in during) < min(row["seconds"] for row in long.rows)
 
 
-# --- faults under load; the last ones, as they leave nodes that must come back
+# --- faults under load; these come last, because nodes need time to come back
 
 
-def test_a_model_that_is_killed_under_load_loses_no_request() -> None:
+def test_no_request_is_lost_if_a_model_is_killed_under_load() -> None:
     with Load(6, 45) as load:
         time.sleep(8)
         run(TWO, "pkill -9 -f '[M]odel: kokoro'")
         wait_for(TWO, "DOWN", 30)
     assert not load.lost, (load.lost, run(FRONT, JOURNAL))
     assert len(load.rows) >= 10
-    print(f"{len(load.rows)} requests, none lost; the model was back after {wait_for(TWO, 'UP'):.0f} s more")
+    print(f"{len(load.rows)} requests, none lost. The model was back after {wait_for(TWO, 'UP'):.0f} s more")
 
 
-def test_a_node_that_is_killed_under_load_loses_no_request_and_is_taken_in_again() -> None:
+def test_no_request_is_lost_if_a_node_is_killed_under_load_and_the_node_comes_back() -> None:
     with Load(6, 60) as load:
         time.sleep(8)
         subprocess.run(["docker", "kill", ONE], check=True, capture_output=True)
         down = wait_for(ONE, "DOWN", 30)
-        # It boots, answers, and is not ready for a while: it must not get a request until then.
+        # It boots and answers, but is not ready for a while. Until then it must not get a request.
         subprocess.run(["docker", "start", ONE], check=True, capture_output=True)
         back = wait_for(ONE, "UP")
     assert not load.lost, (load.lost, run(FRONT, JOURNAL))
     assert len(load.rows) >= 10
-    print(f"{len(load.rows)} requests, none lost; seen as down after {down:.0f} s, back {back:.0f} s after its start")
+    print(f"{len(load.rows)} requests, none lost. Marked as down after {down:.0f} s, back {back:.0f} s after its start")
     with Load(4, 20) as load:
         pass
     assert not load.lost, load.lost

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster, seen by its clients, by a stranger on its network, and an operator whose hosts fall one after the other.
+"""A cluster as its clients, a stranger on its network and its operator see it.
 
-Clients know the supervisor alone. What they must see is that a worker may stop, die or come back, and speech goes on.
+Clients only know the supervisor. Speech must go on while a worker stops, dies or comes back.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FILTER = "voicefleet-filter.service"
 
 SUPERVISOR, WORKER_1, WORKER_2 = "vf-cluster-s", "vf-cluster-w1", "vf-cluster-w2"
 ADDRESSES = {SUPERVISOR: "10.213.7.2", WORKER_1: "10.213.7.3", WORKER_2: "10.213.7.4"}
-# By inventory a client; the other one is nobody.
+# The inventory allows the client, but not the stranger.
 CLIENT, STRANGER = "10.213.7.9", "10.213.7.66"
-# Twice the two seconds of two failed looks, and what a host that is silent takes, on a machine that is busy.
+# Two failed checks take four seconds. A silent host takes longer, and so does a busy machine.
 FOUND_SECONDS = 20
-# A worker is back in half a minute on a machine of its own; here three instances and their tests share one.
+# On its own machine, a worker is back after half a minute. Here three instances and their tests share one.
 BACK_SECONDS = 600
 
 
@@ -38,7 +38,7 @@ def get(name: str) -> Host:
 
 
 def until(what: Callable[[], object], seconds: float, why: str) -> float:
-    """Seconds until it is so. Fails after `seconds`."""
+    """Wait until `what` is true, and return the seconds. Fail after `seconds`."""
     start = time.monotonic()
     while not what():
         if time.monotonic() - start > seconds:
@@ -58,7 +58,7 @@ def client(supervisor: Host) -> Speaker:
 
 
 def api(supervisor: Host, path: str) -> object:
-    """What the API answers to its own key; None where it does not answer."""
+    """The API's answer to its own key, or None without an answer."""
     said = supervisor.run(
         "curl --silent --fail --max-time 10 -H @/etc/voicefleet/client.header "
         f"http://{ADDRESSES[SUPERVISOR]}:9997{path}"
@@ -104,7 +104,7 @@ def test_each_member_runs_its_part(name: str, program: str) -> None:
     assert program in host.check_output(f"tr '\\0' ' ' < /proc/{pid}/cmdline")
 
 
-def test_each_worker_has_a_replica_and_requests_go_round(supervisor: Host, client: Speaker) -> None:
+def test_each_worker_has_a_replica_and_gets_its_share_of_requests(supervisor: Host, client: Speaker) -> None:
     assert speaking(supervisor) == [WORKER_1, WORKER_2]
     before = answered(WORKER_1), answered(WORKER_2)
     for _each in range(4):
@@ -115,7 +115,7 @@ def test_each_worker_has_a_replica_and_requests_go_round(supervisor: Host, clien
 # --- what stays secret ------------------------------------------------------------------------------------------------
 
 
-def test_there_is_one_key_and_workers_hold_no_account() -> None:
+def test_members_share_one_key_and_workers_have_no_accounts() -> None:
     held = {name: json.loads(get(name).file(f"{SECRETS}/secrets.json").content_string) for name in ADDRESSES}
     assert len({secrets["xoscar_auth_key"] for secrets in held.values()}) == 1
     assert sorted(held[WORKER_1]) == ["client_key", "xoscar_auth_key"]
@@ -125,7 +125,7 @@ def test_there_is_one_key_and_workers_hold_no_account() -> None:
         told = host.check_output(
             "journalctl --no-pager; ps -eo args; systemctl cat %s %s; cat /var/lib/voicefleet/logs/*", UNIT, FILTER
         )
-        # Names alone: a failing test must not tell a secret either.
+        # Only names: a failing test must not show a secret either.
         assert [secret for secret, value in secrets.items() if value in told] == []
 
 
@@ -142,7 +142,7 @@ except BaseException as error:
 
 
 def call(host: Host, address: str, uid: str, key: bool) -> int:
-    """An actor's address asked for by a process of a member, which has the key or has it not: 0 where it is given."""
+    """Let a process on a member ask for an actor's address, with or without the key. Return 0 if it gets it."""
     setenv = f"env $(grep ^XOSCAR_AUTH_KEY= {SECRETS}/xinference.env)" if key else "env -u XOSCAR_AUTH_KEY"
     return int(host.run(f"HOME=/tmp {setenv} timeout 60 {CURRENT}/env/bin/python -c '{CALL}' {address} {uid}").rc)
 
@@ -151,12 +151,12 @@ def call(host: Host, address: str, uid: str, key: bool) -> int:
     ("address", "uid"),
     [("10.213.7.2:9998", "supervisor"), ("10.213.7.3:30001", "worker"), ("10.213.7.4:30001", "worker")],
 )
-def test_a_process_without_the_key_is_not_heard(supervisor: Host, address: str, uid: str) -> None:
+def test_a_process_without_the_key_gets_no_answer(supervisor: Host, address: str, uid: str) -> None:
     assert call(supervisor, address, uid, key=True) == 0
     assert call(supervisor, address, uid, key=False) != 0
 
 
-# The first bytes of a frame of xoscar, and a pickle that writes a file where it is loaded.
+# The first bytes of an xoscar frame, and a pickle that writes a file when it is loaded.
 ATTACK = """
 import pickle, socket, struct, sys
 class Code:
@@ -181,7 +181,7 @@ def ports_of(name: str) -> list[int]:
 
 @pytest.mark.parametrize("name", list(ADDRESSES))
 def test_code_sent_to_any_port_does_not_run(supervisor: Host, name: str) -> None:
-    """From a member, which the packet filter lets in."""
+    """The sender is a member, which the packet filter allows."""
     ports = ports_of(name)
     assert set(ports) > ({9997} if name == SUPERVISOR else {30001, 31001})
     for port in ports:
@@ -241,7 +241,7 @@ def outside_client() -> Generator[Other]:
     other.docker("rm", "--force", other.name)
 
 
-def test_members_listen_where_they_should_and_a_model_where_the_kernel_says() -> None:
+def test_members_listen_on_pinned_ports_and_models_on_one_of_the_kernels() -> None:
     assert ports_of(SUPERVISOR) == [9997, 9998]
     for worker in (WORKER_1, WORKER_2):
         pinned = [port for port in ports_of(worker) if port in (30001, 31001)]
@@ -253,13 +253,13 @@ def test_a_stranger_reaches_no_port(stranger: Other) -> None:
     assert stranger.open_ports() == {SUPERVISOR: [], WORKER_1: [], WORKER_2: []}
 
 
-def test_a_client_reaches_the_api_and_the_metrics_and_no_more(outside_client: Other) -> None:
+def test_a_client_reaches_only_the_api_and_the_metrics(outside_client: Other) -> None:
     assert outside_client.open_ports() == {SUPERVISOR: [9997], WORKER_1: [31001], WORKER_2: [31001]}
 
 
 @pytest.mark.parametrize("name", [SUPERVISOR, WORKER_1])
-def test_it_is_the_packet_filter_that_keeps_the_client_from_the_other_ports(outside_client: Other, name: str) -> None:
-    """Systemd's own filter of addresses, which keeps the stranger out too, lets this client in to all ports."""
+def test_the_packet_filter_closes_the_other_ports_to_the_client(outside_client: Other, name: str) -> None:
+    """systemd's address filter also blocks the stranger, but it lets this client reach all ports."""
     host = get(name)
     before = outside_client.open_ports()[name]
     host.check_output("nft delete table inet voicefleet")
@@ -271,7 +271,7 @@ def test_it_is_the_packet_filter_that_keeps_the_client_from_the_other_ports(outs
 
 
 def test_rules_of_others_are_left_alone() -> None:
-    """A reload replaces our table and no other, and a stop takes ours away."""
+    """A reload replaces only our table."""
     worker = get(WORKER_2)
     worker.check_output("nft add table inet somebody")
     worker.check_output("systemctl reload %s", FILTER)
@@ -285,36 +285,38 @@ def test_rules_of_others_are_left_alone() -> None:
 
 def restored(supervisor: Host) -> float:
     """Seconds until both workers speak again."""
-    return until(lambda: speaking(supervisor) == [WORKER_1, WORKER_2], BACK_SECONDS, "not both workers speak")
+    return until(lambda: speaking(supervisor) == [WORKER_1, WORKER_2], BACK_SECONDS, "not all workers speak")
 
 
 def log(supervisor: Host) -> str:
     return supervisor.check_output("cat /var/lib/voicefleet/logs/xinference.log")
 
 
-def test_a_worker_that_is_stopped_signs_off_and_no_request_fails(supervisor: Host, client: Speaker) -> None:
+def test_a_stopped_worker_signs_off_and_no_request_fails(supervisor: Host, client: Speaker) -> None:
     worker = get(WORKER_1)
     dead = log(supervisor).count("dead. address: 10.213.7.3")
     worker.check_output("systemctl stop %s", UNIT)
     assert registered(supervisor) == [WORKER_2]
     assert [client.ask().status for _each in range(4)] == [200] * 4
-    # It was not found dead; it had said that it goes.
+    # It was not detected as dead: it had signed off.
     assert log(supervisor).count("dead. address: 10.213.7.3") == dead
     worker.check_output("systemctl start %s", UNIT)
     print(f"Both spoke {restored(supervisor):.0f} s after the start.")
 
 
 @pytest.mark.parametrize("how", ["killed", "silent"])
-def test_a_worker_that_dies_is_found_in_seconds_and_the_other_goes_on(
+def test_a_dead_worker_is_detected_in_seconds_and_the_other_serves_on(
     supervisor: Host, client: Speaker, how: str
 ) -> None:
     if how == "killed":
-        # Down for good, not for the 5 seconds until systemd starts it again.
+        # Down permanently, not only for the 5 seconds until systemd restarts it.
         get(WORKER_2).check_output("systemctl mask --runtime %s && systemctl kill --signal KILL %s", UNIT, UNIT)
     else:
         subprocess.run(["docker", "pause", WORKER_2], check=True, capture_output=True)
     try:
-        seconds = until(lambda: registered(supervisor) == [WORKER_1], FOUND_SECONDS, "the dead worker counts as alive")
+        seconds = until(
+            lambda: registered(supervisor) == [WORKER_1], FOUND_SECONDS, "the dead worker still counts as alive"
+        )
         print(f"Found dead after {seconds:.0f} s.")
         assert [client.ask().status for _each in range(4)] == [200] * 4
     finally:
@@ -325,17 +327,17 @@ def test_a_worker_that_dies_is_found_in_seconds_and_the_other_goes_on(
     print(f"Both spoke {restored(supervisor):.0f} s after it was back.")
 
 
-def test_workers_come_back_to_a_supervisor_that_was_restarted(supervisor: Host, client: Speaker) -> None:
+def test_workers_return_to_a_restarted_supervisor(supervisor: Host, client: Speaker) -> None:
     supervisor.check_output("systemctl restart %s", UNIT)
     print(f"The cluster spoke {client.wait(BACK_SECONDS):.0f} s after the restart.")
     print(f"Both spoke {restored(supervisor):.0f} s after that.")
 
 
-def test_the_cluster_comes_back_from_a_stop_of_all(supervisor: Host, client: Speaker) -> None:
-    """No replica is left that another could be told by: the model starts from what the supervisor keeps."""
+def test_the_cluster_recovers_after_all_members_stopped(supervisor: Host, client: Speaker) -> None:
+    """No replica is left to copy from: the model starts from what the supervisor has stored."""
     for name in ADDRESSES:
         get(name).check_output("systemctl stop %s", UNIT)
-    # One worker stays away, which must not keep the model from coming back on the other.
+    # One worker stays down. The model must still come back on the other.
     for name in (SUPERVISOR, WORKER_1):
         get(name).check_output("systemctl start %s", UNIT)
     print(f"The cluster spoke {client.wait(BACK_SECONDS):.0f} s after the start.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is broken here is broken for real. The order matters: each test leaves the host in order, but for the last."""
+"""All faults here are real. The order matters: every test except the last one leaves the host healthy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testinfra.host import Host
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
-# Seconds; a busy machine must not make the doctor look wrong.
+# In seconds. On a busy machine, a service needs time to recover.
 PATIENCE = 600
 SECRETS = "/etc/voicefleet"
 CURRENT = "/opt/voicefleet/current"
@@ -28,13 +28,13 @@ CURRENT = "/opt/voicefleet/current"
 
 @dataclass(frozen=True)
 class Said:
-    """What the doctor said: its exit status and its findings, by host."""
+    """The doctor's exit status and its findings by host."""
 
     status: int
     hosts: dict[str, list[dict[str, str]]]
 
     def bad(self, host: str) -> dict[str, str]:
-        """Codes of what is not in order, with their level."""
+        """The codes of findings that are not OK, with their level."""
         return {row["code"]: row["level"] for row in self.hosts[host] if row["level"] != "OK"}
 
     def of(self, host: str, code: str) -> str:
@@ -60,9 +60,9 @@ def name_of(host: Host) -> str:
 
 
 def state(host: Host) -> set[str]:
-    """Every file that is ours, and the unit. The service's home changes by itself: names and modes alone."""
+    """All our files and the unit's state. Files in the service's home change by themselves: only names and modes."""
     places = "/opt /etc /var/lib/voicefleet-evidence /root /tmp /run/voicefleet*"
-    # Below them, for Ansible's own temporary folder comes and goes in /tmp.
+    # Only what is below them: Ansible's temporary folder changes /tmp itself.
     what = f"find {places} -mindepth 1 -not -path '/root/.ansible*'"
     fixed = host.check_output(f"{what} -printf '%p %u %m %s %T@ %l\\n'")
     home = host.check_output("find /var/lib/voicefleet -not -path '*.db-*' -printf '%p %u %m\\n'")
@@ -79,7 +79,7 @@ def broken(host: Host, command: str, mend: str) -> Iterator[None]:
         host.check_output(mend)
 
 
-def test_a_host_in_order_is_ok_and_the_command_says_so_in_words(host: Host, speaker: Speaker) -> None:
+def test_a_healthy_host_is_reported_as_ok(host: Host, speaker: Speaker) -> None:
     speaker.wait(PATIENCE)
     said = examine()
     assert said.bad(name_of(host)) == {}
@@ -92,14 +92,14 @@ def test_a_host_in_order_is_ok_and_the_command_says_so_in_words(host: Host, spea
     assert done.stdout.splitlines()[-1].startswith("1 host: 0 FAIL, 0 WARN, ")
 
 
-def test_nothing_is_changed_by_looking(host: Host) -> None:
-    run()  # Ansible's own folder on the host is there from now on
+def test_the_doctor_changes_nothing(host: Host) -> None:
+    run()  # creates Ansible's own folder on the host
     before = state(host)
     assert run("--bundle", "/tmp/vf-doctor-support.tar.gz").returncode == 0
     assert state(host) ^ before == set()
 
 
-def test_a_support_bundle_has_the_logs_and_no_secret(host: Host, tmp_path: Path) -> None:
+def test_a_support_bundle_contains_logs_and_no_secret(host: Host, tmp_path: Path) -> None:
     archive = tmp_path / "support.tar.gz"
     secrets = json.loads(host.file(f"{SECRETS}/secrets.json").content_string)
     log = "/var/lib/voicefleet/logs/xinference.log"
@@ -120,7 +120,7 @@ def test_a_support_bundle_has_the_logs_and_no_secret(host: Host, tmp_path: Path)
             assert value not in text
 
 
-def test_a_host_that_is_not_there_is_a_row_of_its_own(host: Host, tmp_path: Path) -> None:
+def test_an_unreachable_host_has_its_own_row(host: Host, tmp_path: Path) -> None:
     other = tmp_path / "more.yml"
     other.write_text("voicefleet: {hosts: {vf-doctor-gone: {ansible_connection: community.docker.docker}}}\n")
     said = examine("-i", str(other))
@@ -129,7 +129,7 @@ def test_a_host_that_is_not_there_is_a_row_of_its_own(host: Host, tmp_path: Path
     assert said.bad(name_of(host)) == {}
 
 
-def test_open_secrets_a_proxy_a_full_and_noexec_folder(host: Host) -> None:
+def test_open_secrets_a_proxy_and_a_full_noexec_folder_are_reported(host: Host) -> None:
     mend = f"umount /tmp; sed -i /^http_proxy=/d /etc/environment; chmod 600 {SECRETS}/xinference.env"
     with broken(
         host,
@@ -144,7 +144,7 @@ def test_open_secrets_a_proxy_a_full_and_noexec_folder(host: Host) -> None:
     assert "/tmp: 67 MB are free" in said.of(name_of(host), "DISK")
 
 
-def test_a_key_that_the_service_does_not_know_is_not_tried(host: Host) -> None:
+def test_a_key_that_the_service_does_not_know_is_never_sent(host: Host) -> None:
     audit = "/var/lib/voicefleet/logs/audit.log"
     refused = f"grep -c '\"status_code\": 40' {audit} || true"
     before = host.check_output(refused)
@@ -159,15 +159,15 @@ def test_a_key_that_the_service_does_not_know_is_not_tried(host: Host) -> None:
     assert host.check_output(refused) == before
 
 
-def test_a_model_that_was_killed(host: Host, speaker: Speaker) -> None:
+def test_a_killed_model_is_reported(host: Host, speaker: Speaker) -> None:
     host.check_output("pkill -KILL -f '^Model: '")
-    speaker.wait(PATIENCE)  # Xinference starts it again by itself
+    speaker.wait(PATIENCE)  # Xinference restarts it by itself
     said = examine()
     assert said.bad(name_of(host)) == {"XI05": "WARN"}
     assert said.status == 1
 
 
-def test_a_stopped_service_and_a_stranger_on_its_port(host: Host) -> None:
+def test_a_stopped_service_and_another_program_on_its_port_are_reported(host: Host) -> None:
     host.check_output("systemctl stop %s", UNIT)
     said = examine()
     assert said.status == 2
@@ -181,7 +181,7 @@ def test_a_stopped_service_and_a_stranger_on_its_port(host: Host) -> None:
 
 
 def wait_for(host: Host, code: str, seconds: float = PATIENCE) -> Said:
-    """The doctor's word once it names something."""
+    """Wait until the doctor reports a code, and return its report."""
     end = time.monotonic() + seconds
     while code not in (said := examine()).bad(name_of(host)):
         if time.monotonic() > end:
@@ -190,7 +190,7 @@ def wait_for(host: Host, code: str, seconds: float = PATIENCE) -> Said:
     return said
 
 
-def test_a_service_that_cannot_start_says_why(host: Host, speaker: Speaker) -> None:
+def test_the_reason_why_a_service_cannot_start_is_reported(host: Host, speaker: Speaker) -> None:
     with broken(
         host,
         f"mv {SECRETS}/xinference.env {SECRETS}/kept; systemctl start {UNIT} || true",
@@ -205,7 +205,7 @@ def test_a_service_that_cannot_start_says_why(host: Host, speaker: Speaker) -> N
     assert examine().bad(name_of(host)) == {}
 
 
-def test_a_release_of_which_files_are_gone(host: Host) -> None:
+def test_missing_files_of_a_release_are_reported(host: Host) -> None:
     model = f"{CURRENT}/models/Kokoro-82M"
     host.check_output(f"rm {model}/config.json; rm {CURRENT}/env/lib/python3.*/site-packages/kokoro/__init__.py")
     said = examine()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send one frame with code in it to each port of 127.0.0.1 named on the command line, without any credential.
+"""Send a frame that contains code to ports of 127.0.0.1, without any credential. The arguments are the ports.
 
-The frame is xoscar's first version: 11 bytes of prefix, then a pickle that the receiver loads before it looks at
-anything else. Loading this one writes the file ``$XINFERENCE_HOME/tmp/reached-<port>``, which tells that the code ran.
-Prints one JSON object: port -> what became of the connection.
+The frame is xoscar's first version: 11 bytes of prefix, then a pickle that the receiver loads before it checks
+anything. Loading it writes the file ``$XINFERENCE_HOME/tmp/reached-<port>``, which proves that the code ran. Prints one
+JSON object: port -> what happened to the connection.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import sys
 
 
 class Code:
-    """What is called where the pickle is loaded."""
+    """The code that runs when the pickle is loaded."""
 
     def __init__(self, port: int) -> None:
         self.port = port
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        # Neither a shell nor a program is needed, which the service's unit may refuse: Python alone.
+        # Python only: the service's unit may refuse a shell or a program.
         return exec, (f"import os; open(os.environ['XINFERENCE_HOME'] + '/tmp/reached-{self.port}', 'w').close()",)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collection's client against the real Xinference of this host; it lies beside this file. Fails at what differs.
+"""Test the collection's client, a file beside this one, with the real Xinference of this host.
 
-It spends one bad token of the ten that ban an address for an hour.
+It uses one wrong token. Ten would ban the address for an hour.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def refused(kind: type[api.XinferenceError], call: object, *arguments: object) -
         call(*arguments)
     except kind as error:
         if "pid=" in str(error):
-            raise AssertionError(f"an internal address is told: {error}") from None
+            raise AssertionError(f"the message contains an internal address: {error}") from None
         return error
     raise AssertionError(f"{kind.__name__} was expected")
 
 
-# With an API key one may look.
+# An API key may read.
 client = api.XinferenceClient(HERE, token=SECRETS["client_key"])
 assert client.status()["workers"]
 assert client.wait_ready(5)["uptime"] >= 0
@@ -38,12 +38,12 @@ assert sorted(model["id"] for model in client.models()) == ["kokoro", "kokoro-b"
 assert sorted(found.uid for found in client.instances()) == ["kokoro", "kokoro-b"]
 assert client.progress("kokoro") == 1.0
 assert client.progress("nobody") == 0.0
-# And no more than that.
+# It may do nothing else.
 refused(api.Forbidden, client.autostart)
 refused(api.Forbidden, client.terminate, "kokoro")
 refused(api.Forbidden, client.launch, {"model_name": "Kokoro-82M", "model_type": "audio", "model_uid": "kokoro"}, 10)
 
-# With a user's token one may launch.
+# A user's token may launch.
 client.login("voicefleet-deploy", SECRETS["deploy_password"])
 launches = {entry["launch"]["model_uid"]: entry["launch"] for entry in client.autostart()}
 assert {uid: launch["lang_code"] for uid, launch in launches.items()} == {"kokoro": "a", "kokoro-b": "b"}
@@ -59,6 +59,6 @@ wrong = api.XinferenceClient(HERE, token="xf-" + "0" * 48)
 first = refused(api.Unauthorized, wrong.models)
 assert refused(api.Unauthorized, wrong.models) is first
 
-# Nothing listens there, and something that is not Xinference.
+# Nothing listens on this port.
 refused(api.Unreachable, api.XinferenceClient("http://127.0.0.1:1").status)
 print("ok")

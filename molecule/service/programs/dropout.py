@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say one sentence twice with Xinference's Kokoro, once as the release has it and once as upstream publishes it.
+"""Speak one sentence twice with Xinference's Kokoro, as the release has it and as upstream publishes it.
 
-Kokoro's decoder draws noise for every sentence, which is as it should be. That noise is held still here, by the same
-seed each time the decoder begins; so whatever still differs comes from the rest of the model, where nothing is to be
-random. Prints ``{"repaired": difference, "published": difference}``, the mean absolute difference of two sound waves
-as a share of their loudness.
+Kokoro's decoder adds noise to every sentence, as intended. Here the noise is the same each time, because the decoder
+always starts with the same seed. All other differences come from the rest of the model, which must not be random.
+Prints ``{"repaired": difference, "published": difference}``, the mean absolute difference of two sound waves as a share
+of their loudness.
 
     python dropout.py MODEL_FOLDER XINFERENCE_WHEEL
 """
@@ -28,7 +28,7 @@ FILE = "xinference/model/audio/kokoro.py"
 
 
 def published(wheel: str) -> ModuleType:
-    """The module as it is in the wheel, under another name in the same package."""
+    """Load the module from the wheel under another name in the same package."""
     folder = Path(tempfile.mkdtemp())
     with zipfile.ZipFile(wheel) as archive:
         source = archive.extract(FILE, folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A pool of actors as Xinference makes them, on 127.0.0.1 and the port given, for 60 seconds; run it without a key."""
+"""Run a pool of actors like Xinference's for 60 seconds, on 127.0.0.1 and a given port. Start it without a key."""
 
 from __future__ import annotations
 

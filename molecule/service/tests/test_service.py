@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The service seen by its operator, by a client, and by a stranger who is a user of the host."""
+"""The service as its operator, a client, and another user of the host see it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ TIMES = PROJECT / "build/molecule/service/recovery.json"
 
 
 def play(name: str, *options: str, status: int = 0) -> str:
-    """Run a playbook that ends with a status, and return all that it said, at its most talkative."""
+    """Run a playbook with full verbosity, expect an exit status, and return the output."""
     done = subprocess.run(
         ["ansible-playbook", name, "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], "--diff", "-vvv", *options],
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".cache/ws"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
-    # Messages are wrapped for a screen that is not there.
+    # Ansible wraps messages for a terminal.
     return " ".join((done.stdout + done.stderr).split())
 
 
 def ask(host: Host, client: str, header: str = "", model: str = "kokoro") -> int:
-    """The status that a client gets for a sentence."""
+    """The HTTP status that a client gets for a sentence."""
     body = {"model": model, "input": SENTENCE, "voice": "af_heart", "response_format": "wav"}
     return int(
         host.check_output(
@@ -52,7 +52,7 @@ def show(host: Host, name: str) -> str:
 
 
 def sql(host: Host, *statements: str) -> None:
-    """Alter Xinference's accounts by hand, as their owner."""
+    """Change Xinference's accounts by hand, as their owner."""
     code = "import sqlite3, sys; c = sqlite3.connect('/var/lib/voicefleet/auth/auth.db'); "
     code += "[c.execute(s) for s in sys.argv[1:]]; c.commit()"
     host.check_output("runuser -u voicefleet -- python3 -c %s" + " %s" * len(statements), code, *statements)
@@ -60,7 +60,7 @@ def sql(host: Host, *statements: str) -> None:
 
 @pytest.fixture(scope="module")
 def programs(host: Host) -> str:
-    """The programs of this scenario, and the collection's client, on the host. Returns their folder."""
+    """Copy the programs of this scenario and the collection's client to the host. Return their folder."""
     name = host.backend.get_hostname()
     host.check_output("rm -rf %s", PROGRAMS)
     for source, target in (
@@ -74,24 +74,24 @@ def programs(host: Host) -> str:
 # --- the unit ---------------------------------------------------------------------------------------------------------
 
 
-def test_systemd_finds_little_exposed(host: Host) -> None:
-    """0 is nothing, 10 is all; most services of a distribution have 9."""
+def test_systemd_rates_the_exposure_of_the_unit_as_low(host: Host) -> None:
+    """0 is the best rating and 10 the worst. Most services of a distribution have 9."""
     said = host.check_output("systemd-analyze security --no-pager %s", UNIT)
     score = re.search(r"Overall exposure level for .*: ([\d.]+)", said)
     assert score, said
     assert float(score[1]) <= 2.0
 
 
-def test_the_unit_stops_gently_and_leaves_nobody_behind(host: Host) -> None:
-    # A synthesis in flight takes 34 s to end.
+def test_the_unit_stops_gracefully_and_leaves_no_process(host: Host) -> None:
+    # A synthesis in progress may take 34 s to finish.
     assert show(host, "TimeoutStopUSec") == "1min 30s"
     assert show(host, "KillMode") == "control-group"
     assert (show(host, "Restart"), show(host, "Type"), show(host, "UMask")) == ("always", "exec", "0077")
-    # Two models of 3 GB at most, and half as much again.
+    # Two models of at most 3 GB each, and half as much again.
     assert int(show(host, "MemoryMax")) == 10 << 30
 
 
-def test_the_process_has_the_environment_that_keeps_it_at_home(host: Host) -> None:
+def test_the_environment_keeps_the_process_offline_and_limited(host: Host) -> None:
     variables = host.check_output("tr '\\0' '\\n' < /proc/%s/environ", show(host, "MainPID"))
     environment = dict(line.split("=", 1) for line in variables.splitlines())
     assert environment["HF_HUB_OFFLINE"] == "1"
@@ -105,7 +105,7 @@ def test_the_process_has_the_environment_that_keeps_it_at_home(host: Host) -> No
     assert len(environment["XOSCAR_AUTH_KEY"]) == 64
 
 
-def test_no_line_of_the_log_is_in_the_journal_too(host: Host) -> None:
+def test_no_log_line_is_also_in_the_journal(host: Host) -> None:
     log = host.file("/var/lib/voicefleet/logs/xinference.log").content_string.splitlines()
     journal = host.check_output("journalctl --no-pager --output cat --unit %s", UNIT)
     assert len(log) > 10
@@ -116,7 +116,7 @@ def test_no_line_of_the_log_is_in_the_journal_too(host: Host) -> None:
 
 
 def attack(host: Host, programs: str, *ports: str) -> dict[str, str]:
-    """A frame with code in it, to each port, from a user of the host who has no rights at all."""
+    """Send a frame that contains code to each port, as a user of the host without any rights."""
     program = host.file(f"{programs}/attack.py").content_string
     done = host.run(f"cd / && runuser -u nobody -- python3 - {' '.join(ports)} <<'EOF'\n{program}\nEOF")
     assert done.rc == 0, done.stderr
@@ -132,7 +132,7 @@ def test_code_sent_to_any_port_of_the_service_does_not_run(host: Host, programs:
     assert len(ports) >= 5, listeners
     outcome = attack(host, programs, *ports)
     assert sorted(outcome) == sorted(ports)
-    # The two that speak HTTP say so; all others hang up.
+    # The two HTTP ports answer with an error. All others close the connection.
     answered = {port: said for port, said in outcome.items() if said.startswith("answered")}
     assert all("HTTP/1.1 400" in said for said in answered.values()), outcome
     assert len(answered) < len(ports)
@@ -141,8 +141,8 @@ def test_code_sent_to_any_port_of_the_service_does_not_run(host: Host, programs:
     assert speaker.ask().status == 200
 
 
-def test_the_same_code_runs_where_there_is_no_key(host: Host, programs: str) -> None:
-    """What the test before rests on: the payload works, and only XOSCAR_AUTH_KEY keeps it out."""
+def test_the_same_code_runs_without_a_key(host: Host, programs: str) -> None:
+    """The premise of the test before: the payload works, and only XOSCAR_AUTH_KEY stops it."""
     host.check_output("mkdir -p /tmp/open/tmp")
     host.check_output(
         "systemd-run --quiet --collect --unit open-pool --setenv XINFERENCE_HOME=/tmp/open --setenv HOME=/tmp/open "
@@ -160,7 +160,7 @@ def test_the_same_code_runs_where_there_is_no_key(host: Host, programs: str) -> 
         host.run("systemctl stop open-pool")
 
 
-def test_a_stranger_reads_none_of_its_files(host: Host) -> None:
+def test_another_user_cannot_read_its_files(host: Host) -> None:
     for path in ("/var/lib/voicefleet/auth/auth.db", "/var/lib/voicefleet/logs", f"{SECRETS}/keys/shop.key"):
         assert host.run("runuser -u nobody -- ls %s", path).rc != 0
 
@@ -168,16 +168,16 @@ def test_a_stranger_reads_none_of_its_files(host: Host) -> None:
 # --- the API and its clients ------------------------------------------------------------------------------------------
 
 
-def test_the_collections_client_against_the_real_server(host: Host, programs: str) -> None:
+def test_the_collections_client_works_with_the_real_server(host: Host, programs: str) -> None:
     assert host.check_output(f"python3 {programs}/client.py") == "ok"
 
 
-def test_each_client_gets_what_it_may_have(host: Host) -> None:
+def test_each_client_may_use_only_its_models(host: Host) -> None:
     assert ask(host, "shop") == 200
     assert ask(host, "kiosk") == 403
 
 
-def test_a_rotated_key_overlaps_with_the_former_one_and_none_is_told(host: Host) -> None:
+def test_a_rotated_key_overlaps_with_the_former_one_and_no_key_is_shown(host: Host) -> None:
     former = host.file(f"{SECRETS}/keys/shop.header").content_string.strip()
     rotate = str(PROJECT / "molecule/service/rotate.yml")
     said = play(rotate, "-e", "rotation=second")
@@ -200,18 +200,18 @@ def test_a_rotated_key_overlaps_with_the_former_one_and_none_is_told(host: Host)
         "the processes": host.check_output("ps -eo args"),
     }
     keys = [header.split()[-1] for header in (former, second, third)]
-    # Numbers alone: a failing test must not tell a key either.
+    # Only numbers: a failing test must not show a key either.
     assert [(n, place) for n, key in enumerate(keys) for place, text in told.items() if key in text] == []
 
 
-def test_accounts_and_keys_that_were_altered_by_hand_are_put_right(host: Host, speaker: Speaker) -> None:
+def test_accounts_and_keys_that_were_changed_by_hand_are_corrected(host: Host, speaker: Speaker) -> None:
     before = host.check_output("cat %s/secrets.json | sha256sum", SECRETS), show(host, "MainPID")
     sql(
         host,
         "UPDATE users SET password_hash = password_hash || 0",
         "UPDATE users SET enabled = 0 WHERE id = 1",
         "DELETE FROM user_permissions WHERE user_id = 2",
-        # A type that Xinference takes without a word, and that grants nothing.
+        # Xinference accepts this type without an error, but it grants nothing.
         "UPDATE api_key_model_permissions SET permission_type = 'model_uid'",
     )
     assert speaker.ask().status == 403
@@ -221,7 +221,7 @@ def test_accounts_and_keys_that_were_altered_by_hand_are_put_right(host: Host, s
     secrets = json.loads(host.file(f"{SECRETS}/secrets.json").content_string)
     assert [name for name, value in secrets.items() if value in said] == []
     for name, password in (("admin", "admin_password"), ("voicefleet-deploy", "deploy_password")):
-        # From a file, as an argument of a process would be seen.
+        # From a file: other users could see a process argument.
         body = json.dumps({"username": name, "password": secrets[password]})
         host.check_output(f"umask 077; cat > /root/login <<'EOF'\n{body}\nEOF")
         status = host.check_output(
@@ -241,12 +241,12 @@ def test_each_language_is_a_model(host: Host) -> None:
 
 
 def model(host: Host, *options: str, status: int = 0) -> str:
-    """Run the playbook that keeps a model of its own."""
+    """Run the playbook that keeps one model."""
     path = host.check_output(f"readlink -f {CURRENT}/models/Kokoro-82M")
     return play(str(PROJECT / "molecule/service/model.yml"), "-e", f"path={path}", *options, status=status)
 
 
-def test_a_second_replica_comes_without_a_gap_and_goes(host: Host) -> None:
+def test_a_second_replica_is_added_and_removed_without_a_gap(host: Host) -> None:
     body = json.dumps({"model": "kokoro", "input": "Yes.", "voice": "af_heart", "response_format": "wav"})
     script = f"""while [ ! -e /tmp/enough ]; do
         curl --silent --max-time 120 --output /dev/null --write-out '%{{http_code}}\\n' -H @{SECRETS}/client.header \\
@@ -271,7 +271,7 @@ def test_a_second_replica_comes_without_a_gap_and_goes(host: Host) -> None:
     assert ask(host, "shop") == 200
 
 
-def test_a_launch_that_fails_says_why_in_words(host: Host, speaker: Speaker) -> None:
+def test_a_failed_launch_says_why(host: Host, speaker: Speaker) -> None:
     said = model(host, "-e", "uid=lost path=/nowhere", status=2)
     assert "`model_path`: /nowhere File or directory does not exist" in said
     assert "The model folder is missing or incomplete" in said
@@ -279,7 +279,7 @@ def test_a_launch_that_fails_says_why_in_words(host: Host, speaker: Speaker) -> 
     assert speaker.ask().status == 200
 
 
-def test_a_model_that_was_ended_comes_back_with_the_next_deploy(host: Host, speaker: Speaker) -> None:
+def test_the_next_deploy_brings_back_a_model_that_was_ended(host: Host, speaker: Speaker) -> None:
     assert "changed=1" in model(host, "-e", "state=absent")
     assert "changed=0" in model(host, "-e", "state=absent")
     assert speaker.ask().status == 404
@@ -289,10 +289,10 @@ def test_a_model_that_was_ended_comes_back_with_the_next_deploy(host: Host, spea
     assert ask(host, "shop", model="kokoro-b") == 200
 
 
-# --- what is watched --------------------------------------------------------------------------------------------------
+# --- monitoring ------------------------------------------------------------------------------------------------------
 
 
-def test_every_metric_of_the_dashboard_is_one_that_the_service_has(host: Host) -> None:
+def test_the_service_has_every_metric_of_the_dashboard(host: Host) -> None:
     assert ask(host, "shop") == 200
     dashboard = json.loads((PROJECT / "roles/monitoring/files/dashboard.json").read_text())
     expressions = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
@@ -301,13 +301,13 @@ def test_every_metric_of_the_dashboard_is_one_that_the_service_has(host: Host) -
     told = host.check_output(
         f"curl --silent {ENDPOINT}/metrics http://127.0.0.1:31001/metrics; cat /srv/voicefleet.prom"
     )
-    # HELP names a metric that has no value yet, as that of failures.
+    # HELP also names a metric without a value, such as that of failures.
     known = set(re.findall(r"^(?:# HELP )?([a-zA-Z_:]+)", told, re.MULTILINE))
     assert wanted - known == set()
     assert "voicefleet_check_success" in told
 
 
-def test_the_last_proof_is_told_to_node_exporter(host: Host) -> None:
+def test_the_last_proof_is_written_for_node_exporter(host: Host) -> None:
     text = host.file("/srv/voicefleet.prom").content_string
     release = json.loads(host.file(f"{CURRENT}/release.json").content_string)["id"]
     assert f'voicefleet_check_success{{release="{release}"}} 1' in text
@@ -316,7 +316,7 @@ def test_the_last_proof_is_told_to_node_exporter(host: Host) -> None:
     assert host.file("/srv/voicefleet.prom").mode == 0o644
 
 
-def test_scrape_targets_are_those_that_can_be_read(host: Host, tmp_path: Path) -> None:
+def test_only_reachable_services_become_scrape_targets(host: Host, tmp_path: Path) -> None:
     name = host.backend.get_hostname()
     said = play("voicefleet.kokoro.monitoring", "-e", f"monitoring_dir={tmp_path}")
     assert json.loads((tmp_path / "targets.json").read_text()) == []
@@ -330,7 +330,7 @@ def test_scrape_targets_are_those_that_can_be_read(host: Host, tmp_path: Path) -
 # --- the repair of the model ------------------------------------------------------------------------------------------
 
 
-def test_two_syntheses_of_one_text_differ_by_the_generators_noise_alone(host: Host, programs: str) -> None:
+def test_two_syntheses_of_one_text_differ_only_by_the_decoders_noise(host: Host, programs: str) -> None:
     said = host.check_output(
         f"HF_HUB_OFFLINE=1 XINFERENCE_HOME=/tmp/programs-home {CURRENT}/env/bin/python -W ignore {programs}/dropout.py "
         f"{CURRENT}/models/Kokoro-82M /opt/voicefleet/artifacts/*/xinference-*.whl 2>/dev/null | tail -n 1"
@@ -346,7 +346,7 @@ def test_a_repair_is_recorded(host: Host, name: str) -> None:
     (patch,) = [patch for patch in release["patches"] if patch["name"] == name]
     file = host.check_output(f"echo {CURRENT}/env/lib/python3.*/site-packages/{patch['file']}")
     assert host.file(file).sha256sum == patch["after"]
-    # pip and uv compare each file with its wheel's RECORD, which tells the digest in another alphabet.
+    # pip and uv compare each file with its wheel's RECORD, which holds the digest in base64.
     code = (
         "import base64, hashlib, importlib.metadata, sys; "
         "(f,) = [f for f in importlib.metadata.files('xinference') if str(f) == sys.argv[1]]; "
@@ -356,7 +356,7 @@ def test_a_repair_is_recorded(host: Host, name: str) -> None:
     assert host.check_output(f"{CURRENT}/env/bin/python -c %s %s", code, patch["file"]) == "True True"
 
 
-# --- it comes back ----------------------------------------------------------------------------------------------------
+# --- recovery ---------------------------------------------------------------------------------------------------------
 
 
 def restart(host: Host) -> None:
@@ -364,7 +364,7 @@ def restart(host: Host) -> None:
 
 
 def kill_model(host: Host) -> None:
-    """As the kernel does where memory runs out."""
+    """As the kernel does when memory runs out."""
     host.check_output("pkill --signal KILL --full '^Model: kokoro-rep0'")
 
 
@@ -377,7 +377,7 @@ def reboot(host: Host) -> None:
 
 
 @pytest.mark.parametrize("fall", [kill_model, kill_service, restart, reboot])
-def test_it_speaks_again(host: Host, speaker: Speaker, fall: Callable[[Host], None]) -> None:
+def test_the_service_recovers(host: Host, speaker: Speaker, fall: Callable[[Host], None]) -> None:
     assert speaker.ask().status == 200
     start = time.monotonic()
     fall(host)
@@ -386,12 +386,12 @@ def test_it_speaks_again(host: Host, speaker: Speaker, fall: Callable[[Host], No
     TIMES.parent.mkdir(parents=True, exist_ok=True)
     times = json.loads(TIMES.read_text()) if TIMES.exists() else {}
     TIMES.write_text(json.dumps({**times, fall.__name__: seconds}, indent=2) + "\n")
-    print(f"It spoke {seconds} s after: {fall.__name__}.")
-    # One service with one model, and nobody left behind of the one before.
+    print(f"The service spoke again after {seconds} s: {fall.__name__}.")
+    # There is one service with one model process, and no former process is left.
     assert host.check_output("pgrep --count --full '^Model: kokoro-rep'") == "1"
     assert host.check_output("pgrep --count --full '^[^ ]*/python [^ ]*/bin/xinference-local'") == "1"
     assert ask(host, "shop") == 200
-    # The other language follows, as autostart launches one model after the other.
+    # The other language follows, because autostart launches one model at a time.
     for _each in range(60):
         if ask(host, "shop", model="kokoro-b") == 200:
             break

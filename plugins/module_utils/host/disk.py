@@ -63,8 +63,8 @@ def is_full(said: str) -> bool:
 def sentence(path: str, there: float, needed: float) -> str:
     """Say that the disk is full: ``there`` bytes are free for ``path``, and ``needed`` must still be written."""
     missing = needed - there
-    lacks = f"about {megabytes(missing)} are missing" if missing > 0 else "which may not suffice"
+    lacks = f"about {megabytes(missing)} are missing" if missing > 0 else "this may not be enough"
     return (
-        f"The disk is full: the file system of {path} has {megabytes(there)} free and {megabytes(needed)} are to be"
-        f" written, {lacks}. Free some, then run the play again."
+        f"The disk is full: the file system of {path} has {megabytes(there)} free, and {megabytes(needed)} must still"
+        f" be written: {lacks}. Free some space, then run the play again."
     )

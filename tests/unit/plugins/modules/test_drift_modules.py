@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules that see a drifted release and reopen it, and those that take a host's lock and give it back."""
+"""The modules that find and reopen a drifted release, and those that take and give back the deploy lock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWNER = {"controller": "anna", "user": "kim", "pid": 1, "started": "b 1"}
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Any:
-    """Run a module; returns its result and exit status."""
+    """Run a module. Return its result and exit status."""
 
     def call(module: ModuleType, **arguments: Any) -> tuple[dict[str, Any], int]:
         with patch_module_args(arguments), pytest.raises(SystemExit) as ended:
@@ -37,7 +37,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
-    """A sealed release with an environment that was made and a model."""
+    """A sealed release with a built environment and a model."""
     folder = tmp_path / "releases" / "one"
     for path in ("env/bin/xinference-local", "models/kokoro/config.json"):
         (folder / path).parent.mkdir(parents=True)
@@ -56,7 +56,7 @@ def make(run: Any, sealed: Path, **more: Any) -> tuple[dict[str, Any], int]:
     return result
 
 
-def test_a_model_that_drifted_is_reopened_and_the_environment_kept(run: Any, sealed: Path) -> None:
+def test_a_drifted_model_is_reopened_and_the_environment_is_kept(run: Any, sealed: Path) -> None:
     (sealed / "models/kokoro/config.json").write_text("other text")
     result, status = make(run, sealed, _ansible_check_mode=True)
     assert (status, result["changed"]) == (0, True)
@@ -66,11 +66,11 @@ def test_a_model_that_drifted_is_reopened_and_the_environment_kept(run: Any, sea
     assert (status, result["changed"]) == (0, True)
     assert releases.read(str(sealed)) is None
     assert not (sealed / "models/kokoro/config.json").exists()
-    # From here on it is an unfinished release like any other.
+    # From now on, it is an unfinished release.
     assert make(run, sealed)[0]["changed"] is False
 
 
-def test_an_environment_that_drifted_is_made_anew(run: Any, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drifted_environment_is_rebuilt(run: Any, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (sealed / "env/bin/xinference-local").unlink()
     result, _status = make(run, sealed, _ansible_check_mode=True)
     assert result["changed"] is True
@@ -79,13 +79,13 @@ def test_an_environment_that_drifted_is_made_anew(run: Any, sealed: Path, monkey
     monkeypatch.setattr(environments, "make", lambda *arguments: made.append(arguments))
     assert make(run, sealed)[0]["changed"] is True
     assert len(made) == 1
-    # A run that is cut off in the middle leaves neither seal nor stamp.
+    # An interrupted run leaves neither seal nor stamp.
     assert releases.read(str(sealed)) is None
     assert not (sealed / "env" / environments.STAMP).exists()
 
 
-def test_the_work_of_a_controller_that_died_is_waited_for(run: Any, sealed: Path) -> None:
-    """Another process holds the release, and takes its seal off before it lets go."""
+def test_the_work_of_a_dead_controller_is_awaited(run: Any, sealed: Path) -> None:
+    """Another process holds the release and removes its seal before it ends."""
     code = (
         "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); "
         "print(flush=True); time.sleep(1); os.unlink(sys.argv[1] + '/env/bin/xinference-local'); "
@@ -95,18 +95,18 @@ def test_the_work_of_a_controller_that_died_is_waited_for(run: Any, sealed: Path
         assert other.stdout is not None
         other.stdout.readline()
         result, status = make(run, sealed)
-        # Had it looked before, it would have found drift, or a sealed release.
+        # Without waiting, it would have found drift or a sealed release.
         assert (status, result["changed"]) == (0, False)
         assert not (sealed / "env/bin/xinference-local").exists()
         assert other.wait() == 0
 
 
-def test_a_release_as_it_was_sealed_is_left_alone(run: Any, sealed: Path) -> None:
+def test_an_unchanged_release_is_left_alone(run: Any, sealed: Path) -> None:
     assert make(run, sealed)[0]["changed"] is False
     assert releases.read(str(sealed)) is not None
 
 
-def test_check_mode_says_that_a_drifted_release_will_be_sealed_again(run: Any, sealed: Path) -> None:
+def test_check_mode_reports_that_a_drifted_release_will_be_sealed_again(run: Any, sealed: Path) -> None:
     plan = {"release": {"id": "one", "path": str(sealed)}, "paths": {"root": str(sealed.parents[1])}}
     arguments = {"plan": plan, "state": "sealed", "_ansible_check_mode": True}
     assert run(release, **arguments)[0]["changed"] is False
@@ -121,7 +121,7 @@ def look(run: Any, root: Path, **more: Any) -> dict[str, Any]:
     return dict(result)
 
 
-def test_the_look_at_a_host_names_what_drifted(run: Any, sealed: Path) -> None:
+def test_host_state_names_drifted_files(run: Any, sealed: Path) -> None:
     root = sealed.parents[1]
     assert look(run, root, releases=["one", "absent"])["state"]["drift"] == {}
     (sealed / "env/bin/xinference-local").unlink()
@@ -131,7 +131,7 @@ def test_the_look_at_a_host_names_what_drifted(run: Any, sealed: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the lock is root's")
-def test_the_look_takes_the_lock_and_deploy_lock_gives_it_back(
+def test_host_state_takes_the_lock_and_deploy_lock_gives_it_back(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = str(tmp_path / "lock.json")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules gateway and balancer put together before module_utils/front/front.py takes over."""
+"""What the modules gateway and balancer prepare for module_utils/front/front.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def texts(folder: Path, **more: Any) -> dict[str, str]:
     return {Path(file.path).name: file.content for file in files}
 
 
-def test_the_clients_key_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_the_key_for_clients_is_made_once_and_kept(tmp_path: Path) -> None:
     first = texts(tmp_path)
     assert first["client.key"] != texts(tmp_path)["client.key"]
     (tmp_path / "client.key").write_text(first["client.key"])
@@ -38,7 +38,7 @@ def test_the_clients_key_is_made_once_and_kept(tmp_path: Path) -> None:
     assert KEY in first["keys.cfg"]
 
 
-def test_the_operators_keys_come_before_the_hosts(tmp_path: Path) -> None:
+def test_the_operators_keys_replace_the_hosts_key(tmp_path: Path) -> None:
     (tmp_path / "client.key").write_text("xf-made-on-the-host\n")
     given = texts(tmp_path, client_keys=["xf-new-key-of-mine-1", "xf-old-key-of-mine-1"])
     assert given["clients.lst"] == "xf-new-key-of-mine-1\nxf-old-key-of-mine-1\n"
@@ -58,9 +58,7 @@ def closed(folder: Path, check: bool = False, **more: Any) -> gateway.Gateway:
     return gateway.Gateway({**params, **more}, check)
 
 
-def test_all_that_stands_in_the_way_of_a_gateway_is_told_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_obstacles_to_a_gateway_are_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway.shutil, "which", lambda _name: None)
     found = closed(tmp_path, nginx="/no/nginx", certificate_key="x", names=["a b"], days=30).faults()
     assert len(found) == 5
@@ -69,7 +67,7 @@ def test_all_that_stands_in_the_way_of_a_gateway_is_told_at_once(
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is a host's program")
-def test_a_certificate_is_made_once_and_only_told_of_in_check_mode(tmp_path: Path) -> None:
+def test_a_certificate_is_made_once_and_only_reported_in_check_mode(tmp_path: Path) -> None:
     assert closed(tmp_path, check=True).certificate_files() == ([], "there is none")
     files, why = closed(tmp_path).certificate_files()
     assert why == "there is none"
@@ -84,7 +82,7 @@ def test_a_certificate_is_made_once_and_only_told_of_in_check_mode(tmp_path: Pat
     assert closed(tmp_path).certificate_files() == (files, None)
     by_name = {Path(file.path).name: file.content for file in files}
 
-    # The operator's own: no authority of ours beside it, and a warning before its end.
+    # The operator's certificate: without our authority, and with a warning before it expires.
     given = {"certificate": by_name["server.pem"], "certificate_key": by_name["server.key"], "renew_days": 826}
     mine = closed(tmp_path, **given)
     assert [Path(file.path).name for file in mine.certificate_files()[0]] == ["server.key", "server.pem"]

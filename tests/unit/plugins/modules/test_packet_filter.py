@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The packet filter is written, tried, loaded and kept, and what others do to it is put right."""
+"""The packet filter is written, tested, loaded and kept. Changes by others are corrected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USER = pwd.getpwuid(os.getuid()).pw_name
 
 
 class Host:
-    """Plays systemctl and nft: a start or reload loads what the file says, a listing shows what is loaded."""
+    """A stand-in for systemctl and nft. A start or reload loads the file, and a listing shows what is loaded."""
 
     def __init__(self, folder: Path) -> None:
         self.units = folder / "units"
@@ -66,7 +66,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_first_run_loads_and_a_second_changes_nothing(host: Host) -> None:
+def test_the_first_run_loads_the_rules_and_the_second_changes_nothing(host: Host) -> None:
     first = host.run()
     assert first["changes"][-2:] == ["enabled", "loaded (the rules were changed)"]
     assert host.calls == ["daemon-reload", "enable", "reload-or-restart"]
@@ -85,7 +85,7 @@ def test_check_mode_changes_nothing(host: Host) -> None:
 @pytest.mark.parametrize(
     ("table", "why"), [(None, "the table was missing"), ("other rules", "the table was changed by others")]
 )
-def test_a_table_that_others_emptied_or_changed_is_loaded_again(host: Host, table: str | None, why: str) -> None:
+def test_a_table_that_others_emptied_or_changed_is_reloaded(host: Host, table: str | None, why: str) -> None:
     host.run()
     host.table = table
     assert host.run(check=True)["changes"] == [f"loaded ({why})"]
@@ -102,21 +102,21 @@ def test_a_new_member_changes_the_rules_in_one_step(host: Host) -> None:
     assert "10.0.0.9" in (host.table or "")
 
 
-def test_rules_that_nft_refuses_are_not_written(host: Host) -> None:
+def test_refused_rules_are_not_written(host: Host) -> None:
     host.check_status = 1
     with pytest.raises(rules.FilterError, match="refuses the rules: Error: no"):
         host.run()
     assert not host.etc.exists()
 
 
-def test_a_unit_of_others_is_left_alone(host: Host) -> None:
+def test_a_unit_that_others_wrote_is_left_alone(host: Host) -> None:
     (host.units / layout.FILTER_UNIT).write_text("[Unit]\n")
     with pytest.raises(managed.ManagedError, match="left alone"):
         host.run()
     assert not host.etc.exists()
 
 
-def test_a_host_without_nft_is_told_what_to_install(host: Host) -> None:
+def test_without_nft_the_message_says_what_to_install(host: Host) -> None:
     unit = systemd_unit.Unit(layout.FILTER_UNIT, str(host.units), host.call)
     params = {"folder": str(host.etc), "required": True}
     with pytest.raises(rules.FilterError, match="Install the package nftables"):
@@ -126,7 +126,7 @@ def test_a_host_without_nft_is_told_what_to_install(host: Host) -> None:
     assert not host.etc.exists()
 
 
-def test_the_user_must_be_there_but_in_check_mode(host: Host) -> None:
+def test_the_user_must_exist_except_in_check_mode(host: Host) -> None:
     with pytest.raises(rules.FilterError, match="there is no user"):
         host.run(user="no-such-user")
     assert host.run(check=True, user="no-such-user")["changed"]

@@ -17,7 +17,7 @@ def node(name: str = "one", address: str = "10.0.0.1", **more: object) -> balanc
     return balancer.Node.parse({"name": name, "address": address, "port": 9997, "key": KEY, "ca": None, **more})
 
 
-def test_good_nodes_have_no_faults() -> None:
+def test_valid_nodes_have_no_faults() -> None:
     nodes = [node(), node("two", "10.0.0.2", ca=PEM, server_name="two.example"), node("six", "fd00::6")]
     assert balancer.faults(nodes, [KEY]) == []
 
@@ -43,27 +43,27 @@ def test_each_fault_is_named(nodes: list[balancer.Node], keys: list[str], words:
     assert words in found[0]
 
 
-def test_all_faults_at_once_and_no_key_in_them() -> None:
+def test_all_faults_are_reported_at_once_without_keys() -> None:
     found = balancer.faults([node(port=0), node("two", key="bad key of a node")], ["bad key of a client"])
     assert len(found) == 3
     assert not any("bad key" in sentence for sentence in found)
 
 
-def test_each_key_has_an_address_of_its_own_in_the_prefix_for_documentation() -> None:
+def test_each_key_has_its_own_address_in_the_documentation_prefix() -> None:
     one, two = (ipaddress.ip_address(balancer.check_address(key)) for key in (KEY, KEY + "2"))
     assert one != two
     assert one in ipaddress.ip_network("2001:db8::/32")
     assert str(one) == balancer.check_address(KEY)
 
 
-def test_the_nodes_keys_are_variables_in_their_order() -> None:
+def test_the_keys_become_variables_in_the_order_of_the_nodes() -> None:
     text = balancer.keys_file([node(), node("two", "10.0.0.2", key=KEY + "2")])
     assert f'setenv VOICEFLEET_KEY_1 "{KEY}"\n' in text
     assert f'setenv VOICEFLEET_KEY_2 "{KEY}2"\n' in text
     assert f'setenv VOICEFLEET_CHECK_2 "{balancer.check_address(KEY + "2")}"\n' in text
 
 
-# As HAProxy 2.6 answers, with the columns that do not matter left out.
+# The answer of HAProxy 2.6 without columns that do not matter.
 STAT = """# pxname,svname,status,check_status,check_code,last_chk,check_desc,
 speech,FRONTEND,OPEN,,,,,
 nodes,one,UP,,,,,
@@ -77,7 +77,7 @@ node-5,five,DOWN,L7STS,429,,Layer7 wrong status,
 """
 
 
-def test_each_node_is_told_with_the_reason() -> None:
+def test_each_node_is_reported_with_the_reason() -> None:
     states = balancer.node_states(STAT)
     assert [state.up for state in states] == [True, False, False, False, False]
     words = [state.sentence() for state in states]
@@ -89,7 +89,7 @@ def test_each_node_is_told_with_the_reason() -> None:
 
 
 def serve(path: str, answers: list[str]) -> threading.Thread:
-    """HAProxy's socket: one answer for each connection."""
+    """A stand-in for HAProxy's socket, with one answer for each connection."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
@@ -107,7 +107,7 @@ def serve(path: str, answers: list[str]) -> threading.Thread:
     return thread
 
 
-def test_it_waits_until_each_node_is_ready(tmp_path: Path) -> None:
+def test_it_waits_until_all_nodes_are_ready(tmp_path: Path) -> None:
     ready = "\n".join(STAT.splitlines()[:6])
     thread = serve(str(tmp_path / "s"), [STAT, STAT, ready])
     states = balancer.wait_ready(str(tmp_path / "s"), 20, pause=0.01)
@@ -115,12 +115,12 @@ def test_it_waits_until_each_node_is_ready(tmp_path: Path) -> None:
     assert [state.sentence() for state in states] == ["one is ready"]
 
 
-def test_it_tells_how_things_are_when_the_time_is_over(tmp_path: Path) -> None:
+def test_after_the_time_limit_it_reports_the_current_states(tmp_path: Path) -> None:
     thread = serve(str(tmp_path / "s"), [STAT])
     assert len(balancer.wait_ready(str(tmp_path / "s"), -1)) == 5
     thread.join()
 
 
-def test_without_a_socket_it_fails_in_time(tmp_path: Path) -> None:
+def test_without_a_socket_it_fails_at_the_time_limit(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         balancer.wait_ready(str(tmp_path / "s"), 0.05, pause=0.01)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Against the real openssl: certificates are made, looked at, and refused."""
+"""With the real openssl: certificates are made, checked and refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def put(folder: Path, made: certificate.Made) -> None:
 
 
 def handshake(folder: Path, name: str) -> None:
-    """A client that trusts the authority alone speaks to a server with the certificate. Raises ssl.SSLError."""
+    """Connect a client that only trusts the authority to a server with the certificate. Raises ssl.SSLError."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(folder / "server.pem", folder / "server.key")
     here, there = socket.socketpair()
@@ -53,7 +53,7 @@ def test_a_client_that_trusts_the_authority_accepts_each_name(tmp_path: Path) ->
         handshake(tmp_path, "other.example")
 
 
-def test_a_good_one_is_kept_and_others_are_made_anew(tmp_path: Path) -> None:
+def test_a_valid_certificate_is_kept_and_others_are_renewed(tmp_path: Path) -> None:
     folder = str(tmp_path)
     assert certificate.why_renew(folder, NAMES, 90) == "there is none"
     first = certificate.make(folder, "host", NAMES, 825)
@@ -73,7 +73,7 @@ def test_a_good_one_is_kept_and_others_are_made_anew(tmp_path: Path) -> None:
     handshake(tmp_path, "speech.example")
 
 
-def test_an_authority_that_ends_before_is_made_anew(tmp_path: Path) -> None:
+def test_an_authority_that_expires_earlier_is_replaced(tmp_path: Path) -> None:
     first = certificate.make(str(tmp_path), "host", NAMES, 825)
     put(tmp_path, first)
     second = certificate.make(str(tmp_path), "host", NAMES, certificate.CA_DAYS + 1)
@@ -84,7 +84,7 @@ def test_an_authority_that_ends_before_is_made_anew(tmp_path: Path) -> None:
     assert certificate.why_renew(str(tmp_path), NAMES, 90) == "it cannot be read"
 
 
-def test_the_operators_must_belong_together_and_be_good(tmp_path: Path) -> None:
+def test_the_operators_certificate_must_be_valid_and_match_its_key(tmp_path: Path) -> None:
     one, two = (certificate.make(str(tmp_path), "host", NAMES, 825) for _each in range(2))
     assert certificate.given(one.certificate, one.key).ca == ""
     for text, key, words in (
@@ -98,12 +98,12 @@ def test_the_operators_must_belong_together_and_be_good(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a name", "x,DNS:evil.example", "-x", "", "a\nb"])
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(certificate.CertificateError, match="cannot be in a certificate"):
         certificate.alternative_name(name)
 
 
-def test_nothing_is_readable_for_others_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_cannot_read_the_files_while_they_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     real = certificate._must
 

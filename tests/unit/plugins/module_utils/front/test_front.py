@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy's files and process against a systemd that is played; files and the command that tries them are real."""
+"""The files and process of a proxy. systemd is a stand-in, files and the command that tests them are real."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_first_run_writes_and_starts_and_a_second_one_changes_nothing(host: Host) -> None:
+def test_the_first_run_starts_the_proxy_and_the_second_changes_nothing(host: Host) -> None:
     result = host.apply()
     assert result["action"] == "started"
     assert host.systemd.verbs == ["daemon-reload", "enable", "restart"]
@@ -75,7 +75,7 @@ def test_a_first_run_writes_and_starts_and_a_second_one_changes_nothing(host: Ho
     assert host.systemd.verbs == []
 
 
-def test_a_changed_configuration_is_reloaded_and_a_changed_unit_restarted(host: Host) -> None:
+def test_a_changed_configuration_needs_a_reload_and_a_changed_unit_a_restart(host: Host) -> None:
     host.apply()
     assert host.apply("good too\n")["action"] == "reloaded"
     assert host.systemd.verbs == ["reload"]
@@ -83,7 +83,7 @@ def test_a_changed_configuration_is_reloaded_and_a_changed_unit_restarted(host: 
     assert host.systemd.verbs == ["daemon-reload", "restart"]
 
 
-def test_what_the_proxy_refuses_is_put_back_and_nothing_is_reloaded(host: Host) -> None:
+def test_a_refused_configuration_is_undone_and_not_reloaded(host: Host) -> None:
     host.apply()
     with pytest.raises(ManagedError, match="refuses the configuration"):
         host.apply("bad\n")
@@ -92,13 +92,13 @@ def test_what_the_proxy_refuses_is_put_back_and_nothing_is_reloaded(host: Host) 
     assert not host.apply()["changed"]
 
 
-def test_a_first_configuration_that_is_refused_leaves_no_file(host: Host) -> None:
+def test_a_refused_first_configuration_leaves_no_file(host: Host) -> None:
     with pytest.raises(ManagedError):
         host.apply("bad\n")
     assert [path for path in host.folder.rglob("*") if path.is_file()] == []
 
 
-def test_a_run_that_was_cut_off_before_the_reload_is_made_good(host: Host) -> None:
+def test_the_next_run_completes_a_run_that_was_interrupted_before_the_reload(host: Host) -> None:
     host.apply()
     host.systemd.fail = "reload"
     with pytest.raises(ManagedError, match="cannot bind socket"):
@@ -107,7 +107,7 @@ def test_a_run_that_was_cut_off_before_the_reload_is_made_good(host: Host) -> No
     assert host.apply("good too\n")["action"] == "reloaded"
 
 
-def test_check_mode_says_it_and_does_nothing(host: Host) -> None:
+def test_check_mode_reports_changes_and_makes_none(host: Host) -> None:
     result = host.apply(check=True)
     assert result["changed"]
     assert result["action"] == "started"
@@ -125,7 +125,7 @@ def test_no_secret_is_in_a_result(host: Host) -> None:
     assert (host.config.parent / "key").read_text() == SECRET
 
 
-def test_a_unit_of_others_is_left_alone(host: Host) -> None:
+def test_a_unit_that_others_wrote_is_left_alone(host: Host) -> None:
     host.unit.write_text("[Service]\n")
     with pytest.raises(ManagedError, match="was not written by this collection"):
         host.apply()
@@ -140,7 +140,7 @@ def test_the_distributions_unit_is_reloaded_and_never_stopped(host: Host) -> Non
     assert not host.config.parent.exists()
 
 
-def test_removal_takes_the_unit_last_and_is_finished_by_the_next_run(host: Host) -> None:
+def test_the_unit_is_removed_last_and_the_next_run_completes_a_removal(host: Host) -> None:
     host.apply()
     assert host.front(check=True).remove([str(host.config.parent)])["changed"]
     assert host.config.exists()
@@ -150,7 +150,7 @@ def test_removal_takes_the_unit_last_and_is_finished_by_the_next_run(host: Host)
     assert not host.front().remove([str(host.config.parent)])["changed"]
 
 
-def test_a_reload_of_a_file_that_was_edited_by_hand_is_tried_again(host: Host) -> None:
+def test_the_reload_after_an_edit_by_hand_is_tried_again(host: Host) -> None:
     host.apply()
     host.config.write_text("good, edited\n")
     host.systemd.fail = "reload"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The deploy lock of a host: one wins, the other is told who; what was left behind is taken over."""
+"""The deploy lock: one play gets it, the others learn who has it, and an abandoned lock is taken over."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def file(tmp_path: Path) -> str:
 
 
 def leave_behind(file: str) -> None:
-    """A lock whose owner gave no sign of life for hours."""
+    """A lock whose owner showed no sign of life for hours."""
     Path(file).write_text(json.dumps({"owner": ANNA, "time": 1000}))
     os.utime(file, (1000, 1000))
 
 
-def test_one_wins_and_the_other_is_told_who(file: str) -> None:
+def test_one_play_gets_the_lock_and_the_other_learns_who_has_it(file: str) -> None:
     assert deploy_lock.take(ANNA, 60, file=file) == {"taken": True, "holder": None, "age": 0.0, "phase": ""}
     refused = deploy_lock.take(BERT, 60, file=file)
     assert (refused["taken"], refused["holder"]) == (False, ANNA)
@@ -36,33 +36,33 @@ def test_one_wins_and_the_other_is_told_who(file: str) -> None:
     assert deploy_lock.take(BERT, 60, file=file)["taken"]
 
 
-def test_the_same_play_may_take_it_twice(file: str) -> None:
+def test_the_same_play_may_take_the_lock_twice(file: str) -> None:
     deploy_lock.take(ANNA, 60, file=file)
     again = deploy_lock.take(ANNA, 60, file=file)
     assert (again["taken"], again["holder"]) == (True, None)
 
 
-def test_an_old_lock_is_taken_over_and_its_holder_named(file: str) -> None:
+def test_an_old_lock_is_taken_over_and_its_holder_is_named(file: str) -> None:
     leave_behind(file)
     taken = deploy_lock.take(BERT, 60, file=file)
     assert (taken["taken"], taken["holder"]) == (True, ANNA)
-    # The former holder, should it wake, does not give back what is not its own.
+    # If the former holder resumes, it does not give back the lock of another.
     assert not deploy_lock.release(ANNA, file)
 
 
-def test_a_dead_holders_lock_is_taken_over_and_another_ones_is_not(file: str) -> None:
+def test_only_the_lock_of_a_dead_holder_is_taken_over(file: str) -> None:
     deploy_lock.take(ANNA, 60, file=file)
     assert not deploy_lock.take(BERT, 60, {**ANNA, "pid": 7}, file)["taken"]
     assert deploy_lock.take(BERT, 60, ANNA, file)["taken"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"owner": 1, "time": 5}', '{"owner": {}}'])
-def test_a_torn_lock_is_nobodys(file: str, text: str) -> None:
+def test_a_damaged_lock_has_no_holder(file: str, text: str) -> None:
     Path(file).write_text(text)
     assert deploy_lock.take(ANNA, 60, file=file)["taken"]
 
 
-def test_there_is_nothing_to_give_back_where_there_is_no_file(file: str) -> None:
+def test_without_a_file_there_is_nothing_to_give_back(file: str) -> None:
     assert not deploy_lock.release(ANNA, file)
     assert not Path(file).exists()
 
@@ -71,8 +71,8 @@ def _try(file: str, number: int, results: multiprocessing.Queue[bool]) -> None:
     results.put(deploy_lock.take({"pid": number}, 60, file=file)["taken"])
 
 
-def test_of_many_who_come_at_once_one_wins(file: str) -> None:
-    # An old lock lies there, so that all of them may take it over.
+def test_one_of_many_simultaneous_plays_gets_the_lock(file: str) -> None:
+    # There is an old lock, so every play may take it over.
     leave_behind(file)
     context = multiprocessing.get_context("fork")
     results: multiprocessing.Queue[bool] = context.Queue()
@@ -84,7 +84,7 @@ def test_of_many_who_come_at_once_one_wins(file: str) -> None:
         process.join()
 
 
-def test_whoever_works_keeps_the_lock(file: str) -> None:
+def test_a_play_that_marks_phases_keeps_the_lock(file: str) -> None:
     leave_behind(file)
     deploy_lock.mark("artifacts", file)
     refused = deploy_lock.take(BERT, 60, file=file)
@@ -92,7 +92,7 @@ def test_whoever_works_keeps_the_lock(file: str) -> None:
     assert refused["age"] > 60, "long held, and alive"
 
 
-def test_phases_have_their_times(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_phase_has_a_duration(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
     deploy_lock.take(ANNA, 60, file=file)
@@ -106,7 +106,7 @@ def test_phases_have_their_times(file: str, monkeypatch: pytest.MonkeyPatch) -> 
     }
 
 
-def test_without_a_holder_nothing_is_marked(file: str) -> None:
+def test_without_a_holder_no_phase_is_marked(file: str) -> None:
     deploy_lock.mark("artifacts", file)
     assert not Path(file).exists()
     assert deploy_lock.progress(file) == {"phase": "", "seconds": {}}

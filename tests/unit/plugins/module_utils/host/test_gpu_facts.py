@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts of cards: of recorded answers of several driver generations, of broken hosts, and of this machine."""
+"""GPU facts from recorded output of several driver generations, from broken hosts, and from this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recor
 GIB = 1 << 30
 
 
-def test_a_driver_of_2020_is_read_without_the_fields_that_it_lacks() -> None:
+def test_a_driver_of_2020_lacks_some_fields() -> None:
     facts = gpu_facts.parse_xml(recorded("r418-t4"))
     assert (facts["driver"], facts["cuda"]) == ("418.126.02", [10, 1])
     [card] = facts["cards"]
@@ -34,13 +34,13 @@ def test_a_driver_of_2020_is_read_without_the_fields_that_it_lacks() -> None:
     assert card["ecc"] == {"enabled": True, "uncorrectable": 2, "pending": True, "failure": False}
 
 
-def test_a_divided_card_has_its_instances() -> None:
+def test_a_card_with_mig_lists_its_instances() -> None:
     [card] = gpu_facts.parse_xml(recorded("r535-a100-mig"))["cards"]
     assert card["mig"] is True
     assert [row["memory"]["total"] >> 20 for row in card["instances"]] == [19968, 19968]
 
 
-def test_two_cards_and_who_computes_on_them() -> None:
+def test_two_cards_with_their_processes() -> None:
     facts = gpu_facts.parse_xml(recorded("r580-2x-l40s"))
     assert (facts["driver"], facts["cuda"]) == ("580.95.05", [13, 0])
     assert [card["index"] for card in facts["cards"]] == [0, 1]
@@ -50,13 +50,13 @@ def test_two_cards_and_who_computes_on_them() -> None:
     assert facts["messages"] == []
 
 
-def test_errors_of_the_memory_and_what_the_driver_wants_done() -> None:
+def test_memory_errors_and_the_recovery_that_the_driver_asks_for() -> None:
     [card] = gpu_facts.parse_xml(recorded("r590-ecc"))["cards"]
     assert card["ecc"] == {"enabled": True, "uncorrectable": 3, "pending": True, "failure": True}
     assert card["recovery"] == "Reboot"
 
 
-def test_what_is_said_beside_the_document_is_kept() -> None:
+def test_messages_outside_the_xml_are_kept() -> None:
     lost = MESSAGES["lost"][1]
     facts = gpu_facts.parse_xml(lost + recorded("r580-2x-l40s"))
     assert facts["messages"] == [lost.strip()]
@@ -64,17 +64,17 @@ def test_what_is_said_beside_the_document_is_kept() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "No devices were found\n", "<nvidia_smi_log><gpu></nvidia_smi_log>"])
-def test_no_document_is_refused(text: str) -> None:
+def test_output_without_xml_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="nvidia-smi"):
         gpu_facts.parse_xml(text)
 
 
-def test_capabilities_are_read_and_nonsense_is_not() -> None:
+def test_capabilities_are_read_and_other_lines_are_ignored() -> None:
     assert gpu_facts.parse_capabilities("0, 8.9\n1, 12.0\n2, [N/A]\n") == {0: [8, 9], 1: [12, 0]}
     assert gpu_facts.parse_capabilities(MESSAGES["field"][1]) == {}
 
 
-def test_a_host_without_a_card_asks_nobody(tmp_path: Path) -> None:
+def test_a_host_without_a_card_calls_no_program(tmp_path: Path) -> None:
     def asked(seconds: float) -> Any:
         raise AssertionError("nothing was to be asked")
 
@@ -83,7 +83,7 @@ def test_a_host_without_a_card_asks_nobody(tmp_path: Path) -> None:
     assert facts["cards"] == []
 
 
-def test_an_amd_card_is_told_apart(tmp_path: Path) -> None:
+def test_an_amd_card_is_recognised(tmp_path: Path) -> None:
     folder = tmp_path / "sys/bus/pci/devices/0000:c3:00.0"
     folder.mkdir(parents=True)
     for name, text in (("vendor", "0x1002"), ("class", "0x038000"), ("device", "0x74a1")):
@@ -93,7 +93,7 @@ def test_an_amd_card_is_told_apart(tmp_path: Path) -> None:
     assert facts["pci"][0]["device"] == "0x74a1"
 
 
-def test_a_sound_device_is_no_card(tmp_path: Path) -> None:
+def test_a_sound_device_is_not_a_gpu(tmp_path: Path) -> None:
     folder = tmp_path / "sys/bus/pci/devices/0000:17:00.1"
     folder.mkdir(parents=True)
     (folder / "vendor").write_text("0x10de\n")
@@ -101,7 +101,7 @@ def test_a_sound_device_is_no_card(tmp_path: Path) -> None:
     assert host(tmp_path)["vendor"] == "none"
 
 
-def test_cards_of_a_healthy_host(tmp_path: Path) -> None:
+def test_the_cards_of_a_healthy_host_are_read(tmp_path: Path) -> None:
     facts = host(
         tmp_path,
         Smi(recorded("r580-2x-l40s")),
@@ -117,7 +117,7 @@ def test_cards_of_a_healthy_host(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_nvml_tells_what_an_old_nvidia_smi_does_not_know(tmp_path: Path) -> None:
+def test_nvml_fills_the_gaps_of_an_old_nvidia_smi(tmp_path: Path) -> None:
     answer = {
         "driver": "418.126.02",
         "cuda": [10, 1],
@@ -131,7 +131,7 @@ def test_nvml_tells_what_an_old_nvidia_smi_does_not_know(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("message", ["mismatch", "not_loaded", "lost", "unknown", "denied", "none"])
-def test_the_words_of_a_driver_that_fails_are_kept(tmp_path: Path, message: str) -> None:
+def test_the_messages_of_a_failed_driver_are_kept(tmp_path: Path, message: str) -> None:
     status, text = MESSAGES[message]
     facts = host(tmp_path, Smi(text, status), [("0000:17:00.0", "nvidia")])
     assert facts["vendor"] == "nvidia"
@@ -139,12 +139,12 @@ def test_the_words_of_a_driver_that_fails_are_kept(tmp_path: Path, message: str)
     assert facts["messages"][0] == text.splitlines()[0].strip()
 
 
-def test_a_program_without_a_card_is_no_card(tmp_path: Path) -> None:
+def test_nvidia_smi_without_a_card_is_not_a_gpu(tmp_path: Path) -> None:
     status, text = MESSAGES["not_loaded"]
     assert host(tmp_path, Smi(text, status))["vendor"] == "none"
 
 
-def test_a_container_sees_the_bus_and_has_no_node(tmp_path: Path) -> None:
+def test_a_container_sees_the_pci_bus_but_has_no_device_node(tmp_path: Path) -> None:
     facts = host(tmp_path, None, [("0000:17:00.0", "nvidia")], container="docker")
     assert (facts["container"], facts["nodes"]) == ("docker", [])
 
@@ -157,7 +157,7 @@ def hanging(folder: Path) -> str:
     return str(program)
 
 
-def test_a_driver_that_hangs_is_left_behind(tmp_path: Path) -> None:
+def test_a_hung_driver_is_abandoned(tmp_path: Path) -> None:
     begun = time.monotonic()
     facts = gpu_facts.gather(sys=str(tmp_path), dev=str(tmp_path), root=str(tmp_path), smi=hanging(tmp_path), seconds=1)
     assert facts["hung"] is True
@@ -165,14 +165,14 @@ def test_a_driver_that_hangs_is_left_behind(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 20
 
 
-def test_a_program_that_is_gone_is_told_in_words(tmp_path: Path) -> None:
+def test_a_missing_program_is_reported(tmp_path: Path) -> None:
     status, output = gpu_facts.run([str(tmp_path / "nvidia-smi")], 5)
     assert status == 127
     assert "No such file" in output
 
 
 class Library:
-    """NVML of one card, as ctypes calls it; ``refused`` are the calls that fail, by their status."""
+    """A stand-in for NVML with one card, as ctypes calls it. ``refused`` gives the calls that fail and their status."""
 
     def __init__(self, **refused: int) -> None:
         self.refused = refused
@@ -208,7 +208,7 @@ class Library:
         return call
 
 
-def test_nvml_alone_tells_of_the_card() -> None:
+def test_nvml_alone_reports_the_card() -> None:
     facts = gpu_facts.nvml(Library(nvmlDeviceGetMigMode=3))
     assert (facts["driver"], facts["cuda"]) == ("580.95.05", [13, 0])
     [card] = facts["cards"]
@@ -216,18 +216,18 @@ def test_nvml_alone_tells_of_the_card() -> None:
     assert card["memory"] == {"total": 48 * GIB, "used": 0, "free": 47 * GIB}
 
 
-def test_nvml_names_a_lost_card_and_goes_on() -> None:
+def test_nvml_reports_a_lost_card_and_reads_the_others() -> None:
     facts = gpu_facts.nvml(Library(nvmlDeviceGetHandleByIndex_v2=15))
     assert facts["cards"] == []
     assert facts["messages"] == ["card 0: nvmlDeviceGetHandleByIndex_v2: GPU is lost (15)"]
 
 
-def test_nvml_says_why_it_refuses() -> None:
+def test_nvml_reports_why_it_refuses() -> None:
     with pytest.raises(gpu_facts.NvmlError, match="Driver/library version mismatch"):
         gpu_facts.nvml(Library(nvmlInit_v2=18))
 
 
-def test_nvml_is_asked_in_a_process_of_its_own() -> None:
+def test_nvml_is_called_in_a_separate_process() -> None:
     def refuse(library: Any) -> Any:
         raise gpu_facts.NvmlError("nvmlInit_v2: Driver Not Loaded (9)")
 
@@ -241,6 +241,6 @@ def test_nvml_is_asked_in_a_process_of_its_own() -> None:
     assert gpu_facts.ask_nvml(20, "libthere-is-none.so.1") is None
 
 
-def test_this_machine_can_be_asked() -> None:
+def test_this_machine_can_be_read() -> None:
     facts = json.loads(json.dumps(gpu_facts.gather(seconds=30)))
     assert facts["vendor"] in ("none", "amd", "nvidia")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of the packet filter: who gets in where, and what is refused before nft sees it."""
+"""The rules of the packet filter: who reaches which port, and which values are refused before nft runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def lines(**given: Any) -> list[str]:
     return [line.strip() for line in packet_filter.text(rules).splitlines()]
 
 
-def test_a_supervisor() -> None:
+def test_the_rules_of_a_supervisor() -> None:
     found = lines(private=[9998], api=[9997], clients=["localhost", "10.1.0.0/16"])
     assert "tcp dport { 9998 } ip saddr { 10.0.0.10/31 } accept" in found
     assert "tcp dport { 9997 } ip saddr { 10.0.0.10/31, 10.1.0.0/16 } accept" in found
     assert "tcp dport { 9997, 9998 } drop" in found
-    # Answers of the API go to whom the input lets in; all else that the service says stays within the cluster.
+    # The API may answer everyone who may connect. All other packets of the service stay in the cluster.
     assert found.index('meta skuid "nobody" tcp sport { 9997 } accept') < found.index('meta skuid "nobody" drop')
 
 
-def test_a_worker_lets_nobody_but_members_to_any_port_of_its_user() -> None:
+def test_only_members_reach_the_ports_of_a_worker() -> None:
     found = lines(private=[30001], metrics=[31001])
     assert "tcp dport { 31001 } ip saddr { 10.0.0.10/31 } accept" in found
     assert "tcp dport { 30001, 31001 } drop" in found
@@ -41,39 +41,39 @@ def test_a_worker_lets_nobody_but_members_to_any_port_of_its_user() -> None:
     ]
 
 
-def test_scrapers_read_metrics_and_no_more() -> None:
+def test_scrapers_read_metrics_and_nothing_else() -> None:
     found = lines(private=[30001], metrics=[31001], metrics_networks=["10.9.0.1", "fd00::9"])
     assert "tcp dport { 31001 } ip saddr { 10.0.0.10/31, 10.9.0.1 } accept" in found
     assert "tcp dport { 31001 } ip6 saddr { fd00::9 } accept" in found
     assert "tcp dport { 30001 } ip saddr { 10.0.0.10/31 } accept" in found
 
 
-def test_an_api_for_everybody_is_not_filtered() -> None:
+def test_an_api_for_everyone_is_not_filtered() -> None:
     found = lines(private=[9998], api=[9997], clients=["any"])
     assert "tcp dport { 9998 } drop" in found
     assert not [line for line in found if line.startswith("tcp dport") and "9997" in line]
 
 
-def test_our_table_alone_is_replaced() -> None:
+def test_only_our_table_is_replaced() -> None:
     text = "\n".join(lines(private=[1]))
     assert MARKER in text
     assert "flush" not in text
     assert text.count("table inet voicefleet") == 3
 
 
-def test_a_node_by_itself_answers_at_its_api_alone() -> None:
+def test_an_independent_host_only_answers_on_its_api() -> None:
     found = lines(members=[], api=[9997], clients=["localhost", "10.1.0.0/16"])
     assert "tcp dport { 9997 } ip saddr { 10.1.0.0/16 } accept" in found
     assert found[-4:-2] == ['meta skuid "nobody" tcp sport { 9997 } accept', 'meta skuid "nobody" drop']
 
 
 @pytest.mark.parametrize("members", [["host.example"], ["10.0.0.1; drop"]])
-def test_what_is_no_address_is_refused(members: list[str]) -> None:
+def test_an_invalid_address_is_refused(members: list[str]) -> None:
     with pytest.raises(packet_filter.FilterError):
         lines(members=members)
 
 
-def test_networks_that_overlap_are_joined() -> None:
+def test_overlapping_networks_are_merged() -> None:
     found = lines(api=[1], clients=["10.0.0.0/8", "10.1.0.0/16", "10.2.3.4"])
     assert "tcp dport { 1 } ip saddr { 10.0.0.0/8 } accept" in found
 
@@ -86,8 +86,8 @@ def test_the_unit_loads_before_the_network_and_reloads_in_one_step() -> None:
 
 
 @pytest.mark.skipif(shutil.which("nft", path=packet_filter.PATH) is None, reason="nft is not installed")
-def test_nft_takes_the_rules(tmp_path: Path) -> None:
-    """Each kind of rule at once, tried in a network namespace of its own."""
+def test_nft_accepts_the_rules(tmp_path: Path) -> None:
+    """Test all kinds of rules at once, in a separate network namespace."""
     rules = packet_filter.Rules(
         "nobody", [*MEMBERS, "fd00::1"], [9998], [9997], ["10.1.0.0/16", "fd01::/64"], [31001], ["10.9.9.9"]
     )

@@ -27,7 +27,7 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["key"]
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "key"
     path.write_text("old")
 
@@ -56,7 +56,7 @@ def test_wrong_says_what_is_wrong(tmp_path: Path) -> None:
     assert private_files.wrong(str(tmp_path / "link"), 0o600, UID, GID) == "not a regular file"
 
 
-def test_a_folder_is_made_and_closed(tmp_path: Path) -> None:
+def test_a_folder_is_made_and_closed_to_others(tmp_path: Path) -> None:
     path = tmp_path / "d"
     private_files.make_folder(str(path), 0o700, UID, GID)
     assert mode(path) == 0o700
@@ -73,7 +73,7 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     assert mode(tmp_path / "real") == 0o755
 
 
-def test_owning_below_follows_no_link_and_no_second_name(tmp_path: Path) -> None:
+def test_owning_below_follows_no_symbolic_or_hard_link(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "auth").mkdir(parents=True)
     outside = tmp_path / "outside"

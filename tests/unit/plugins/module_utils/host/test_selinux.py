@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SELinux: the policy's labels where there is restorecon, bin_t where there is none or it knows no better."""
+"""SELinux labels: those of the policy by restorecon, or bin_t without restorecon or a rule of the policy."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import pre
 
 
 class Kernel:
-    """A kernel with SELinux: labels by file, and a restorecon that knows some folders."""
+    """A stand-in for a kernel with SELinux: labels by file, and a restorecon that knows some folders."""
 
     def __init__(self, mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.labels: dict[str, bytes] = {}
-        self.knows = ""  # programs below this folder are known to the policy
+        self.knows = ""  # the policy knows programs below this folder
         self.ran: list[list[str]] = []
         mount.mkdir()
         (mount / "enforce").write_text("1")
@@ -65,7 +65,7 @@ def env(tmp_path: Path) -> str:
     return str(tmp_path / "release/env")
 
 
-def test_restorecon_gives_what_the_policy_says(kernel: Kernel, env: str) -> None:
+def test_restorecon_sets_the_labels_of_the_policy(kernel: Kernel, env: str) -> None:
     kernel.knows = env
     kernel.labels[f"{env}/bin/xinference-local"] = b"unconfined_u:object_r:usr_t:s0\0"
     assert len(selinux.mislabelled(env)) == 2
@@ -76,9 +76,7 @@ def test_restorecon_gives_what_the_policy_says(kernel: Kernel, env: str) -> None
 
 
 @pytest.mark.parametrize("knows", ["", "/opt/elsewhere"])
-def test_without_restorecon_or_a_rule_of_the_policy_the_programs_get_their_type(
-    kernel: Kernel, env: str, knows: str
-) -> None:
+def test_programs_get_bin_t_without_restorecon_or_a_rule_of_the_policy(kernel: Kernel, env: str, knows: str) -> None:
     kernel.knows = knows
     selinux.label(env)
     assert bool(kernel.ran) == bool(knows)
@@ -86,7 +84,7 @@ def test_without_restorecon_or_a_rule_of_the_policy_the_programs_get_their_type(
     assert selinux.type_of(f"{env}/bin/xinference-worker") == "bin_t"
 
 
-def test_where_selinux_is_off_nothing_is_touched(kernel: Kernel, env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_changes_if_selinux_is_off(kernel: Kernel, env: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selinux, "MOUNT", "/nonexistent")
     selinux.label(env)
     assert (kernel.ran, kernel.labels) == ([], {})
@@ -107,7 +105,7 @@ def test_facts_name_wrong_programs_of_the_release_and_of_the_stores_python(
     assert selinux.facts(str(tmp_path / "none"))["mislabelled"] == []
 
 
-def test_what_is_told_of_it() -> None:
+def test_findings_name_wrong_labels_and_the_remedy() -> None:
     def found(root: str, **changes: Any) -> list[tuple[str, str]]:
         facts = {"selinux": {"enabled": True, "enforcing": True, "mislabelled": [], **changes}}
         return [(finding.level, str(finding)) for finding in preflight.selinux_findings(facts, root)]

@@ -25,28 +25,28 @@ def test_show_reads_properties(tmp_path: Path) -> None:
     assert one.show() == {"ActiveState": "active", "NRestarts": "3", "Result": ""}
 
 
-def test_show_is_empty_where_systemd_does_not_answer(tmp_path: Path) -> None:
+def test_show_is_empty_if_systemd_does_not_answer(tmp_path: Path) -> None:
     assert unit(tmp_path, 1, "System has not been booted with systemd")[0].show() == {}
 
 
-def test_ctl_names_the_unit_but_for_a_reload(tmp_path: Path) -> None:
+def test_ctl_names_the_unit_except_for_daemon_reload(tmp_path: Path) -> None:
     one, asked = unit(tmp_path)
     one.ctl("restart")
     one.ctl("daemon-reload")
     assert asked == [["systemctl", "restart", "x.service"], ["systemctl", "daemon-reload"]]
 
 
-def test_ctl_tells_what_systemd_said(tmp_path: Path) -> None:
+def test_ctl_reports_the_error_of_systemd(tmp_path: Path) -> None:
     with pytest.raises(su.SystemdError, match="Unit x.service is masked"):
         unit(tmp_path, 1, "Failed to start x.service: Unit x.service is masked.")[0].ctl("restart")
 
 
-def test_a_command_that_hangs_is_given_up() -> None:
+def test_a_command_that_hangs_is_ended() -> None:
     assert su.run(["sleep", "5"], 0.1)[0] == 124
     assert su.run(["/no/such/program"], 1)[0] == 127
 
 
-def test_the_journal_without_routine(tmp_path: Path) -> None:
+def test_the_journal_omits_starts_and_stops(tmp_path: Path) -> None:
     lines = [
         "Starting x.service - X...",
         "Started x.service - X.",
@@ -65,7 +65,7 @@ def test_the_journal_without_routine(tmp_path: Path) -> None:
     assert one.journal(1) == ["x.service: Main process exited, code=exited, status=1/FAILURE"]
 
 
-def test_a_unit_of_others_is_foreign(tmp_path: Path) -> None:
+def test_a_unit_that_others_wrote_is_foreign(tmp_path: Path) -> None:
     one, dummy = unit(tmp_path)
     assert not one.foreign()
     Path(one.path).write_text(su.MARKER + "\n[Unit]\n")
@@ -78,7 +78,7 @@ def test_a_unit_of_others_is_foreign(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["systemd", ""])
-def test_the_processes_of_a_unit_and_of_the_groups_below_it(tmp_path: Path, version: str) -> None:
+def test_the_processes_of_a_unit_and_its_subgroups_are_found(tmp_path: Path, version: str) -> None:
     asked, _commands = unit(tmp_path, output="/system.slice/x.service")
     group = tmp_path / "cgroup" / version / "system.slice/x.service"
     (group / "inner").mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_the_processes_of_a_unit_and_of_the_groups_below_it(tmp_path: Path, vers
     assert asked.processes(str(tmp_path / "cgroup")) == [7, 20, 30]
     assert asked.processes(str(tmp_path / "nowhere")) == []
     assert unit(tmp_path, status=1, output="no bus")[0].processes(str(tmp_path / "cgroup")) == []
-    # A unit that does not run has no group, and all groups are not its own.
+    # A unit that does not run has no group. It must not get the processes of all groups.
     assert unit(tmp_path, output="")[0].processes(str(tmp_path / "cgroup")) == []
 
 
@@ -104,7 +104,7 @@ def test_restart_reasons_name_what_changed(tmp_path: Path) -> None:
         f"{env} is not what it was started from",
         "the unit is not what it was started from",
     ]
-    # A drop-in that went away counts too, and so does a start of which nothing is known.
+    # A removed drop-in is a reason, too, and so is a missing record.
     assert su.restart_reasons(prints, dict(prints, gone="x")) == ["gone is not what it was started from"]
     assert len(su.restart_reasons(prints, {})) == 1
 

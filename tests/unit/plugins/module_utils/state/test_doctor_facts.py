@@ -26,7 +26,7 @@ def options(tmp_path: Path) -> doctor_facts.Options:
         root=str(tmp_path / "opt"),
         home=str(tmp_path / "home"),
         secrets_dir=str(tmp_path / "etc"),
-        port=1,  # nobody listens there
+        port=1,  # nobody listens on this port
         receipts=str(tmp_path / "receipts.jsonl"),
         timeout=2,
     )
@@ -36,7 +36,7 @@ def silent(command: Sequence[str], timeout: float) -> tuple[int, str]:
     return 127, f"{command[0]}: not found"
 
 
-def test_a_host_with_nothing_at_all_is_read_and_what_could_not_be_is_named(tmp_path: Path) -> None:
+def test_an_empty_host_is_read_and_unreadable_parts_are_named(tmp_path: Path) -> None:
     facts = doctor_facts.gather(options(tmp_path), run=silent)
     assert list(facts["errors"]) == ["unit"]
     assert "not found" in facts["errors"]["unit"]
@@ -54,7 +54,7 @@ def test_reading_creates_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_units_processes_and_no_others(tmp_path: Path) -> None:
+def test_only_the_processes_of_the_unit_are_listed(tmp_path: Path) -> None:
     for pid, group, command in (
         (10, f"0::/system.slice/{UNIT}\n", "/opt/env/bin/python\0-u\0start.py"),
         (11, f"4:memory:/x\n0::/docker/7/system.slice/{UNIT}/sub\n", "Model: kokoro-rep0"),
@@ -83,15 +83,15 @@ def test_the_units_processes_and_no_others(tmp_path: Path) -> None:
         ("http_proxy=\nPATH=/bin", []),
     ],
 )
-def test_proxies_between_a_client_and_its_own_machine(text: str, names: list[str]) -> None:
+def test_proxies_that_apply_to_requests_to_this_host_are_named(text: str, names: list[str]) -> None:
     assert doctor_facts.judge_environment(doctor_facts.parse_environment(text)) == names
 
 
-def test_the_environment_of_a_process_is_read_with_its_own_separator() -> None:
+def test_the_environment_of_a_process_is_separated_by_null_bytes() -> None:
     assert doctor_facts.parse_environment("a=1\0b=x=y\0", "\0") == [("a", "1"), ("b", "x=y")]
 
 
-def test_log_lines_since_a_time_with_the_lines_that_belong_to_them(tmp_path: Path) -> None:
+def test_log_lines_since_a_time_include_their_continuation_lines(tmp_path: Path) -> None:
     log = tmp_path / "xinference.log"
     log.write_text("2026-01-01T10:00:00.000Z old\nold trace\n2026-01-01T12:00:00.000Z new\nnew trace\n")
     since = 1767265200.0  # 2026-01-01T11:00:00Z
@@ -100,7 +100,7 @@ def test_log_lines_since_a_time_with_the_lines_that_belong_to_them(tmp_path: Pat
     assert doctor_facts.log_lines(str(tmp_path / "none"), since) == []
 
 
-def test_logs_are_read_since_the_start_of_a_service_that_serves_and_else_from_before_it_turned(tmp_path: Path) -> None:
+def test_logs_start_with_a_service_that_serves_and_earlier_for_others(tmp_path: Path) -> None:
     asked: list[int] = []
 
     def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
@@ -118,7 +118,7 @@ def test_logs_are_read_since_the_start_of_a_service_that_serves_and_else_from_be
     assert [now - since for since in asked] == pytest.approx([101, 650, 86400], abs=5)
 
 
-def test_oom_lines_of_the_kernel(tmp_path: Path) -> None:
+def test_oom_lines_of_the_kernel_are_found(tmp_path: Path) -> None:
     lines = "2026-01-01T10:00 host kernel: Out of memory: Killed process 631 (Model: kokoro-r)\nall is well"
     found = doctor_facts.oom(options(tmp_path), {}, lambda command, timeout: (0, lines))
     assert found == {"lines": [lines.splitlines()[0]], "kills": 0}
@@ -134,7 +134,7 @@ def secret_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the files must be root's")
-def test_files_that_are_open_to_others_or_disagree(tmp_path: Path) -> None:
+def test_files_that_are_open_to_others_or_disagree_are_named(tmp_path: Path) -> None:
     secret_files(tmp_path)
     rows = doctor_facts.files(options(tmp_path), {"User": "nobody-of-this-name"})
     assert {row["wrong"] for row in rows} == {None}
@@ -155,8 +155,8 @@ def test_a_worker_of_a_cluster_has_no_databases(tmp_path: Path, node: str, missi
     assert {Path(row["path"]).name for row in rows if row["wrong"] == "missing"} == missing
 
 
-def test_a_worker_asks_its_supervisor_and_watches_its_own_port(tmp_path: Path) -> None:
-    """On a worker nobody listens on the port of the API."""
+def test_a_worker_asks_its_supervisor_and_checks_its_own_port(tmp_path: Path) -> None:
+    """On a worker, nobody listens on the port of the API."""
     with socket.create_server(("127.0.0.1", 0)) as own:
         where = options(tmp_path)
         where.own_port = own.getsockname()[1]
@@ -180,7 +180,7 @@ def test_a_key_that_the_database_does_not_know_is_never_sent(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the files must be root's")
-def test_no_secret_leaves_with_the_lines_of_a_log(tmp_path: Path) -> None:
+def test_log_lines_contain_no_secret(tmp_path: Path) -> None:
     secret_files(tmp_path)
 
     def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
@@ -191,8 +191,8 @@ def test_no_secret_leaves_with_the_lines_of_a_log(tmp_path: Path) -> None:
     assert KEY not in json.dumps(facts)
 
 
-def test_a_stranger_on_the_port_is_known_by_its_answer(tmp_path: Path) -> None:
-    """Another program's page, or its refusal of a path that Xinference has, is no answer of Xinference."""
+def test_another_program_on_the_port_is_recognised_by_its_answer(tmp_path: Path) -> None:
+    """Neither another program's page nor its refusal of a path of Xinference counts as Xinference's answer."""
 
     class Stranger(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Host facts: read from texts of real hosts, and gathered from this one."""
+"""Host facts, read from texts of real hosts and from this host."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_os_release(text: str, fields: dict[str, str]) -> None:
     assert host_facts.os_release(text) == fields
 
 
-def test_only_listening_sockets_count() -> None:
+def test_only_listening_sockets_are_listed() -> None:
     assert host_facts.listeners([TCP, ""]) == [9997]
 
 
-def test_own_addresses_are_the_local_ones() -> None:
+def test_the_hosts_own_addresses_are_read() -> None:
     trie = """Main:
   +-- 0.0.0.0/0 3 0 5
      +-- 10.213.7.0/24 2 0 2
@@ -84,7 +84,7 @@ def test_interpreters_are_asked_for_their_version_and_listed_once(tmp_path: Path
     ]
 
 
-def test_systemd_is_read_from_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_of_systemd_is_read_from_its_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_facts.shutil, "which", lambda _name: "/usr/bin/systemctl")
     monkeypatch.setattr(host_facts.os.path, "isdir", lambda _path: True)
 
@@ -95,7 +95,7 @@ def test_systemd_is_read_from_its_own_words(monkeypatch: pytest.MonkeyPatch) -> 
     assert host_facts.systemd(run) == {"running": True, "version": 252, "service_active": True}
 
 
-def test_releases_without_a_seal_are_not_complete(tmp_path: Path) -> None:
+def test_releases_without_a_seal_are_incomplete(tmp_path: Path) -> None:
     for name, text in (("good", '{"id": "good"}'), ("renamed", '{"id": "other"}'), ("broken", "{")):
         (tmp_path / "releases" / name).mkdir(parents=True)
         (tmp_path / "releases" / name / "release.json").write_text(text)
@@ -105,7 +105,7 @@ def test_releases_without_a_seal_are_not_complete(tmp_path: Path) -> None:
     assert host_facts.releases(str(tmp_path / "absent")) == {"complete": [], "current": None, "former": None}
 
 
-def test_what_serves_is_known_well_enough_to_be_brought_back(tmp_path: Path) -> None:
+def test_the_current_release_is_described_well_enough_to_restore_it(tmp_path: Path) -> None:
     folder = tmp_path / "releases" / "good"
     folder.mkdir(parents=True)
     (folder / "release.json").write_text('{"id": "good", "languages": ["b"], "model": {"name": "K"}}')
@@ -115,19 +115,19 @@ def test_what_serves_is_known_well_enough_to_be_brought_back(tmp_path: Path) -> 
     assert (former["languages"], former["model"]) == (["b"], {"name": "K", "path": f"{folder}/models/K"})
 
 
-def test_a_path_that_is_not_there_yet_is_judged_by_its_parent(tmp_path: Path) -> None:
+def test_a_missing_path_is_measured_at_its_parent(tmp_path: Path) -> None:
     assert disk.existing_parent(str(tmp_path / "a/b/c")) == str(tmp_path)
     assert host_facts.filesystem(str(tmp_path / "a/b"))["device"] == tmp_path.stat().st_dev
 
 
-def test_this_host_can_be_read_and_said_in_json(tmp_path: Path) -> None:
+def test_the_facts_of_this_host_fit_into_json(tmp_path: Path) -> None:
     facts = json.loads(json.dumps(host_facts.gather(str(tmp_path), str(tmp_path))))
     assert facts["architecture"]
     assert facts["cpus"] > 0
     assert facts["architecture"] in host_facts.summary(facts)
 
 
-def test_what_is_left_of_a_candidate_is_found(tmp_path: Path) -> None:
+def test_a_leftover_candidate_is_found(tmp_path: Path) -> None:
     home, units = tmp_path / "service", tmp_path / "units"
     home.mkdir()
     units.mkdir()

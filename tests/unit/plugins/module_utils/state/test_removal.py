@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A teardown removes what was installed, and nothing beside it."""
+"""A teardown removes what this collection installed, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNIT = "voicefleet-xinference.service"
 
 
 class Runner:
-    """Takes the place of systemctl and userdel; ``fail`` names a verb that fails."""
+    """A stand-in for systemctl and userdel. ``fail`` names a verb that fails."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -54,7 +54,7 @@ def left(places: removal.Places) -> list[str]:
     return sorted(str(path.relative_to(top)) for path in top.rglob("*") if not path.is_dir() or path.is_symlink())
 
 
-def test_data_evidence_and_their_user_stay(places: removal.Places) -> None:
+def test_data_evidence_and_their_user_stay_by_default(places: removal.Places) -> None:
     runner = Runner()
     found = removal.survey(places, mine)
     assert found.user is None
@@ -66,12 +66,12 @@ def test_data_evidence_and_their_user_stay(places: removal.Places) -> None:
     assert runner.calls == [f"systemctl stop {UNIT}", f"systemctl disable {UNIT}", "systemctl daemon-reload"]
 
 
-def test_a_second_one_finds_nothing(places: removal.Places) -> None:
+def test_a_second_teardown_finds_nothing(places: removal.Places) -> None:
     removal.remove(removal.survey(places, mine), places, Runner())
     assert removal.survey(places, mine).lines() == []
 
 
-def test_all_of_it_when_told(places: removal.Places) -> None:
+def test_data_and_evidence_are_removed_on_request(places: removal.Places) -> None:
     places = replace(places, remove_data=True, remove_evidence=True)
     runner = Runner()
     found = removal.survey(places, mine)
@@ -82,13 +82,13 @@ def test_all_of_it_when_told(places: removal.Places) -> None:
     assert removal.survey(places, lambda _user: None).lines() == []
 
 
-def test_the_user_goes_where_there_are_no_data(places: removal.Places) -> None:
+def test_the_user_is_removed_if_there_is_no_data(places: removal.Places) -> None:
     (Path(places.home) / "auth.db").unlink()
     Path(places.home).rmdir()
     assert removal.survey(places, mine).user == "voicefleet"
 
 
-def test_what_is_not_ours_stays_with_its_folder(places: removal.Places) -> None:
+def test_foreign_files_stay_with_their_folder(places: removal.Places) -> None:
     for file in (Path(places.root) / "notes.txt", Path(places.secrets) / "tls.key"):
         file.touch()
     drop_in = Path(places.units) / f"{UNIT}.d" / "override.conf"
@@ -106,13 +106,13 @@ def test_what_is_not_ours_stays_with_its_folder(places: removal.Places) -> None:
     assert "root/releases/one/release.json" not in left(places)
 
 
-def test_a_home_of_somebody_else_is_refused(places: removal.Places) -> None:
+def test_a_home_of_another_user_is_refused(places: removal.Places) -> None:
     with pytest.raises(removal.RemovalError, match="does not belong to the user voicefleet"):
         removal.survey(replace(places, remove_data=True), lambda _user: os.getuid() + 1)
     assert "home/auth.db" in left(places)
 
 
-def test_a_service_that_does_not_stop_keeps_everything(places: removal.Places) -> None:
+def test_nothing_is_removed_if_the_service_does_not_stop(places: removal.Places) -> None:
     runner = Runner()
     runner.fail = "stop"
     before = left(places)
@@ -132,7 +132,7 @@ def test_links_are_not_followed(places: removal.Places, tmp_path: Path) -> None:
     assert (elsewhere / "releases" / "precious").exists()
 
 
-def test_a_worker_beside_a_supervisor_goes_with_it(places: removal.Places, tmp_path: Path) -> None:
+def test_a_worker_on_the_supervisors_host_is_removed_too(places: removal.Places, tmp_path: Path) -> None:
     (tmp_path / "worker").mkdir()
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "xinference.env").touch()

@@ -23,7 +23,7 @@ SECRETS = {
 
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
-    """A host's folders, whose log, unit and drop-in tell every secret."""
+    """The folders of a host. Its log, unit and drop-in contain every secret."""
     folder = tmp_path / "etc"
     folder.mkdir()
     for name, text in xinference_config.files(SECRETS).items():
@@ -65,20 +65,20 @@ def test_no_secret_of_the_host_is_in_any_text(host: Path) -> None:
         ("Kokoro is READY on 127.0.0.1:9997", "Kokoro is READY on 127.0.0.1:9997"),
     ],
 )
-def test_what_has_the_shape_of_a_secret_is_taken_out(text: str, left: str) -> None:
+def test_everything_that_looks_like_a_secret_is_removed(text: str, left: str) -> None:
     assert support.redact(text, []) == left
 
 
-def test_secrets_are_taken_from_json_environment_and_key_files() -> None:
+def test_secrets_are_read_from_json_environment_and_key_files() -> None:
     texts = ['{"a": "secret-one", "b": {"c": "x"}}', "# comment\nKEY=secret-two=2\n", "secret-three\n", "short"]
     assert support.values(texts) == ["KEY=secret-two=2", "secret-three", "secret-two=2", "secret-one"]
 
 
-def test_texts_in_lists_and_dicts() -> None:
+def test_texts_in_lists_and_dicts_are_redacted() -> None:
     assert support.redact_all({"a": ["my secret-one", 1, None]}, ["secret-one"]) == {"a": ["my [hidden]", 1, None]}
 
 
-def test_all_texts_together_stay_small_and_the_ends_of_logs_are_kept(host: Path) -> None:
+def test_all_texts_together_are_limited_and_the_ends_of_logs_are_kept(host: Path) -> None:
     (host / "home" / "logs" / "xinference.log").write_text("x" * 99 + "\n" + ("y" * 99 + "\n") * 30_000 + "the end\n")
     loud = "z" * 3_000_000
 
@@ -92,7 +92,7 @@ def test_all_texts_together_stay_small_and_the_ends_of_logs_are_kept(host: Path)
     assert "x" not in log.replace("xinference", "")
 
 
-def test_a_link_in_place_of_a_log_is_not_followed(host: Path, tmp_path: Path) -> None:
+def test_a_link_instead_of_a_log_is_not_followed(host: Path, tmp_path: Path) -> None:
     log = host / "home" / "logs" / "xinference.log"
     log.unlink()
     (tmp_path / "shadow").write_text("root:hash")
