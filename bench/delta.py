@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure what a changed voice moves; started by bench/delta.  Arguments: store, folder for copies, host, its
+"""Measure the bytes that a changed voice moves. bench/delta starts it.  Arguments: store, folder for copies, host, its
 configuration for ssh -F, JSON to write.
 
 The JSON holds `transports` ({name: {"connection", "voice_bytes", "moved_bytes", "wire_bytes", "ratio", "seconds",
-"interface_bytes", "counted"}}), `targets` ({name: {"got", "at_most", "met"}}) and `machine`. `interface_bytes` is all
-that the host's network card received during the whole play, with Ansible's modules and SSH; None where it has no part.
+"interface_bytes", "counted"}}), `targets` ({name: {"got", "at_most", "met"}}) and `machine`. `interface_bytes` are all
+bytes that the host's network card received during the play, with Ansible's modules and SSH; None if it is not used.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from targets import judge, machine, missed, show
+
 RATIO = 1.05
 VOICE = "kokoro-voice"
-# Name, Ansible's connection, the role's variables, who counts what.
+# Name, Ansible's connection, the role's variables, what is counted.
 WAYS: list[tuple[str, str, dict[str, Any], str]] = [
     ("rsync", "ssh", {"artifacts_transport": "rsync"}, "rsync's own count of bytes sent and received"),
     ("connection, SSH", "ssh", {"artifacts_transport": "connection"}, "standard input and command given to SSH"),
@@ -44,13 +46,13 @@ def docker(*command: str) -> str:
 
 
 def changed_store(store: Path, copy: Path, seed: int) -> int:
-    """A copy with one voice of other bytes, as a fetch of new data would leave it. Returns the voice's size."""
+    """A copy in which one voice has other bytes, as after a fetch of new data. Returns the size of the voice."""
     subprocess.run(["cp", "-al", str(store), str(copy)], check=True)
     manifest = json.loads((store / "manifest.json").read_text())
     voice = next(row for row in manifest["artifacts"] if row["kind"] == VOICE and row["name"] == "af_heart")
     data = random.Random(seed).randbytes(voice["size"])
     voice["sha256"] = hashlib.sha256(data).hexdigest()
-    # The copies are hard links: what is written is a new file.
+    # The copies are hard links, so write new files.
     for path, content in (
         (copy / voice["path"], data),
         (copy / "manifest.json", (json.dumps(manifest, sort_keys=True, indent=2) + "\n").encode()),
@@ -66,7 +68,7 @@ class Bench:
         self.gateway = docker("network", "inspect", host, "--format", "{{(index .IPAM.Config 0).Gateway}}")
 
     def deliver(self, store: Path, connection: str, variables: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """The task's result, and what the host's network card received meanwhile, in bytes."""
+        """The task's result, and the bytes that the host's network card received meanwhile."""
         result = self.folder / "result.json"
         given = {
             "artifact_store_path": str(store),
@@ -110,7 +112,7 @@ def main() -> int:
         size = changed_store(Path(store), copy, number)
         got, card = bench.deliver(copy, connection, variables)
         if len(got["sent"]) != 1:
-            sys.exit(f"{name}: one voice was changed, and {len(got['sent'])} files were sent.")
+            sys.exit(f"{name}: one voice changed, but {len(got['sent'])} files were sent.")
         transports[name] = {
             "connection": connection,
             "voice_bytes": size,
@@ -121,13 +123,9 @@ def main() -> int:
             "interface_bytes": card if connection == "ssh" else None,
             "counted": counted,
         }
-    targets = {
-        f"{name}: bytes moved / voice": {"got": row["ratio"], "at_most": RATIO, "met": row["ratio"] <= RATIO}
-        for name, row in transports.items()
-    }
-    machine = {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 2)}
+    targets = judge({f"{name}: bytes moved / voice": (row["ratio"], RATIO) for name, row in transports.items()})
     Path(output).write_text(
-        json.dumps({"transports": transports, "targets": targets, "machine": machine}, indent=2) + "\n"
+        json.dumps({"transports": transports, "targets": targets, "machine": machine()}, indent=2) + "\n"
     )
 
     print(f"\n{'transport':<20}{'voice':>10}{'moved':>10}{'ratio':>8}{'s':>7}{'whole play':>12}  moved, as counted by")
@@ -137,11 +135,9 @@ def main() -> int:
             f"{name:<20}{row['voice_bytes']:>10}{row['wire_bytes']:>10}{row['ratio']:>8.4f}{row['seconds']:>7.1f}"
             f"{card_bytes:>12}  {row['counted']}"
         )
-    print("\nWhole play: all bytes that the host's network card received, SSH's and Ansible's own modules with them.\n")
-    print(f"{'target':<46}{'got':>8}{'at most':>9}")
-    for name, target in targets.items():
-        print(f"  {name:<44}{target['got']:>8}{target['at_most']:>9}  {'met' if target['met'] else 'MISSED'}")
-    return 0 if all(target["met"] for target in targets.values()) else 1
+    print("\nWhole play: all bytes that the host's network card received, SSH's and Ansible's own modules with them.")
+    show(targets)
+    return missed(targets)
 
 
 if __name__ == "__main__":

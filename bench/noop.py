@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print what bench/noop measured, beside the targets, and write it to noop.json.  Arguments: folder, numbers of hosts.
+"""Print what bench/noop measured, with the targets, and write it to noop.json.  Arguments: folder, numbers of hosts.
 
 noop.json holds, by number of hosts: `seconds` of the quicker run and of `all_runs`, `tasks` (the most that a host
 executed), `changed` (of all hosts), `longest` ([[seconds, task], ...]); beside them `targets` ({name: {"got",
@@ -9,18 +9,19 @@ executed), `changed` (of all hosts), `longest` ([[seconds, task], ...]); beside 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-# Of the project's design, on two cores.
+from targets import judge, machine, missed, show
+
+# The targets on two cores.
 SECONDS = {1: 12.0, 8: 30.0}
 TASKS = 20
 
 
 def read(folder: Path, count: int) -> dict[str, Any]:
-    """One size of fleet. Raises OSError where it was not measured."""
+    """One size of fleet. Raises OSError if it was not measured."""
     runs = [json.loads((folder / f"noop-{count}.{run}.json").read_text()) for run in (1, 2)]
     best = min(runs, key=lambda run: float(run["seconds"]))
     hosts = best["hosts"].values()
@@ -37,7 +38,7 @@ def read(folder: Path, count: int) -> dict[str, Any]:
 def main() -> int:
     folder, counts = Path(sys.argv[1]), [int(count) for count in sys.argv[2:]]
     sizes = {count: read(folder, count) for count in counts}
-    targets = {}
+    figures: dict[str, tuple[float, float]] = {}
     for count, size in sizes.items():
         for name, value, limit in (
             ("seconds", size["seconds"], SECONDS[count]),
@@ -46,11 +47,12 @@ def main() -> int:
             ("hosts that were left out", count - size["hosts"], 0),
         ):
             hosts = "1 host" if count == 1 else f"{count} hosts"
-            targets[f"{hosts}, {name}"] = {"got": value, "at_most": limit, "met": value <= limit}
+            figures[f"{hosts}, {name}"] = (value, limit)
+    targets = judge(figures)
     result = {
         "unchanged": sizes,
         "targets": targets,
-        "machine": {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 2)},
+        "machine": machine(),
     }
     (folder / "noop.json").write_text(json.dumps(result, indent=2) + "\n")
 
@@ -59,10 +61,8 @@ def main() -> int:
         print(f"  {'deploy.yml':<44}{count:>7}{size['seconds']:>8.1f}{size['tasks']:>8}")
         for seconds, task in size["longest"]:
             print(f"    {task[:60]:<60}{seconds:>5.1f}")
-    print(f"\n{'target':<46}{'got':>8}{'at most':>9}")
-    for name, target in targets.items():
-        print(f"  {name:<44}{target['got']:>8}{target['at_most']:>9}  {'met' if target['met'] else 'MISSED'}")
-    return 0 if all(target["met"] for target in targets.values()) else 1
+    show(targets)
+    return missed(targets)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make reports on fleets of several sizes, open each in Chromium, print what that cost.  Argument: the JSON to write.
+"""Make reports on fleets of several sizes, open each in Chromium, and print the figures.  Argument: the JSON to write.
 
 It holds, by number of hosts: `page_mb`, `json_mb`, `junit_mb`, `sounds` in the page and `of` all, `make_seconds`,
 `load_seconds` (best of three), `open_seconds` for one host's details, `peak_mb` of the process so far.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print what bench/phases measured, beside the targets, and write it to phases.json.  Arguments: folder, host.
+"""Print what bench/phases measured, with the targets, and write it to phases.json.  Arguments: folder, host.
 
 phases.json holds, in seconds: `floor`, `fresh` and `unchanged` by phase or role, their sums in `seconds`; beside them
 `ratio`, `unchanged_tasks`, `unchanged_changed`, `targets` ({name: {"got", "at_most", "met"}}) and `machine`.
@@ -8,12 +8,13 @@ phases.json holds, in seconds: `floor`, `fresh` and `unchanged` by phase or role
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-# Of the project's design: a fresh deploy over its floor, an unchanged run on one host.
+from targets import judge, machine, missed, show
+
+# Targets: a fresh deploy divided by its floor, and an unchanged run on one host.
 RATIO, SECONDS, TASKS = 1.25, 12.0, 20
 
 
@@ -23,13 +24,14 @@ def main() -> int:
     fresh, unchanged = (json.loads((folder / f"{name}.json").read_text()) for name in ("fresh", "unchanged"))
     host = unchanged["hosts"][sys.argv[2]]
     bare = round(sum(floor.values()), 2)
-    got = {
-        "fresh / floor": (round(fresh["seconds"] / bare, 2), RATIO),
-        "unchanged run, seconds": (unchanged["seconds"], SECONDS),
-        "unchanged run, tasks executed": (host["ok"], TASKS),
-        "unchanged run, tasks that changed something": (host["changed"], 0),
-    }
-    targets = {name: {"got": value, "at_most": limit, "met": value <= limit} for name, (value, limit) in got.items()}
+    targets = judge(
+        {
+            "fresh / floor": (round(fresh["seconds"] / bare, 2), RATIO),
+            "unchanged run, seconds": (unchanged["seconds"], SECONDS),
+            "unchanged run, tasks executed": (host["ok"], TASKS),
+            "unchanged run, tasks that changed something": (host["changed"], 0),
+        }
+    )
     result: dict[str, Any] = {
         "floor": floor,
         "fresh": fresh["phases"],
@@ -39,7 +41,7 @@ def main() -> int:
         "unchanged_tasks": host["ok"],
         "unchanged_changed": host["changed"],
         "targets": targets,
-        "machine": {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 2)},
+        "machine": machine(),
     }
     (folder / "phases.json").write_text(json.dumps(result, indent=2) + "\n")
 
@@ -50,11 +52,9 @@ def main() -> int:
     print(f"{'deploy.yml':<24}{'fresh s':>8}{'unchanged s':>13}")
     for name in fresh["phases"]:
         print(f"  {name:<22}{fresh['phases'][name]:>8.1f}{unchanged['phases'].get(name, 0.0):>13.1f}")
-    print(f"  {'together':<22}{fresh['seconds']:>8.1f}{unchanged['seconds']:>13.1f}\n")
-    print(f"{'target':<46}{'got':>8}{'at most':>9}")
-    for name, target in targets.items():
-        print(f"  {name:<44}{target['got']:>8}{target['at_most']:>9}  {'met' if target['met'] else 'MISSED'}")
-    return 0 if all(target["met"] for target in targets.values()) else 1
+    print(f"  {'together':<22}{fresh['seconds']:>8.1f}{unchanged['seconds']:>13.1f}")
+    show(targets)
+    return missed(targets)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-# Of the project's design.
+# The target.
 RATIO = 0.6
 URL = "http://127.0.0.1:9997"
 SENTENCE = "The quick brown fox jumps over the lazy dog."
@@ -35,7 +35,7 @@ STOCK_ENVIRONMENT = {
 
 
 def ask(path: str, body: dict[str, Any] | None = None, key: str = "") -> bytes:
-    """The answer to one request, b"" where there is none that is good."""
+    """The answer to one request; b"" if it failed."""
     request = urllib.request.Request(URL + path, data=json.dumps(body).encode() if body else None)
     request.add_header("Content-Type", "application/json")
     if key:
@@ -49,11 +49,11 @@ def ask(path: str, body: dict[str, Any] | None = None, key: str = "") -> bytes:
 
 
 def wait(what: str, unit: str, good: Any) -> None:
-    """Until it is so. Ends the program where the unit died or the time is over."""
+    """Wait for a state. Ends the program if the unit died or the time is over."""
     end = time.monotonic() + PATIENCE
     while not good():
         if subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode != 0:
-            sys.exit(f"{unit} ended before: {what}")
+            sys.exit(f"{unit} ended before this: {what}")
         if time.monotonic() > end:
             sys.exit(f"not within {PATIENCE} s: {what}")
         time.sleep(0.1)
@@ -62,7 +62,7 @@ def wait(what: str, unit: str, good: Any) -> None:
 def speak(model: str, key: str = "") -> None:
     body = {"model": model, "input": SENTENCE, "voice": "af_heart", "response_format": "wav"}
     if not ask("/v1/audio/speech", body, key).startswith(b"RIFF"):
-        sys.exit("the first sentence did not come")
+        sys.exit("the first sentence failed")
 
 
 def stock() -> dict[str, float]:
@@ -101,7 +101,7 @@ def ours() -> dict[str, float]:
 
 
 def measure(which: str) -> None:
-    """One start from rest, and the way back there."""
+    """One start, and the stop afterwards."""
     start = last = time.monotonic()
     try:
         times = stock() if which == "stock" else ours()
@@ -114,7 +114,7 @@ def measure(which: str) -> None:
 
 
 def report(folder: Path) -> int:
-    """Print and write what was measured; 1 where the target is missed."""
+    """Print and write the figures. Returns 1 if the target is missed."""
     rounds = [json.loads(line) for line in (folder / "start.txt").read_text(encoding="ascii").splitlines()]
     of = {which: [row for row in rounds if row["which"] == which] for which in ("stock", "ours")}
     median = {which: round(statistics.median(row["seconds"] for row in rows), 2) for which, rows in of.items()}

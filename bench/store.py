@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure how long a store's verification takes; started by bench/store, which says what the options mean.
+"""Measure how long the verification of a store takes. bench/store starts it and explains the options.
 
-The JSON holds `bytes`, `files`, `seconds` and `mb_per_second` by what was measured, `ratio` (cold verification over
+The JSON holds `bytes`, `files`, `seconds` and `mb_per_second` by measurement, `ratio` (cold verification over
 sha256sum), `rounds` ({name: [seconds]}), `targets` ({name: {"got", "at_most", "met"}}) and `machine`.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import targets
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact, Manifest, read_manifest
 
 RATIO, WARM_SECONDS, WARM_FILES = 1.1, 0.5, 200
@@ -44,7 +45,7 @@ def verification(store: Path, *memo: str) -> None:
 
 
 def with_xargs(files: list[Path], *command: str) -> None:
-    """Run a command over files on all cores, the largest first and some at a time, so that no core is left waiting."""
+    """Run a command over files on all cores, the largest first and several at a time, so that no core waits."""
     cores = os.cpu_count() or 1
     at_a_time = max(1, len(files) // (cores * 8))
     ordered = sorted(files, key=lambda path: -path.stat().st_size)
@@ -57,7 +58,7 @@ def with_xargs(files: list[Path], *command: str) -> None:
 
 
 def ready(files: list[Path], from_disk: bool) -> None:
-    """Let no measurement find the files where the one before it did not: all in memory, or none."""
+    """Give each measurement the same start: all files in memory, or none."""
     for path in files:
         descriptor = os.open(path, os.O_RDONLY)
         if from_disk:
@@ -75,14 +76,14 @@ def timed(work: Callable[[], None]) -> float:
 
 
 def small_store(folder: Path) -> Path:
-    """A store of `WARM_FILES` files, for what the second look costs apart from bytes."""
+    """A store of `WARM_FILES` small files, to measure a second verification."""
     rows = []
     for number in range(WARM_FILES):
         data = f"{number}\n".encode() * 1000
         path = folder / f"wheels/package_{number:03d}-1.0-py3-none-any.whl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        # The digests are not what is measured: the first look remembers, the next ones compare.
+        # Hashing is not measured: the first verification stores the digests, the next ones compare them.
         digest = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout[:64]
         rows.append(Artifact(path.relative_to(folder).as_posix(), digest, len(data), "wheel", path.stem, "1.0"))
     (folder / "manifest.json").write_bytes(Manifest(tuple(rows)).to_bytes())
@@ -98,11 +99,11 @@ def measure(store: Path, rounds: int, from_disk: bool) -> dict[str, Any]:
         "sha256sum, xargs": lambda: with_xargs(files, "sha256sum"),
     }
     if shutil.which("openssl"):
-        # Not every sha256sum uses the processor's instructions for it; this one does, and has no target.
+        # Unlike some sha256sum, openssl uses the processor's instructions. It has no target.
         works["openssl, xargs"] = lambda: with_xargs(files, "openssl", "dgst", "-sha256", "-r")
     taken: dict[str, list[float]] = {name: [] for name in [*works, "verify, warm"]}
     for number in range(rounds):
-        # Forwards, then backwards: neither is always the one that comes after the other.
+        # Alternate the order, so that none always comes second.
         for name in list(works)[:: 1 if number % 2 == 0 else -1]:
             ready(files, from_disk)
             taken[name].append(timed(works[name]))
@@ -124,10 +125,8 @@ def measure(store: Path, rounds: int, from_disk: bool) -> dict[str, Any]:
         "mb_per_second": {name: round(size / 1e6 / seconds[name], 1) for name in works},
         "ratio": ratio,
         "rounds": {name: [round(value, 3) for value in values] for name, values in taken.items()},
-        "targets": {
-            name: {"got": value, "at_most": limit, "met": value <= limit} for name, (value, limit) in got.items()
-        },
-        "machine": {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 2)},
+        "targets": targets.judge(got),
+        "machine": targets.machine(),
     }
 
 
@@ -137,21 +136,21 @@ def show(result: dict[str, Any]) -> None:
     print(f"\n{'median':<24}{'s':>8}{'MB/s':>9}")
     for name, seconds in result["seconds"].items():
         print(f"  {name:<22}{seconds:>8.2f}{result['mb_per_second'].get(name, ''):>9}")
-    print(f"\n{'target':<46}{'got':>8}{'at most':>9}")
-    for name, target in result["targets"].items():
-        print(f"  {name:<44}{target['got']:>8}{target['at_most']:>9}  {'met' if target['met'] else 'MISSED'}")
+    targets.show(result["targets"])
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bench/store", description="What verifying a store costs beside sha256sum.")
+    parser = argparse.ArgumentParser(
+        prog="bench/store", description="Compare the verification of a store with sha256sum."
+    )
     parser.add_argument("store", nargs="?", type=Path, help="default: store-test/ in the cache")
     parser.add_argument("--cache", type=Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default 5)")
     parser.add_argument("--from-disk", action="store_true", help="read the files from the disk each time")
     options = parser.parse_args()
     if options.rounds < 1:
-        parser.error("--rounds wants 1 or more")
+        parser.error("--rounds needs 1 or more")
     store = options.store or options.cache / "store-test"
     if not (store / "manifest.json").is_file():
         parser.error(f"there is no store at {store}: make one with bin/store-test")
@@ -160,7 +159,7 @@ def main() -> int:
         print(json.dumps(result, indent=2))
     else:
         show(result)
-    return 0 if all(target["met"] for target in result["targets"].values()) else 1
+    return targets.missed(result["targets"])
 
 
 if __name__ == "__main__":

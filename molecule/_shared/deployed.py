@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A deployed host, as its clients meet it; for the tests of all scenarios.
+"""A deployed host, as its clients see it, for the tests of all scenarios.
 
-The hosts have no network. "From outside" is therefore `docker exec`: a command on the host, as its root would type it.
+The hosts have no network. So the tests run commands on the host as root, with `docker exec`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from testinfra.host import Host
 UNIT = "voicefleet-xinference.service"
 ENDPOINT = "http://127.0.0.1:9997"
 SENTENCE = "The quick brown fox jumps over the lazy dog."
-# After a restart Xinference is up in about 15 s, and the model half a minute later; a busy machine needs longer.
+# After a restart Xinference needs about 15 s, and the model another 30 s. A busy machine needs longer.
 RESTART_SECONDS = 240
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What /v1/audio/speech answered: HTTP status (0 for none at all) and body."""
+    """An answer of /v1/audio/speech: HTTP status (0 if there was no answer) and body."""
 
     status: int
     body: bytes
@@ -39,9 +39,9 @@ class Speaker:
         self.endpoint = endpoint
 
     def ask(self, voice: str = "af_heart", *, key: bool = True, **more: Any) -> Answer:
-        """One request. `more` are fields of its JSON beside model, input, voice and response_format."""
+        """One request. `more` are further fields of its JSON."""
         body = {"model": "kokoro", "input": SENTENCE, "voice": voice, "response_format": "wav", **more}
-        # The key comes from a file that curl reads as root: it is no argument of a process.
+        # curl reads the key from a file, so it is not an argument of a process.
         header = "-H @/etc/voicefleet/client.header" if key else ""
         result = self.host.run(
             f"curl --silent --max-time 120 --output /tmp/answer --write-out '%%{{http_code}}' {header} "
@@ -63,7 +63,7 @@ class Speaker:
 
 
 def read_wav(body: bytes) -> wave.Wave_read:
-    """The WAV in an answer; fails with the first bytes where it is none."""
+    """The WAV in an answer. Fails with the first bytes if it is none."""
     try:
         return wave.open(io.BytesIO(body))
     except (wave.Error, EOFError) as error:

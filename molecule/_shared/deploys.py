@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deploys that a test runs itself, and what came of those that a side effect struck."""
+"""Deploys that a test runs itself, and the results of deploys that a side effect disturbed."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def environment() -> dict[str, str]:
 
 
 def folded(text: str) -> str:
-    """A text with its line breaks folded, so that words can be looked for in it."""
+    """A text without line breaks, so that a test can search it."""
     return " ".join(text.split())
 
 
 def deploy(*options: str, play: str = "deploy") -> tuple[int, str]:
-    """Run deploy.yml, or another playbook: its exit status, and what it said, folded."""
+    """Run deploy.yml or another playbook. Returns its exit status and its output, folded."""
     done = subprocess.run(
         command(*options, play=play),
         env=environment(),
@@ -61,24 +61,24 @@ def succeed(*options: str, play: str = "deploy") -> str:
 
 
 def changed(said: str, host: Host) -> int:
-    """How many tasks changed the host, of the recap."""
+    """How many tasks changed the host, from the recap."""
     recap = said[said.index("PLAY RECAP") :]
     return int(recap[recap.index(host.backend.get_hostname()) :].split("changed=")[1].split()[0])
 
 
 def current(host: Host) -> str:
-    """The id of the release that serves."""
+    """The id of the current release."""
     return os.path.basename(host.check_output("readlink /opt/voicefleet/current"))
 
 
 def ledger(host: Host) -> list[dict[str, Any]]:
-    """The lines of the host's ledger; each must be whole."""
+    """The lines of the host's ledger. Each must be complete."""
     return [json.loads(line) for line in host.file(LEDGER).content_string.splitlines()]
 
 
 @dataclass(frozen=True)
 class Struck:
-    """A deploy that met a fault: its exit status and words, and then the current release and the answer of the API."""
+    """A deploy with a fault: exit status and output, and afterwards the current release and the answer of the API."""
 
     status: int
     said: str
@@ -87,7 +87,7 @@ class Struck:
 
 
 def struck(fault: str) -> Struck:
-    """What a side effect wrote down."""
+    """The result that a side effect wrote to a file."""
     record = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / f"{fault}.json"
     found = json.loads(record.read_text(encoding="utf-8"))
     return Struck(found["status"], folded(found["said"]), found["current"], found["answer"])

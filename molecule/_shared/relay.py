@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TCP relay that counts what passes, and harms it where a test says so."""
+"""A TCP relay that counts bytes and disturbs them as a test says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-# Gets how many bytes have passed before a block, and the block; returns what is passed on, None to cut everything.
+# Gets the number of bytes before a block, and the block. Returns what to pass on, or None to cut all connections.
 Fault = Callable[[int, bytes], "bytes | None"]
 
 
@@ -18,7 +18,7 @@ def unharmed(_passed: int, block: bytes) -> bytes:
 
 
 def flip(first: int, every: int = 1 << 62) -> Fault:
-    """Alters the byte at ``first``, and each one that is a multiple of ``every`` behind it."""
+    """Alters the byte at ``first``, and every ``every``-th byte after it."""
 
     def fault(passed: int, block: bytes) -> bytes:
         altered = bytearray(block)
@@ -32,12 +32,12 @@ def flip(first: int, every: int = 1 << 62) -> Fault:
 
 
 def cut(after: int) -> Fault:
-    """Lets ``after`` bytes pass, and none behind them."""
+    """Lets ``after`` bytes pass, then cuts."""
     return lambda passed, block: block if passed + len(block) < after else None
 
 
 class Relay:
-    """Passes connections on to ``target``; ``fault`` sees the bulk, which flows to the server where ``upstream``."""
+    """Passes connections on to ``target``. ``fault`` gets the blocks to the server, or from it."""
 
     def __init__(self, target: tuple[str, int], fault: Fault = unharmed, *, upstream: bool = False) -> None:
         self.target, self.fault, self.upstream = target, fault, upstream
@@ -50,7 +50,7 @@ class Relay:
 
     @property
     def bytes(self) -> int:
-        """All that was passed on, both ways."""
+        """All bytes that were passed on, in both directions."""
         return sum(self.passed.values())
 
     def _accept(self) -> None:
@@ -81,7 +81,7 @@ class Relay:
             sink.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Cut every connection, and take no new one."""
+        """Cut every connection and accept no new one."""
         with suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()

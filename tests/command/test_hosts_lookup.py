@@ -66,12 +66,12 @@ def test_an_inventory_without_the_group_is_refused_with_an_example(run, argument
     assert "printer" not in done.stdout
 
 
-def test_a_playbook_can_be_looked_at_without_an_inventory(run) -> None:  # type: ignore[no-untyped-def]
+def test_a_playbook_parses_without_an_inventory(run) -> None:  # type: ignore[no-untyped-def]
     for look in ("--syntax-check", "--list-tags", "--list-tasks"):
         assert run("", look).returncode == 0
 
 
-def test_the_playbooks_say_which_hosts_in_one_way() -> None:
+def test_all_playbooks_name_their_hosts_in_the_same_way() -> None:
     """Every play is for these hosts, for the controller, for the balancers, or for those whose failure is counted."""
     failed = "\"{{ hostvars.localhost.voicefleet_to_count | default(['all:!all'], true) }}\""
     found = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `ansible-galaxy collection build` packs, and that the playbooks of a clone run wherever it lies."""
+"""`ansible-galaxy collection build` packs the right files, and the playbooks of a clone run in any folder."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def packed(clone: Path) -> set[str]:
         return {member.name for member in archive.getmembers() if member.isfile()}
 
 
-def test_what_runs_leave_in_a_clone_is_not_packed(clone: Path) -> None:
+def test_files_that_runs_leave_in_a_clone_are_not_packed(clone: Path) -> None:
     clean = packed(clone)
     for name in LEFT:
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def test_what_runs_leave_in_a_clone_is_not_packed(clone: Path) -> None:
     assert packed(clone) == clean
 
 
-def test_all_that_the_collection_is_made_of_is_packed(clone: Path) -> None:
+def test_every_file_of_the_collection_is_packed(clone: Path) -> None:
     shipped = {
         str(path.relative_to(clone))
         for folder in ("docs", "meta", "playbooks", "plugins", "roles")

@@ -29,7 +29,7 @@ ALL = list(phases.PHASES)
         (["speech"], [], ALL),
     ],
 )
-def test_tags_that_leave_a_beginning(run: list[str], skip: list[str], expected: list[str]) -> None:
+def test_tags_may_choose_how_far_a_deploy_goes(run: list[str], skip: list[str], expected: list[str]) -> None:
     """The task's own tag `speech` came with an import of the playbook."""
     assert phases.chosen(run, skip, ["always", "speech"]) == expected
 
@@ -47,7 +47,7 @@ def test_tags_that_leave_a_beginning(run: list[str], skip: list[str], expected: 
         (["artefacts"], [], "there is no phase artefacts"),
     ],
 )
-def test_tags_that_leave_no_deploy(run: list[str], skip: list[str], words: str) -> None:
+def test_tags_that_leave_out_a_needed_phase_are_refused(run: list[str], skip: list[str], words: str) -> None:
     with pytest.raises(phases.PhaseError, match=words):
         phases.chosen(run, skip, ["always"])
 
@@ -63,7 +63,7 @@ def test_the_deploy_has_a_tag_for_each_phase(tmp_path: Path) -> None:
     assert listed == {*ALL, phases.PROXY, "always"}
 
 
-def test_a_run_with_a_tag_has_its_phase_and_the_frame_alone(tmp_path: Path) -> None:
+def test_a_run_with_a_tag_has_only_its_phase_and_the_frame(tmp_path: Path) -> None:
     listed = deploy(tmp_path, "--list-tasks", "--tags", "artifacts")
     names = [line.split("\t")[0].strip() for line in listed.splitlines() if "TAGS: " in line]
     done = [name for name in names if "Validating arguments" not in name and not name.startswith("play #")]

@@ -20,7 +20,7 @@ def test_lines_are_printed_as_they_are(tmp_path: Path) -> None:
     assert "\n".join(["speech-01", *LINES]) in done.stdout
 
 
-def test_nothing_shows_lines_in_a_way_that_folds_them() -> None:
+def test_no_task_shows_lines_in_a_way_that_folds_them() -> None:
     """A `debug` of a list, or of the lines that an action returned, is folded by the YAML of a result."""
     roles = PLAYBOOKS.parent / "roles"
     files = [*PLAYBOOKS.rglob("*.yml"), *roles.rglob("tasks/*.yml")]

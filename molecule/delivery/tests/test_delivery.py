@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every way of delivery, whole and harmed: what is refused, what is kept, what the next run moves, what is said."""
+"""Every transport, undisturbed and disturbed: what is refused, what is kept, what the next run sends, the messages."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def gateway() -> str:
 
 @dataclass
 class Delivery:
-    """A run of the role: exit status, output in one line, and the task's result where there is one."""
+    """A run of the role: exit status, output in one line, and the task's result if there is one."""
 
     status: int
     output: str
@@ -79,7 +79,7 @@ class Delivery:
 
 @dataclass
 class Target:
-    """A host of the scenario, and a root of its own for each test."""
+    """A host of the scenario, with its own root for each test."""
 
     name: str
     root: str
@@ -91,7 +91,7 @@ class Target:
         self.host = testinfra.get_host(f"docker://{self.name}")
 
     def deliver(self, transport: str = "push", *extra: str, **more: Any) -> Delivery:
-        """Run the role; ``more`` are variables of it without their prefix, or others as they are."""
+        """Run the role. ``more`` are its variables without their prefix, or variables of Ansible."""
         result = self.scratch / "result.json"
         result.unlink(missing_ok=True)
         given = {"transport": transport, "http_serve": False, **more}
@@ -110,13 +110,13 @@ class Target:
 
     def through(self, relay: Relay, transport: str) -> Delivery:
         """Deliver over an SSH connection that goes through a relay."""
-        # A port of its own also keeps Ansible from taking the connection that it has open.
+        # With another port, Ansible does not reuse its open connection.
         conf = f"{os.environ['VOICEFLEET_CACHE']}/ssh/{self.name}.conf"
         words = f"-F {conf} -o HostName=127.0.0.1"
         return self.deliver(transport, ansible_ssh_common_args=words, ansible_port=relay.port)
 
     def relay(self, fault: Fault) -> Relay:
-        """One before the host's SSH server."""
+        """A relay in front of the host's SSH server."""
         return Relay((self.address, 22), fault, upstream=True)
 
     @property
@@ -126,12 +126,12 @@ class Target:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def arrived(self) -> int:
-        """Bytes of files that have begun to arrive."""
+        """Bytes of files that have arrived in part."""
         sizes = self.host.run(f"find {self.root}/artifacts/.incoming -type f -printf '%s\\n'").stdout.split()
         return sum(map(int, sizes))
 
     def installed(self) -> set[str]:
-        """Digests of what took its place, counted on the host."""
+        """Digests of the installed files, computed on the host."""
         found = self.host.run(f"find {self.root}/artifacts -name '*.whl' -exec sha256sum {{}} +").stdout
         return {line.split()[0] for line in found.splitlines()}
 
@@ -158,7 +158,7 @@ def target(name: str, store: Path, tmp_path: Path, request: pytest.FixtureReques
 
 @pytest.fixture
 def depot(store: Path) -> Iterator[http.server.ThreadingHTTPServer]:
-    """An operator's server, of the simplest kind: it knows no ranges."""
+    """An operator's server of the simplest kind: it does not support ranges."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(store))
     server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -171,7 +171,7 @@ def depot(store: Path) -> Iterator[http.server.ThreadingHTTPServer]:
 
 
 @pytest.mark.parametrize("name", [ONE, TWO])
-def test_the_whole_release_is_on_the_host_and_is_what_the_manifest_says(name: str) -> None:
+def test_all_artifacts_are_on_the_host_and_match_the_manifest(name: str) -> None:
     host = testinfra.get_host(f"docker://{name}")
     files = host.check_output("cd /opt/voicefleet/artifacts && find . -mindepth 2 -type f -exec sha256sum {} +")
     rows = [line.split(maxsplit=1) for line in files.splitlines() if "/.incoming/" not in line]
@@ -180,7 +180,7 @@ def test_the_whole_release_is_on_the_host_and_is_what_the_manifest_says(name: st
     assert host.run("ls /opt/voicefleet/artifacts/.incoming").stdout == ""
 
 
-# --- each way, unharmed ---
+# --- each transport, undisturbed ---
 
 
 @pytest.mark.parametrize("transport", PUSHES)
@@ -199,7 +199,7 @@ def test_a_push_arrives_as_root_and_by_sudo(
         assert not host.deliver(transport).went()["changed"]
 
 
-def test_push_takes_rsync_and_does_without_where_the_host_has_none(one: Target) -> None:
+def test_push_uses_rsync_or_the_connection_if_the_host_has_no_rsync(one: Target) -> None:
     assert one.deliver("push", "--check").went()["transport"] == "rsync"
     one.host.check_output("mv /usr/bin/rsync /usr/bin/rsync.away")
     try:
@@ -223,7 +223,7 @@ def test_a_host_fetches_from_the_controller_and_the_server_ends(one: Target, gat
     subprocess.run(["sh", "-c", ended], check=True)
 
 
-def test_a_host_fetches_from_a_server_that_knows_no_ranges(
+def test_a_host_fetches_from_a_server_without_ranges(
     one: Target, gateway: str, depot: http.server.ThreadingHTTPServer
 ) -> None:
     assert one.deliver("http", http_url=f"http://{gateway}:{depot.server_port}/").went()["bytes"] == TOTAL
@@ -233,7 +233,7 @@ def test_a_host_fetches_from_a_server_that_knows_no_ranges(
 # --- bad input ---
 
 
-def test_what_can_not_be_is_refused_before_anything_moves(
+def test_bad_settings_are_refused_before_anything_is_sent(
     one: Target, gateway: str, depot: http.server.ThreadingHTTPServer, tmp_path: Path
 ) -> None:
     served = f"http://{gateway}:{depot.server_port}"
@@ -255,7 +255,7 @@ def test_what_can_not_be_is_refused_before_anything_moves(
 # --- a byte that changes in flight ---
 
 
-def test_a_byte_that_changed_once_is_refused_and_sent_again(
+def test_a_file_with_a_changed_byte_is_refused_and_sent_again(
     one: Target, gateway: str, depot: http.server.ThreadingHTTPServer
 ) -> None:
     with Relay(("127.0.0.1", depot.server_port), flip(5 * MB)) as relay:
@@ -265,14 +265,14 @@ def test_a_byte_that_changed_once_is_refused_and_sent_again(
     assert one.whole()
 
 
-def test_bytes_that_always_change_fail_with_names_and_leave_what_was_there_alone(
+def test_files_that_always_change_are_named_and_nothing_else_changes(
     one: Target, gateway: str, depot: http.server.ThreadingHTTPServer
 ) -> None:
     one.root = "/opt/voicefleet"
     ours = "-path '*/.incoming' -prune -o -path '*/.stamps.json' -prune"
     state = f"find /opt/voicefleet {ours} -o -type f -printf '%p %s %T@ %i\\n' | sort"
     before = one.host.check_output(state)
-    # Twice in each of the two big files, however they are cut; the manifest is asked for without the relay.
+    # At least twice in each of the two big files. The manifest does not pass the relay.
     with Relay(("127.0.0.1", depot.server_port), flip(MB, 3 * MB)) as relay:
         delivery = one.deliver("http", http_url=f"http://{gateway}:{relay.port}")
     delivery.failed_with(
@@ -290,7 +290,7 @@ def test_bytes_that_always_change_fail_with_names_and_leave_what_was_there_alone
 
 
 @pytest.mark.parametrize("transport", PUSHES)
-def test_ssh_ends_where_a_byte_changes_and_the_next_run_goes_on(one: Target, transport: str) -> None:
+def test_a_changed_byte_ends_ssh_and_the_next_run_continues(one: Target, transport: str) -> None:
     with one.relay(flip(20 * MB)) as relay:
         delivery = one.through(relay, transport)
     delivery.failed_with("the delivery stopped", "run the play again, and it continues there")
@@ -301,7 +301,7 @@ def test_ssh_ends_where_a_byte_changes_and_the_next_run_goes_on(one: Target, tra
 
 
 def goes_on(target: Target, transport: str, **more: Any) -> None:
-    """The next run brings what is missing and nothing else."""
+    """The next run sends only what is missing."""
     there = target.arrived()
     assert 0 < there < TOTAL
     assert target.installed() == set()
@@ -310,14 +310,14 @@ def goes_on(target: Target, transport: str, **more: Any) -> None:
 
 
 @pytest.mark.parametrize("transport", PUSHES)
-def test_a_cut_connection_is_told_and_the_next_run_goes_on(two: Target, transport: str) -> None:
+def test_a_cut_connection_is_reported_and_the_next_run_continues(two: Target, transport: str) -> None:
     with two.relay(cut(20 * MB)) as relay:
         delivery = two.through(relay, transport)
     delivery.failed_with(two.name, "the delivery stopped", "cut", "run the play again, and it continues there")
     goes_on(two, transport)
 
 
-def test_a_server_that_dies_is_told_and_the_next_run_goes_on(one: Target, gateway: str, store: Path) -> None:
+def test_a_dead_server_is_reported_and_the_next_run_continues(one: Target, gateway: str, store: Path) -> None:
     sys.path.insert(0, str(PROJECT / "plugins" / "plugin_utils" / "delivery"))
     from serve import shared_server
 
@@ -333,7 +333,9 @@ def test_a_server_that_dies_is_told_and_the_next_run_goes_on(one: Target, gatewa
 
 
 @pytest.mark.parametrize("transport", [*PUSHES, "http"])
-def test_a_small_disk_is_told_before_anything_is_sent(one: Target, transport: str, gateway: str) -> None:
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_sent(
+    one: Target, transport: str, gateway: str
+) -> None:
     one.host.check_output(f"mkdir -p {one.root} && mount -t tmpfs -o size=20m tmpfs {one.root}")
     more = {"http_serve": True, "http_address": gateway} if transport == "http" else {}
     delivery = one.deliver(transport, **more)
@@ -345,7 +347,7 @@ def test_a_small_disk_is_told_before_anything_is_sent(one: Target, transport: st
 
 
 @pytest.mark.parametrize("transport", PUSHES)
-def test_a_disk_that_fills_up_on_the_way_is_told_and_the_next_run_goes_on(one: Target, transport: str) -> None:
+def test_a_disk_that_fills_up_is_reported_and_the_next_run_continues(one: Target, transport: str) -> None:
     one.host.check_output(f"mkdir -p {one.root} && mount -t tmpfs -o size=48m tmpfs {one.root}")
     filled: list[int] = []
 

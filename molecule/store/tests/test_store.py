@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was fetched is what was carried, it is signed and said in full, and planning touched no host."""
+"""The imported store equals the fetched one, is signed and fully reported, and planning changes no host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_carried_store_is_the_fetched_one_byte_for_byte() -> None:
     assert len(same) > 140
 
 
-def test_the_volumes_keep_to_their_size_and_are_plain_archives() -> None:
+def test_the_volumes_are_plain_archives_within_their_size() -> None:
     volumes = sorted((WORK / "media").glob("volume-*.tar"))
     assert len(volumes) >= 5
     assert all(volume.stat().st_size <= 200 * MEGABYTE * 1.05 for volume in volumes)
@@ -50,7 +50,7 @@ def test_manifest_and_bill_of_materials_name_the_same_files() -> None:
 
 
 @pytest.mark.parametrize("name", ["torch", "xinference", "kokoro", "misaki", "spacy", "uv"])
-def test_every_wheel_says_where_it_is_from_and_whom_it_suits(name: str) -> None:
+def test_every_wheel_names_its_source_and_its_profiles(name: str) -> None:
     rows = json.loads((WORK / "carried" / "manifest.json").read_text())["artifacts"]
     (row,) = [row for row in rows if row["kind"] == "wheel" and row["name"] == name]
     assert row["source"].startswith("https://")
@@ -59,7 +59,7 @@ def test_every_wheel_says_where_it_is_from_and_whom_it_suits(name: str) -> None:
     assert row["licence"] or name == "uv"
 
 
-def test_the_report_answers_what_must_be_carried() -> None:
+def test_the_report_lists_what_must_be_carried() -> None:
     rows = json.loads((WORK / "contents" / "contents.json").read_text())
     text = (WORK / "contents" / "contents.md").read_text()
     assert rows
@@ -67,6 +67,6 @@ def test_the_report_answers_what_must_be_carried() -> None:
         assert name in text
 
 
-def test_planning_touched_nothing(host: Host) -> None:
+def test_planning_changed_no_host(host: Host) -> None:
     for path in ("/opt/voicefleet", "/etc/voicefleet", "/var/lib/voicefleet"):
         assert not host.file(path).exists

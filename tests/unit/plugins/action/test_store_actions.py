@@ -63,7 +63,7 @@ def test_export_and_import(store: Path, tmp_path: Path) -> None:
     assert (none["changed"], none["volumes"], none["msg"][:14]) == (False, 0, "nothing is new")
 
 
-def test_a_refused_import_says_which_files(store: Path, tmp_path: Path) -> None:
+def test_a_refused_import_names_the_files(store: Path, tmp_path: Path) -> None:
     run("store_export", path=store, folder=tmp_path / "out")
     (tmp_path / "out" / "volume-0001.tar").unlink()
     with pytest.raises(AnsibleActionFail, match="Nothing was imported .* was not changed") as caught:
@@ -86,7 +86,7 @@ def test_a_strict_policy_refuses_an_unsigned_export_before_anything_is_written(s
     assert not (tmp_path / "new").exists()
 
 
-def test_a_signed_export_passes_a_strict_policy_and_a_foreign_key_does_not(store: Path, tmp_path: Path) -> None:
+def test_a_strict_policy_accepts_a_signed_export_and_refuses_a_foreign_key(store: Path, tmp_path: Path) -> None:
     from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import signature
 
     for name in ("mine", "foreign"):
@@ -103,7 +103,7 @@ def test_a_signed_export_passes_a_strict_policy_and_a_foreign_key_does_not(store
     assert tree(tmp_path / "new") == tree(store)
 
 
-def test_a_folder_that_cannot_be_written_is_said(store: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(store: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AnsibleActionFail, match="was not exported: Not a directory"):
         run("store_export", path=store, folder=tmp_path / "file" / "out")
@@ -130,7 +130,7 @@ def test_prune_in_two_steps(store: Path, tmp_path: Path) -> None:
     assert not run("store_prune", path=store, list=list_file)["changed"]
 
 
-def test_a_prune_that_is_refused(store: Path, tmp_path: Path) -> None:
+def test_a_refused_prune_names_the_reason(store: Path, tmp_path: Path) -> None:
     with pytest.raises(AnsibleActionFail, match="give either list_to"):
         run("store_prune", path=store)
     (store / "notes.txt").write_text("mine")
@@ -152,7 +152,7 @@ def test_nothing_is_written_into_the_store_itself(store: Path) -> None:
     assert tree(store) == before
 
 
-def test_contents_are_written_once(store: Path, tmp_path: Path) -> None:
+def test_the_report_is_written_once(store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "report"
     assert run("store_contents", True, path=store, folder=folder)["changed"]
     assert not folder.exists()

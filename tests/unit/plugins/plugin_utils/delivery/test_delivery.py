@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delivery: any files, cut into messages of any size, arrive as they were, resumed from any offset."""
+"""Delivery: files arrive as they were, in messages of any size, from any offset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def receive(folder: Path, data: bytes) -> subprocess.CompletedProcess[bytes]:
 
 @pytest.mark.parametrize("limit", [50, 100, 333, 10_000])
 @pytest.mark.parametrize("have", [0, 1, 60])
-def test_what_is_sent_arrives(tmp_path: Path, limit: int, have: int) -> None:
+def test_files_arrive_as_they_were_sent(tmp_path: Path, limit: int, have: int) -> None:
     rows = files(tmp_path)
     incoming = tmp_path / "in coming"
     incoming.mkdir()
@@ -49,7 +49,7 @@ def test_what_is_sent_arrives(tmp_path: Path, limit: int, have: int) -> None:
         assert (incoming / f"{sha256}.part").read_bytes() == path.read_bytes()
 
 
-def test_a_message_that_was_cut_is_an_error_and_can_be_sent_again(tmp_path: Path) -> None:
+def test_a_cut_message_is_an_error_and_can_be_sent_again(tmp_path: Path) -> None:
     rows = files(tmp_path)[-1:]
     (message,) = delivery.pieces(rows, {}, 10_000)
     data = delivery.encode(message)
@@ -68,7 +68,7 @@ def test_a_first_piece_replaces_an_older_attempt(tmp_path: Path) -> None:
     assert (tmp_path / f"{rows[0][0]}.part").read_bytes() == rows[0][1].read_bytes()
 
 
-def test_a_store_that_shrinks_under_the_delivery_is_noticed(tmp_path: Path) -> None:
+def test_a_file_that_becomes_shorter_during_the_delivery_is_detected(tmp_path: Path) -> None:
     rows = files(tmp_path)[-1:]
     (message,) = delivery.pieces(rows, {}, 10_000)
     rows[0][1].write_bytes(b"short")

@@ -44,7 +44,7 @@ def send(files: list[tuple[str, Path]], incoming: Path, scratch: Path, become: s
 
 
 @pytest.mark.parametrize("have", [0, 1, 100_000, 400_000])
-def test_it_goes_on_behind_what_is_there(
+def test_rsync_continues_after_the_bytes_that_arrived(
     files: list[tuple[str, Path]], incoming: Path, tmp_path: Path, have: int
 ) -> None:
     sha256, path = files[-1]
@@ -59,7 +59,9 @@ def test_it_goes_on_behind_what_is_there(
     }
 
 
-def test_it_is_started_with_what_makes_it_root(files: list[tuple[str, Path]], incoming: Path, tmp_path: Path) -> None:
+def test_rsync_starts_with_the_words_that_make_it_root(
+    files: list[tuple[str, Path]], incoming: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
     sudo = tmp_path / "sudo"
     sudo.write_text(f'#!/bin/sh\necho "$1 $2 $3 $4" >{shlex.quote(str(log))}\nshift 3\nexec "$@"\n')
@@ -68,7 +70,7 @@ def test_it_is_started_with_what_makes_it_root(files: list[tuple[str, Path]], in
     assert log.read_text() == "-n -u root rsync\n"
 
 
-def test_a_failure_is_told_in_words(files: list[tuple[str, Path]], incoming: Path, tmp_path: Path) -> None:
+def test_a_failure_is_explained(files: list[tuple[str, Path]], incoming: Path, tmp_path: Path) -> None:
     with pytest.raises(RsyncFailed, match=r"the connection was cut \(.*a password is required") as caught:
         send(files, incoming, tmp_path, "sh -c 'echo sudo: a password is required >&2; exit 1'")
     assert (caught.value.status, caught.value.moved) == (12, 0)
@@ -83,7 +85,7 @@ def test_an_ipv6_address_is_put_in_brackets() -> None:
     assert rsync.destination("fd00::1", "/opt/x") == "[fd00::1]:/opt/x/"
 
 
-def test_nothing_of_it_stays_behind(files: list[tuple[str, Path]], incoming: Path, tmp_path: Path) -> None:
+def test_rsync_leaves_no_files_behind(files: list[tuple[str, Path]], incoming: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     send(files, incoming, scratch)

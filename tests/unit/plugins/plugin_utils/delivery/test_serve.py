@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The temporary server: one for all who want the same, gone when the last has gone, and blind for other files."""
+"""The temporary server: hosts share it, it ends after the last one, and it serves no other files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def served(store: Path, port: int = 0) -> Iterator[int]:
         yield found
 
 
-def test_it_serves_files_of_the_manifest_and_parts_of_them(store: Path) -> None:
+def test_the_server_serves_files_of_the_manifest_and_ranges_of_them(store: Path) -> None:
     with served(store) as port:
         assert get(port, "wheels/a%2Bcpu.whl") == (200, DATA, "")
         assert get(port, "wheels/a%2Bcpu.whl", "bytes=1000-") == (206, DATA[1000:], f"bytes 1000-255999/{len(DATA)}")
@@ -74,12 +74,12 @@ def test_it_serves_files_of_the_manifest_and_parts_of_them(store: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "secret", "lost", "../secret", "wheels/../secret", "/etc/passwd", "wheels"])
-def test_it_serves_nothing_else(store: Path, path: str) -> None:
+def test_the_server_serves_nothing_else(store: Path, path: str) -> None:
     with served(store) as port:
         assert get(port, path)[0] == 404
 
 
-def test_all_share_one_and_it_ends_after_the_last(store: Path) -> None:
+def test_all_hosts_share_one_server_that_ends_after_the_last(store: Path) -> None:
     program = (
         "import sys; from pathlib import Path;"
         "from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import serve\n"
@@ -104,7 +104,7 @@ def test_all_share_one_and_it_ends_after_the_last(store: Path) -> None:
         assert get(again, "empty")[0] == 200
 
 
-def test_a_server_that_was_killed_is_replaced(store: Path) -> None:
+def test_a_killed_server_is_replaced(store: Path) -> None:
     with served(store) as port:
         state = next((store.parent / f"voicefleet-serve-{os.getuid()}").glob("*.json"))
         number = int(state.read_text().split('"pid": ')[1].split(",")[0])
@@ -114,14 +114,14 @@ def test_a_server_that_was_killed_is_replaced(store: Path) -> None:
             assert get(again, "empty")[0] == 200
 
 
-def test_a_port_that_is_taken_is_told(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_reported(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(serve.ServeError, match=f"127.0.0.1 port {port}: .*in use"), served(store, port):
             pass
 
 
-def test_a_folder_that_somebody_else_could_write_is_refused(store: Path) -> None:
+def test_a_folder_that_others_can_write_is_refused(store: Path) -> None:
     folder = store.parent / f"voicefleet-serve-{os.getuid()}"
     folder.mkdir()
     folder.chmod(0o777)

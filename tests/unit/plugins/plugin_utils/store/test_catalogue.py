@@ -30,7 +30,7 @@ def test_english_needs_the_spacy_model_and_spanish_does_not() -> None:
     assert catalogue.spacy_models_for(["e"]) == []
 
 
-def test_models_that_are_named_come_beside_those_that_are_needed() -> None:
+def test_named_models_are_added_to_the_needed_ones() -> None:
     names = [model.name for model in catalogue.spacy_models_for(["a"], ["en_core_web_trf", "en_core_web_sm"])]
     assert names == ["en_core_web_sm", "en_core_web_trf"]
     with pytest.raises(
@@ -40,7 +40,7 @@ def test_models_that_are_named_come_beside_those_that_are_needed() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(catalogue.SPACY_MODELS))
-def test_a_model_suits_the_spacy_that_the_published_table_says(name: str) -> None:
+def test_a_model_fits_spacy_by_the_published_table(name: str) -> None:
     model = catalogue.SPACY_MODELS[name]
     assert catalogue.spacy_mismatch(model, "3.8.14") is None
     assert f"{name} 3.8.0 needs spaCy 3.8.*, but the lock has 3.9.0" == catalogue.spacy_mismatch(model, "3.9.0")
@@ -57,14 +57,14 @@ def test_there_is_a_python_for_every_version_and_architecture() -> None:
     assert len({build.sha256 for build in catalogue.PYTHONS.values()}) == len(catalogue.PYTHONS)
 
 
-def test_no_voice_means_all_of_the_languages() -> None:
+def test_no_voice_means_all_voices_of_the_languages() -> None:
     voices = catalogue.choose_voices(["b"], [])
     assert len(voices) == 8
     assert all(voice.startswith("b") for voice in voices)
     assert catalogue.choose_voices(["a"], ["am_michael", "af_heart", "af_heart"]) == ["af_heart", "am_michael"]
 
 
-def test_all_mistakes_are_told_at_once_with_the_nearest_names() -> None:
+def test_all_mistakes_are_reported_at_once_with_the_nearest_names() -> None:
     with pytest.raises(ValueError, match="language 'x'") as caught:
         catalogue.choose_voices(["a", "x"], ["af_hart", "bf_emma"])
     message = str(caught.value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Closure: each gap of a store is named, whichever of its parts is missing, and all of them at once."""
+"""Closure: every gap of a store is named, all at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CUDA = Profile("cuda", "3.12", "aarch64")
 
 
 class Shop:
-    """A store in the making."""
+    """An unfinished store."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,7 +87,7 @@ def test_a_closed_store_has_no_gap_for_any_of_its_profiles(shop: Shop) -> None:
     assert shop.gaps(["a"], ("af_heart",)) == ""
 
 
-def test_what_a_profile_goes_without_is_no_gap_and_for_another_profile_it_is(shop: Shop) -> None:
+def test_a_package_that_a_profile_leaves_out_is_a_gap_only_for_other_profiles(shop: Shop) -> None:
     spacy = shop.wheel("spacy", "3.8.14", "timm")
     shop.lock(CPU, spacy)
     assert shop.gaps() == ""
@@ -97,20 +97,20 @@ def test_what_a_profile_goes_without_is_no_gap_and_for_another_profile_it_is(sho
     assert "timm" in text
 
 
-def test_a_wheel_of_another_profile_does_not_hide_what_a_lock_lacks(shop: Shop) -> None:
+def test_a_wheel_of_another_profile_does_not_hide_a_gap(shop: Shop) -> None:
     spacy, misaki = shop.wheel("spacy", "3.8.14", "misaki"), shop.wheel("misaki", "1.2.3")
     shop.lock(CPU, spacy)
     shop.lock(CUDA, spacy, misaki)
     assert shop.gaps() == "cpu-py311-x86_64: misaki 1.2.3 is needed but not locked"
 
 
-def test_a_version_that_does_not_meet_a_need_is_told_in_uvs_words(shop: Shop) -> None:
+def test_a_version_conflict_is_reported_with_uvs_message(shop: Shop) -> None:
     shop.lock(CPU, shop.wheel("spacy", "3.8.14", "numpy>=3"), shop.wheel("numpy", "2.4.6"))
     assert "numpy" in shop.gaps()
     assert "cannot be resolved" in shop.gaps()
 
 
-def test_every_gap_is_told_at_once(shop: Shop) -> None:
+def test_all_gaps_are_reported_at_once(shop: Shop) -> None:
     spacy = shop.wheel("spacy", "3.8.14")
     gone = shop.wheel("gone", "1")
     sdist = locks.LockedPackage("docopt", "1", "docopt-1.tar.gz", "../wheels/docopt-1.tar.gz", "0" * 64, 1)
@@ -134,7 +134,7 @@ def test_every_gap_is_told_at_once(shop: Shop) -> None:
     assert len(told.splitlines()) == 8
 
 
-def test_a_lock_that_is_not_the_manifests_is_told(shop: Shop) -> None:
+def test_a_lock_that_differs_from_the_manifest_is_reported(shop: Shop) -> None:
     spacy = shop.wheel("spacy", "3.8.14")
     shop.lock(CPU, spacy)
     shop.rows[f"wheels/{spacy.filename}"] = Artifact(
@@ -145,7 +145,7 @@ def test_a_lock_that_is_not_the_manifests_is_told(shop: Shop) -> None:
     assert "the lock cannot be read" in shop.gaps()
 
 
-def test_a_model_that_does_not_suit_the_locked_spacy_is_told(shop: Shop) -> None:
+def test_a_model_that_does_not_fit_the_locked_spacy_is_reported(shop: Shop) -> None:
     shop.add("spacy/en_core_web_trf-3.8.0.tar.gz", "spacy-model", "en_core_web_trf", "3.8.0")
     shop.lock(CPU, shop.wheel("spacy", "3.9.1"), shop.wheel("spacy-curated-transformers", "2.0"))
     told = shop.gaps()
@@ -153,14 +153,14 @@ def test_a_model_that_does_not_suit_the_locked_spacy_is_told(shop: Shop) -> None
     assert "needs spacy-curated-transformers<1.0.0,>=0.2.2, but the lock has 2.0" in told
 
 
-def test_the_languages_are_those_of_the_voices_where_none_is_named(shop: Shop) -> None:
+def test_without_languages_those_of_the_voices_count(shop: Shop) -> None:
     shop.lock(CPU, shop.wheel("spacy", "3.8.14"))
     del shop.rows["spacy/en_core_web_sm-3.8.0.tar.gz"]
     assert shop.gaps().startswith("a: spacy/en_core_web_sm-3.8.0.tar.gz")
     assert shop.gaps([]) == "", "a store of wheels alone needs no model"
 
 
-def test_the_callers_environment_does_not_help_the_store(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callers_environment_does_not_hide_a_gap(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     (shop.path / "elsewhere").mkdir()
     elsewhere = Shop(shop.path / "elsewhere")
     elsewhere.wheel("misaki", "1.2.3")

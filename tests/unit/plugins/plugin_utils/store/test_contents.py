@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report on a store's contents: complete, summed rightly, and safe to show."""
+"""The report on a store's contents: complete, with correct sums, and safe to show."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_file_is_a_row_with_its_hosts() -> None:
     ]  # fmt: skip
 
 
-def test_the_terminal_says_what_to_carry_and_what_is_made_up() -> None:
+def test_the_terminal_shows_what_to_carry_and_names_stand_ins() -> None:
     lines = contents.text(contents.build(MANIFEST, "e" * 64))
     assert lines[0] == f"Carry the whole folder: 4 files, 7.0 MB, for hosts of {CPU}, {CUDA}."
     assert any(line.startswith("SYNTHETIC: 1 of the files") for line in lines)
@@ -50,7 +50,7 @@ def test_the_terminal_says_what_to_carry_and_what_is_made_up() -> None:
     assert "SYNTHETIC" not in "".join(contents.text(contents.build(real, "e" * 64)))
 
 
-def test_the_page_keeps_its_cells_whatever_packages_say() -> None:
+def test_text_of_packages_does_not_break_the_page() -> None:
     page = contents.markdown(contents.build(MANIFEST, "e" * 64))
     row = next(line for line in page.splitlines() if line.startswith("| wheel | nv "))
     assert row == f"| wheel | nv | 1\\|2 | 5.0 MB | &lt;b>own&lt;/b> words | {CUDA} |  |"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Data files: what fits becomes dataclasses, and whatever does not is refused with its place."""
+"""Data files become dataclasses. A value that does not fit is refused with its place."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_lists_become_tuples_and_defaults_hold() -> None:
         ({"sizes": 1.0}, "f: unknown: sizes"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_place(change: dict[str, Any], said: str) -> None:
+def test_a_value_that_does_not_fit_is_refused_with_its_place(change: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
         datafile.row(Thing, {**GOOD, **change}, "f")
 
@@ -71,7 +71,7 @@ def test_a_missing_field_is_named() -> None:
         ('{"about": "a", "x": 1, "x": 2}', "x occurs twice"),
     ],
 )
-def test_a_file_that_is_no_data_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_another_file_than_a_data_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "f.json").write_text(text)
     with pytest.raises(DataError, match=said):
         datafile.read(tmp_path / "f.json")
@@ -79,7 +79,7 @@ def test_a_file_that_is_no_data_file_is_refused(tmp_path: Path, text: str, said:
         datafile.read(tmp_path / "gone.json")
 
 
-def test_tables_must_have_rows_and_keys_that_differ() -> None:
+def test_tables_must_have_rows_and_unique_keys() -> None:
     for data in ({}, {"rows": []}, {"rows": {}}):
         with pytest.raises(DataError, match="f: rows must be a list"):
             datafile.rows(Thing, data, "rows", "f")

@@ -18,7 +18,7 @@ DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers by path; counts what was asked and from which byte."""
+    """Answers by path, and counts the requests and their first bytes."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -101,18 +101,18 @@ def obtain(cache: download.Cache, *sources: str, sha256: str | None = DIGEST) ->
 
 
 @pytest.mark.parametrize("path", ["whole", "moved", "busy", "flaky"])
-def test_a_file_arrives_whole_in_spite_of(server: Server, cache: download.Cache, path: str) -> None:
+def test_a_file_arrives_intact_despite(server: Server, cache: download.Cache, path: str) -> None:
     got = obtain(cache, server.url(path))
     assert got.path.read_bytes() == BODY
     assert (got.sha256, got.size) == (DIGEST, len(BODY))
 
 
-def test_a_cut_download_goes_on_where_it_stopped(server: Server, cache: download.Cache) -> None:
+def test_an_interrupted_download_continues_where_it_stopped(server: Server, cache: download.Cache) -> None:
     obtain(cache, server.url("cut"))
     assert server.ranges == [None, f"bytes={len(BODY) // 2}-"]
 
 
-def test_a_server_that_stalls_is_asked_again(
+def test_a_stalled_server_is_tried_again(
     server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
@@ -120,7 +120,7 @@ def test_a_server_that_stalls_is_asked_again(
     assert server.asked["stall"] == 2
 
 
-def test_a_mirror_is_asked_first_and_the_manifest_names_the_public_address(
+def test_a_mirror_is_tried_first_and_the_manifest_names_the_public_address(
     server: Server, cache: download.Cache
 ) -> None:
     mirror = download.on_index(server.url("simple/"), "My_Project", "my_project-1+cpu.whl")
@@ -137,7 +137,7 @@ def test_a_mirror_without_the_file_leaves_it_to_the_next_source(server: Server, 
         obtain(cache, mirror, sha256="0" * 64)
 
 
-def test_credentials_of_an_address_reach_its_host_and_no_message(server: Server, cache: download.Cache) -> None:
+def test_credentials_in_an_address_reach_its_host_and_no_message(server: Server, cache: download.Cache) -> None:
     index = server.url("private").replace("://", "://user:p%40ss@")
     mirror = download.on_index(index, "my-project", "my_project-1+cpu.whl")
     obtain(cache, mirror)
@@ -165,7 +165,7 @@ def test_nothing_is_fetched_twice(server: Server, cache: download.Cache) -> None
     assert server.asked["whole"] == 1
 
 
-def test_a_file_that_was_altered_in_the_cache_is_fetched_anew(server: Server, cache: download.Cache) -> None:
+def test_an_altered_file_in_the_cache_is_fetched_again(server: Server, cache: download.Cache) -> None:
     kept = obtain(cache, server.url("whole")).path
     kept.write_bytes(b"y" + BODY[1:])
     assert obtain(cache, server.url("whole")).path.read_bytes() == BODY
@@ -181,7 +181,7 @@ def test_a_file_that_was_altered_in_the_cache_is_fetched_anew(server: Server, ca
         ("forbidden", "HTTP 403", 1),
     ],
 )
-def test_what_is_wrong_is_refused_and_said(
+def test_a_wrong_answer_is_refused_with_the_reason(
     server: Server, cache: download.Cache, path: str, words: str, asked: int
 ) -> None:
     with pytest.raises(download.DownloadError, match=words):
@@ -191,7 +191,7 @@ def test_what_is_wrong_is_refused_and_said(
     assert not list(cache.partial.iterdir())
 
 
-def test_the_next_source_is_tried_and_all_failures_are_told(
+def test_the_next_source_is_tried_and_all_failures_are_reported(
     server: Server, cache: download.Cache, tmp_path: Path
 ) -> None:
     assert obtain(cache, str(tmp_path / "no"), server.url("absent"), server.url("whole")).size == len(BODY)
@@ -216,7 +216,7 @@ def test_a_local_copy_is_recorded_under_its_public_address(cache: download.Cache
     assert got.source == "https://files.example/file.whl"
 
 
-def test_all_failures_of_many_files_are_told_and_the_others_kept(server: Server, cache: download.Cache) -> None:
+def test_all_failed_files_are_reported_and_the_others_kept(server: Server, cache: download.Cache) -> None:
     rows = [
         download.Wanted("good", (server.url("whole"),), DIGEST, len(BODY)),
         download.Wanted("one", (server.url("absent"),), "1" * 64, 1),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Exports and imports: carried whole, cut, mixed up, damaged, killed, and without room."""
+"""Exports and imports: complete, truncated, mixed up, damaged, killed, and without disk space."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(data))
 
 
-def test_a_full_export_and_a_difference_bring_the_store_byte_for_byte(carried: SimpleNamespace) -> None:
+def test_a_full_export_and_a_difference_restore_the_store_byte_for_byte(carried: SimpleNamespace) -> None:
     assert {path: data for path, data in tree(carried.there).items() if path != "manifest.json"} == FIRST
     done = bring(carried.delta, carried.there)
     assert tree(carried.there) == tree(carried.here)
@@ -94,7 +94,7 @@ def test_a_full_export_and_a_difference_bring_the_store_byte_for_byte(carried: S
     assert not bring(carried.delta, carried.there).changed
 
 
-def test_volumes_are_plain_archives_that_keep_to_their_size(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_volumes_are_plain_archives_within_their_size(carried: SimpleNamespace, tmp_path: Path) -> None:
     volumes = sorted(carried.full.glob("volume-*.tar"))
     assert [volume.name for volume in volumes] == [
         "volume-0001.tar",
@@ -129,7 +129,7 @@ def test_small_files_share_volumes() -> None:
     assert [row.length for plan in cut for row in plan.rows if row.artifact.path == "big"] == [998_400, 501_600]
 
 
-def test_the_signature_travels_and_a_stale_one_goes(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_the_signature_is_exported_and_a_stale_one_is_removed(carried: SimpleNamespace, tmp_path: Path) -> None:
     bring(carried.delta, carried.there)
     (carried.here / "manifest.json.sig").write_text("signed")
     carry(carried.here, tmp_path / "signed", carried.full)
@@ -143,13 +143,13 @@ def test_the_signature_travels_and_a_stale_one_goes(carried: SimpleNamespace, tm
     assert tree(carried.there) == tree(carried.here)
 
 
-def test_nothing_new_writes_nothing(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_unchanged_store_writes_nothing(carried: SimpleNamespace, tmp_path: Path) -> None:
     done = carry(carried.here, tmp_path / "none", carried.here / "manifest.json")
     assert (done.changed, done.manifest_differs, done.volumes) == (False, False, 0)
     assert not (tmp_path / "none").exists()
 
 
-def test_check_mode_says_what_would_travel_and_writes_nothing(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_check_mode_lists_the_files_and_writes_nothing(carried: SimpleNamespace, tmp_path: Path) -> None:
     planned = export.export_store(carried.here, tmp_path / "plan", carried.full, MB, quiet, check=True)
     index = export.read_index(carried.delta)
     assert (planned.changed, planned.volumes, planned.size) == (True, len(index.volumes), index.size)
@@ -162,7 +162,7 @@ def test_check_mode_says_what_would_travel_and_writes_nothing(carried: SimpleNam
     assert sorted(p.name for p in tmp_path.iterdir()) == ["delta", "full", "here", "there"]
 
 
-def test_progress_is_told(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_progress_is_reported(carried: SimpleNamespace, tmp_path: Path) -> None:
     said: list[str] = []
     export.export_store(carried.here, tmp_path / "told", None, MB, said.append)
     export.import_store(tmp_path / "told", tmp_path / "new", said.append)
@@ -174,7 +174,7 @@ def test_progress_is_told(carried: SimpleNamespace, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, MB - 1, -1])
-def test_too_small_a_volume_is_refused(carried: SimpleNamespace, tmp_path: Path, size: int) -> None:
+def test_a_volume_that_is_too_small_is_refused(carried: SimpleNamespace, tmp_path: Path, size: int) -> None:
     with pytest.raises(export.ExportError, match="too small: give at least 1 MB"):
         carry(carried.here, tmp_path / "small", size=size)
     assert not (tmp_path / "small").exists()
@@ -193,7 +193,7 @@ def test_a_damaged_store_is_not_exported(carried: SimpleNamespace, tmp_path: Pat
     assert not (tmp_path / "bad").exists()
 
 
-def test_a_file_that_changes_under_the_export_is_found(
+def test_a_file_that_changes_during_the_export_is_detected(
     carried: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (carried.here / "wheels/half.whl").write_bytes(b"?" * 600_000)
@@ -227,7 +227,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
 
 
 def full_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
-    """Let the disk be full when one more file than `files` was flushed to it."""
+    """Make the disk full after `files` files were flushed to it."""
     real, done = os.fsync, [0]
 
     def fsync(descriptor: int) -> None:
@@ -267,7 +267,7 @@ def test_a_disk_that_fills_up_while_importing_leaves_the_old_store(
     assert tree(carried.there) == tree(carried.here)
 
 
-def test_a_base_that_is_no_manifest_is_refused(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_another_base_than_a_manifest_is_refused(carried: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(export.ExportError, match="cannot be read"):
         carry(carried.here, tmp_path / "x", tmp_path / "absent.json")
     with pytest.raises(ManifestError, match="not the manifest of a store"):
@@ -290,12 +290,12 @@ def test_a_store_that_is_being_fetched_is_left_alone(carried: SimpleNamespace, t
 # What an import refuses.
 
 
-def test_a_missing_volume(carried: SimpleNamespace) -> None:
+def test_a_missing_volume_is_refused(carried: SimpleNamespace) -> None:
     (carried.delta / "volume-0002.tar").unlink()
     refused(carried, "copy it from its medium", [("missing", "volume-0002.tar")])
 
 
-def test_swapped_volumes(carried: SimpleNamespace) -> None:
+def test_swapped_volumes_are_refused(carried: SimpleNamespace) -> None:
     first, second, aside = (carried.delta / name for name in ("volume-0001.tar", "volume-0002.tar", "aside"))
     for source, target in ((first, aside), (second, first), (aside, second)):
         source.rename(target)
@@ -304,7 +304,7 @@ def test_swapped_volumes(carried: SimpleNamespace) -> None:
     )  # fmt: skip
 
 
-def test_all_damage_is_named_at_once(carried: SimpleNamespace) -> None:
+def test_all_damage_is_reported_at_once(carried: SimpleNamespace) -> None:
     flipped = carried.delta / "volume-0001.tar"
     data = bytearray(flipped.read_bytes())
     data[5000] ^= 1
@@ -318,12 +318,12 @@ def test_all_damage_is_named_at_once(carried: SimpleNamespace) -> None:
     )  # fmt: skip
 
 
-def test_a_manifest_that_was_altered_on_the_way(carried: SimpleNamespace) -> None:
+def test_an_altered_manifest_is_refused(carried: SimpleNamespace) -> None:
     (carried.delta / "manifest.json").write_bytes((carried.full / "manifest.json").read_bytes())
     refused(carried, "incomplete or damaged", [("corrupt", "manifest.json")])
 
 
-def test_the_wrong_order(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_exports_in_the_wrong_order_are_refused(carried: SimpleNamespace, tmp_path: Path) -> None:
     write_store(carried.here, {**SECOND, "wheels/third.whl": b"3"})
     carry(carried.here, tmp_path / "third", carried.delta)
     third = SimpleNamespace(**{**carried.__dict__, "delta": tmp_path / "third"})
@@ -339,7 +339,7 @@ def test_the_wrong_order(carried: SimpleNamespace, tmp_path: Path) -> None:
     refused(full, "this is a full export, but the store already has a manifest")
 
 
-def test_a_store_with_other_damage_is_left_as_it_was(carried: SimpleNamespace) -> None:
+def test_a_store_with_other_damage_does_not_change(carried: SimpleNamespace) -> None:
     (carried.there / "mine.txt").write_text("?")
     (carried.there / "wheels/half.whl").write_bytes(b"?")
     before = tree(carried.there)
@@ -359,7 +359,7 @@ def test_a_new_store_must_be_an_empty_folder(carried: SimpleNamespace, tmp_path:
     assert tree(tmp_path / "used") == {"mine.txt": b"?"}
 
 
-def test_a_link_that_leads_out_of_the_store(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_link_that_leads_out_of_the_store_is_refused(carried: SimpleNamespace, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     shutil.move(carried.there / "wheels", outside)
     (carried.there / "wheels").symlink_to(outside)
@@ -412,18 +412,18 @@ def test_a_path_out_of_the_store(carried: SimpleNamespace, path: str, where: str
         (lambda d: d.update(beside={}), "names files other than"),
     ],
 )
-def test_an_index_that_was_altered(carried: SimpleNamespace, change: Callable[[Any], None], words: str) -> None:
+def test_an_altered_index_is_refused(carried: SimpleNamespace, change: Callable[[Any], None], words: str) -> None:
     edit(carried.delta / "export.json", change)
     refused(carried, words)
 
 
-def test_an_index_that_is_cut(carried: SimpleNamespace) -> None:
+def test_a_truncated_index_is_refused(carried: SimpleNamespace) -> None:
     index = carried.delta / "export.json"
     index.write_bytes(index.read_bytes()[:-20])
     refused(carried, "is not JSON")
 
 
-def test_pieces_that_point_at_other_bytes(carried: SimpleNamespace) -> None:
+def test_pieces_that_point_at_other_bytes_are_refused(carried: SimpleNamespace) -> None:
     edit(carried.delta / "export.json", lambda d: d["files"][1]["pieces"][0].update(offset=0))
     refused(carried, "from the volumes does not have the manifest's digest")
 
@@ -432,7 +432,7 @@ def test_pieces_that_point_at_other_bytes(carried: SimpleNamespace) -> None:
 
 
 def killed_before(step: int, work: Callable[[], object]) -> bool:
-    """Do the work in a process that is killed before its nth rename or removal of a file; False where it has fewer."""
+    """Do the work in a process that is killed before its nth rename or removal of a file. False if it has fewer."""
     child = os.fork()
     if child == 0:
         left = [step]
@@ -456,7 +456,7 @@ def killed_before(step: int, work: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def test_an_import_that_is_killed_at_any_step_goes_on(carried: SimpleNamespace) -> None:
+def test_an_import_that_is_killed_at_any_step_continues(carried: SimpleNamespace) -> None:
     fresh = carried.there.with_name("fresh")
     shutil.copytree(carried.there, fresh)
     old = (fresh / "manifest.json").read_bytes()
@@ -478,7 +478,7 @@ def test_an_import_that_is_killed_at_any_step_goes_on(carried: SimpleNamespace) 
     assert whole >= 2
 
 
-def test_what_was_unpacked_before_a_kill_is_not_unpacked_again(
+def test_files_that_were_unpacked_before_a_kill_are_not_unpacked_again(
     carried: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two files are renamed inside the staging folder; the kill comes before the third rename.
@@ -492,7 +492,9 @@ def test_what_was_unpacked_before_a_kill_is_not_unpacked_again(
     assert tree(carried.there) == tree(carried.here)
 
 
-def test_an_export_that_is_killed_at_any_step_starts_anew_or_says_so(carried: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_export_that_is_killed_at_any_step_starts_again_or_is_refused(
+    carried: SimpleNamespace, tmp_path: Path
+) -> None:
     for step in range(1, 50):
         target = tmp_path / f"killed-{step}"
         if not killed_before(step, lambda target=target: carry(carried.here, target, carried.full)):  # type: ignore[misc]
@@ -506,7 +508,9 @@ def test_an_export_that_is_killed_at_any_step_starts_anew_or_says_so(carried: Si
     assert step > 4
 
 
-def test_a_store_on_a_file_system_of_its_own(carried: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_on_its_own_file_system_is_imported_by_copying(
+    carried: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     linked = carried.there.parent / "cache"
     os.link(carried.there / "kokoro/voices/af_heart.pt", linked)
     real = os.replace

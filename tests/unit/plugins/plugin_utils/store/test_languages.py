@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Languages: what only some of them need is in the lock, the store and the release of those alone."""
+"""Languages: lock, store and release hold what only some languages need only for these languages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(lock: locks.Lock) -> set[str]:
     return {package.name for package in lock.packages}
 
 
-def test_each_language_says_which_extras_it_needs() -> None:
+def test_each_language_names_its_extras() -> None:
     assert catalogue.extras_for("abefhip") == ()
     assert catalogue.extras_for(["a", "z"]) == ("mandarin",)
     assert catalogue.extras_for(["j"]) == ("japanese", "japanese-light")
@@ -64,7 +64,7 @@ def test_a_lock_without_extras_is_written_as_before_and_one_with_them_reads_back
     assert locks.parse_lock(text, "t") == both
 
 
-def test_a_package_of_two_extras_keeps_those_that_are_asked_for() -> None:
+def test_a_package_of_two_extras_keeps_the_requested_ones() -> None:
     row = locks.LockedPackage("x", "1", "x-1-py3-none-any.whl", "https://h/x", "0" * 64, 1, ("japanese", "mandarin"))
     lock = locks.Lock("", (row,))
     text = locks.render_lock(lock, PROFILE)
@@ -105,7 +105,7 @@ def carried(path: Path, asked: store.Request, languages: str, voices: list[str],
     return {a.name for a in read_manifest(path)[0].artifacts if a.kind in ("wheel", "dictionary")}
 
 
-def test_a_store_has_what_its_languages_need_and_nothing_else(asked: store.Request, tmp_path: Path) -> None:
+def test_a_store_holds_only_what_its_languages_need(asked: store.Request, tmp_path: Path) -> None:
     path = tmp_path / "store"
     common = {"spacy", "xinference"}
     assert carried(path, asked, "a", ["af_heart"]) == common
@@ -119,7 +119,7 @@ def test_a_store_has_what_its_languages_need_and_nothing_else(asked: store.Reque
     assert not (path / "dictionaries" / catalogue.UNIDIC.filename).exists()
 
 
-def test_a_release_of_one_language_has_nothing_of_the_others(asked: store.Request, tmp_path: Path) -> None:
+def test_a_release_of_one_language_has_nothing_for_other_languages(asked: store.Request, tmp_path: Path) -> None:
     carried(tmp_path / "store", asked, "ajz", ["af_heart", "jf_alpha", "zf_xiaobei"])
     manifest, _digest = read_manifest(tmp_path / "store")
 
@@ -221,7 +221,7 @@ def test_a_store_without_a_languages_packages_is_refused(
     assert "kokoro_japanese_dictionary" in finding.remedy
 
 
-def test_a_voice_of_a_language_that_is_not_configured_is_refused_with_the_nearest_of_those_that_are() -> None:
+def test_a_voice_of_another_language_is_refused_with_the_nearest_configured_voices() -> None:
     (finding,) = judge(manifest(), "e", voices=["jf_alpha"]).failures
     assert finding.code == "VOICES"
     assert "'jf_alpha' speaks Japanese: add 'j' to kokoro_languages" in finding.cause

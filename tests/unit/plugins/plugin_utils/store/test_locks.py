@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Locks: one file for each package, chosen by the profile's tags; the committed ones are whole."""
+"""Locks: one file for each package, chosen by the profile's tags. The committed locks are complete."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_best_wheel_of_the_profile_is_kept() -> None:
     assert [p.filename for p in lock.packages] == ["x-1.0-cp311-cp311-manylinux_2_28_x86_64.whl"]
 
 
-def test_the_sdist_is_kept_where_no_wheel_fits_and_nothing_is_an_error() -> None:
+def test_the_sdist_is_kept_if_no_wheel_fits_and_neither_is_an_error() -> None:
     other = entry("x-1.0-cp312-cp312-manylinux_2_28_x86_64.whl")
     lock = locks.parse_lock(text(package("x", other, sdist=entry("x-1.0.tar.gz"))), "t", PROFILE)
     assert not lock.packages[0].is_wheel
@@ -65,7 +65,7 @@ def test_a_package_without_a_digest_is_refused() -> None:
 
 
 @pytest.mark.parametrize("broken", ["lock-version = ", 'lock-version = "9"', 'lock-version = "1.0"'])
-def test_what_is_no_lock_is_refused(broken: str) -> None:
+def test_another_file_than_a_lock_is_refused(broken: str) -> None:
     with pytest.raises(locks.LockError):
         locks.parse_lock(broken, "t")
 
@@ -80,7 +80,7 @@ def test_rendering_gives_the_same_lock_and_the_same_bytes() -> None:
     assert [p.name for p in lock.packages] == ["a", "b"]
 
 
-def test_differences_name_what_came_went_and_changed() -> None:
+def test_differences_name_added_removed_and_changed_packages() -> None:
     before = locks.parse_lock(
         text(package("a", entry("a-1.0-py3-none-any.whl")), package("b", entry("b-1.0-py3-none-any.whl"))), "t"
     )
@@ -93,7 +93,7 @@ def test_differences_name_what_came_went_and_changed() -> None:
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
 def test_committed_locks_are_whole(path: Path) -> None:
-    """Every package has a public address, a size, and a tag that the profile can install; none is a trap."""
+    """Every package has a public address, a size, and a tag that the profile can install."""
     profile = parse_profile(path.name[7:-5])
     lock = locks.read_lock(path)
     assert path.read_text() == locks.render_lock(lock, profile), "not as bin/refresh writes it"
@@ -129,7 +129,7 @@ def test_the_cpu_builds_are_the_pinned_ones(path: Path) -> None:
     assert locked == pinned
 
 
-def test_a_profile_without_a_pinned_cpu_build_is_told() -> None:
+def test_a_profile_without_a_pinned_cpu_build_is_reported() -> None:
     with pytest.raises(locks.LockError, match=r"torch 2\.13\.0\+cpu has no file that fits"):
         locks.read_lock(FOLDER / "torch.cpu.toml", Profile("cpu", "3.10", "x86_64"))
 
@@ -139,7 +139,7 @@ def of(*names: str, version: str = "1.0") -> locks.Lock:
     return locks.Lock(">=3.11", tuple(rows))
 
 
-def test_a_cpu_build_takes_torchs_place_and_only_what_torch_alone_asked_for_goes() -> None:
+def test_a_cpu_build_replaces_torch_and_drops_what_only_torch_required() -> None:
     cpu = locks.LockedPackage("torch", "1.0+cpu", "torch-1.0+cpu.whl", "https://host/cpu.whl", "1" * 64, 0)
     full = of("cuda-toolkit", "numpy", "nvidia-cudnn-cu13", "nvidia-ml-py", "sympy", "torch", "triton")
     without = of("numpy", "nvidia-ml-py")
@@ -157,7 +157,7 @@ def test_a_size_that_is_not_known_is_left_out() -> None:
     assert locks.parse_lock(text, "t").packages == (row,)
 
 
-def test_the_profile_that_can_not_be_locked_says_what_to_choose_instead() -> None:
+def test_a_profile_without_a_lock_names_an_alternative() -> None:
     with pytest.raises(ValueError, match="left out: .*cpu-py311-x86_64.*artifact_store_pythons"):
         parse_profile("cpu-py310-x86_64")
     with pytest.raises(ValueError, match="cpu-py310-x86_64 is left out"):
@@ -167,6 +167,6 @@ def test_the_profile_that_can_not_be_locked_says_what_to_choose_instead() -> Non
 @pytest.mark.parametrize(
     "name", ["cpu", "cpu-py313-x86_64", "tpu-py311-x86_64", "cpu-py311-riscv", "cpu-py311-x86_64 "]
 )
-def test_unknown_profiles_are_named_with_the_known_ones(name: str) -> None:
+def test_an_unknown_profile_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match="known ones are: .*cpu-py311-x86_64"):
         parse_profile(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The newer Mandarin: a second model in store, plan and release, with voices and an English helper of its own."""
+"""The newer Mandarin: a second model in store, plan and release, with its own voices and English front end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["asked", "request_"]  # fixtures
 ZH = catalogue.KOKORO_ZH
 
 
-def test_each_version_has_voices_of_its_own_and_the_other_is_named() -> None:
+def test_each_version_has_its_own_voices_and_a_wrong_one_names_the_other() -> None:
     assert catalogue.voices_of(["z"], "v1.1-zh") == ["zf_001", "zm_010"]
     assert "zf_xiaobei" in catalogue.voices_of(["z"])
     assert catalogue.choose_voices(["e", "z"], ["ef_dora", "zm_010"], "v1.1-zh") == ["ef_dora", "zm_010"]
@@ -38,14 +38,14 @@ def test_each_version_has_voices_of_its_own_and_the_other_is_named() -> None:
         catalogue.voices_of(["z"], "v2")
 
 
-def test_it_needs_the_english_model_and_only_where_mandarin_is_spoken() -> None:
+def test_it_needs_the_english_model_only_if_mandarin_is_configured() -> None:
     assert catalogue.extras_for(["z"], "light", "v1.1-zh") == ("mandarin", "mandarin-1.1")
     assert catalogue.extras_for(["e"], "light", "v1.1-zh") == ()
     assert catalogue.spacy_of(["mandarin", "mandarin-1.1"]) == ["en_core_web_sm"]
     assert catalogue.spacy_of(["mandarin"]) == []
 
 
-def test_a_store_has_both_models_and_goes_back_to_one(asked: store.Request, tmp_path: Path) -> None:
+def test_a_store_has_both_models_and_returns_to_one(asked: store.Request, tmp_path: Path) -> None:
     folder = tmp_path / "kokoro" / ZH.name
     (folder / "voices").mkdir(parents=True)
     for name in (ZH.config[0], ZH.weights[0], "voices/zf_001.pt"):

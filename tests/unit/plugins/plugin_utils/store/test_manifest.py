@@ -28,7 +28,7 @@ def test_order_of_the_artifacts_does_not_matter() -> None:
     assert Manifest((a, b), ("p", "q")).to_bytes() == Manifest((b, a), ("q", "p")).to_bytes()
 
 
-def test_it_reads_what_it_wrote() -> None:
+def test_a_written_manifest_reads_back() -> None:
     manifest = Manifest((wheel("a", profiles=("cpu-py311-x86_64",), synthetic=True),), ("cpu-py311-x86_64",))
     assert parse_manifest(manifest.to_bytes(), "m") == manifest
     assert manifest.synthetic == ["wheels/a-1.whl"]
@@ -52,14 +52,14 @@ def test_paths_that_leave_the_store_are_refused(path: str) -> None:
         ({"surprise": 1}, "unknown keys: surprise"),
     ],
 )
-def test_rows_that_are_not_ours_are_refused(change: dict[str, object], words: str) -> None:
+def test_unknown_or_wrong_rows_are_refused(change: dict[str, object], words: str) -> None:
     data = json.loads(Manifest((wheel("a"),)).to_bytes())
     data["artifacts"][0].update(change)
     with pytest.raises(ManifestError, match=words):
         parse_manifest(json.dumps(data).encode(), "m")
 
 
-def test_a_row_that_lacks_a_key_and_a_path_listed_twice_are_refused() -> None:
+def test_an_incomplete_row_and_a_duplicate_path_are_refused() -> None:
     data = json.loads(Manifest((wheel("a"),)).to_bytes())
     with pytest.raises(ManifestError, match="more than once: wheels/a-1.whl"):
         parse_manifest(json.dumps({**data, "artifacts": data["artifacts"] * 2}).encode(), "m")

@@ -61,7 +61,7 @@ def survey(place: SimpleNamespace) -> prune.Listing:
 
 
 def reread(listing: prune.Listing, folder: Path, change: Callable[[Any], None] = lambda _: None) -> prune.Listing:
-    """The list as it is after it was written, edited and read."""
+    """The list after it was written, edited and read."""
     data = json.loads(listing.to_bytes())
     change(data)
     (folder / "list.json").write_text(json.dumps(data))
@@ -76,7 +76,7 @@ def refused(place: SimpleNamespace, listing: prune.Listing, words: str, kinds: l
     assert (tree(place.store), tree(place.cache)) == before
 
 
-def test_the_list_names_what_nothing_refers_to(place: SimpleNamespace) -> None:
+def test_the_list_names_unused_files(place: SimpleNamespace) -> None:
     listing = survey(place)
     assert {(f.root, f.path) for f in listing.files} == {
         ("store", "notes.txt"),
@@ -87,14 +87,14 @@ def test_the_list_names_what_nothing_refers_to(place: SimpleNamespace) -> None:
     assert {f.path: f.size for f in listing.files}["notes.txt"] == 4
 
 
-def test_what_the_second_store_uses_stays_only_where_it_is_named(place: SimpleNamespace) -> None:
+def test_files_of_a_second_store_stay_only_if_it_is_named(place: SimpleNamespace) -> None:
     alone = prune.survey(place.store, place.cache)
     assert {f.path for f in alone.files} - {f.path for f in survey(place).files} == {place.used[2]}
     assert [f.root for f in prune.survey(place.store).files] == ["store", "store"]
     assert prune.survey(place.store, place.cache / "absent").cache is None
 
 
-def test_exactly_the_list_goes(place: SimpleNamespace, tmp_path: Path) -> None:
+def test_exactly_the_listed_files_are_removed(place: SimpleNamespace, tmp_path: Path) -> None:
     listing = reread(survey(place), tmp_path)
     before = tree(place.cache)
     assert prune.apply(listing, place.store, check=True) == list(listing.files)
@@ -107,7 +107,7 @@ def test_exactly_the_list_goes(place: SimpleNamespace, tmp_path: Path) -> None:
     assert prune.apply(listing, place.store) == []
 
 
-def test_a_line_that_was_taken_out_stays(place: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_file_whose_line_was_deleted_stays(place: SimpleNamespace, tmp_path: Path) -> None:
     listing = reread(
         survey(place), tmp_path, lambda d: d.update(files=[f for f in d["files"] if f["path"] != "notes.txt"])
     )
@@ -123,13 +123,13 @@ def test_a_file_that_came_later_stays(place: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("which", ["store", "other"])
-def test_a_manifest_that_changed_since(place: SimpleNamespace, which: str) -> None:
+def test_a_manifest_that_changed_later_refuses_the_list(place: SimpleNamespace, which: str) -> None:
     listing = survey(place)
     write_store(getattr(place, which), {"wheels/a.whl": b"a", "wheels/built.whl": b"built", "wheels/c.whl": b"c"})
     refused(place, listing, "changed after the list was made", [])
 
 
-def test_a_store_that_went_away_leaves_its_use_unknown(place: SimpleNamespace) -> None:
+def test_a_store_that_is_gone_refuses_the_list(place: SimpleNamespace) -> None:
     listing = survey(place)
     (place.other / "manifest.json").unlink()
     with pytest.raises(ManifestError, match=r"no manifest\.json"):
@@ -138,7 +138,7 @@ def test_a_store_that_went_away_leaves_its_use_unknown(place: SimpleNamespace) -
         survey(place)
 
 
-def test_files_that_changed_since(place: SimpleNamespace) -> None:
+def test_files_that_changed_later_refuse_the_list(place: SimpleNamespace) -> None:
     listing = survey(place)
     status = (place.store / "notes.txt").stat()
     # The same size and time: only the inode tells.
@@ -154,7 +154,7 @@ def row(path: str, root: str = "store") -> dict[str, Any]:
     return {"root": root, "path": path, "size": 1, "mtime_ns": 1, "inode": 1, "reason": ""}
 
 
-def test_a_line_that_names_a_file_in_use(place: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_line_that_names_a_used_file_is_refused(place: SimpleNamespace, tmp_path: Path) -> None:
     paths = ["wheels/a.whl", "manifest.json", "manifest.json.sig"]
     listing = reread(survey(place), tmp_path, lambda d: d["files"].extend(row(path) for path in paths))
     refused(place, listing, "in use: wheels/a", ["in use"] * 3)
@@ -163,12 +163,12 @@ def test_a_line_that_names_a_file_in_use(place: SimpleNamespace, tmp_path: Path)
 
 
 @pytest.mark.parametrize("path", ["../other/manifest.json", "/etc/hostname", "wheels/../../x", ""])
-def test_a_path_out_of_the_folders(place: SimpleNamespace, tmp_path: Path, path: str) -> None:
+def test_a_path_outside_the_folders_is_refused(place: SimpleNamespace, tmp_path: Path, path: str) -> None:
     with pytest.raises(prune.PruneError, match="is refused"):
         reread(survey(place), tmp_path, lambda d: d["files"].append(row(path)))
 
 
-def test_a_folder_that_became_a_link(place: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_folder_that_became_a_link_is_not_followed(place: SimpleNamespace, tmp_path: Path) -> None:
     (place.store / "extra").mkdir()
     (place.store / "extra" / "file").write_text("x")
     listing = survey(place)
@@ -188,12 +188,14 @@ def test_a_folder_that_became_a_link(place: SimpleNamespace, tmp_path: Path) -> 
         lambda d: d.update(files=1),
     ],
 )
-def test_a_file_that_is_no_list(place: SimpleNamespace, tmp_path: Path, change: Callable[[Any], None]) -> None:
+def test_another_file_than_a_list_is_refused(
+    place: SimpleNamespace, tmp_path: Path, change: Callable[[Any], None]
+) -> None:
     with pytest.raises(prune.PruneError, match="is not a list from"):
         reread(survey(place), tmp_path, change)
 
 
-def test_a_list_of_another_store_or_without_a_cache(place: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_list_of_another_store_or_without_a_cache_is_refused(place: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(prune.PruneError, match="the list belongs to the store"):
         prune.apply(survey(place), place.other)
     refused(place, reread(survey(place), tmp_path, lambda d: d.update(stores={})), "does not name its manifest", [])

@@ -27,6 +27,6 @@ def test_every_artifact_is_a_component_with_its_digest() -> None:
     assert "externalReferences" not in weights
 
 
-def test_the_same_contents_give_the_same_bytes_and_others_another_serial_number() -> None:
+def test_the_same_contents_give_the_same_bytes_and_other_contents_another_serial_number() -> None:
     assert sbom.render([WHEEL, WEIGHTS]) == sbom.render([WEIGHTS, WHEEL])
     assert json.loads(sbom.render([WHEEL]))["serialNumber"] != json.loads(sbom.render([WEIGHTS]))["serialNumber"]

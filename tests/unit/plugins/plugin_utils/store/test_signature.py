@@ -13,7 +13,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import sig
 
 @pytest.fixture(scope="module")
 def ssh_keygen() -> None:
-    """Signatures are ssh-keygen's work; a machine for tests has it."""
+    """ssh-keygen makes the signatures, and machines for tests have it."""
     assert shutil.which("ssh-keygen"), "install openssh-client"
 
 
@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_signed_store_is_trusted_and_says_by_whom(store: Path, ours: Path, allowed: Path) -> None:
+def test_a_signed_store_is_trusted_and_names_the_signer(store: Path, ours: Path, allowed: Path) -> None:
     assert signature.sign(store, ours)
     assert not signature.sign(store, ours), "a signature that fits is not made again"
     for policy in ("strict", "if-signed"):
@@ -74,7 +74,7 @@ def test_a_signature_for_another_purpose_is_refused(store: Path, ours: Path, all
         signature.check(store, "strict", allowed)
 
 
-def test_a_key_that_is_allowed_for_something_else_is_refused(store: Path, ours: Path, allowed: Path) -> None:
+def test_a_key_for_another_purpose_is_refused(store: Path, ours: Path, allowed: Path) -> None:
     signature.sign(store, ours)
     allowed.write_text(allowed.read_text().replace(signature.NAMESPACE, "git"))
     with pytest.raises(signature.SignatureError, match="does not list"):
@@ -97,7 +97,7 @@ def test_a_key_for_an_unsigned_store_is_an_error(store: Path, allowed: Path) -> 
         signature.check(store, "if-signed", allowed)
 
 
-def test_without_a_key_an_unsigned_store_passes_and_is_called_unsigned(store: Path, ours: Path) -> None:
+def test_without_allowed_signers_an_unsigned_store_passes_as_unsigned(store: Path, ours: Path) -> None:
     assert signature.check(store, "if-signed", None).sentence == "not signed"
     signature.sign(store, ours)
     trust = signature.check(store, "if-signed", None)
@@ -112,7 +112,7 @@ def test_off_checks_nothing(store: Path, allowed: Path) -> None:
         signature.check(store, "relaxed", allowed)
 
 
-def test_a_stale_signature_is_dropped_and_a_fitting_one_kept(store: Path, ours: Path) -> None:
+def test_a_stale_signature_is_removed_and_a_valid_one_stays(store: Path, ours: Path) -> None:
     assert not signature.drop_stale(store)
     signature.sign(store, ours)
     assert not signature.drop_stale(store)
@@ -121,7 +121,7 @@ def test_a_stale_signature_is_dropped_and_a_fitting_one_kept(store: Path, ours: 
     assert not (store / "manifest.json.sig").exists()
 
 
-def test_a_missing_and_an_unusable_key_are_told(store: Path, tmp_path: Path, ssh_keygen: None) -> None:
+def test_a_missing_and_an_unusable_key_are_reported(store: Path, tmp_path: Path, ssh_keygen: None) -> None:
     with pytest.raises(signature.SignatureError, match="no signing key at"):
         signature.sign(store, tmp_path / "absent")
     (tmp_path / "broken").write_text("not a key")

@@ -29,7 +29,7 @@ OTHER = Profile("cuda", "3.12", "aarch64")
 
 
 def write_wheel(folder: Path, name: str, version: str, tag: str = "py3-none-any", *needs: str) -> locks.LockedPackage:
-    """A small, real wheel, and its row of a lock with an address that no test may reach."""
+    """A small, real wheel, and its row of a lock, with an address that tests cannot reach."""
     path = folder / f"{name.replace('-', '_')}-{version}-{tag}.whl"
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: MIT\n"
@@ -83,7 +83,7 @@ def kinds(path: Path) -> list[tuple[str, str]]:
     return [(finding.kind, finding.path) for finding in store.verify(path)]
 
 
-def test_a_store_is_complete_and_says_what_is_synthetic(built: Path) -> None:
+def test_a_store_is_complete_and_names_its_stand_ins(built: Path) -> None:
     assert store.verify(built) == []
     manifest, _digest = read_manifest(built)
     rows = {artifact.path: artifact for artifact in manifest.artifacts}
@@ -139,7 +139,7 @@ def test_every_kind_of_damage_is_found_at_once(built: Path) -> None:
     ]
 
 
-def test_damage_is_mended_by_the_next_fetch(built: Path, tmp_path: Path, request_: store.Request) -> None:
+def test_the_next_fetch_repairs_damage(built: Path, tmp_path: Path, request_: store.Request) -> None:
     wheel = built / "wheels/spacy-3.8.14-py3-none-any.whl"
     # In place: the store is hard-linked to the cache, so this damages both.
     with open(wheel, "r+b") as handle:
@@ -165,7 +165,7 @@ def test_a_remembered_digest_is_used_until_the_file_changes(built: Path, tmp_pat
     assert [finding.kind for finding in store.verify(built, memo)] == ["corrupt"]
 
 
-def test_what_is_no_longer_wanted_goes_and_foreign_files_stay(
+def test_files_that_are_no_longer_needed_are_removed_and_foreign_files_stay(
     built: Path, tmp_path: Path, request_: store.Request
 ) -> None:
     (built / "mine.txt").write_text("keep")
@@ -175,7 +175,9 @@ def test_what_is_no_longer_wanted_goes_and_foreign_files_stay(
     assert kinds(built) == [("unlisted", "mine.txt")]
 
 
-def test_a_folder_that_is_no_stand_in_must_have_the_pinned_digests(tmp_path: Path, request_: store.Request) -> None:
+def test_a_folder_without_the_stand_in_marker_must_have_the_pinned_digests(
+    tmp_path: Path, request_: store.Request
+) -> None:
     (tmp_path / "kokoro" / store.SYNTHETIC_MARKER).unlink()
     with pytest.raises(download.DownloadError, match="is pinned") as caught:
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
@@ -193,14 +195,14 @@ def test_two_fetches_at_once_are_refused(built: Path, tmp_path: Path, request_: 
         os.close(held)
 
 
-def test_a_spacy_that_the_model_does_not_suit_is_refused(tmp_path: Path, request_: store.Request) -> None:
+def test_a_spacy_that_does_not_fit_the_model_is_refused(tmp_path: Path, request_: store.Request) -> None:
     path = request_.lock_folder / Path(PROFILE.lock_path).name
     path.write_text(path.read_text().replace('version = "3.8.14"', 'version = "3.9.0"'))
     with pytest.raises(store.StoreError, match=r"cpu-py311-x86_64: .* needs spaCy 3\.8\.\*, but the lock has 3\.9\.0"):
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
 
 
-def test_check_mode_names_what_would_come_and_writes_nothing(tmp_path: Path, request_: store.Request) -> None:
+def test_check_mode_names_the_new_files_and_writes_nothing(tmp_path: Path, request_: store.Request) -> None:
     done = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None, check=True)
     assert "spacy/en_core_web_sm-3.8.0.tar.gz" in done.added
     assert not (tmp_path / "store").exists()
@@ -233,7 +235,7 @@ def test_several_profiles_share_what_they_have_in_common(tmp_path: Path, request
     assert "numpy" not in names
 
 
-def test_a_store_that_is_not_closed_gets_no_manifest_and_says_all_that_it_lacks(
+def test_a_store_that_is_not_closed_gets_no_manifest_and_names_all_gaps(
     tmp_path: Path, request_: store.Request
 ) -> None:
     wheels = tmp_path / "wheels"
@@ -263,7 +265,7 @@ def test_an_extra_spacy_model_needs_what_it_requires_in_the_lock(tmp_path: Path,
     assert (tmp_path / "store/spacy/en_core_web_trf-3.8.0.tar.gz").is_file()
 
 
-def test_a_python_is_carried_for_the_profiles_of_its_version_alone(tmp_path: Path, request_: store.Request) -> None:
+def test_a_python_is_carried_only_for_the_profiles_of_its_version(tmp_path: Path, request_: store.Request) -> None:
     pythons = tmp_path / "pythons"
     pythons.mkdir()
     build = catalogue.PYTHONS["3.11", "x86_64"]
@@ -282,7 +284,7 @@ def test_a_python_is_carried_for_the_profiles_of_its_version_alone(tmp_path: Pat
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
 
 
-def test_a_python_of_the_releases_page_is_asked_for_under_its_date(request_: store.Request) -> None:
+def test_a_python_is_fetched_from_the_folder_of_its_date(request_: store.Request) -> None:
     request_.pythons = ["3.11"]
     (item,) = store._python_items(request_)
     build = catalogue.PYTHONS["3.11", "x86_64"]
@@ -293,7 +295,7 @@ def test_a_python_of_the_releases_page_is_asked_for_under_its_date(request_: sto
 
 
 class Index(http.server.ThreadingHTTPServer):
-    """A package index over a folder of wheels. At the first wish for ``fatal`` it kills the process that asks."""
+    """A package index over a folder of wheels. At the first request for ``fatal`` it kills the requesting process."""
 
     def __init__(self, folder: Path, fatal: str) -> None:
         super().__init__(("127.0.0.1", 0), IndexHandler)
@@ -338,7 +340,7 @@ class IndexHandler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data[start:])
 
 
-def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(
+def test_a_killed_fetch_continues_and_fetches_nothing_twice(
     tmp_path: Path, request_: store.Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -369,7 +371,7 @@ def test_a_fetch_that_was_killed_goes_on_and_fetches_nothing_twice(
     assert index.asked == {small: 1, large: 2}
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(
+def test_a_full_disk_is_reported_and_nothing_is_lost(
     tmp_path: Path, request_: store.Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = store._place
