@@ -12,7 +12,7 @@ playbook() {
     local lent=("$ENVS"/test/lib/python3.*/site-packages)
     (
         cd "$ROOT/playbooks" || exit
-        # An operator's copy would come before the checkout.
+        # Ansible prefers an operator's copy to the checkout, so update it.
         if [ -e collections ]; then PATH=$ENVS/controller/bin:$PATH "$ROOT/bin/collection"; fi
         PATH=$ENVS/controller/bin:$PATH ANSIBLE_COLLECTIONS_PATH=$TREE:${lent[0]} \
             ANSIBLE_CALLBACK_PLUGINS=$ROOT/tools/callback ANSIBLE_CALLBACKS_ENABLED=phase_times VOICEFLEET_BEGAN=$(_now) \

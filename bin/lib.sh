@@ -9,7 +9,7 @@
 #
 #     say, die                     print a message; `die` also ends the script
 #     step NAME COMMAND...         run a named, timed step; `try_step` continues after a failure
-#     begin_step LOG NAME COMMAND...   the same beside others, with its output in a file; `end_steps` waits for them
+#     begin_step LOG NAME COMMAND...   run a step in the background, with its output in a file; `end_steps` waits
 #     summary                      print a table of the steps so far; false if one failed
 #     as_root COMMAND...           run as root, through sudo if needed
 #     need COMMAND:PACKAGE...      install the Debian packages of missing commands
@@ -96,7 +96,7 @@ step() {
 
 STEP_LOGS=()
 
-# A command in the background does not see Ctrl-C, so whoever ends the script ends it, too.
+# Commands in the background do not see Ctrl-C, so end them with the script.
 _end_tree() {
     local child
     for child in $(pgrep -P "$1"); do _end_tree "$child"; done
@@ -108,7 +108,7 @@ _end_begun() {
     exit 130
 }
 
-# begin_step LOG NAME COMMAND...: waits while as many run as AT_ONCE says.
+# begin_step LOG NAME COMMAND...: waits while AT_ONCE steps run.
 begin_step() {
     local log=$1 name=$2
     shift 2
