@@ -22,9 +22,9 @@ class ActionModule(ControllerAction):
         if arguments["state"] == "free":
             return self.module(MODULE, {"owner": arguments["owner"] or {}}, task_vars)
         if self.check_mode:
-            return {"changed": False, "owner": {}, "msg": "a check takes no lock"}
+            return {"changed": False, "owner": {}, "msg": "check mode takes no lock"}
         host = str(task_vars.get("inventory_hostname", "host"))
-        # The play's own process; this one ends with the task.
+        # The play's main process, because this process ends with the task.
         owner = deploy_lock.owner(os.getppid())
 
         def look(wanted: dict[str, Any]) -> dict[str, Any]:

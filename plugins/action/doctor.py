@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Examine one host, whatever is broken there: its findings become a fact, and nothing ever fails here."""
+"""Examine one host, whatever is broken there. Its findings become a fact, and the action never fails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ActionModule(ControllerAction):
         try:
             began = time.time()
             facts = self.state("voicefleet.kokoro.service_state", {**asked, "subsets": ["health"]}, task_vars)["health"]
-            # The host's clock was read within this call: the nearest moment of it is the fair one to compare.
+            # The host read its clock during this call. Compare it with the nearest moment of the call.
             there = facts.get("platform", {}).get("time", began)
             findings = doctor.judge(facts, expected, min(max(began, there), time.time()))
         except AnsibleError as error:  # no connection, no root, no Python
@@ -51,12 +51,12 @@ class ActionModule(ControllerAction):
         rows: list[dict[str, str]],
         task_vars: dict[str, Any],
     ) -> list[dict[str, str]]:
-        """Bring the host's files for the support bundle beside it; returns what to say of it."""
+        """Store the host's files for the support bundle beside it. Returns findings about that."""
         wanted = {**asked, "subsets": ["support"]}
         files: dict[str, str] = {}
         found: list[dict[str, str]] = []
         try:
-            if facts:  # else nothing can be read there, as was said
+            if facts:  # else nothing can be read there, and a finding says so
                 files = self.state("voicefleet.kokoro.service_state", wanted, task_vars)["support"]
         except AnsibleError as error:
             why = Finding("WARN", "UNREAD", f"no logs came for the bundle: {error}.", "See UNREACHABLE.")
@@ -66,7 +66,7 @@ class ActionModule(ControllerAction):
 
 
 def reason(error: AnsibleError) -> str:
-    """Why a module did not run, with the last line that the host itself said of it."""
+    """Why a module did not run, with the last line of the host's own output."""
     result = getattr(error, "result", None) or {}
     said = str(result.get("module_stderr") or result.get("module_stdout") or "").strip().splitlines()
     return f"{str(error).strip().rstrip('.')}: {said[-1]}" if said else str(error)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sum up what the doctor found on all hosts, on the controller."""
+"""Summarise the doctor's findings on all hosts, on the controller."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class ActionModule(ControllerAction):
                     file.parent.mkdir(parents=True, exist_ok=True)
                     write_atomic(str(file), content.encode())
         except OSError as error:
-            raise AnsibleActionFail(f"The report can't be written: {error.strerror}: {error.filename}") from None
+            raise AnsibleActionFail(f"The report cannot be written: {error.strerror}: {error.filename}") from None
         return {"changed": False, "lines": lines, "status": data["status"], "report": data}
 
 
 def findings(variables: Any) -> list[dict[str, str]]:
-    """What was found on a host, whether or not facts are also variables there."""
+    """The findings on a host, whether or not facts are also variables there."""
     value = variables.get("voicefleet_doctor") or (variables.get("ansible_facts") or {}).get("voicefleet_doctor")
     if not value:
         return doctor.as_rows(doctor.unreachable("the host was not examined in this run"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at a host, choose its release, and say everything that is wrong at once."""
+"""Check a host, choose its release, and report every problem at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.settings i
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_manifest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import given
 
-# What the task says; all else are settings.
+# The task passes these. All others are settings.
 ASKED = ("accelerator", "accept_synthetic", "any_platform", "supervisor_cpus")
 
 
@@ -63,10 +63,10 @@ class ActionModule(ControllerAction):
         try:
             answer = self._look(host, asked, lock, settings["voicefleet_lock_seconds"], task_vars)
         except AnsibleConnectionFailure as error:
-            # A failure in words, as Ansible ends a whole run once no host of a batch can be reached.
+            # Turn this into a failure: Ansible ends the whole run if no host of a batch can be reached.
             raise AnsibleActionFail(
-                f"{host}: can't be reached: {str(error).strip().rstrip('.')}. Nothing was changed there; run the "
-                "playbook for it again once it answers.",
+                f"{host}: the host cannot be reached: {str(error).strip().rstrip('.')}. Nothing was changed there. Run the "
+                "playbook for it again when it answers.",
                 result={"not_reached": True},
             ) from None
         if answer["errors"]:
@@ -82,21 +82,19 @@ class ActionModule(ControllerAction):
             self._give_back(lock, task_vars)
             lines = "\n".join(f"  {finding}" for finding in verdict.findings)
             raise AnsibleActionFail(
-                f"{host} can't be deployed, nothing was changed. {about}.\n{lines}",
+                f"{host} cannot be deployed, nothing was changed. {about}.\n{lines}",
                 result={"findings": findings},
             )
         for finding in verdict.findings:
             display.warning(f"{host}: {finding}")
         plan = replace(verdict.plan, lock=lock)
         if self._task.diff:
-            # Not a change, so the callback would not show it: what a deploy would bring, and what lies there besides.
+            # This is no change, so the callback would not show it.
             display.display("\n".join(f"{host}: {line}" for line in preflight.table(plan)))
-        todo = f"{len(plan.missing)} files, {plan.bytes / 1e6:.0f} MB to bring" if plan.missing else "nothing to bring"
-        release = plan.release
-        ready = "is complete" if release.complete else "is to be mended" if release.drifted else "is to be made"
+        todo = f"{len(plan.missing)} files, {plan.bytes / 1e6:.0f} MB to send" if plan.missing else "nothing to send"
         return {
             "changed": False,
-            "msg": f"{about}; profile {plan.profile}, release {release.id} {ready}, {todo}",
+            "msg": f"{about}; profile {plan.profile}, release {plan.release.id} ({preflight.state_of(plan)}), {todo}",
             "findings": findings,
             "table": preflight.table(plan),
             "ansible_facts": {"voicefleet_plan": plan.as_dict()},
@@ -107,7 +105,7 @@ class ActionModule(ControllerAction):
             self.module("voicefleet.kokoro.deploy_lock", {"owner": lock}, task_vars)
 
     def _cluster(self, host: str, task_vars: dict[str, Any]) -> tuple[cluster.Cluster | None, list[str]]:
-        """The host's cluster, or what is wrong with it; one of which members are not in this run is wrong too."""
+        """The host's cluster, or its faults. Members that are missing from this run are a fault too."""
         try:
             hosts = Hosts(task_vars["hostvars"], DEFAULTS)
             found = cluster.read(hosts, task_vars["groups"], host)
@@ -119,7 +117,7 @@ class ActionModule(ControllerAction):
     def _look(
         self, host: str, asked: dict[str, Any], lock: dict[str, Any], seconds: int, task_vars: dict[str, Any]
     ) -> dict[str, Any]:
-        """The host's state, read once its lock is ours. Raises AnsibleActionFail where another deploy holds it."""
+        """The host's state, read while its lock is ours. Raises AnsibleActionFail if another play holds it."""
 
         def look(more: dict[str, Any]) -> dict[str, Any]:
             return self.module("voicefleet.kokoro.host_state", {**asked, **more}, task_vars)

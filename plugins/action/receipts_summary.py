@@ -26,12 +26,12 @@ class ActionModule(ControllerAction):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(str(file), canonical_json(summary))
             except OSError as error:
-                raise AnsibleActionFail(f"The summary can't be written: {error.strerror}: {error.filename}") from None
+                raise AnsibleActionFail(f"The summary cannot be written: {error.strerror}: {error.filename}") from None
         lines = [*fleet.table(summary), f"Summary: {file}"]
         return {"changed": False, "json": str(file), "not_read": summary["not_read"], "lines": lines}
 
 
 def fact(variables: Any) -> dict[str, Any] | None:
-    """A host's ledger, whether or not facts are also variables there; None where the host was not read."""
+    """A host's ledger, whether or not facts are also variables there. None if the host was not read."""
     value = variables.get("releases_receipts") or (variables.get("ansible_facts") or {}).get("releases_receipts")
     return dict(value) if value else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep count of a run over many hosts in batches: plan it, begin a batch or stop, note what came of a host."""
+"""Manage a run in batches: plan it, begin a batch or stop, and note the outcome of each host."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ActionModule(ControllerAction):
             settings[host] = {name: variables[name] for name in SETTINGS if name in variables}
         mistakes = rollout.differing(settings)
         canary, serial = arguments["canary"], arguments["serial"]
-        # Members of a cluster change together. What an operator set all the same, preflight speaks of.
+        # Members of a cluster change together. If the operator sets smaller batches, preflight reports it.
         if any(hostvars[host].get("xinference_topology") == "cluster" for host in hosts):
             known = {name for of_host in settings.values() for name in of_host}
             canary = canary if "voicefleet_canary" in known else 0
@@ -60,11 +60,11 @@ class ActionModule(ControllerAction):
         except rollout.RolloutError as error:
             mistakes.append(str(error))
         if mistakes:
-            raise AnsibleActionFail(f"No batches can be made, nothing was changed: {'; '.join(mistakes)}.")
+            raise AnsibleActionFail(f"The batches are invalid, nothing was changed: {'; '.join(mistakes)}.")
         return {"changed": False, "ansible_facts": {"voicefleet_rollout": {**state, "hosts": hosts}}}
 
     def _begin(self, state: dict[str, Any], hostvars: Any, hosts: list[str], batch: list[str]) -> dict[str, Any]:
-        # Those of the batch before alone: looking at all of many hosts each time would take its time.
+        # Only the outcomes of the previous batch: reading all hosts each time would take long.
         last = state["batches"][-1]["hosts"] if state["batches"] else []
         ends = {host: fact(hostvars[host], "voicefleet_outcome") for host in last}
         state = rollout.begin(state, hosts, batch, ends, time.time())
@@ -79,15 +79,15 @@ class ActionModule(ControllerAction):
             outcome = rollout.CHECKED
         if arguments["task"]:
             outcome = rollout.UNREACHABLE if arguments["not_reached"] else rollout.FAILED
-            # What begins with the host's name is a sentence of ours, and says itself what was done.
+            # A sentence that begins with the host's name is ours, and needs no task name before it.
             said = arguments["why"].removeprefix(f"{host}: ")
             why = said if arguments["why"].startswith(host) else f"{arguments['task']}: {said}"
         end = {"outcome": outcome, "why": why, "at": time.time()}
         return {"changed": False, "ansible_facts": {"voicefleet_outcome": end}}
 
     def _count(self, end: dict[str, Any]) -> dict[str, Any]:
-        """Tell Ansible, which took the failure for mended, what became of the host."""
-        said = f"{end.get('outcome', rollout.LOST)}; why is in the summary above"
+        """Report the outcome to Ansible, which took the failure for rescued."""
+        said = f"{end.get('outcome', rollout.LOST)}; the summary above says why"
         if end.get("outcome") == rollout.UNREACHABLE:
             return {"changed": False, "unreachable": True, "msg": said}
         return {"changed": False, "failed": True, "msg": said}

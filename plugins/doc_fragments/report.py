@@ -10,7 +10,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   report_dir:
-    description: The folder on the controller. A relative one is taken from where C(ansible-playbook) was started.
+    description: The folder on the controller. A relative path starts where C(ansible-playbook) was started.
     type: path
     required: true
 attributes:
@@ -19,7 +19,7 @@ attributes:
     description: Writes nothing.
   diff_mode:
     support: none
-    description: What it writes is no state of a host.
+    description: What it writes is not the state of a host.
 notes:
-  - Runs on the controller alone. It never says changed, since it changes no host.
+  - Runs on the controller only. It never reports a change, because it changes no host.
 """

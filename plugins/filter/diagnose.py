@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a failed task's result means, for the last words of a play."""
+"""Explain the result of a failed task."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import di
 
 DOCUMENTATION = r"""
 name: diagnose
-short_description: Say what a failure means and what to do
+short_description: Explain a failure and name the remedy
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Gives a failed task's message, and under it, for the failures that are known, the code, the cause in plain words and
-    the remedy. The codes are listed in C(docs/doctor.md).
-  - A message that has been explained before stays as it is, and one that is not known gets no guess.
+  - Returns a failed task's message. If the failure is known, its code, cause and remedy follow the message.
+    C(docs/doctor.md) lists the codes.
+  - A message that already has an explanation stays as it is. An unknown message gets no guess.
 options:
   _input:
     description: A task's result, such as C(ansible_failed_result), or a text.
@@ -35,13 +35,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The message, and what it means where that is known.
+  description: The message, with an explanation if the failure is known.
   type: str
 """
 
 
 def diagnose(result: Any) -> str:
-    """The message of a task's result, explained, with what its command said where the message says nothing."""
+    """The explained message of a task's result. The output of its command also counts for the explanation."""
     if not isinstance(result, Mapping):
         return diagnosis.explain(str(result))
     said = [str(result[name]) for name in ("stderr", "module_stderr", "stdout", "module_stdout") if result.get(name)]

@@ -49,7 +49,7 @@ ADVICE = """Write the hosts into the inventory:
         speech-01: {ansible_host: 10.20.0.11}
 
 or name another group on the command line: -e voicefleet_hosts=GROUP"""
-# With these options Ansible reads a play's hosts and runs nothing.
+# With these options Ansible reads a play's hosts, but runs nothing.
 LOOKING = ("syntax", "listtags", "listtasks")
 
 

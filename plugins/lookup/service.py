@@ -12,13 +12,13 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 description:
-  - Reads the settings of the role P(voicefleet.kokoro.settings#role) for a host, and for a cluster those of all members
-    from the inventory.
-  - Fails with everything that is wrong with a cluster. Variables of other members that only a play or a role sets are
-    not seen, because they hold for one host at a time.
+  - Reads a host's settings, which the role P(voicefleet.kokoro.settings#role) declares. For a cluster, it reads the
+    settings of all members from the inventory.
+  - Fails with every mistake in a cluster. It does not see variables of other members that only a play or a role sets,
+    because those apply to one host at a time.
 options:
   _terms:
-    description: Names of hosts in the inventory. Without any, the host whose task it is.
+    description: Names of hosts in the inventory. The default is the host of the task.
     type: list
     elements: str
 """
@@ -33,15 +33,15 @@ RETURN = r"""
 _raw:
   description:
     - One dictionary for each host.
-    - C(node) is V(whole) for a node by itself, else V(supervisor) or V(worker).
-    - C(host) and C(port) are where the host listens, C(open) says whether others can reach it there, and C(reach) is
-      the address by which they do.
-    - C(ask_host), C(ask_port) and C(endpoint) are where a program on this host asks for speech. All members of a
-      cluster ask its supervisor.
+    - C(node) is V(whole) for an independent host, else V(supervisor) or V(worker).
+    - The host listens on C(host) and C(port). C(open) says whether other hosts can reach it there. C(reach) is the
+      address that they use.
+    - A program on this host asks for speech at C(ask_host), C(ask_port) and C(endpoint). All members of a cluster ask
+      its supervisor.
     - C(metrics) are the targets for Prometheus.
-    - C(cluster) is empty for a node by itself. Else it has the names and addresses of all C(members), the name of the
-      C(supervisor), whether that one C(works) too, the C(endpoint), and for each of the C(workers) its C(address) and
-      its C(metrics).
+    - C(cluster) is empty for an independent host. Else it has the names of the C(members), their C(addresses), the
+      name of the C(supervisor), whether the supervisor C(works) too, and for each of the C(workers) its C(address)
+      and C(metrics).
   type: list
   elements: dict
 """

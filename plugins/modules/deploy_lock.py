@@ -2,34 +2,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Take a host's deploy lock, or give it back."""
+"""Take or release a host's deploy lock."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: deploy_lock
-short_description: Take a host's deploy lock, or give it back
+short_description: Take or release a host's deploy lock
 description:
-  - One play at a time changes a host. M(voicefleet.kokoro.preflight) takes the lock for a deploy, this module for other
-    plays. It gives it back, too, and leaves one alone that another controller holds.
-  - The lock is state of the running play, not of the host, so neither is a change.
+  - With the lock, one play at a time changes a host. M(voicefleet.kokoro.preflight) takes it for a deploy, this module
+    for other plays. This module also releases it, but never the lock of another play.
+  - The lock belongs to the running play, not to the host's state. So the module never reports a change.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   state:
     description:
-      - V(taken) takes it for this play, over from one that gave no sign of life for O(seconds) or that is known to be
-        dead, and fails where another play holds it.
-      - V(free) gives it back.
+      - V(taken) takes the lock for this play, and fails if another play holds it. It takes over the lock of a play that
+        gave no sign of life for O(seconds), or that is known to have ended.
+      - V(free) releases the lock.
     type: str
     choices: [taken, free]
     default: free
   owner:
-    description: For O(state=free), who took it. Empty where none was taken.
+    description: For O(state=free), the owner. Empty if no lock was taken.
     type: dict
   seconds:
-    description: After how long without a sign of life the lock of another play counts as left behind.
+    description: After this time without a sign of life, the lock of another play is taken over.
     type: int
     default: 7200
   dead:
@@ -38,7 +38,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: No lock is taken in check mode, and none is given back.
+    description: Takes and releases no lock.
   diff_mode:
     support: none
     description: There is nothing to compare.
@@ -50,19 +50,19 @@ EXAMPLES = r"""
     state: taken
   register: lock
 
-- name: Give the host's lock back
+- name: Release the host's lock
   voicefleet.kokoro.deploy_lock:
     owner: "{{ lock.owner }}"
 """
 
 RETURN = r"""
 released:
-  description: Whether the lock was this owner's and is free now.
+  description: Whether the lock was this owner's and is now free.
   returned: when O(state=free)
   type: bool
   sample: true
 owner:
-  description: Who has the lock now, to give it back with. Empty in check mode.
+  description: The owner of the lock, for releasing it. Empty in check mode.
   returned: when O(state=taken)
   type: dict
   sample: {controller: fetch1, user: kim, pid: 4242, started: "..."}
@@ -89,14 +89,14 @@ def main() -> None:
         try:
             held = deploy_lock.take(owner, module.params["seconds"], module.params["dead"])
         except OSError as error:
-            module.fail_json(msg=f"The lock {deploy_lock.LOCK_FILE} can't be taken: {error.strerror}.")
+            module.fail_json(msg=f"The lock {deploy_lock.LOCK_FILE} cannot be taken: {error.strerror}.")
         module.exit_json(changed=False, lock=held)
     if module.check_mode or not owner:
         module.exit_json(changed=False, released=False)
     try:
         module.exit_json(changed=False, released=deploy_lock.release(owner))
     except OSError as error:
-        module.fail_json(msg=f"The lock {deploy_lock.LOCK_FILE} can't be given back: {error.strerror}.")
+        module.fail_json(msg=f"The lock {deploy_lock.LOCK_FILE} cannot be released: {error.strerror}.")
 
 
 if __name__ == "__main__":

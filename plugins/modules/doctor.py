@@ -10,20 +10,20 @@ DOCUMENTATION = r"""
 module: doctor
 short_description: Examine one host, whatever is broken there
 description:
-  - Reads the host's state in one call of M(voicefleet.kokoro.service_state), judges it on the controller, and sets the
-    fact C(voicefleet_doctor), a list of findings, each OK, WARN or FAIL with a stable code, cause and remedy.
-  - Never fails and changes nothing. A host that can't be reached or read is a finding like any other.
-  - The codes are listed in C(docs/doctor.md). M(voicefleet.kokoro.doctor_report) sums up the findings of all hosts.
+  - Reads the host's state in one call of M(voicefleet.kokoro.service_state) and judges it on the controller. Sets the
+    fact C(voicefleet_doctor), a list of findings. Each is OK, WARN or FAIL, with a stable code, a cause and a remedy.
+  - Never fails and changes nothing. If a host cannot be reached or read, that is a finding too.
+  - C(docs/doctor.md) lists the codes. M(voicefleet.kokoro.doctor_report) summarises the findings of all hosts.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   minimum_memory_mb:
-    description: Memory in MB below which a host is too small.
+    description: The least memory of a host in MB.
     type: int
     default: 3500
   bundle:
-    description: The archive of a support bundle on the controller. Empty means that none is made.
+    description: The archive of a support bundle on the controller. Empty means no bundle.
     type: str
     default: ""
 extends_documentation_fragment:
@@ -33,10 +33,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Nothing is ever changed; no bundle is written.
+    description: Writes no bundle.
   diff_mode:
     support: none
-    description: Nothing is ever changed.
+    description: Changes nothing.
 seealso:
   - module: voicefleet.kokoro.doctor_report
 """
@@ -56,7 +56,7 @@ ansible_facts:
       findings:
         - {level: FAIL, code: UNIT, cause: voicefleet-xinference.service is inactive., remedy: Start it.}
 status:
-  description: V(0) where all is OK, V(1) with a warning, V(2) with a failure.
+  description: V(0) if all is OK, V(1) with a warning, V(2) with a failure.
   returned: always
   type: int
   sample: 2

@@ -8,44 +8,44 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: doctor_report
-short_description: Sum up what the doctor found on all hosts
+short_description: Summarise the findings of the doctor on all hosts
 description:
   - Gathers the fact C(voicefleet_doctor) that M(voicefleet.kokoro.doctor) set on each host.
-  - A host without that fact is a failure of the code C(UNREACHABLE).
+  - For a host without that fact, reports a failure with the code C(UNREACHABLE).
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   hosts:
-    description: The hosts that the report is about.
+    description: The hosts of the report.
     type: list
     elements: str
     required: true
   json_file:
-    description: A file on the controller for the report as JSON. Empty means none.
+    description: A file on the controller for the report as JSON. Empty means no file.
     type: str
     default: ""
   text_file:
-    description: A file on the controller for the lines. Empty means none.
+    description: A file on the controller for the lines. Empty means no file.
     type: str
     default: ""
   bundle:
-    description: The archive of a support bundle, made of what M(voicefleet.kokoro.doctor) collected for it.
+    description: The archive of a support bundle, made from the files that M(voicefleet.kokoro.doctor) collected.
     type: str
     default: ""
   show_ok:
-    description: Whether the lines name what is in order.
+    description: Whether the lines include the checks that are OK.
     type: bool
     default: true
 attributes:
   check_mode:
     support: full
-    description: The reports are written as always, since they change no host; no bundle is.
+    description: Writes the reports, because they change no host, but no bundle.
   diff_mode:
     support: none
-    description: A report is no state of a host.
+    description: A report is not the state of a host.
 notes:
-  - Runs on the controller alone. It never says changed, since it changes no host.
+  - Runs on the controller only. It never reports a change, because it changes no host.
 seealso:
   - module: voicefleet.kokoro.doctor
 """
@@ -59,13 +59,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lines:
-  description: A line for each finding, the worst last, and a sum.
+  description: A line for each finding, the worst last, and a total.
   returned: success
   type: list
   elements: str
   sample: ["1 host: 0 FAIL, 0 WARN, 25 OK"]
 status:
-  description: V(0) where all is OK, V(1) with a warning, V(2) with a failure.
+  description: V(0) if all is OK, V(1) with a warning, V(2) with a failure.
   returned: success
   type: int
   sample: 0

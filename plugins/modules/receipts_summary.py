@@ -10,15 +10,16 @@ DOCUMENTATION = r"""
 module: receipts_summary
 short_description: Write one summary of the ledgers of all hosts
 description:
-  - Gathers the fact C(releases_receipts) that the role P(voicefleet.kokoro.releases#role) set on each host, and writes
-    C(receipts.json), what serves where, since when, by whom, from which manifest, how proved, and every receipt.
-  - A host that could not be read is in it too, and said to be so.
+  - Gathers the fact C(releases_receipts) that the role P(voicefleet.kokoro.releases#role) set on each host. Writes
+    C(receipts.json) with the current release of each host, since when, deployed by whom, from which manifest, the level
+    of its proof, and every receipt.
+  - Includes hosts that could not be read, and says so.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
   hosts:
-    description: The hosts that the summary is about.
+    description: The hosts of the summary.
     type: list
     elements: str
     required: true
@@ -37,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 json:
-  description: The summary.
+  description: The file of the summary.
   returned: success
   type: str
   sample: /home/me/voicefleet-report/receipts.json

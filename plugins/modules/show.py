@@ -7,9 +7,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: show
-short_description: Print lines in the terminal as they are
+short_description: Print lines in the terminal unchanged
 description:
-  - Prints a table or a list line by line. A task's result shows long lines folded, which breaks a table.
+  - Prints a table or a list line by line. A task's result folds long lines, which breaks a table.
 version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
@@ -20,7 +20,7 @@ options:
     elements: str
     required: true
   title:
-    description: A line above them. Empty means none.
+    description: A line above them. Empty means no title.
     type: str
     default: ""
 attributes:
@@ -31,11 +31,11 @@ attributes:
     support: none
     description: Changes nothing.
 notes:
-  - Runs on the controller alone.
+  - Runs on the controller only.
 """
 
 EXAMPLES = r"""
-- name: Show what a deploy would bring
+- name: Show what a deploy would do
   voicefleet.kokoro.show:
     title: "{{ inventory_hostname }}"
     lines: "{{ preflight_result.table }}"

@@ -63,7 +63,7 @@ def test_the_unit_stays_closed(name: str) -> None:
 def test_one_run_over_all_leaves_those_that_serve_as_they_are_and_refuses_the_old_driver() -> None:
     status, said = play()
     assert status == 2
-    assert "vf-mixed-old can't be deployed, nothing was changed" in said
+    assert "vf-mixed-old cannot be deployed, nothing was changed" in said
     assert "550.163.01, which runs CUDA 12.4 at most" in said
     assert "is built for CUDA 13.0 and needs driver 580 or newer" in said
     assert "or use the CPU with the store's profile cpu-py311-x86_64: preflight_accelerator: cpu" in said
@@ -75,7 +75,7 @@ def test_one_run_over_all_leaves_those_that_serve_as_they_are_and_refuses_the_ol
 
 def test_the_old_driver_may_run_on_the_cpu_when_somebody_says_so() -> None:
     said = succeed("--limit", OLD, "-e", "preflight_accelerator=cpu", play="plan")
-    assert "(cpu-py311-x86_64): to be made" in said
+    assert "(cpu-py311-x86_64): to be built" in said
     assert "WARN" not in said
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the action plugins share: arguments that are checked before anything happens, and failures in words."""
+"""The base of the action plugins: it checks arguments first, and explains known failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ display = Display()
 
 
 def cache_folder() -> Path:
-    """Where the controller keeps downloads and remembered digests: ``VOICEFLEET_CACHE``, else the user's cache."""
+    """The folder for downloads and remembered digests: ``VOICEFLEET_CACHE``, else below the user's cache."""
     named = os.environ.get("VOICEFLEET_CACHE")
     if named:
         return Path(named).expanduser()
@@ -32,12 +32,12 @@ def cache_folder() -> Path:
 
 
 def memo_path() -> str:
-    """The controller's remembered digests of store files."""
+    """The file of remembered digests of store files."""
     return str(cache_folder() / "digests.json")
 
 
 def fact(variables: Any, name: str) -> dict[str, Any]:
-    """A fact of a host, whether or not facts are also variables there; empty where it was not set."""
+    """A fact of a host, whether or not facts are also variables there. Empty if it was not set."""
     value = variables.get(name) or (variables.get("ansible_facts") or {}).get(name) or {}
     return dict(value)
 
@@ -52,18 +52,18 @@ def diff(before: Iterable[str], after: Iterable[str]) -> dict[str, str]:
 
 
 def show(lines: Sequence[str]) -> None:
-    """Print lines in the terminal as they are: a task's result would fold them."""
+    """Print lines in the terminal unchanged. A task's result would fold them."""
     display.display("\n".join(["", *lines, ""]))
 
 
-# Read as Ansible loads an action, which it does once a run: the workers that it forks for the hosts find it read.
+# Read once, when Ansible loads the first action. The workers that it forks for the hosts inherit it.
 KNOWN = variables.known_variables(_load)
 SETTINGS = shared.declared(_load)
 DEFAULTS = shared.defaults(_load)
 
 
 def refuse_misspelt(task_vars: Mapping[str, Any]) -> None:
-    """Raise AnsibleActionFail where a variable looks like one of our roles' and is none: it would have no effect."""
+    """Raise AnsibleActionFail if a variable looks like a misspelt one of our roles. It would have no effect."""
     mistakes = variables.misspelt(task_vars, KNOWN)
     if mistakes:
         host = task_vars.get("inventory_hostname", "localhost")
@@ -73,13 +73,13 @@ def refuse_misspelt(task_vars: Mapping[str, Any]) -> None:
 class ControllerAction(ActionBase):
     """An action that does its work in Python on the controller.
 
-    A subclass implements ``act`` and may raise AnsibleActionFail. Under its message stands what it means, where that is
-    known. ``SPEC``, its argument spec, comes from the documentation of the module of the same name.
+    A subclass implements ``act`` and may raise AnsibleActionFail. If the failure is known, its message gets an
+    explanation. ``SPEC``, the argument spec, comes from the documentation of the module of the same name.
     """
 
     _requires_connection = False
     _supports_check_mode = True
-    # The documented options that the action itself sets for its module on the host. A task can't set them.
+    # Documented options that the action itself sets for its module on the host. A task cannot set them.
     SETS: frozenset[str] = frozenset()
     SPEC: dict[str, Any] = {}
 
@@ -121,7 +121,7 @@ class ControllerAction(ActionBase):
     def locked(
         self, look: Callable[[dict[str, Any]], dict[str, Any]], host: str, mine: Mapping[str, Any], seconds: int
     ) -> dict[str, Any]:
-        """What ``look`` answers once the host's lock is ours. Raises AnsibleActionFail where another play holds it."""
+        """The answer of ``look`` once the host's lock is ours. Raises AnsibleActionFail if another play holds it."""
         try:
             answer, taken_over = deploy_lock.acquire(look, host, mine, seconds)
         except deploy_lock.HeldError as error:
@@ -131,7 +131,7 @@ class ControllerAction(ActionBase):
         return answer
 
     def state(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """The subsets that a module reads of the host. Raises AnsibleActionFail where one could not be read."""
+        """The subsets that a module reads on the host. Raises AnsibleActionFail if one could not be read."""
         answer = self.module(module, arguments, task_vars)
         if answer["errors"]:
             raise AnsibleActionFail(str(answer["msg"]), result=answer)
@@ -139,7 +139,7 @@ class ControllerAction(ActionBase):
         return state
 
     def module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Run a module on the host. Raises AnsibleActionFail with the module's own result where it failed."""
+        """Run a module on the host. Raises AnsibleActionFail with the module's own result if it failed."""
         result: dict[str, Any] = self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars)
         if result.get("failed") or result.get("unreachable"):
             raise AnsibleActionFail(str(result.get("msg", "the module failed")), result=result)

@@ -13,7 +13,7 @@ from ansible.module_utils.common.yaml import yaml_load
 
 PLUGINS = Path(__file__).resolve().parents[2]
 FRAGMENTS = "voicefleet.kokoro."
-# What a spec and a documented option have in common.
+# The keys that a spec and a documented option share.
 _SHARED = ("type", "elements", "required", "default", "choices", "aliases")
 
 
@@ -23,7 +23,7 @@ def of_module(name: str, without: Collection[str] = ()) -> dict[str, Any]:
 
 
 def documented(name: str) -> dict[str, Any]:
-    """The documented options of the module ``name``, those of its fragments among them."""
+    """The documented options of the module ``name``, with those of its fragments."""
     documentation: dict[str, Any] = yaml_load(_constants(PLUGINS / "modules" / f"{name}.py")["DOCUMENTATION"])
     options: dict[str, Any] = {}
     for fragment in documentation.get("extends_documentation_fragment", []):
@@ -36,7 +36,7 @@ def documented(name: str) -> dict[str, Any]:
 
 @cache
 def _constants(path: Path) -> dict[str, str]:
-    """The texts that a plugin's file or the class in it assigns. They are read without an import."""
+    """The texts that a plugin's file or its class assigns. They are read without an import."""
     found = {}
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]

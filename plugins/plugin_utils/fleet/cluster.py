@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster of Xinference as the inventory has it: one supervisor, its workers, and where each is reached."""
+"""A cluster of Xinference in the inventory: one supervisor, its workers, and the address of each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 SUPERVISOR_GROUP = "voicefleet_supervisor"
 WORKERS_GROUP = "voicefleet_workers"
-# Pinned, each by a setting, so that a packet filter can name them. A model's process takes a
-# port that the kernel gives it, which nothing pins (xoscar's append_sub_pool).
+# A setting fixes each of these ports, so that a packet filter can name it. The kernel chooses the port of a model's
+# process, and nothing can fix that one (xoscar's append_sub_pool).
 PORTS = ("xinference_port", "xinference_supervisor_port", "xinference_worker_port", "xinference_metrics_port")
 SUPERVISOR_PORTS = ("xinference_port", "xinference_supervisor_port")
 WORKER_PORTS = ("xinference_worker_port", "xinference_metrics_port")
@@ -22,7 +22,7 @@ Resolver = Callable[[str], "list[str]"]
 
 
 class ClusterError(Exception):
-    """The inventory does not describe a cluster; ``faults`` are all that is wrong, a sentence each."""
+    """The inventory does not describe a cluster. ``faults`` has one sentence for each mistake."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__(" ".join(faults))
@@ -31,7 +31,7 @@ class ClusterError(Exception):
 
 @dataclass(frozen=True)
 class Member:
-    """One host of a cluster. ``address`` is an IPv4 address by which the other members reach it."""
+    """One host of a cluster. ``address`` is the IPv4 address by which the other members reach it."""
 
     name: str
     address: str
@@ -44,7 +44,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A supervisor and its workers; ``works`` says whether the supervisor's host runs a worker of its own too."""
+    """A supervisor and its workers. ``works`` says whether the supervisor's host also runs a worker."""
 
     supervisor: Member
     workers: tuple[Member, ...]
@@ -55,7 +55,7 @@ class Cluster:
         return (self.supervisor, *(worker for worker in self.workers if worker.name != self.supervisor.name))
 
     def ports_of(self, name: str) -> dict[str, int]:
-        """The ports that a member takes, by variable."""
+        """The ports that a member listens on, by variable."""
         member = next(member for member in self.members if member.name == name)
         wanted: tuple[str, ...] = SUPERVISOR_PORTS if name == self.supervisor.name else WORKER_PORTS
         if name == self.supervisor.name and self.works:
@@ -63,7 +63,7 @@ class Cluster:
         return {port: member.ports[port] for port in wanted}
 
     def as_dict(self) -> dict[str, Any]:
-        """What a member's role needs to know of all of them, JSON-ready."""
+        """What the roles need to know of the members, as data for JSON."""
         return {
             "works": self.works,
             "supervisor": self.supervisor.name,
@@ -77,7 +77,7 @@ class Cluster:
 
 
 def resolve(name: str) -> list[str]:
-    """The IPv4 addresses of a name, as the controller knows them; empty where it knows none."""
+    """The IPv4 addresses of a name, as the controller resolves it. Empty if it cannot."""
     try:
         return sorted({str(found[4][0]) for found in socket.getaddrinfo(name, None, socket.AF_INET)})
     except (OSError, UnicodeError):
@@ -85,7 +85,7 @@ def resolve(name: str) -> list[str]:
 
 
 def _names(hosts: HostVars, groups: Mapping[str, Sequence[str]], host: str, faults: list[str]) -> tuple[str, list[str]]:
-    """The supervisor's and the workers' names, by the variables of one member, else by the groups."""
+    """The names of supervisor and workers, from the variables of one member, else from the groups."""
     given = hosts[host]
     supervisor = str(given.get("xinference_supervisor") or "")
     if not supervisor:
@@ -116,20 +116,20 @@ def _true(value: Any) -> bool:
 
 
 def _address(name: str, given: Mapping[str, Any], lookup: Resolver, faults: list[str]) -> str:
-    """A member's IPv4 address; "" where there is none that the others could reach, which is added to the faults."""
+    """A member's IPv4 address. If the other members cannot reach one, add a fault and return ""."""
     wanted = str(given.get("xinference_address") or given.get("ansible_host") or name)
     found = [wanted] if _ipv4(wanted) else lookup(wanted)
     remedy = f"Set xinference_address of {name} to the IPv4 address by which the other members reach it."
     if not found:
-        faults.append(f"{name}: {wanted} is no IPv4 address and the controller can't resolve it. {remedy}")
+        faults.append(f"{name}: {wanted} is not an IPv4 address, and the controller cannot resolve it. {remedy}")
         return ""
     if len(found) > 1:
         faults.append(f"{name}: {wanted} has several addresses ({', '.join(found)}). {remedy}")
         return ""
     parsed = ipaddress.IPv4Address(found[0])
     if parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast or parsed.is_link_local:
-        kind = "loopback" if parsed.is_loopback else "no single host's address"
-        faults.append(f"{name}: {found[0]} is {kind}, where the other members do not find it. {remedy}")
+        kind = "loopback" if parsed.is_loopback else "not the address of one host"
+        faults.append(f"{name}: {found[0]} is {kind}, so the other members cannot reach it. {remedy}")
         return ""
     return found[0]
 
@@ -151,19 +151,19 @@ def _ports(name: str, given: Mapping[str, Any], faults: list[str]) -> dict[str, 
         except (TypeError, ValueError):
             ports[variable] = 0
         if not 0 < ports[variable] < 65536:
-            faults.append(f"{name}: {variable} is {value!r}, and no port.")
+            faults.append(f"{name}: {variable} is {value!r}, which is not a port.")
     taken: dict[int, str] = {}
     for variable, port in ports.items():
         if port in taken and port:
-            faults.append(f"{name}: {taken[port]} and {variable} are both {port}. Each needs a port of its own.")
+            faults.append(f"{name}: {taken[port]} and {variable} are both {port}. Each needs its own port.")
         taken.setdefault(port, variable)
     return ports
 
 
 def read(hosts: HostVars, groups: Mapping[str, Sequence[str]], host: str, lookup: Resolver = resolve) -> Cluster:
-    """The cluster that a host belongs to. ``hosts`` are the inventory's variables by host, with all settings.
+    """The cluster of a host. ``hosts`` are the inventory's variables by host, with all settings.
 
-    Raises :class:`ClusterError` with everything that is wrong.
+    Raises :class:`ClusterError` with every mistake.
     """
     faults: list[str] = []
     supervisor, workers = _names(hosts, groups, host, faults)
@@ -182,10 +182,10 @@ def read(hosts: HostVars, groups: Mapping[str, Sequence[str]], host: str, lookup
             continue
         given = hosts[name]
         if given.get("xinference_topology") != "cluster":
-            faults.append(f"{name} is a member of the cluster, and its xinference_topology is not cluster.")
+            faults.append(f"{name} is a member of the cluster, but its xinference_topology is not cluster.")
         other = str(given.get("xinference_supervisor") or supervisor)
         if other != supervisor:
-            faults.append(f"{name} has another xinference_supervisor, {other} and not {supervisor}.")
+            faults.append(f"{name} has another xinference_supervisor: {other}, not {supervisor}.")
         members[name] = Member(name, _address(name, given, lookup, faults), _ports(name, given, faults))
     by_address: dict[str, str] = {}
     for member in members.values():
@@ -198,12 +198,12 @@ def read(hosts: HostVars, groups: Mapping[str, Sequence[str]], host: str, lookup
 
 
 def absent(cluster: Cluster, batch: Sequence[str]) -> str | None:
-    """A sentence where members are missing from the play's batch: a cluster changes as a whole or not at all."""
+    """A sentence if the play's batch lacks members: a cluster changes as a whole or not at all."""
     missing = [member.name for member in cluster.members if member.name not in batch]
     if not missing:
         return None
     return (
         f"{', '.join(missing)} of the cluster {'is' if len(missing) == 1 else 'are'} not in this run or failed in it."
-        " The members of a cluster change together, as processes of two releases do not understand each other: run for"
-        " all of them at once (no --limit that leaves some out, and a serial batch that holds them all)."
+        " The members of a cluster must change together, because processes of two releases cannot talk to each other."
+        " Run for all of them at once: without a --limit that omits some, and in one batch."
     )

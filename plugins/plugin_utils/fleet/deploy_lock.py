@@ -59,7 +59,7 @@ def in_words(held: Mapping[str, Any]) -> str:
 def acquire(
     look: Callable[[dict[str, Any]], dict[str, Any]], host: str, mine: Mapping[str, Any], seconds: int
 ) -> tuple[dict[str, Any], str | None]:
-    """Take a host's lock: the answer of ``look``, and in words whose lock was taken over, if any.
+    """Take a host's lock. Returns the answer of ``look``, and a sentence if another lock was taken over.
 
     ``look`` asks the host with ``{"owner", "seconds", "dead"}`` and returns an answer that has ``lock``, as
     ``deploy_lock.take`` does. Raises HeldError.
@@ -74,8 +74,8 @@ def acquire(
         return answer, None
     if not held["taken"]:
         raise HeldError(
-            f"{host} is being deployed to by {in_words(held)}: nothing was changed. Two at once would each undo what "
-            "the other does. Wait until that one ends, then start again. Should it have died without a word, its lock "
-            f"ends {seconds / 60:.0f} minutes after its last sign of life (voicefleet_lock_seconds)."
+            f"{host} is being deployed to by {in_words(held)}: nothing was changed. Two plays at once would undo each "
+            "other's changes. Wait until that play ends, then start again. If it crashed, its lock ends "
+            f"{seconds / 60:.0f} minutes after its last sign of life (voicefleet_lock_seconds)."
         )
-    return answer, f"{host}: a deploy by {in_words(held)} did not end in order; its lock is taken over"
+    return answer, f"{host}: a deploy by {in_words(held)} did not end properly; its lock is taken over"

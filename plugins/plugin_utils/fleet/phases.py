@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The phases of a deploy, and how far the tags of a run let it go.
+"""The phases of a deploy, and which of them the tags of a run choose.
 
-Tags choose how far a deploy goes, not where it begins: each phase needs those before it. The last two phases run only
-as a whole with all others, because a release must not serve without its proof.
+Tags choose where a deploy ends, not where it begins: each phase needs those before it. The last two phases run only
+together with all others, because a release must not serve without its proof.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterable
 
 PHASES = ("preflight", "artifacts", "python_env", "spacy_models", "kokoro", "serve", "releases")
 LAST = ("serve", "releases")
-# Stands beside the phases: it may run or not, whatever the others do.
+# Not a phase: it runs or not, independently of the phases.
 PROXY = "proxy"
 
 
 class PhaseError(Exception):
-    """Tags that no deploy can be made of."""
+    """Tags that make no valid deploy."""
 
 
 def chosen(run: Iterable[str], skip: Iterable[str], own: Iterable[str]) -> list[str]:
-    """The phases that ``--tags`` and ``--skip-tags`` leave. ``own`` are the tags of the task that asks.
+    """The phases that ``--tags`` and ``--skip-tags`` choose. ``own`` are the tags of the calling task.
 
-    Of those, the ones that another playbook gave to the whole import mean all phases.
+    Tags that another playbook gave to the whole import mean all phases.
     """
     asked = set(run) or {"all"}
     given = set(own) - {"always", *PHASES, PROXY}
@@ -33,7 +33,7 @@ def chosen(run: Iterable[str], skip: Iterable[str], own: Iterable[str]) -> list[
     before = PHASES[: max(PHASES.index(phase) for phase in found)]
     left_out = [phase for phase in before if phase not in found]
     if left_out:
-        raise PhaseError(f"the tags leave out {', '.join(left_out)}, which a later phase needs")
+        raise PhaseError(f"the tags leave out {', '.join(left_out)}, but a later phase needs them")
     return [phase for phase in PHASES if phase in found]
 
 
@@ -43,5 +43,5 @@ def _of_tags(asked: set[str]) -> set[str]:
         raise PhaseError(f"there is no phase {', '.join(unknown)}. The tags are {', '.join(PHASES)} and {PROXY}")
     last = sorted(asked & set(LAST))
     if last:
-        raise PhaseError(f"{', '.join(last)} can't be chosen with --tags: to serve a release, run the playbook without")
+        raise PhaseError(f"--tags cannot choose {', '.join(last)}: to serve a release, run the playbook without tags")
     return asked - {PROXY} | {"preflight"}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The supported platforms (``data/platforms.json``), and how they differ; all else is the same.
+"""The supported platforms (``data/platforms.json``) and their differences.
 
-Versions of glibc and Python are those that each platform ships as its own; what a host really has is asked of the host.
+The versions of glibc and Python are those that each platform ships. A host's real versions come from its facts.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..store import datafile
 
 @dataclass(frozen=True)
 class Platform:
-    """One platform: ``ids`` and ``version`` as os-release(5) has them, its own glibc and Python, whether SELinux is on.
+    """One platform: ``ids`` and ``version`` from os-release(5), its own glibc and Python, and whether SELinux is on.
 
-    ``version`` is compared up to its own length in parts: ``9`` is 9.0 and 9.6 alike.
+    Only the given parts of ``version`` are compared: ``9`` matches 9.0 and 9.6.
     """
 
     title: str
@@ -35,7 +35,7 @@ PLATFORMS = datafile.rows(
 
 
 def find(release: Mapping[str, Any]) -> Platform | None:
-    """The platform of a host by its os-release (``id``, ``version_id``), None where it is not supported."""
+    """The platform of a host by its os-release (``id``, ``version_id``). None if it is not supported."""
     parts = str(release.get("version_id", "")).split(".")
     for platform in PLATFORMS:
         wanted = platform.version.split(".")

@@ -579,16 +579,19 @@ def judge(
     return verdict
 
 
+def state_of(plan: Plan) -> str:
+    """Whether the planned release is already on the host."""
+    if plan.release.complete:
+        return "complete"
+    return "to be repaired" if plan.release.drifted else "to be built"
+
+
 def table(plan: Plan) -> list[str]:
     """What a deploy would do to a host, as lines to print: missing, stale and surplus files, and the bytes."""
-    release, sizes = plan.release, {row["sha256"]: row for row in plan.artifacts}
-    lines = [
-        f"release {release.id} ({plan.profile}): "
-        + ("complete" if release.complete else "to be mended" if release.drifted else "to be made")
-        + f"; current is {plan.current or 'none'}"
-    ]
+    sizes = {row["sha256"]: row for row in plan.artifacts}
+    lines = [f"release {plan.release.id} ({plan.profile}): {state_of(plan)}; current is {plan.current or 'none'}"]
     rows = [sizes[sha256] for sha256 in plan.missing]
-    lines.append(f"to bring: {len(rows)} files, {plan.bytes / 1e6:.1f} MB")
+    lines.append(f"to send: {len(rows)} files, {plan.bytes / 1e6:.1f} MB")
     lines += [f"  missing  {row['size'] / 1e6:9.1f} MB  {row['path']}" for row in rows if row["path"] not in plan.stale]
     lines += [f"  stale    {row['size'] / 1e6:9.1f} MB  {row['path']}" for row in rows if row["path"] in plan.stale]
     surplus = sum(row["size"] for row in plan.surplus)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller knows of proxies: its certificates' files, the other hosts, and its own way out for a fetch."""
+"""Proxies on the controller: read certificates, check the settings, and use a proxy for a fetch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PEER = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?")
 
 
 class ProxyError(Exception):
-    """Settings that can't be used: one sentence a line, none with a secret in it."""
+    """Settings that cannot be used. The message has one sentence a line, and no secret."""
 
 
 def read_certificates(paths: Iterable[str], now: float | None = None) -> tuple[str, ...]:
-    """The CAs in some PEM files, one text each. Raises ProxyError with everything that is wrong with them."""
+    """The CAs in PEM files, one text each. Raises ProxyError with every problem."""
     found: list[str] = []
     wrong: list[str] = []
     for path in paths:
@@ -32,10 +32,10 @@ def read_certificates(paths: Iterable[str], now: float | None = None) -> tuple[s
             text = Path(path).read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not PEM; convert it: openssl x509 -inform der -in FILE"
-            wrong.append(f"proxy_ca_certificates: {path} can't be read: {why}")
+            wrong.append(f"proxy_ca_certificates: {path} cannot be read: {why}")
             continue
         if "PRIVATE KEY-----" in text:
-            wrong.append(f"proxy_ca_certificates: {path} holds a private key, which must not travel to hosts")
+            wrong.append(f"proxy_ca_certificates: {path} holds a private key, which must not be sent to hosts")
             continue
         blocks = [block + "\n" for block in _PEM.findall(text)]
         if not blocks:
@@ -59,7 +59,7 @@ def _certificate_problem(pem: str, now: float) -> str | None:
     except (ValueError, ssl.SSLError) as error:
         return f"is damaged ({error})"
     if not proxy_probe.is_ca(der):
-        return "is a server's certificate and signs nothing: give the certificate of the CA that issued it"
+        return "is a server's certificate, not a CA's: use the certificate of the CA that issued it"
     (known,) = store.get_ca_certs()
     ends, begins = (ssl.cert_time_to_seconds(str(known[key])) for key in ("notAfter", "notBefore"))
     if now > ends:
@@ -70,7 +70,7 @@ def _certificate_problem(pem: str, now: float) -> str | None:
 
 
 def settings_of(arguments: dict[str, Any], peers: Iterable[str] = ()) -> proxy.Settings:
-    """Checked settings from a task's arguments. Raises ProxyError with everything that is wrong at once."""
+    """Checked settings from a task's arguments. Raises ProxyError with every problem."""
     wrong: list[str] = []
     certificates: tuple[str, ...] = ()
     try:
@@ -86,7 +86,7 @@ def settings_of(arguments: dict[str, Any], peers: Iterable[str] = ()) -> proxy.S
         password=arguments["password"],
         pip_index_url=arguments["pip_index_url"],
         hf_endpoint=arguments["hf_endpoint"],
-        # What no resolver can know, such as `web server`, is no name of a host.
+        # A name with a space, such as `web server`, cannot be the name of a host in the network.
         peers=tuple(dict.fromkeys(peer for peer in peers if _PEER.fullmatch(peer))),
         certificates=certificates,
     )
@@ -100,10 +100,10 @@ def settings_of(arguments: dict[str, Any], peers: Iterable[str] = ()) -> proxy.S
 
 
 def unfit_for_fetch(settings: proxy.Settings) -> list[str]:
-    """Proxies that urllib, by which a store is fetched, can't use."""
+    """Proxies that a fetch cannot use, because it uses urllib."""
     found = []
     if settings.all and not (settings.http or settings.https):
-        found.append("proxy_all alone does not help a fetch: urllib uses proxy_http and proxy_https, and no SOCKS")
+        found.append("proxy_all alone does not help a fetch: urllib uses proxy_http and proxy_https, but no SOCKS")
     found += [
         f"proxy_{name}: urllib does not speak TLS to a proxy; name its http:// port"
         for name, url in settings.proxies.items()
@@ -113,7 +113,7 @@ def unfit_for_fetch(settings: proxy.Settings) -> list[str]:
 
 
 def bundle(certificates: Sequence[str], folder: Path) -> Path:
-    """A file of all that this machine trusts and private CAs besides: what the one variable names replaces the rest."""
+    """A file with this machine's CAs and the private CAs, because the variable that names it replaces all others."""
     known = ssl.get_default_verify_paths()
     public = next((path for path in (known.cafile, known.openssl_cafile) if path and os.path.isfile(path)), None)
     text = Path(public).read_text(encoding="utf-8", errors="replace").rstrip() + "\n" if public else ""
@@ -127,10 +127,10 @@ Asked = Callable[[Sequence[str]], None]
 
 @contextlib.contextmanager
 def way_out(arguments: dict[str, Any] | None, folder: Path) -> Iterator[Asked]:
-    """The controller's own way out, in the environment that urllib and uv read, which is as before afterwards.
+    """Set the proxy in the environment, which urllib and uv read, and restore the environment afterwards.
 
-    Yields what asks the proxy for the addresses that are needed. That, and the settings, raise ProxyError with
-    everything that stands in the way. Where nothing is set, the environment stays as the caller made it.
+    Yields a function that asks the proxy for the needed addresses. Wrong settings and that function raise ProxyError
+    with every problem. If nothing is set, the environment does not change.
     """
     settings = settings_of(arguments) if arguments else proxy.Settings()
     wrong = unfit_for_fetch(settings)

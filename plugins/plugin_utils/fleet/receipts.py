@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledgers of all hosts as one summary: what serves where, since when, by whom, from which manifest, how proved."""
+"""One summary of all ledgers: what serves where, since when, deployed by whom, from which manifest, how proved."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from ...module_utils.release import ledger
 
-# How much of a failure's message the table shows; the summary has all that the ledger has.
+# The table shows this much of a failure's message. The summary has the whole message.
 MESSAGE = 200
 COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "synthetic")
 
 
 def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
-    """One host. ``found`` is its fact ``releases_receipts``, None where the host was not read."""
+    """One host. ``found`` is its fact ``releases_receipts``, None if the host was not read."""
     found = found or {}
     current, receipts = found.get("current"), found.get("receipts") or []
     receipt = ledger.since(receipts, current)
@@ -36,7 +36,7 @@ def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def build(hosts: Mapping[str, Mapping[str, Any] | None], now: str) -> dict[str, Any]:
-    """The summary, JSON-ready. ``releases`` and ``manifests`` say how many hosts serve each."""
+    """The summary as data for JSON. ``releases`` and ``manifests`` count the hosts that serve each."""
     rows = [row(host, hosts[host]) for host in sorted(hosts)]
     return {
         "schema": 1,
@@ -54,7 +54,7 @@ def _count(rows: list[dict[str, Any]], key: str) -> dict[str, int]:
 
 
 def table(summary: Mapping[str, Any]) -> list[str]:
-    """The summary for a terminal, and below it what a reader must not miss."""
+    """The summary for a terminal, with warnings below it."""
     lines = [COLUMNS]
     for entry in summary["hosts"]:
         if not entry["read"]:
@@ -76,18 +76,18 @@ def table(summary: Mapping[str, Any]) -> list[str]:
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     if any(entry["synthetic"] for entry in summary["hosts"]):
-        text.append("NOT SPEECH: these releases rest on made-up models, made for tests.")
+        text.append("NOT SPEECH: these releases use stand-ins, which are for tests.")
     text += [failed(entry["host"], entry["failure"]) for entry in summary["hosts"] if entry["failure"]]
     unknown = [entry["host"] for entry in summary["hosts"] if entry["current"] and not entry["since"]]
     if unknown:
-        text.append(f"No receipt for what serves on: {', '.join(unknown)}. verify.yml proves it again.")
+        text.append(f"No receipt for the current release on: {', '.join(unknown)}. verify.yml proves it again.")
     if len(summary["releases"]) > 1:
         text.append(f"{len(summary['releases'])} releases serve at once.")
     return text
 
 
 def failed(host: str, failure: Mapping[str, Any]) -> str:
-    """One line about a failed run that no later run repaired."""
+    """One line about a failed run, if no later run succeeded."""
     said = " ".join(str(failure.get("message", "")).split())
     shown = said[:MESSAGE] + ("…" if len(said) > MESSAGE else "")
     who, phase = failure.get("operator") or "?", failure.get("phase") or "?"

@@ -7,10 +7,10 @@ One dict describes the run, as a fact of the controller (``voicefleet_rollout``)
      "canary": true,                  # whether the first batch decides on all others
      "limit": 0.0,                    # percentage of a batch that may fail
      "hosts": ["speech-01", ...],     # all hosts of the run, in its order
-     "batches": [{"hosts": [...], "began": 1795370000.0}, ...],   # those that were begun; seconds of the epoch
-     "stop": ""}                      # why no further batch is begun
+     "batches": [{"hosts": [...], "began": 1795370000.0}, ...],   # started batches; seconds of the epoch
+     "stop": ""}                      # why no further batch starts
 
-and one with each host that came to an end (``voicefleet_outcome``):
+and one dict for each host that finished (``voicefleet_outcome``):
 
     {"outcome": "served", "why": "", "at": 1795370090.5}
 
@@ -29,17 +29,17 @@ SERVED, CHECKED, PREPARED, FAILED, UNREACHABLE, LOST, NOT_TRIED = (
     "served", "checked", "prepared", "failed", "unreachable", "lost on the way", "not tried",
 )  # fmt: skip
 GOOD = (SERVED, CHECKED, PREPARED)
-# Names of hosts that one sentence holds.
+# A sentence names at most this many hosts.
 MOST_NAMES = 12
 
 
 class RolloutError(Exception):
-    """A setting from which no batches can be made."""
+    """A setting that makes no valid batches."""
 
 
 @dataclass(frozen=True)
 class End:
-    """What came of a host. ``seconds`` are from the beginning of its batch, None where it was not tried."""
+    """The outcome of a host. ``seconds`` count from the start of its batch, None if it was not tried."""
 
     outcome: str
     why: str = ""
@@ -47,7 +47,7 @@ class End:
 
 
 def new(canary: Any, serial: Any, limit: Any) -> dict[str, Any]:
-    """The state of a run that begins. Raises RolloutError with all that is wrong with the three settings."""
+    """The state of a new run. Raises RolloutError with every mistake in the three settings."""
     mistakes = []
     sizes = []
     for name, value, least in (("voicefleet_canary", canary, 0), ("voicefleet_serial", serial, 1)):
@@ -71,7 +71,7 @@ def new(canary: Any, serial: Any, limit: Any) -> dict[str, Any]:
 
 
 def _size(value: Any, least: int) -> int | str | None:
-    """A number of hosts, or a percentage as Ansible writes it; None where it is neither."""
+    """A number of hosts, or a percentage as Ansible writes it. None if it is neither."""
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}%?", text):
         return None
@@ -82,7 +82,7 @@ def _size(value: Any, least: int) -> int | str | None:
 
 
 def differing(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each setting that is not the same for all hosts. ``settings`` are by host."""
+    """A sentence for each setting that differs between hosts. ``settings`` are by host."""
     sentences = []
     for name in sorted({name for values in settings.values() for name in values}):
         found: dict[str, list[str]] = {}
@@ -90,7 +90,7 @@ def differing(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
             found.setdefault(str(values.get(name, "not set")), []).append(host)
         if len(found) > 1:
             each = "; ".join(f"{value} for {names(hosts)}" for value, hosts in sorted(found.items()))
-            sentences.append(f"{name} holds for the whole run, so it can't differ between hosts ({each})")
+            sentences.append(f"{name} applies to the whole run, so it must not differ between hosts ({each})")
     return sentences
 
 
@@ -101,7 +101,7 @@ def begin(
     ends: Mapping[str, Mapping[str, Any]],
     now: float,
 ) -> dict[str, Any]:
-    """The state with one more batch begun, or with the reason not to in ``stop``. ``ends`` are those of all hosts."""
+    """The state with one more batch, or with the reason against it in ``stop``. ``ends`` are by host."""
     state = {**state, "hosts": list(hosts)}
     stop = _verdict(state, ends)
     if stop:
@@ -136,7 +136,7 @@ def _verdict(state: Mapping[str, Any], ends: Mapping[str, Mapping[str, Any]]) ->
 
 
 def result(state: Mapping[str, Any], ends: Mapping[str, Mapping[str, Any]], now: float) -> dict[str, End]:
-    """What came of every host of the run, in the run's order."""
+    """The outcome of every host of the run, in the run's order."""
     began = {host: batch["began"] for batch in state["batches"] for host in batch["hosts"]}
     found = {}
     for host in state["hosts"]:
@@ -144,14 +144,14 @@ def result(state: Mapping[str, Any], ends: Mapping[str, Mapping[str, Any]], now:
         if host not in began:
             found[host] = End(NOT_TRIED)
         elif end.get("at", 0) < began[host]:
-            found[host] = End(LOST, "the connection broke while it was worked on", max(0.0, now - began[host]))
+            found[host] = End(LOST, "the connection broke during the run", max(0.0, now - began[host]))
         else:
             found[host] = End(str(end["outcome"]), str(end.get("why") or ""), end["at"] - began[host])
     return found
 
 
 def names(hosts: Sequence[str]) -> str:
-    """Hosts for a sentence. Of many hosts, the first ones and the number of the others."""
+    """Hosts for a sentence: of many hosts, only the first and the number of the others."""
     if len(hosts) <= MOST_NAMES:
         return ", ".join(hosts)
     return f"{', '.join(hosts[:MOST_NAMES])} and {len(hosts) - MOST_NAMES} more"

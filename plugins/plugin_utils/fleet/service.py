@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host's service listens, and where clients find it: the one answer for all roles."""
+"""Where a host's service listens, and where clients find it. All roles use this one answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from . import cluster
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# A service that listens on all addresses is asked on loopback.
+# If a service listens on all addresses, a program on the host asks it on loopback.
 _EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -23,15 +23,15 @@ def at(host: str, port: int) -> str:
 class Service:
     """The service of one host.
 
-    node      ``whole`` for a node by itself, else ``supervisor`` or ``worker``
+    node      ``whole`` for an independent host, else ``supervisor`` or ``worker``
     host      the address on which the host listens
     port      the port on which the host listens; a worker's is the one for its supervisor
     open      whether other hosts can reach that address
     reach     the address by which other hosts reach this one
-    ask_host  the address at which a program on this host asks for speech: a worker asks its supervisor
+    ask_host  the address at which a program on this host asks for speech; a worker asks its supervisor
     ask_port  the port for that
-    metrics   what Prometheus reads, each as ``address:port``; empty where the service listens on loopback only
-    cluster   the cluster as ``Cluster.as_dict`` describes it; empty for a node by itself
+    metrics   the targets for Prometheus, each as ``address:port``; empty if the service listens only on loopback
+    cluster   the cluster as ``Cluster.as_dict`` describes it; empty for an independent host
     """
 
     node: str
@@ -50,12 +50,12 @@ class Service:
         return "http://" + at(self.ask_host, self.ask_port)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields and the endpoint, JSON-ready."""
+        """The fields and the endpoint, as data for JSON."""
         return {**asdict(self), "metrics": list(self.metrics), "endpoint": self.endpoint}
 
 
 def whole(own: Mapping[str, Any], name: str) -> Service:
-    """The service of a node by itself."""
+    """The service of an independent host."""
     host, port = str(own["xinference_host"] or LOOPBACK[0]), int(own["xinference_port"])
     reach = str(own.get("ansible_host") or name) if host in _EVERY else host
     ports = [port, int(own["xinference_metrics_port"])]
@@ -102,7 +102,7 @@ def of(
 ) -> Service:
     """The service of a host.
 
-    ``hosts`` are the inventory's variables by host, with all settings. ``own`` are the host's variables where a play
+    ``hosts`` are the inventory's variables by host, with all settings. ``own`` are the host's variables if a play
     changes some of them, as for a candidate. Raises :class:`cluster.ClusterError`.
     """
     own = hosts[name] if own is None else own

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings that several roles read, as the role settings declares them."""
+"""The settings that several roles read. The role settings declares them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def defaults(load: Load) -> dict[str, Any]:
 
 
 class Hosts(Mapping[str, Mapping[str, Any]]):
-    """The inventory's variables by host, above the defaults: Ansible's ``hostvars`` have no defaults of roles."""
+    """The inventory's variables by host, with the defaults of the settings, which Ansible's ``hostvars`` lack."""
 
     def __init__(self, hostvars: Mapping[str, Mapping[str, Any]], below: Mapping[str, Any]) -> None:
         self._hostvars = hostvars
         self._below = dict(below)
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
-        # ChainMap only reads, so any mapping will do.
+        # This ChainMap is only read, so any mapping will do.
         return ChainMap(self._hostvars[name], self._below)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[str]:

@@ -71,9 +71,9 @@ def test_a_run_in_one_batch_forgets_the_one_before() -> None:
         (False, {"task": "Speak", "why": "a: Silence."}, "failed", "Silence."),
         (
             False,
-            {"task": "Look", "why": "a can't be reached", "not_reached": True},
+            {"task": "Look", "why": "a cannot be reached", "not_reached": True},
             "unreachable",
-            "a can't be reached",
+            "a cannot be reached",
         ),
     ],
 )

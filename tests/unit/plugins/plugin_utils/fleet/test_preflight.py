@@ -149,7 +149,7 @@ def test_a_drifted_release_is_not_complete_and_the_first_files_are_named() -> No
     assert "7 missing (env/bin/a, env/bin/b, …)" in finding.cause
     assert "changed" not in finding.cause
     assert verdict.made is not None
-    assert "to be mended" in preflight.table(verdict.made)[0]
+    assert "to be repaired" in preflight.table(verdict.made)[0]
 
 
 def test_the_release_that_a_host_gets_is_among_the_candidates() -> None:

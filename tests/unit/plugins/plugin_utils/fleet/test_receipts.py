@@ -59,7 +59,7 @@ def test_a_host_that_was_not_read_is_in_it() -> None:
 def test_a_release_without_a_receipt_is_unverified() -> None:
     text = lines(a={"current": "1.2.3-ccc", "receipts": [RECEIPT]})
     assert "UNVERIFIED" in text[1]
-    assert "No receipt for what serves on: a." in text[2]
+    assert "No receipt for the current release on: a." in text[2]
 
 
 def test_nothing_serves_after_a_teardown() -> None:

@@ -64,7 +64,7 @@ def test_a_setting_that_differs_between_hosts() -> None:
     same = {"a": {"voicefleet_serial": 2}, "b": {"voicefleet_serial": 2}}
     assert rollout.differing(same) == []
     [sentence] = rollout.differing({**same, "c": {}})
-    assert "voicefleet_serial holds for the whole run" in sentence
+    assert "voicefleet_serial applies to the whole run" in sentence
     assert "2 for a, b" in sentence
     assert "not set for c" in sentence
 
