@@ -65,8 +65,8 @@ class ActionModule(ControllerAction):
         except AnsibleConnectionFailure as error:
             # Turn this into a failure: Ansible ends the whole run if no host of a batch can be reached.
             raise AnsibleActionFail(
-                f"{host}: the host cannot be reached: {str(error).strip().rstrip('.')}. Nothing was changed there. Run the "
-                "playbook for it again when it answers.",
+                f"{host}: the host cannot be reached: {str(error).strip().rstrip('.')}. Nothing was changed there. Run "
+                "the playbook for it again when it answers.",
                 result={"not_reached": True},
             ) from None
         if answer["errors"]:

@@ -23,8 +23,8 @@ author:
 options:
   step:
     description:
-      - V(plan) and V(begin) set the fact C(voicefleet_rollout) of C(localhost). Run them once, delegated to C(localhost),
-        with C(delegate_facts).
+      - V(plan) and V(begin) set the fact C(voicefleet_rollout) of C(localhost). Run them once, delegated to
+        C(localhost), with C(delegate_facts).
       - V(note) sets the fact C(voicefleet_outcome) of a host.
       - V(count) fails, or reports the host as unreachable, as C(voicefleet_outcome) says.
     type: str

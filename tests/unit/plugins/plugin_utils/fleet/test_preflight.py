@@ -182,7 +182,7 @@ def test_the_table_says_what_is_missing_stale_and_surplus() -> None:
     assert plan is not None
     assert plan.bytes == 301_000_000
     lines = preflight.table(plan)
-    assert "to bring: 2 files, 301.0 MB" in lines
+    assert "to send: 2 files, 301.0 MB" in lines
     assert [line.split()[0] for line in lines if line.startswith("  ")] == ["missing", "stale", "surplus"]
     assert any("kokoro-v1_0.pth" in line for line in lines)
     assert any("old.whl" in line for line in lines)
