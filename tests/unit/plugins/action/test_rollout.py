@@ -42,7 +42,7 @@ def test_a_run_is_planned_and_begun_and_stopped() -> None:
 
 
 def test_settings_that_cannot_be_are_refused_together() -> None:
-    with pytest.raises(AnsibleActionFail, match=r"voicefleet_canary holds for .*voicefleet_serial is 'some'"):
+    with pytest.raises(AnsibleActionFail, match=r"voicefleet_canary applies to .*voicefleet_serial is 'some'"):
         run(fleet(a={"voicefleet_canary": 2}, b={}), step="plan", canary=2, serial="some")
 
 
