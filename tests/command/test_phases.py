@@ -37,8 +37,8 @@ def test_tags_may_choose_how_far_a_deploy_goes(run: list[str], skip: list[str], 
 @pytest.mark.parametrize(
     ("run", "skip", "words"),
     [
-        (["python_env"], [], "leave out artifacts, which"),
-        (["kokoro"], [], "leave out artifacts, python_env, spacy_models, which"),
+        (["python_env"], [], "leave out artifacts, but"),
+        (["kokoro"], [], "leave out artifacts, python_env, spacy_models, but"),
         (["all"], ["serve"], "leave out serve"),
         (["all"], ["artifacts"], "leave out artifacts"),
         (["all"], ["preflight"], "do not skip it"),
