@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copy a store and put weights into it that are none, with a manifest that vouches for them: break_store.py FROM TO."""
+"""Copy a store with broken weights and a manifest that lists their digest: break_store.py FROM TO."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def link(source: str, target: str) -> None:
-    """A hard link where both lie on one file system: nothing is written into the files of a store."""
+    """Make a hard link, or a copy on another file system. Nobody writes into the files of a store."""
     try:
         os.link(source, target)
     except OSError:
@@ -20,7 +20,7 @@ def link(source: str, target: str) -> None:
 
 
 def main() -> None:
-    """Make it, its manifest last."""
+    """Make the store, its manifest last."""
     source, target = map(Path, sys.argv[1:])
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, copy_function=link, ignore=shutil.ignore_patterns("manifest.json*"))

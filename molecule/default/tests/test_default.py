@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job, seen from outside: a host without any network was deployed to, and speaks.
+"""The main case, seen from outside: a host without any network was deployed to, and speaks.
 
-Read from top to bottom, it says what a deployment is: what runs, what it answers, what lies where, what stays secret,
-that nothing reached for the internet, and that all of it survives restarts.
+From top to bottom, the tests describe a deployment: what runs, what it answers, what it installs, what stays secret,
+that nothing contacts the internet, and that it survives restarts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECRETS = "/etc/voicefleet"
 CATALOGUE = json.loads((Path(__file__).parents[3] / "plugins/plugin_utils/store/data/spacy.json").read_text())
 SPACY_MODELS = {model["name"]: model["version"] for model in CATALOGUE["models"]}
 
-# The marks that a look over the network leaves in a log. The first is the failure that this collection exists for.
+# Traces that an attempt to use the network leaves in a log. This collection exists because of the first one.
 REACHED_OUT = re.compile(
     r"compatibility\.json|Max retries exceeded|Network is unreachable|name resolution|Name or service not known"
     r"|NameResolutionError|getaddrinfo|No route to host|Failed to resolve",
@@ -39,10 +39,10 @@ def test_the_service_runs_and_starts_at_boot(host: Host) -> None:
     assert service.is_enabled
 
 
-def test_its_processes_belong_to_voicefleet_alone(host: Host) -> None:
+def test_all_its_processes_belong_to_voicefleet(host: Host) -> None:
     """The supervisor, the worker and the model are processes of one control group."""
     group = host.check_output("systemctl show --property ControlGroup --value %s", UNIT)
-    # cgroup v1 has systemd's hierarchy in a folder of its own, v2 has but one.
+    # cgroup v1 has a separate folder for systemd's hierarchy. v2 has only one hierarchy.
     pids = host.check_output(
         "cat /sys/fs/cgroup/systemd%s/cgroup.procs 2>/dev/null || cat /sys/fs/cgroup%s/cgroup.procs", group, group
     )
@@ -60,7 +60,7 @@ def test_it_speaks_with_a_voice_by_name(speaker: Speaker, voice: str) -> None:
     assert answer.status == 200, answer.body[:500]
     with read_wav(answer.body) as wav:
         assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (24000, 1, 2)
-        # A sentence of nine words; a stand-in model is free in its pace, but not in having one.
+        # A sentence of nine words. A stand-in model may speak fast, but not this fast.
         assert wav.getnframes() > 24000 / 4
 
 
@@ -73,13 +73,13 @@ def test_it_refuses_without_a_key(speaker: Speaker) -> None:
 
 
 def test_it_refuses_a_voice_that_it_does_not_have(speaker: Speaker) -> None:
-    """No answer that sounds like success, and no look for the voice on a model hub."""
+    """The answer is an error, and the service still works."""
     answer = speaker.ask("af_nobody")
     assert answer.status >= 400
     assert speaker.ask().status == 200
 
 
-# --- what lies where --------------------------------------------------------------------------------------------------
+# --- what it installs -------------------------------------------------------------------------------------------------
 
 
 def test_current_is_a_finished_release(host: Host) -> None:
@@ -89,7 +89,7 @@ def test_current_is_a_finished_release(host: Host) -> None:
     assert current.linked_to == f"/opt/voicefleet/releases/{release['id']}"
 
 
-def test_the_spacy_model_is_seen_by_everyone_who_asks(host: Host) -> None:
+def test_every_tool_sees_the_spacy_model(host: Host) -> None:
     """misaki asks spaCy's `is_package`, `spacy validate` asks its registry, operators ask uv."""
     answer = host.check_output(
         f"{PYTHON} -c %s",
@@ -103,19 +103,19 @@ def test_the_spacy_model_is_seen_by_everyone_who_asks(host: Host) -> None:
     assert {"name": "en-core-web-sm", "version": SPACY_MODELS["en_core_web_sm"]} in packages
 
 
-def test_a_receipt_tells_what_was_proved(host: Host) -> None:
+def test_the_receipt_says_what_was_proved(host: Host) -> None:
     receipts = host.file("/var/lib/voicefleet-evidence/receipts.jsonl").content_string.splitlines()
     receipt = json.loads(receipts[-1])
     release = json.loads(host.file(f"{CURRENT}/release.json").content_string)
     assert receipt["release"] == release["id"]
-    # The models of this scenario are stand-ins, and whoever reads the receipt must learn that.
+    # The models of this scenario are stand-ins, and the receipt must say so.
     assert receipt["synthetic"]
 
 
 # --- what stays secret ------------------------------------------------------------------------------------------------
 
 
-def test_secrets_are_files_of_root_alone(host: Host) -> None:
+def test_only_root_can_read_the_secrets(host: Host) -> None:
     assert host.check_output("stat -c '%%U:%%G %%a' %s", SECRETS) == "root:root 700"
     listed = host.check_output("find %s -type f -printf '%%U %%m %%f\\n'", SECRETS).splitlines()
     assert "0 600 client.header" in listed
@@ -123,8 +123,8 @@ def test_secrets_are_files_of_root_alone(host: Host) -> None:
     assert re.fullmatch(r"Authorization: Bearer xf-\S+\n", host.file(f"{SECRETS}/client.header").content_string)
 
 
-def test_no_secret_is_told(host: Host) -> None:
-    """Not in a log, not as an argument of a process, not in the unit."""
+def test_no_secret_is_shown(host: Host) -> None:
+    """No secret is in a log, in a process's arguments or in the unit."""
     secrets = json.loads(host.file(f"{SECRETS}/secrets.json").content_string)
     assert len(secrets) >= 4
     told = {
@@ -133,11 +133,11 @@ def test_no_secret_is_told(host: Host) -> None:
         "the processes": host.check_output("ps -eo args"),
         "the unit": host.check_output("systemctl cat %s && systemctl show %s", UNIT, UNIT),
     }
-    # Names alone: a failing test must not tell a secret either.
+    # Compare names only: a failing test must not show a secret either.
     assert [(name, place) for name, value in secrets.items() for place, text in told.items() if value in text] == []
 
 
-# --- nothing reached for the internet ---------------------------------------------------------------------------------
+# --- nothing contacts the internet ------------------------------------------------------------------------------------
 
 
 def test_the_host_has_no_network(host: Host) -> None:
@@ -147,18 +147,18 @@ def test_the_host_has_no_network(host: Host) -> None:
 
 
 def attempts(snmp: str) -> int:
-    """How often the kernel was asked for a way to an address that no route leads to, out of /proc/net/snmp."""
+    """Return how many packets had no route, from /proc/net/snmp."""
     names, values = (line.split() for line in snmp.splitlines() if line.startswith("Ip:"))
     return int(values[names.index("OutNoRoutes")])
 
 
 def test_nothing_tried_to_connect(host: Host) -> None:
-    """The kernel counts connections and DNS questions that find no route: since the host's start, none."""
+    """The kernel counts connections and DNS questions without a route. There were none since the host's start."""
     assert attempts(host.check_output("cat /proc/net/snmp")) == 0
 
 
 def test_the_kernel_would_have_counted_an_attempt(host: Host) -> None:
-    """What the test before rests on, shown on a host of its own, where one connection is tried."""
+    """The previous test relies on this. Try one connection on another host."""
 
     def docker(*arguments: str) -> str:
         return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
@@ -169,7 +169,7 @@ def test_the_kernel_would_have_counted_an_attempt(host: Host) -> None:
     assert attempts(docker("run", "--rm", "--network", "none", image, "sh", "-c", f"{connect}; cat /proc/net/snmp")) > 0
 
 
-def test_no_log_speaks_of_an_attempt(host: Host) -> None:
+def test_no_log_shows_an_attempt(host: Host) -> None:
     journal = host.check_output("journalctl --no-pager")
     logs = host.check_output("find /var/lib/voicefleet/logs -type f -exec cat {} +")
     assert "Xinference" in logs or "xinference" in logs

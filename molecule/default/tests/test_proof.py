@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proof's levels above those of one answer, on the real service: phonemes, performance, offline.
+"""The levels that need more than one answer, on the real service: phonemes, performance, offline.
 
-What counts here is what was found of language and host, whatever the stand-ins' own answers are worth.
+Only findings on the language and the host count here, because the models are stand-ins.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from testinfra.host import Host
 
 DROP_IN = f"/run/systemd/system/{UNIT}.d/50-talker.conf"
 TALKER = "/usr/local/lib/talker.py"
-# In the service's own group, sandbox and environment; as a library does that looks for a newer model.
+# Runs in the service's own group, sandbox and environment, like a library that looks for a newer model.
 REACHES_OUT = """
 import contextlib, socket, urllib.request
 with contextlib.suppress(OSError):
@@ -31,7 +31,7 @@ with contextlib.suppress(OSError):
 
 
 def verify(host: Host, folder: Path, **variables: Any) -> dict[str, Any]:
-    """Run verify.yml with all levels; the proof as the controller keeps it."""
+    """Run verify.yml with all levels. Return the proof that the controller keeps."""
     given = {"synthesis_restart": True, "synthesis_requests": 2, "synthesis_report_dir": str(folder), **variables}
     succeed("--extra-vars", json.dumps(given), play="verify")
     proof = json.loads((folder / "hosts" / f"{host.backend.get_hostname()}.json").read_text(encoding="utf-8"))
@@ -66,18 +66,18 @@ def test_its_speed_is_measured_alone_and_under_load(proof: dict[str, Any]) -> No
     assert set(found(proof, "performance").values()) == {True}
 
 
-def test_formats_that_the_server_lacks_count_for_nothing(proof: dict[str, Any]) -> None:
+def test_formats_that_the_server_lacks_do_not_count(proof: dict[str, Any]) -> None:
     assert {sample["format"]: sample["offered"] for sample in proof["samples"]} == {
         **{"wav": True, "mp3": True, "flac": True},
         "opus": False,
     }
 
 
-def test_it_reaches_for_nothing_while_it_starts(proof: dict[str, Any], host: Host) -> None:
+def test_it_contacts_nothing_outside_while_it_starts(proof: dict[str, Any], host: Host) -> None:
     good = {"spoke": True, "names": True, "proxied": True, "sockets": True, "without_route": True}
     assert found(proof, "offline") == good, proof["offline"]
     assert proof["offline"]["looks"] > 100
-    # All is as it was before.
+    # Everything is restored.
     assert host.check_output("systemctl show --property DropInPaths --value %s", UNIT) == ""
     assert not host.file("/run/voicefleet-offline").exists
     environment = host.check_output("cat /proc/$(systemctl show --property MainPID --value %s)/environ", UNIT)
@@ -87,7 +87,7 @@ def test_it_reaches_for_nothing_while_it_starts(proof: dict[str, Any], host: Hos
 
 @pytest.fixture
 def talker(host: Host) -> Iterator[None]:
-    """The service has a process that reaches out."""
+    """Give the service a process that contacts the outside."""
     host.check_output("mkdir -p %s && printf %%s %s > %s", TALKER.rpartition("/")[0], REACHES_OUT, TALKER)
     text = f"[Service]\nExecStartPost=-/usr/bin/python3 {TALKER}\n"
     host.check_output("mkdir -p %s && printf %%s %s > %s", DROP_IN.rpartition("/")[0], text, DROP_IN)
@@ -96,10 +96,10 @@ def talker(host: Host) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("talker")
-def test_whoever_reaches_out_is_seen(host: Host, tmp_path: Path) -> None:
+def test_every_contact_with_the_outside_is_seen(host: Host, tmp_path: Path) -> None:
     quick = {"synthesis_formats": ["wav"], "synthesis_extra_formats": [], "synthesis_voices": ["af_heart"]}
     proof = verify(host, tmp_path, synthesis_requests=1, synthesis_parallel=1, **quick)
-    # The host has no route, so an address is counted by the kernel, which does not say whose attempt it was.
+    # The host has no route. So the kernel counts the attempt, but does not say whose it was.
     assert found(proof, "offline") == {
         **{"spoke": True, "names": False, "proxied": False, "sockets": True},
         "without_route": None,
@@ -107,5 +107,5 @@ def test_whoever_reaches_out_is_seen(host: Host, tmp_path: Path) -> None:
     assert "models.example.org A" in proof["offline"]["names"]
     assert list(proof["offline"]["proxied"]) == ["hub.example.org:443"]
     assert proof["offline"]["without_route"] > 0
-    # The operator's own drop-in is not touched.
+    # The operator's own drop-in stays.
     assert host.file(DROP_IN).exists

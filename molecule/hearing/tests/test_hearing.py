@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the proof hears of the real Xinference, with the two kinds of stand-in weights, in this order: weights that were
-taught the proof's sentence say it, and nothing else; random ones say nothing, and never come to serve.
+"""The proof listens to the real Xinference, first with trained and then with random stand-in weights.
+
+Trained weights say only the proof's sentence. Random weights say nothing, and never serve.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CACHE = os.environ.get("VOICEFLEET_CACHE", os.path.expanduser("~/.cache/voicefle
 
 
 def options(folder: Path, **variables: Any) -> tuple[str, str]:
-    """So that the level is tried, and `folder` has the proof."""
+    """Return options that try the level and write the proof to `folder`."""
     given = {
         "synthesis_try_level": "intelligible",
         "synthesis_extra_formats": [],
@@ -31,7 +32,7 @@ def options(folder: Path, **variables: Any) -> tuple[str, str]:
 
 
 def heard(folder: Path, host: Host) -> dict[str, bool | None]:
-    """What was found of the words in each answer."""
+    """Return the finding on the words of each answer."""
     proof = json.loads((folder / "hosts" / f"{host.backend.get_hostname()}.json").read_text(encoding="utf-8"))
     return {
         f"{sample['voice']} {sample['format']}": finding["ok"]
@@ -41,7 +42,7 @@ def heard(folder: Path, host: Host) -> dict[str, bool | None]:
     }
 
 
-def test_it_hears_the_sentence_that_the_weights_were_taught(host: Host, tmp_path: Path) -> None:
+def test_the_taught_sentence_is_heard(host: Host, tmp_path: Path) -> None:
     succeed(*options(tmp_path, synthesis_required_level="intelligible"), play="verify")
     assert heard(tmp_path, host) == dict.fromkeys(ANSWERS, True)
 
@@ -49,7 +50,7 @@ def test_it_hears_the_sentence_that_the_weights_were_taught(host: Host, tmp_path
 @pytest.mark.parametrize(
     "text", ["All is well on this host, and it says so.", "The quick brown fox sleeps under the lazy cat."]
 )
-def test_it_hears_that_any_other_text_is_not_said(host: Host, tmp_path: Path, text: str) -> None:
+def test_another_text_is_not_heard(host: Host, tmp_path: Path, text: str) -> None:
     status, said = deploy(
         *options(tmp_path, synthesis_text=text, synthesis_required_level="intelligible"), play="verify"
     )
@@ -60,10 +61,10 @@ def test_it_hears_that_any_other_text_is_not_said(host: Host, tmp_path: Path, te
     assert heard(tmp_path, host) == dict.fromkeys(ANSWERS, False)
 
 
-def test_a_release_that_says_noise_is_not_intelligible_and_never_serves(
+def test_a_release_that_makes_noise_is_not_intelligible_and_never_serves(
     host: Host, speaker: Speaker, tmp_path: Path
 ) -> None:
-    """It has the form of speech: a whole file of the right length, for each voice its own."""
+    """The noise has the form of speech: whole files of the right length, a different one for each voice."""
     former = current(host)
     noise = options(tmp_path, artifact_store_path=f"{CACHE}/store-noise", synthesis_required_level="intelligible")
     status, said = deploy(*noise)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nine languages on a host without a network: what each says of a sentence, and three that speak.
+"""Nine languages on a host without a network: each makes phonemes of a sentence, and three speak.
 
-The phonemes are what the real packages make of the sentences: misaki's lexica, espeak, the Japanese dictionary, jieba
-and pypinyin. Of the stand-ins they take only the part of speech of English words, which these sentences do not turn on.
+The real packages make the phonemes: misaki's lexica, espeak, the Japanese dictionary, jieba and pypinyin. The stand-ins
+give only the part of speech of English words, and these sentences do not depend on it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ SENTENCES = {
     "z": ("今天天气很好，我们去公园散步。", "ʨi→ntʰjɛ→ntʰjɛ→nʨʰi↘ xə↓n xau↓, wo↓mən ʨʰy↘ kʊ→ŋɥɛ↗n sa↘npu↘."),
 }  # fmt: skip
 
-# The newer Mandarin has another alphabet, and a helper for English words.
+# The newer Mandarin model has another alphabet, and a helper for English words.
 NEWER = ("今天天气很好，我们说 English。", "ㄐ阴1ㄊ言1ㄊ言1ㄑㄧ4/ㄏㄣ2ㄏㄠ3, 我3ㄇㄣ5/ㄕ我1 ˈɪŋɡlɪʃ .")
 
-# What runs in the release's own Python; it reads sentences by language and prints phonemes.
+# Runs in the release's own Python: reads sentences by language and prints phonemes.
 PHONEMES = """
 import json, sys
 from kokoro import KPipeline
@@ -50,7 +50,7 @@ for name, text in json.load(sys.stdin).items():
 
 @pytest.fixture(scope="module")
 def phonemes(host: Host) -> dict[str, str]:
-    """What the release makes of each sentence, on the host that has no network."""
+    """Return the release's phonemes of each sentence, made on the host without a network."""
     asked = json.dumps({"newer": NEWER[0]} | {code: text for code, (text, _phonemes) in SENTENCES.items()})
     said = host.check_output(
         f"printf %s %s | TMPDIR=$(mktemp -d) {ENV}/bin/python -W ignore -c %s", "%s", asked, PHONEMES
@@ -60,11 +60,11 @@ def phonemes(host: Host) -> dict[str, str]:
 
 @pytest.mark.parametrize("code", SENTENCES)
 def test_a_language_turns_text_into_phonemes(phonemes: dict[str, str], code: str) -> None:
-    # espeak writes a tilde as a sign of its own, which says the same.
+    # espeak writes a tilde as a separate character, which means the same.
     assert unicodedata.normalize("NFC", phonemes[code]) == unicodedata.normalize("NFC", SENTENCES[code][1])
 
 
-def test_the_newer_mandarin_reads_english_words_among_the_chinese_ones(phonemes: dict[str, str]) -> None:
+def test_the_newer_mandarin_model_reads_english_words_in_chinese_text(phonemes: dict[str, str]) -> None:
     assert phonemes["newer"] == NEWER[1]
 
 
@@ -77,21 +77,21 @@ def test_a_language_speaks(speaker: Speaker, uid: str, voice: str) -> None:
         assert wav.getnframes() / wav.getframerate() > 1
 
 
-def test_the_chinese_word_list_is_kept_for_the_next_time(host: Host, speaker: Speaker) -> None:
-    """jieba writes it into the service's own folder for temporary files; elsewhere the sandbox would forbid it."""
+def test_the_chinese_word_list_is_cached(host: Host, speaker: Speaker) -> None:
+    """jieba writes it to the service's own temporary folder. The sandbox forbids other places."""
     assert speaker.ask("zf_001", model="kokoro-z", input=SENTENCES["z"][0]).status == 200
     assert host.file("/var/lib/voicefleet/tmp/jieba.cache").user == "voicefleet"
     assert "Dump cache file failed" not in host.check_output("journalctl --no-pager --unit %s", UNIT)
 
 
-def test_nothing_is_installed_that_no_language_needs(host: Host) -> None:
-    """The light dictionary and not the other; none of the packages that misaki asks for and does not use."""
+def test_only_needed_packages_are_installed(host: Host) -> None:
+    """Only the light dictionary is installed, and none of the packages that misaki requires but does not use."""
     listed = host.check_output(f"ls {ENV}/lib/python3.11/site-packages").split()
     assert {"fugashi", "jaconv", "unidic_lite", "jieba", "pypinyin", "cn2an"} <= set(listed)
     assert not {"unidic", "pyopenjtalk", "mojimoji", "nltk", "jamo", "mishkal"} & set(listed)
 
 
-def test_nothing_asked_the_internet(host: Host) -> None:
+def test_no_log_shows_an_attempt_to_reach_the_internet(host: Host) -> None:
     journal = host.check_output("journalctl --no-pager --unit %s", UNIT)
     log = host.check_output("find /var/lib/voicefleet/logs -type f -exec cat {} +")
     for mark in ("Max retries exceeded", "NameResolutionError", "Network is unreachable", "huggingface.co/hexgrad"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults that hit the making of a release, one after the other; the run after the last one ends it."""
+"""Faults interrupt the making of a release, one after the other. The next run finishes it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def test_the_former_release_serves(host: Host, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_failed_is_told_with_the_host_and_what_was_left(host: Host, fault: str) -> None:
+def test_the_message_names_the_failure_the_host_and_the_kept_files(host: Host, fault: str) -> None:
     said = struck(fault).said
     for words in (*FAULTS[fault], f"The previous release {current(host)} continues to serve without a gap", "is kept"):
         assert words in said
     assert re.search(r"vf-faults: release [\d.]+-[0-9a-f]{12}", said)
 
 
-def test_a_host_that_is_gone_is_told() -> None:
+def test_the_message_names_a_lost_host() -> None:
     said = struck("power_loss_at_install").said
     assert "vf-faults" in said
-    # Docker's connection has no word of its own for it; SSH says UNREACHABLE.
+    # SSH reports UNREACHABLE. Docker's connection does not.
     assert "is not running" in said or "UNREACHABLE!" in said
     assert "Install the locked packages" in said
 
@@ -56,14 +56,14 @@ def test_the_ledger_has_each_failure_with_its_phase(host: Host) -> None:
         assert line["message"]
 
 
-def test_the_next_run_ends_what_all_of_them_kept_from_being_made(host: Host, speaker: Speaker) -> None:
+def test_the_next_run_finishes_the_release(host: Host, speaker: Speaker) -> None:
     former = current(host)
     said = succeed(*NEW)
     assert current(host) != former
     assert speaker.ask("am_michael").status == 200
     receipt = ledger(host)[-1]
     assert (receipt["release"], receipt["previous"], receipt["proof_level"]) == (current(host), former, "acoustic")
-    # The last fault came after the release was whole, so nothing of its making was left for this run.
+    # The last fault came after the release was complete, so this run does not build it.
     assert set(receipt["seconds"]) == {"preflight", "candidate", "start", "proof", "total"}
     assert all(len(digest) == 64 for digest in receipt["artifacts"].values())
     assert "/opt/voicefleet/releases/.../.spacy" not in host.check_output("find /opt/voicefleet/releases -name '.*'")
@@ -71,7 +71,7 @@ def test_the_next_run_ends_what_all_of_them_kept_from_being_made(host: Host, spe
     assert changed(succeed(*NEW), host) == 0
 
 
-def test_the_fleets_table_says_who_when_and_how_long(host: Host) -> None:
+def test_the_fleets_table_shows_who_when_and_how_long(host: Host) -> None:
     said = succeed(play="receipts")
     receipt = ledger(host)[-1]
     known = (receipt["release"], receipt["time"], receipt["operator"], receipt["manifest_sha256"][:12], "acoustic")

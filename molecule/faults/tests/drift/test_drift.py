@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each fault is injected into the deployed host, seen by --check, which touches nothing, and mended by a deploy."""
+"""Faults in the deployed host: --check reports each one and changes nothing, and a deploy repairs it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ LOCK = "/run/voicefleet-deploy.json"
 
 
 def state(host: Host) -> str:
-    """All that a deploy may change on the host: files with owner, mode, size and time, and the service's process."""
+    """Return everything that a deploy may change: files with owner, mode, size and time, and the service's process."""
     places = "/opt/voicefleet /etc/voicefleet /etc/systemd/system /var/lib/voicefleet-evidence"
     files = host.check_output(f"find {places} -printf '%p %u %m %s %T@ %l\\n' | sort | sha256sum")
     return files + host.run("systemctl show --property=MainPID,ActiveState %s", UNIT).stdout
 
 
-def check_and_mend(host: Host, speaker: Speaker, *words: str) -> None:
-    """A check says these words and touches nothing; a deploy mends; the next one finds nothing to do."""
+def check_and_repair(host: Host, speaker: Speaker, *words: str) -> None:
+    """A check prints these words and changes nothing. A deploy repairs, and the next one changes nothing."""
     before = state(host)
     said = succeed("--check")
     for word in words:
         assert word in said
-    # That something would change, or a warning that says what.
+    # It reports a change, or a warning that names the drift.
     assert changed(said, host) or "DRIFT" in said
     assert state(host) == before
     assert changed(succeed(), host)
@@ -40,7 +40,9 @@ def check_and_mend(host: Host, speaker: Speaker, *words: str) -> None:
     assert changed(succeed(), host) == 0
 
 
-def test_files_of_the_release_that_are_gone_altered_foreign_or_open_to_others(host: Host, speaker: Speaker) -> None:
+def test_missing_changed_foreign_and_world_writable_files_of_the_release_are_repaired(
+    host: Host, speaker: Speaker
+) -> None:
     site = host.check_output(f"echo {CURRENT}/env/lib/python3.*/site-packages")
     gone, altered = f"{site}/xinference/__init__.py", f"{site}/kokoro/__init__.py"
     opened, foreign = f"{CURRENT}/env/bin/xinference-local", f"{site}/surprise.pth"
@@ -48,7 +50,7 @@ def test_files_of_the_release_that_are_gone_altered_foreign_or_open_to_others(ho
                       f"touch {foreign}")  # fmt: skip
     pid = host.check_output("systemctl show --property=MainPID --value %s", UNIT)
     names = ("xinference/__init__.py", "kokoro/__init__.py", "env/bin/xinference-local", "surprise.pth", "torch")
-    check_and_mend(host, speaker, "DRIFT", "1 missing", "3 changed", "1 added", *names)
+    check_and_repair(host, speaker, "DRIFT", "1 missing", "3 changed", "1 added", *names)
     assert host.file(gone).exists
     assert "by hand" not in host.file(altered).content_string
     assert host.file(opened).mode == 0o755
@@ -57,28 +59,30 @@ def test_files_of_the_release_that_are_gone_altered_foreign_or_open_to_others(ho
     assert host.check_output("systemctl show --property=MainPID --value %s", UNIT) != pid
 
 
-def test_a_corrupt_byte_in_an_artifact_that_a_release_is_linked_to(host: Host, speaker: Speaker) -> None:
+def test_a_corrupt_byte_in_a_linked_artifact_is_repaired(host: Host, speaker: Speaker) -> None:
     voice = host.check_output(f"readlink -f {CURRENT}/models/Kokoro-82M/voices/af_heart.pt")
     digest = host.check_output("sha256sum %s", voice)
     host.check_output(f"printf x | dd of={voice} bs=1 seek=100 conv=notrunc status=none")
     assert host.check_output("sha256sum %s", voice) != digest
-    check_and_mend(host, speaker, "DRIFT", "voices/af_heart.pt")
+    check_and_repair(host, speaker, "DRIFT", "voices/af_heart.pt")
     assert host.check_output("sha256sum %s", voice) == digest
 
 
-def test_an_edited_unit_a_lost_environment_file_and_a_stopped_service(host: Host, speaker: Speaker) -> None:
+def test_an_edited_unit_a_lost_environment_file_and_a_stopped_service_are_repaired(
+    host: Host, speaker: Speaker
+) -> None:
     unit = f"/etc/systemd/system/{UNIT}"
     before = host.file(unit).content_string
     host.check_output(
         f"sed -i s/^LimitCORE=0/LimitCORE=1/ {unit}; rm /etc/voicefleet/xinference.env; systemctl stop {UNIT}"
     )
-    check_and_mend(host, speaker)
+    check_and_repair(host, speaker)
     assert host.file(unit).content_string == before
     assert host.file("/etc/voicefleet/xinference.env").mode == 0o600
 
 
-def test_a_killed_model(host: Host, speaker: Speaker) -> None:
-    """Xinference starts a model's process again by itself; a deploy that comes meanwhile waits for it."""
+def test_a_killed_model_is_started_again(host: Host, speaker: Speaker) -> None:
+    """Xinference starts a model's process again by itself. A deploy meanwhile waits for it."""
     model = host.check_output("pgrep --newest --uid voicefleet")
     host.check_output("kill -KILL %s", model)
     succeed()
@@ -102,7 +106,7 @@ def test_another_controllers_deploy_is_not_disturbed(host: Host) -> None:
     assert "nothing was changed" in said
     assert state(host) == before
     assert holder(host) == owner
-    # One that was left behind is taken over, with a word, and given back.
+    # A deploy takes over an expired lock, says so, and releases it.
     said = succeed("--extra-vars", "voicefleet_lock_seconds=1")
     assert "its lock is taken over" in said
     assert holder(host) == {}
@@ -116,11 +120,9 @@ def wait_for(what: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.5)
 
 
-def test_a_controller_that_dies_half_way_leaves_a_host_that_serves_and_the_next_run_ends_it(
-    host: Host, speaker: Speaker
-) -> None:
+def test_if_the_controller_dies_the_host_keeps_serving_and_the_next_run_finishes(host: Host, speaker: Speaker) -> None:
     former = host.check_output(f"readlink {CURRENT}")
-    # Fewer voices are another release.
+    # Fewer voices make another release.
     options = ("--extra-vars", '{"kokoro_voices": ["af_heart"]}')
     play = subprocess.Popen(
         command(*options),
@@ -135,7 +137,7 @@ def test_a_controller_that_dies_half_way_leaves_a_host_that_serves_and_the_next_
     assert host.check_output(f"readlink {CURRENT}") == former
     assert speaker.ask().status == 200
     assert holder(host)["pid"] == play.pid
-    # What the dead controller had begun on the host is still at work; the next run waits for it.
+    # The dead controller's task is still running on the host. The next run waits for it.
     said = succeed(*options)
     assert "its lock is taken over" in said
     assert host.check_output(f"readlink {CURRENT}") != former

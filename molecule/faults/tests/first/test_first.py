@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A first deploy that fails its proof leaves nothing running: nothing served before, and this was never proved."""
+"""A first deploy that fails its proof leaves nothing running."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deploys import ledger, struck
 from testinfra.host import Host
 
 
-def test_what_was_never_proved_does_not_serve(host: Host) -> None:
+def test_an_unproved_release_does_not_serve(host: Host) -> None:
     met = struck("first_deploy_that_fails")
     assert met.status != 0, met.said
     assert (met.current, met.answer) == ("", "000"), met.said

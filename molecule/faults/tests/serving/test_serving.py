@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults that hit the service as it gets another release, and two controllers that come at once."""
+"""Faults while the service changes to another release, and two controllers at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_former_release_serves(host: Host, fault: str) -> None:
-    """The one that the group before this left: the receipt before the one that the power took."""
+    """The previous group left this release. The power loss prevented the receipt after it."""
     met = struck(fault)
     assert met.status != 0, met.said
     former = [line["release"] for line in ledger(host) if "release" in line][-1]
@@ -36,9 +36,7 @@ def test_the_ledger_has_each_failure_with_its_phase(host: Host) -> None:
     assert [line["phase"] for line in failures] == ["start", "proof", "candidate"]
 
 
-def test_after_a_power_loss_at_the_switch_the_new_release_serves_and_the_next_run_writes_its_receipt(
-    host: Host, speaker: Speaker
-) -> None:
+def test_after_a_power_loss_at_the_switch_the_next_run_writes_the_receipt(host: Host, speaker: Speaker) -> None:
     met = struck("power_loss_at_switch")
     assert (met.status != 0, met.answer) == (True, "200"), met.said
     assert current(host) == met.current
@@ -54,7 +52,7 @@ def test_after_a_power_loss_at_the_switch_the_new_release_serves_and_the_next_ru
     assert changed(succeed(*OTHER), host) == 0
 
 
-def test_of_two_controllers_that_come_at_once_one_wins_and_the_other_says_so(host: Host, speaker: Speaker) -> None:
+def test_of_two_controllers_at_once_one_wins_and_the_other_reports_it(host: Host, speaker: Speaker) -> None:
     pid = host.check_output("systemctl show --property=MainPID --value %s", UNIT)
     both = [
         subprocess.Popen(
@@ -78,5 +76,5 @@ def test_of_two_controllers_that_come_at_once_one_wins_and_the_other_says_so(hos
 
 
 def host_name() -> str:
-    """The controller's, which is the machine of the tests."""
+    """Return the controller's name. The tests run on the controller."""
     return subprocess.run(["hostname"], capture_output=True, text=True, check=True).stdout.strip()
