@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stands in for get-pip.py, which ansible-test would download from the internet.
+"""Replacement for get-pip.py, which ansible-test would download from the internet.
 
-bin/test puts it where ansible-test keeps its copy. Inside a virtual environment without pip it unpacks the pip that
-Python carries with it, and installs what ansible-test asked for (arguments: packages, and options of get-pip.py).
+bin/test puts it where ansible-test keeps its copy. In a virtual environment without pip, it installs the pip that comes
+with Python, and then the packages that ansible-test requests (arguments: packages, and options of get-pip.py).
 """
 
 from __future__ import annotations

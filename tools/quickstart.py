@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of bin/quickstart: try the curl line, say in words what there is now, and leave result.json.
+"""The last step of bin/quickstart: try the curl line, print the result, and write result.json.
 
-result.json has `release`, `proof_level`, `synthetic` (bool), `wav` and `report` (paths), `curl` and `seconds`, by
-step and by "Deploy: <role>".
+result.json has `release`, `proof_level`, `synthetic` (bool), `wav` and `report` (paths), `curl`, and `seconds` by step
+and by "Deploy: <role>".
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import Any
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 ENDPOINT = "http://127.0.0.1:9997/v1/audio/speech"
-# What a level says about the audio, and what it does not.
+# What a level shows about the audio, and what it does not.
 MEANS = {
     "none": "nothing was proved",
     "format": "every voice answered with a whole 24 kHz file; whether it is speech is not known",
     "acoustic": "every voice answered with audio that measures as speech; whether the words are right is UNVERIFIED",
-    "phonemes": "that, and no word is lost on the way to the model; whether they are heard is UNVERIFIED",
+    "phonemes": "the audio is speech, and no word is lost before the model; whether words are heard is UNVERIFIED",
     "intelligible": "a recogniser on the host heard the sentence from every voice, word for word",
     "performance": "a recogniser heard the sentence from every voice, as fast as was required",
-    "offline": "a recogniser heard the sentence, as fast as was required, and nothing outside was asked for",
+    "offline": "a recogniser heard the sentence, as fast as was required, and nothing outside was contacted",
 }
 
 
 def curl_line(host: str, voice: str) -> str:
-    """The key stays in its root-only file on the host: it is no argument, and nothing prints it."""
+    """Return the curl line. The key stays in its root-only file on the host: nothing passes or prints it."""
     body = json.dumps({"model": "kokoro", "voice": voice, "response_format": "wav", "input": TEXT})
     header = "-H @/etc/voicefleet/client.header -H 'Content-Type: application/json'"
     return f"docker exec {host} curl -sS --fail-with-body {header} {ENDPOINT} -d '{body}' > speech.wav"
 
 
 def try_curl(line: str) -> int:
-    """Run the line as it will be printed; returns the size of speech.wav in bytes."""
+    """Run the line as it will be printed. Return the size of speech.wav in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         ran = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, check=False)
         data = Path(folder, "speech.wav").read_bytes()
@@ -66,7 +66,7 @@ def main() -> int:
     }
     gone = [result[name] for name in ("wav", "report") if not Path(result[name]).is_file()]
     if gone:
-        raise SystemExit(f"The deploy left no {' and no '.join(gone)}.")
+        raise SystemExit(f"The deploy wrote no {' and no '.join(gone)}.")
     size = try_curl(line)
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
 
@@ -83,7 +83,7 @@ def main() -> int:
     if result["synthetic"]:
         print(f"\n{'!' * 78}")
         print("  THE VOICE IS NOT KOKORO'S. The models could not be fetched, so stand-ins with made-up weights")
-        print("  took their place: they say this one sentence, and noise for any other. All else is real.")
+        print("  replace them: they say this one sentence, and make noise for any other. All else is real.")
         print(f"{'!' * 78}")
     print(f"\nSpeak yourself (this line just answered with {size} bytes):\n\n  {line}\n")
     print(f"Result for machines: {folder / 'result.json'}     Remove the host: bin/quickstart --down\n")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print the names of the model sources that answer from this machine: `spacy`, `kokoro`, both or none.
+"""Print which model sources answer to this machine: `spacy`, `kokoro`, both or none.
 
-One HEAD request each, through the proxies of the environment. Why one does not answer goes to stderr.
+It sends one HEAD request each, through the proxies of the environment. Reasons for no answer go to stderr.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-# bin/lib.sh makes the checkout a collection tree there.
+# bin/lib.sh makes a collection tree of the checkout there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / ".cache" / "tree"))
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue
 
@@ -22,12 +22,12 @@ SOURCES = {
     "spacy": f"{catalogue.SPACY_RELEASES}/{MODEL.name}-{MODEL.version}/{MODEL.filename}",
     "kokoro": f"{catalogue.KOKORO_HUB}/{catalogue.KOKORO_REPOSITORY}/resolve/{catalogue.KOKORO_REVISION}/config.json",
 }
-# For all of it: a firewall that drops packets makes each address of a name wait for its own time-out.
+# For all addresses together: if a firewall drops packets, each address of a name waits for its own time-out.
 SECONDS = 6.0
 
 
 def ask(url: str) -> str:
-    """Why the URL does not answer; empty when it does."""
+    """Return why the URL does not answer, or nothing if it does."""
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "voicefleet.kokoro"})
     try:
         with urllib.request.urlopen(request, timeout=SECONDS):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refresh and check everything that is pinned: locks, data files, repairs, and the pages made of them.
+"""Refresh or check everything that is pinned: locks, data files, repairs, and the pages made from them.
 
-For ``bin/refresh``. Without ``--check`` a part takes over what its publisher has today. With it nothing changes, and
-the exit status is 1 where something is stale; only ``--online`` needs a network then.
+For ``bin/refresh``. Without ``--check``, each part takes its publisher's current data. With it, nothing changes, and
+the exit status is 1 if something is stale. A check needs a network only with ``--online``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Findings = Iterator[str]
 
 
 def tool(name: str) -> ModuleType:
-    """A tool beside this one. Not by import: where Ansible's finder is about, it takes the file for its own."""
+    """Load a tool beside this one. Do not import it: Ansible's import hook would take the file for its own."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -51,14 +51,14 @@ def tool(name: str) -> ModuleType:
 
 
 def fetch(url: str) -> bytes:
-    """What an address has. Raises OSError."""
+    """Return the data at an address. Raises OSError."""
     with urllib.request.urlopen(url, timeout=60) as response:
         return bytes(response.read())
 
 
 @cache
 def committed() -> dict[str, locks.Lock]:
-    """The committed locks by the names of their profiles. Raises LockError, OSError."""
+    """Return the committed locks by profile name. Raises LockError, OSError."""
     return {p.name: locks.read_lock(LOCKS / Path(p.lock_path).name) for p in profiles.known_profiles()}
 
 
@@ -102,9 +102,9 @@ def stale_spacy(_uv: str) -> Findings:
 
 
 def render_table(published: bytes, before: str) -> str:
-    """The data file with what spaCy's published table says of the catalogue's models.
+    """Return the data file with the rows of spaCy's published table for the catalogue's models.
 
-    Raises ValueError, KeyError, TypeError, AttributeError where it is no such table.
+    Raises ValueError, KeyError, TypeError, AttributeError if it is not such a table.
     """
     table = {}
     for minor, models in json.loads(published)["spacy"].items():
@@ -144,7 +144,7 @@ def stale_kokoro(_uv: str) -> Findings:
 
 
 def ask_kokoro(_uv: str, _write: bool) -> Findings:
-    """Compare the pinned digests with the hub's. A revision never changes, so a difference is for a person to judge."""
+    """Compare the pinned digests with the hub's. A revision never changes, so a person must judge a difference."""
     for model in catalogue.MANDARIN_MODELS.values():
         url = f"{catalogue.KOKORO_HUB}/api/models/{model.repository}/tree/{model.revision}?recursive=true"
         try:
@@ -162,7 +162,7 @@ def ask_kokoro(_uv: str, _write: bool) -> Findings:
 
 
 def newest_build(uv: str, feature: str, architecture: str) -> tuple[str, str]:
-    """Version and date of the build that uv chooses. Raises CalledProcessError, ValueError, OSError."""
+    """Return version and date of the build that uv chooses. Raises CalledProcessError, ValueError, OSError."""
     command = [uv, "python", "list", feature, "--offline", "--no-config", "--only-downloads", "--all-platforms"]
     done = subprocess.run(
         [*command, "--all-arches", "--show-urls", "--output-format", "json"], capture_output=True, check=True, text=True
@@ -186,7 +186,7 @@ def stale_pythons(uv: str) -> Findings:
 
 
 def ask_pythons(uv: str, write: bool) -> Findings:
-    """Take the builds that uv chooses, with the digests that their release publishes."""
+    """Use the builds that uv chooses, with the digests from their release."""
     path = STORE_DATA / "pythons.json"
     data = datafile.read(path)
     for row in data["builds"]:
@@ -208,7 +208,7 @@ def ask_pythons(uv: str, write: bool) -> Findings:
         path.write_text(datafile.render(data), encoding="utf-8")
 
 
-# --- GPUs and phonemes: made on a machine that runs the release, so there is only a check
+# --- GPUs and phonemes: made on a machine that runs the release, so they can only be checked here
 
 
 def stale_gpu(_uv: str) -> Findings:
@@ -238,7 +238,7 @@ def stale_repairs(_uv: str) -> Findings:
 
 
 def try_repairs(wheel: bytes, package: str) -> Findings:
-    """Whether a wheel's files are those that its repairs were made for, and become what they should."""
+    """Check that a wheel's files match its repairs, and that the repaired files match too."""
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         for patch in patches.CATALOGUE.values():
             if patch.package != package:
@@ -248,8 +248,8 @@ def try_repairs(wheel: bytes, package: str) -> Findings:
             repaired = hashlib.sha256(patches.repair(patch, data)).hexdigest()
             if (found, repaired) != (patch.before, patch.after):
                 yield (
-                    f"{patch.name}: {patch.file} has the sha256 {found} and would become {repaired}. Look whether"
-                    " upstream repaired it; if not, make the repair again and enter both digests"
+                    f"{patch.name}: {patch.file} has the sha256 {found} and would become {repaired}. Check whether"
+                    " upstream repaired it. If not, make the repair again and enter both digests"
                 )
 
 
@@ -291,7 +291,7 @@ def write_pages(_uv: str, write: bool) -> Findings:
 
 @dataclass(frozen=True)
 class Part:
-    """One part: what of it is stale, told without a network, and what its publisher has, taken over where asked to."""
+    """One part. ``stale`` checks it without a network. ``ask`` compares it with its publisher and may update it."""
 
     stale: Callable[[str], Findings]
     ask: Callable[[str, bool], Findings] | None = None
@@ -312,8 +312,8 @@ PARTS = {
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uv", default="uv", help="the locked uv")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 where something is stale")
-    parser.add_argument("--online", action="store_true", help="with --check: ask the publishers, too")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if something is stale")
+    parser.add_argument("--online", action="store_true", help="with --check: also ask the publishers")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"default: all of {', '.join(PARTS)}")
     given: Any = parser.parse_args(arguments)
     if unknown := sorted(set(given.parts) - PARTS.keys()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resolve the committed locks again with uv and show what changed; for ``bin/refresh``."""
+"""Resolve the committed locks again with uv, and show the changes; for ``bin/refresh``."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles i
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "roles" / "artifact_store" / "files" / "locks"
-# Pinned CPU builds of torch, for where PyTorch's index does not answer.
+# Pinned CPU builds of torch, in case PyTorch's index does not answer.
 TORCH_CPU = LOCKS / "torch.cpu.toml"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-# Where an environment names CPU builds of torch, which a profile with CUDA must not take.
+# These variables may name CPU builds of torch, which a profile with CUDA must not use.
 TORCH_VARIABLES = ("UV_FIND_LINKS", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 
 
 def resolve(
     profile: Profile, uv: str, left_out: Iterable[str], extras: Iterable[str], pinned: locks.Lock | None = None
 ) -> locks.Lock:
-    """uv's answer for one profile, less some packages; the best file of each. ``pinned`` has the versions to take."""
+    """Resolve one profile without some packages. Return the best file of each; ``pinned`` sets versions."""
     with tempfile.TemporaryDirectory() as folder:
         output, override, constraint = (Path(folder) / name for name in ("pylock.toml", "overrides.txt", "pins.txt"))
         override.write_text(overrides(left_out), encoding="utf-8")
@@ -55,19 +55,19 @@ def resolve(
 
 
 def published(package: locks.LockedPackage) -> locks.LockedPackage:
-    """The package with its public address, where uv found it in a local folder; its size filled in."""
+    """Return the package with its public address and size if uv found it in a local folder."""
     if not package.location.startswith("file://"):
         return package
     local = Path(urllib.parse.unquote(urllib.parse.urlsplit(package.location).path))
     if package.name != "torch":
-        raise locks.LockError(f"{local} is no public file: take it out of the find-links folder")
+        raise locks.LockError(f"{local} is not a public file: remove it from the find-links folder")
     if sha256_file(str(local)) != package.sha256:
         raise locks.LockError(f"{local} does not have the hash that uv recorded")
     return replace(package, location=f"{TORCH_INDEX}/{urllib.parse.quote(package.filename)}", size=local.stat().st_size)
 
 
 def marked(lock: locks.Lock, resolved: Callable[[Iterable[str]], locks.Lock]) -> locks.Lock:
-    """The lock with the extras that each package belongs to: it is needed with one of them, and not with none."""
+    """Return the lock with each package's extras: those that need it, if it is not needed without any."""
 
     def names(extras: Iterable[str]) -> set[str]:
         return {package.name for package in resolved(extras).packages}
@@ -79,13 +79,13 @@ def marked(lock: locks.Lock, resolved: Callable[[Iterable[str]], locks.Lock]) ->
 
 
 def lock_of(profile: Profile, uv: str) -> locks.Lock:
-    """The new lock of a profile. Raises LockError, CalledProcessError."""
+    """Return the new lock of a profile. Raises LockError, CalledProcessError."""
     found = resolve(profile, uv, profile.left_out, catalogue.EXTRAS)
     found = marked(found, lambda extras: resolve(profile, uv, profile.left_out, extras, found))
     lock = replace(found, packages=tuple(published(package) for package in found.packages))
     cpu_build = str(lock.version_of("torch")).endswith("+cpu")
     if profile.accelerator == "cpu" and not cpu_build:
-        print(f"{profile.name}: no find-links folder or index gave a CPU build of torch: taking the one pinned here")
+        print(f"{profile.name}: no find-links folder or index has a CPU build of torch: using the one pinned here")
         without_torch = resolve(profile, uv, [*profile.left_out, "torch"], catalogue.EXTRAS)
         return locks.for_cpu(lock, without_torch, locks.read_lock(TORCH_CPU, profile).packages[0])
     if profile.accelerator != "cpu" and cpu_build:
@@ -94,7 +94,7 @@ def lock_of(profile: Profile, uv: str) -> locks.Lock:
 
 
 def refresh(profile: Profile, uv: str, check: bool) -> bool:
-    """Show what changed in a profile's lock, write it unless only to check; True where anything did."""
+    """Show the changes in a profile's lock, and write it unless ``check`` is set. Return whether it changed."""
     path = LOCKS / Path(profile.lock_path).name
     fresh = lock_of(profile, uv)
     before = locks.read_lock(path) if path.exists() else None

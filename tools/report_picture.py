@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make docs/report.webp, the picture of a report in the documentation: a made-up fleet of eight, one host opened.
+"""Make docs/report.webp, the documentation's picture of a report: a made-up fleet of eight with one host unfolded.
 
 .cache/env/test/bin/python tools/report_picture.py
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where pinned versions are written although they could be derived; for ``tools/measure.py``."""
+"""Find pinned versions that are written although they could be derived; for ``tools/measure.py``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = "roles/artifact_store/files/locks"
-# Where versions are pinned by hand, written by a tool, recorded, or history. bin/refresh checks all but the last two.
+# Files with versions that are pinned by hand, generated, recorded or history. bin/refresh checks the first two kinds.
 PINNED = re.compile(
     rf"{LOCKS}/|requirements/|plugins/plugin_utils/\w+/data/|docs/versions\.md$|CHANGELOG\.md$|changelogs/|tests/.*/fixtures/"
     r"|plugins/module_utils/(release/patch_data|proof/phoneme_references)\.py$"
-    # A change of this file makes the stand-ins again; a test compares it with the catalogue.
+    # A change of this file rebuilds the stand-ins. A test compares it with the catalogue.
     r"|tools/standins/make\.py$"
 )
-# Tests build stores of models that must suit a spaCy, by the published table.
+# Tests build stores of models that must match a version of spaCy in the published table.
 ONLY_OUTSIDE_TESTS = ("spacy", "spaCy models")
 _PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", re.MULTILINE)
 _LOCKED = re.compile(r'^name = "([\w-]+)"\nversion = "([^"+]+)', re.MULTILINE)
 
 
 def files(*folders: str) -> Iterator[Path]:
-    """The text files of the repository, below some folders."""
+    """Yield the text files of the repository, below some folders."""
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *folders],
         capture_output=True, check=True, text=True,
@@ -37,7 +37,7 @@ def files(*folders: str) -> Iterator[Path]:
 
 
 def pins() -> dict[str, set[str]]:
-    """The versions that are pinned, by what they are of."""
+    """Return the pinned versions by subject."""
     locked = dict(_LOCKED.findall((ROOT / LOCKS / "pylock.cuda-py311-x86_64.toml").read_text()))
     by_hand = dict(_PIN.findall((ROOT / LOCKS / "requirements.in").read_text()))
     data = ROOT / "plugins/plugin_utils/store/data"
@@ -52,7 +52,7 @@ def pins() -> dict[str, set[str]]:
 
 
 def literals(version: str, paths: Iterator[Path] | list[Path]) -> list[str]:
-    """Where a version is written: ``file:line``."""
+    """Return the places of a version, as ``file:line``."""
     pattern = re.compile(rf"(?<![\d.]){re.escape(version)}(?!\.?\d)")
     found = []
     for path in paths:
@@ -64,7 +64,7 @@ def literals(version: str, paths: Iterator[Path] | list[Path]) -> list[str]:
 
 
 def stray_literals() -> dict[str, list[str]]:
-    """Where a pinned version is written although it could be derived, by what it is of."""
+    """Return the places of pinned versions that could be derived, by subject."""
     every = [path for path in files() if not PINNED.match(str(path.relative_to(ROOT)))]
     product = [path for path in every if path.relative_to(ROOT).parts[0] != "tests"]
     return {
@@ -78,6 +78,6 @@ def stray_literals() -> dict[str, list[str]]:
 
 
 def pinned_by_hand(name: str) -> list[str]:
-    """Where a person changes the version of a package, and where it strayed to."""
+    """Return where a person changes the version of a package, and where else it is written."""
     requirements = sorted((ROOT / LOCKS).glob("requirements*.in"))
     return [place for version in pins()[name] for place in literals(version, requirements)] + stray_literals()[name]

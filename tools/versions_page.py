@@ -47,7 +47,7 @@ def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) ->
 
 
 def page() -> str:
-    """The page's text."""
+    """Return the text of the page."""
     pythons = ([f"{b.feature}, {b.architecture}", b.full_version] for b in catalogue.PYTHONS.values())
     models = ([m.name, m.version, m.licence] for m in catalogue.SPACY_MODELS.values())
     kokoro = ([m.name, f"`{m.revision}`", m.licence] for m in catalogue.MANDARIN_MODELS.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, locks
 
-# The profile that is fetched where none is chosen; others differ by little.
+# The default profile. The others differ little.
 LOCK = Path(__file__).resolve().parent.parent / "roles/artifact_store/files/locks/pylock.cpu-py311-x86_64.toml"
 WEIGHTS_MB, VOICE_MB = 327, 0.5
 
@@ -74,7 +74,7 @@ def _megabytes(packages: list[locks.LockedPackage]) -> float:
 
 
 def _needs(language: catalogue.Language, lock: locks.Lock) -> str:
-    """A row of the second table."""
+    """Return a row of the second table."""
     models = ", ".join(language.spacy_models) or "none"
     own = [package for package in lock.packages if set(package.extras) & set(language.extras)]
     size = _megabytes(own) + sum(catalogue.SPACY_MODELS[name].megabytes for name in language.spacy_models)
@@ -87,7 +87,7 @@ def _needs(language: catalogue.Language, lock: locks.Lock) -> str:
 
 
 def page() -> str:
-    """The page's text."""
+    """Return the text of the page."""
     lock = locks.read_lock(LOCK)
     languages = catalogue.LANGUAGES.values()
     voices = "".join(f"| `{x.code}` | {x.title} | {' '.join(catalogue.voices_of([x.code]))} |\n" for x in languages)

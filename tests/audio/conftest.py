@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets the tests of this folder import each other's helpers."""
+"""Let the tests of this folder import their helpers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A double of an OpenAI-style speech server, with espeak-ng for its model; it has faults on demand.
+"""A fake OpenAI-style speech server with espeak-ng as its model, and with faults on demand.
 
-`POST /v1/audio/speech` speaks; `POST /v1/audio/transcriptions` answers with what the test says that it heard. Both want
+`POST /v1/audio/speech` speaks. `POST /v1/audio/transcriptions` answers with the text that the test sets. Both require
 the bearer key.
 """
 
@@ -37,7 +37,7 @@ FORMATS = {"wav": ("WAV", "PCM_16"), "mp3": ("MP3", None), "flac": ("FLAC", "PCM
 
 @cache
 def spoken(text: str, voice: str) -> Any:
-    """Samples of espeak-ng, float64."""
+    """Return samples of espeak-ng, float64."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "spoken.wav")
         speak(text, *VOICES[voice], file)
@@ -53,7 +53,7 @@ def noise() -> Any:
 
 @dataclass
 class Double:
-    """The server of a test. `fault` is one of those in `_sound` and `_refusal`; `heard` what a transcription says."""
+    """The server of a test. `fault` is one of those in `_sound` and `refusal`; `heard` is the transcription."""
 
     fault: str = ""
     heard: str = ""
@@ -96,7 +96,7 @@ class Double:
 
 @contextmanager
 def serving() -> Iterator[Double]:
-    """A double that serves on a port of loopback."""
+    """Serve on a loopback port."""
     double = Double()
 
     class Handler(BaseHTTPRequestHandler):

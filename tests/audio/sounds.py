@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The labelled set, made with espeak-ng and sox as labelled.tsv says, and espeak-ng as a voice: WAV, 24 kHz, mono."""
+"""Make the sounds of labelled.tsv with espeak-ng and sox, and speak with espeak-ng: WAV, 24 kHz, mono."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _CHORDS = (("C4", "E4", "G4"), ("F4", "A4", "C5"), ("G4", "B4", "D5"), ("C4", "E
 
 @dataclass(frozen=True)
 class Labelled:
-    """One sound: how it is made, and what is true of it."""
+    """One sound: how to make it, and its labels."""
 
     name: str
     acoustic: str  # "speech", or the name of the finding that must refuse it
-    words: str  # yes, no, or - where that is not asked
+    words: str  # yes, no, or - if it is not checked
     source: str
     text: str
     effects: str
@@ -46,11 +46,11 @@ def run(*command: str | Path) -> None:
 
 
 def speak(text: str, voice: str, speed: int, pitch: int, target: Path, effects: Iterable[str] = ()) -> None:
-    """espeak-ng's voice, levelled to -3 dB and then treated by sox."""
+    """Speak with espeak-ng, normalise to -3 dB, and apply sox effects."""
     with tempfile.TemporaryDirectory() as folder:
         spoken = Path(folder, "spoken.wav")
         run("espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "-w", spoken, "--", text)
-        # -D and -R: no dither, and no other one at the next run.
+        # -D and -R: no dither, and the same result at each run.
         run("sox", "-D", "-R", spoken, "-r", str(RATE), "-b", "16", target, "norm", "-3", "rate", str(RATE), *effects)
 
 

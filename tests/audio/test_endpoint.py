@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module synthesis_check, and a double of the endpoint that speaks with espeak-ng: many texts, voices, faults."""
+"""The module synthesis_check against a fake endpoint that speaks with espeak-ng: many texts, voices, faults."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check(double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 
 
 def words(result: dict[str, Any]) -> dict[str, bool | None]:
-    """What was found of the words, by voice and format."""
+    """Return the finding on the words, by voice and format."""
     return {
         f"{sample['voice']} {sample['format']}": finding["ok"]
         for sample in result["samples"]
@@ -80,12 +80,12 @@ def words(result: dict[str, Any]) -> dict[str, bool | None]:
 
 
 def findings(result: dict[str, Any]) -> set[str]:
-    """The names of all that is wrong."""
+    """Return the names of all findings that are not good."""
     return {each["name"] for sample in result["samples"] for each in sample["findings"] if each["ok"] is not True}
 
 
-def test_it_hears_any_text_of_any_voice(check: Check) -> None:
-    """Of twenty verdicts one may be wrong. Of four one may be UNVERIFIED, as these voices are hard to understand."""
+def test_any_text_is_heard_from_any_voice(check: Check) -> None:
+    """One verdict in 20 may be wrong. One in 4 may be UNVERIFIED, because these voices are hard to understand."""
     voices, verdicts, lines = ["af_heart", "am_michael", "am_adam"], [], []
     for text in TEXTS:
         result = check(text=text, voices=voices)
@@ -97,22 +97,22 @@ def test_it_hears_any_text_of_any_voice(check: Check) -> None:
     assert verdicts.count(True) >= len(verdicts) * 3 / 4, "\n".join(lines)
 
 
-def test_it_hears_that_a_word_of_any_text_is_lost(check: Check, double: Double) -> None:
+def test_a_lost_word_is_noticed_in_any_text(check: Check, double: Double) -> None:
     double.fault = "a word is lost"
     verdicts = [verdict for text in TEXTS for verdict in words(check(text=text, voices=["af_heart"])).values()]
     assert len(verdicts) == len(TEXTS)
     assert True not in verdicts
-    # UNVERIFIED where it took another word for one of those that are left.
+    # It is UNVERIFIED if the recogniser also misheard one of the other words.
     assert verdicts.count(False) >= len(TEXTS) / 2
 
 
-def test_it_hears_every_format(check: Check) -> None:
+def test_every_format_is_heard(check: Check) -> None:
     result = check(formats=["wav", "mp3", "flac", "ogg"], voices=["af_heart"])
     assert words(result) == dict.fromkeys(("af_heart wav", "af_heart mp3", "af_heart flac", "af_heart ogg"), True)
 
 
-def test_a_british_voice_and_a_french_one(check: Check) -> None:
-    """The recogniser knows neither well: it never says that they fail where they don't."""
+def test_a_british_and_a_french_voice_never_fail_without_a_fault(check: Check) -> None:
+    """The recogniser knows neither well."""
     result = check(voices=["bf_emma", "ff_siwis"])
     found = words(result)
     assert found["bf_emma wav"] is not False
@@ -121,9 +121,9 @@ def test_a_british_voice_and_a_french_one(check: Check) -> None:
 
 
 @pytest.mark.parametrize("fault", ["other words", "a word is lost", "backwards", "noise", "silence"])
-def test_what_is_not_the_text_is_not_intelligible(check: Check, double: Double, fault: str) -> None:
+def test_anything_but_the_text_is_not_intelligible(check: Check, double: Double, fault: str) -> None:
     double.fault = fault
-    # Of one voice, for silence is the same in any, which is a finding of its own.
+    # Use one voice: two silent answers would be identical, which is another finding.
     result = check(voices=["am_michael"], required_level="intelligible")
     assert result["failed"]
     assert "did not reach the level intelligible" in result["msg"]
@@ -140,14 +140,14 @@ def test_faults_below_the_words_are_named(check: Check, double: Double) -> None:
     assert "out of memory" in check()["msg"]
 
 
-def test_a_wrong_key_is_said_and_asked_with_once(check: Check, double: Double, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported_and_sent_once(check: Check, double: Double, tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("xf-wrong\n")
     result = check(api_key_file=str(tmp_path / "wrong"))
     assert "the key that was sent is not accepted" in result["msg"]
     assert double.asked == []
 
 
-def test_a_text_that_the_recogniser_does_not_know_is_unverified(check: Check) -> None:
+def test_a_text_with_unknown_words_is_unverified(check: Check) -> None:
     result = check(text="Call 555 or write to Xqzvt before the end of the week.")
     assert not result.get("failed"), result["msg"]
     assert words(result) == {"af_heart wav": None, "am_michael wav": None}
@@ -159,15 +159,15 @@ def test_a_quick_check_does_not_listen(check: Check) -> None:
     assert words(check(try_level="acoustic")) == {}
 
 
-def test_a_kept_proof_that_was_not_listened_to_does_not_hold(check: Check) -> None:
-    """And one that was holds for a check that asks for less."""
+def test_a_kept_proof_of_a_lower_level_does_not_hold(check: Check) -> None:
+    """A kept proof of a higher level holds."""
     assert not check(try_level="acoustic")["live"]
     assert not check()["live"]
     assert check()["live"]
     assert check(try_level="acoustic")["live"]
 
 
-def test_a_transcriber_is_asked_in_the_language_of_the_voice(check: Check, double: Double) -> None:
+def test_a_transcription_is_requested_in_the_language_of_the_voice(check: Check, double: Double) -> None:
     double.heard = "Portez ce vieux whisky au juge blond qui fume."
     text = "Portez ce vieux whisky au juge blond qui fume."
     result = check(voices=["ff_siwis"], text=text, transcriber="whisper")
@@ -175,7 +175,7 @@ def test_a_transcriber_is_asked_in_the_language_of_the_voice(check: Check, doubl
     assert {"language": "fr"} in double.asked
 
 
-def test_of_a_transcription_so_many_words_may_be_wrong(check: Check, double: Double) -> None:
+def test_a_transcription_may_have_a_limited_share_of_wrong_words(check: Check, double: Double) -> None:
     double.heard = "the quick brown fox jumps over a lazy dog"
     assert words(check(voices=["af_heart"], transcriber="whisper")) == {"af_heart wav": True}
     assert words(check(voices=["af_heart"], transcriber="whisper", word_error_rate=0.1)) == {"af_heart wav": False}
@@ -183,7 +183,7 @@ def test_of_a_transcription_so_many_words_may_be_wrong(check: Check, double: Dou
     assert words(check(voices=["af_heart"], transcriber="whisper")) == {"af_heart wav": False}
 
 
-def test_a_transcriber_that_is_not_served_proves_nothing(check: Check) -> None:
+def test_a_missing_transcriber_proves_nothing(check: Check) -> None:
     result = check(transcriber="nobody")
     assert words(result) == {"af_heart wav": None, "am_michael wav": None}
     assert "nobody did not transcribe it" in "\n".join(result["lines"])

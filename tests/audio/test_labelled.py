@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The labelled set before the two levels that listen: no mistake of the acoustic one, at most 1 in 20 of the words.
+"""The labelled set: the level acoustic makes no mistake, and at most 1 in 20 verdicts on words is wrong.
 
-The table of what was taken for what is printed whether or not the tests pass.
+The tests always print the table of labels and verdicts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sounds import SENTENCE, Labelled, labelled, make
 SET = labelled()
 HEARD = [sound for sound in SET if sound.words != "-"]
 PROCESSES = 2
-# The voice by whose name the recogniser knows whether it is British.
+# The recogniser sees from the voice's name whether it is British.
 NAMES = {True: "bf_emma", False: "af_heart"}
 
 
@@ -34,7 +34,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def words(files: dict[str, bytes]) -> dict[str, Finding]:
-    """What the recogniser says of each, as of a host's answers."""
+    """Return the recogniser's finding for each sound, as for a host's answers."""
 
     def hear(part: list[Labelled]) -> list[Finding]:
         recordings = [
@@ -57,7 +57,7 @@ def words(files: dict[str, bytes]) -> dict[str, Finding]:
 
 
 def table(title: str, rows: list[tuple[str, str]]) -> str:
-    """How often what is true was taken for what."""
+    """Return a table that counts the verdicts for each label."""
     counts = Counter(rows)
     said = sorted({verdict for _truth, verdict in rows})
     lines = [title, f"{'':14}" + "".join(f"{verdict:>14}" for verdict in said)]
@@ -84,27 +84,27 @@ def test_the_acoustic_level_makes_no_mistake(files: dict[str, bytes], capfd: pyt
         if verdict != sound.acoustic:
             wrong.append((sound.name, sound.acoustic, refused))
     with capfd.disabled():
-        print("\n" + table("acoustic: what it is (left), what it was taken for", rows))
+        print("\n" + table("acoustic: label (left), verdict (top)", rows))
     assert wrong == []
 
 
-def test_of_twenty_verdicts_on_words_one_is_wrong_at_most(
+def test_at_most_one_in_twenty_verdicts_on_words_is_wrong(
     words: dict[str, Finding], capfd: pytest.CaptureFixture[str]
 ) -> None:
     verdicts = {True: "heard", False: "not heard", None: "UNVERIFIED"}
     truths = {"yes": "the sentence", "no": "another"}
     rows = [(truths[sound.words], verdicts[words[sound.name].ok]) for sound in HEARD]
-    # UNVERIFIED is a mistake where the sentence was said, and none where it was not: it never counts as passed.
+    # UNVERIFIED is a mistake only if the sentence was said, because it never counts as passed.
     wrong = [sound for sound in HEARD if (words[sound.name].ok is True) != (sound.words == "yes")]
     with capfd.disabled():
-        print("\n" + table("intelligible: what was said (left), what was found", rows))
+        print("\n" + table("intelligible: label (left), verdict (top)", rows))
         for sound in wrong:
             print(f"wrong: {sound.name}: {words[sound.name].sentence}")
     assert len(wrong) <= len(HEARD) / 20
 
 
-def test_no_noise_and_no_other_language_is_taken_for_the_sentence(words: dict[str, Finding]) -> None:
-    """What a broken model says must never pass, not even 1 time in 20."""
+def test_noise_and_other_languages_never_pass(words: dict[str, Finding]) -> None:
+    """The output of a broken model must never pass, not even 1 time in 20."""
     foreign = {"german", "german-eyes", "french", "spanish", "italian", "polish", "portuguese"}
     sounds = [sound.name for sound in HEARD if sound.acoustic != "speech" or sound.name in foreign]
     assert len(sounds) > 15

@@ -19,14 +19,14 @@ STORE = CACHE / "store-test"
 
 @dataclass
 class Play:
-    """What a run of a playbook said, and its exit status."""
+    """The output and the exit status of a playbook."""
 
     status: int
     output: str
 
     @property
     def words(self) -> str:
-        """The output with its line breaks and indents folded, as the YAML callback wraps long messages."""
+        """Return the output without line breaks and indents, because the YAML callback wraps long messages."""
         return " ".join(self.output.split())
 
 
@@ -40,7 +40,7 @@ class Host:
         return subprocess.run(["docker", "exec", self.name, *command], capture_output=True, text=True, check=False)
 
     def was_touched(self) -> bool:
-        """Whether anything of ours is on the host: folders, unit, user."""
+        """Whether anything of the collection is on the host: folders, unit, user."""
         places = "/opt/voicefleet /etc/voicefleet /var/lib/voicefleet* /etc/systemd/system/voicefleet*"
         found = self.run("sh", "-c", f"ls -d {places}")
         user = self.run("getent", "passwd", "voicefleet")
@@ -76,7 +76,7 @@ def _start(name: str, image: str) -> Iterator[Host]:
 
 @pytest.fixture(scope="session")
 def host() -> Iterator[Host]:
-    """A healthy Debian 12, which every test here leaves as it was."""
+    """A healthy Debian 12. No test changes it."""
     yield from _start("vf-negative", "debian12")
 
 
@@ -88,7 +88,7 @@ def host_with_new_python() -> Iterator[Host]:
 
 @pytest.fixture
 def store_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
-    """Makes copies of the store; files are hard links, so a test replaces them and never writes into them."""
+    """Return a function that copies the store with hard links: tests replace files and never write into them."""
 
     def copy() -> Path:
         folder = CACHE / "negative" / tmp_path_factory.mktemp("store").name
@@ -105,6 +105,6 @@ def store_copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Give a file new contents without touching what else is linked to it."""
+    """Give a file new contents without changing its other links."""
     path.unlink()
     path.write_bytes(data)

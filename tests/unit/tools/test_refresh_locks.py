@@ -68,7 +68,7 @@ def test_without_a_cpu_build_at_hand_the_pinned_one_makes_the_same_lock(
 
     monkeypatch.setattr(tool, "resolve", resolve)
     assert locks.render_lock(tool.lock_of(profile, "uv"), profile) == path.read_text()
-    assert "taking the one pinned here" in capsys.readouterr().out
+    assert "using the one pinned here" in capsys.readouterr().out
 
 
 def test_a_cpu_build_in_a_cuda_lock_is_refused(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
