@@ -40,7 +40,7 @@ def test_a_cpu_build_of_a_folder_gets_its_public_address_and_nothing_else_may_co
     file.write_bytes(b"other")
     with pytest.raises(locks.LockError, match="does not have the hash"):
         tool.published(row)
-    with pytest.raises(locks.LockError, match="no public file"):
+    with pytest.raises(locks.LockError, match="is not a public file"):
         tool.published(locks.LockedPackage("numpy", "2", file.name, file.as_uri(), digest, 0))
 
 
