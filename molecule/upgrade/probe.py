@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client that asks a host for speech again and again; it runs on the host, until its input is closed.
+"""A client that requests speech again and again. It runs on the host until its input is closed.
 
 Prints one JSON object for each request: {"at": seconds, "seconds": number, "status": HTTP status, 0 for no answer,
-"beside": whether a candidate's unit is there as the request begins, "pid": the main process of the service}.
+"beside": whether the candidate's unit exists when the request begins, "pid": the main process of the service}.
 """
 
 from __future__ import annotations

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The option O(artifacts), as the manifest and the plan list them."""
+    """The options O(root) and O(artifacts)."""
 
     DOCUMENTATION = r"""
 options:
+  root:
+    description: The folder on the host that holds C(artifacts/), C(tools/) and C(releases/).
+    type: path
+    default: /opt/voicefleet
   artifacts:
     description: Artifacts as the manifest lists them. The module takes those of the kinds that it works on.
     type: list

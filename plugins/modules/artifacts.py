@@ -25,10 +25,6 @@ options:
   manifest_sha256:
     description: The digest that the manifest must have, also at O(http.url). If unset, any digest is accepted.
     type: str
-  root:
-    description: The folder on the host that holds C(artifacts/).
-    type: path
-    default: /opt/voicefleet
   transport:
     description:
       - V(push) uses rsync if the connection is SSH, both ends have rsync, and no password is asked for. Otherwise it
@@ -143,8 +139,8 @@ mb_per_s:
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
@@ -156,8 +152,7 @@ def main() -> None:
         argument_spec={
             "store": {"type": "path", "required": True},
             "manifest_sha256": {"type": "str"},
-            "root": {"type": "path", "default": layout.ROOT},
-            "artifacts": artifact_list(),
+            **artifact_options(),
             "transport": {"type": "str", "choices": ["push", "rsync", "connection", "http"], "default": "push"},
             "chunk_mb": {"type": "int", "default": 32},
             "http": {

@@ -21,10 +21,6 @@ options:
     description: The model's folder in the release.
     type: path
     required: true
-  root:
-    description: The folder that holds C(artifacts/).
-    type: path
-    default: /opt/voicefleet
 extends_documentation_fragment:
   - voicefleet.kokoro.artifacts
 attributes:
@@ -56,8 +52,8 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list, of_kind
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, release
 
@@ -67,8 +63,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "model": {"type": "path", "required": True},
-            "root": {"type": "path", "default": layout.ROOT},
-            "artifacts": artifact_list(),
+            **artifact_options(),
         },
         supports_check_mode=True,
     )

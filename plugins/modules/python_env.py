@@ -29,10 +29,6 @@ options:
     description: The interpreter to build on. It is the host's own, or the place for the one in the artifacts.
     type: path
     required: true
-  root:
-    description: The folder that holds C(artifacts/) and C(tools/).
-    type: path
-    default: /opt/voicefleet
   patches:
     description:
       - Names of repairs to make in upstream files of the environment. Each repair applies to one published file, known
@@ -78,8 +74,8 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list, of_kind
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
     artifacts,
@@ -97,10 +93,9 @@ def main() -> None:
         argument_spec={
             "release": {"type": "path", "required": True},
             "python": {"type": "path", "required": True},
-            "root": {"type": "path", "default": layout.ROOT},
             "patches": {"type": "list", "elements": "str", "default": []},
             "extras": {"type": "list", "elements": "str", "default": []},
-            "artifacts": artifact_list(),
+            **artifact_options(),
         },
         supports_check_mode=True,
     )

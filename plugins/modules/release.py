@@ -125,7 +125,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger, release
 
-# How much of a message the ledger keeps: a journal's last lines belong to it, a whole log does not.
+# Maximum length of a message in the ledger: the last lines of a journal, but not a whole log.
 MESSAGE = 4000
 KEPT = (
     "manifest_sha256",

@@ -21,10 +21,6 @@ options:
     description: The release's folder.
     type: path
     required: true
-  root:
-    description: The folder that holds C(artifacts/) and C(tools/).
-    type: path
-    default: /opt/voicefleet
   python_version:
     description: The feature version of the release's Python.
     type: str
@@ -72,8 +68,8 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_list, of_kind
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, python_env, spacy_sdist
 
@@ -90,11 +86,10 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "release": {"type": "path", "required": True},
-            "root": {"type": "path", "default": layout.ROOT},
             "python_version": {"type": "str", "required": True},
             "spacy_version": {"type": "str", "required": True},
             "uv_version": {"type": "str", "required": True},
-            "artifacts": artifact_list(),
+            **artifact_options(),
         },
         supports_check_mode=True,
     )

@@ -38,7 +38,7 @@ options:
     required: true
   state:
     description:
-      - Whether the model shall serve. V(absent) stops it and waits until it is gone; requests in flight are lost. An
+      - Whether the model should serve. V(absent) stops it and waits until it is gone; requests in flight are lost. An
         autostart entry starts it again with the service, see M(voicefleet.kokoro.xinference_setup).
     type: str
     choices: [present, absent]

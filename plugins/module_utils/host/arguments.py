@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import layout
 
-def artifact_list() -> dict[str, Any]:
-    """A list of artifacts, each a row of the manifest."""
+
+def artifact_options() -> dict[str, Any]:
+    """Return the options ``root`` and ``artifacts``, a list of rows of the manifest."""
     fields = {"path": "str", "sha256": "str", "size": "int", "kind": "str", "name": "str", "version": "str"}
     options: dict[str, Any] = {name: {"type": kind, "required": True} for name, kind in fields.items()}
     options["synthetic"] = {"type": "bool", "default": False}
-    return {"type": "list", "elements": "dict", "required": True, "options": options}
+    artifacts = {"type": "list", "elements": "dict", "required": True, "options": options}
+    return {"root": {"type": "path", "default": layout.ROOT}, "artifacts": artifacts}
 
 
 def of_kind(artifacts: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:

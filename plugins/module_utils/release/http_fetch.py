@@ -114,18 +114,13 @@ def manifest_digest(source: Source) -> str:
                 digest.update(block)
     except urllib.error.HTTPError as error:
         error.close()
-        advice = {401: " (check artifacts_http_user, artifacts_http_password)", 404: " (is this the store's folder?)"}
-        raise SourceError(f"{source.url}/manifest.json: {_reason(error)}{advice.get(error.code, '')}") from None
-    except ssl.SSLError as error:
-        raise SourceError(_untrusted(source, error)) from None
+        hints = {401: " (check artifacts_http_user, artifacts_http_password)", 404: " (is this the store's folder?)"}
+        raise SourceError(f"{source.url}/manifest.json: {_reason(error)}{hints.get(error.code, '')}") from None
     except (OSError, http.client.HTTPException) as error:
-        if isinstance(getattr(error, "reason", None), ssl.SSLError):
-            raise SourceError(_untrusted(source, error)) from None
+        if isinstance(error, ssl.SSLError) or isinstance(getattr(error, "reason", None), ssl.SSLError):
+            advice = "If a CA of your own signed the certificate, set artifacts_http_ca"
+            raise SourceError(f"{source.url}: {_reason(error)}. {advice}") from None
         raise Unreachable(f"{source.url} does not answer: {_reason(error)}") from None
-
-
-def _untrusted(source: Source, error: Exception) -> str:
-    return f"{source.url}: {_reason(error)}. If a CA of your own signed the certificate, set artifacts_http_ca"
 
 
 def fetch(source: Source, artifacts: Iterable[Mapping[str, Any]], incoming: str, seconds: float) -> Slice:

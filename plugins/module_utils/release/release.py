@@ -108,12 +108,12 @@ def choose_former(paths: Paths, wanted: str, receipts: Sequence[Mapping[str, Any
 
 
 def plan_of(paths: Paths, contents: Mapping[str, Any]) -> Plan:
-    """The plan that makes a finished release current."""
+    """Return the plan that makes a finished release current."""
     return plan.rollback(paths, contents, current(paths), former(paths))
 
 
 def former(paths: Paths) -> Former | None:
-    """How to bring the current release back as it was; None where there is none, or it says too little of itself."""
+    """Return how to restore the current release; None if there is none, or if it says too little about itself."""
     name = current(paths)
     contents = read(paths.release(name)) if name else None
     if name is None or contents is None or not {"model", "languages"} <= set(contents):

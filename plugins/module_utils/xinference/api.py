@@ -19,9 +19,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 READY = "READY"
 ERROR = "ERROR"
@@ -196,6 +197,14 @@ class XinferenceClient:
                 f"{method} {self.base_url}{path} answered something other than JSON: {start!r}"
             ) from None
 
+    def _field(self, kind: Callable[[Any], T], key: str, method: str, path: str, *more: Any, **options: Any) -> T:
+        """Return one field of an answer, as ``kind`` makes it. Raises :class:`ProtocolError` if that fails."""
+        answer = self._json(method, path, *more, **options)
+        try:
+            return kind(answer[key])
+        except (TypeError, KeyError, ValueError):
+            raise ProtocolError(f"{self.base_url}{path} gave no {key}, so it is not Xinference's") from None
+
     # -- readiness
 
     def status(self, timeout: float = 2.0) -> Json:
@@ -237,11 +246,8 @@ class XinferenceClient:
 
     def login(self, username: str, password: str) -> None:
         """Get a user's token, valid for 30 minutes (``POST /token``, JSON). Raises :class:`Unauthorized`."""
-        answer = self._json("POST", "/token", {"username": username, "password": password}, authorized=False)
-        try:
-            self._token = answer["access_token"]
-        except (TypeError, KeyError):
-            raise ProtocolError(f"{self.base_url}/token gave no token") from None
+        account = {"username": username, "password": password}
+        self._token = self._field(str, "access_token", "POST", "/token", account, authorized=False)
         self._rejected = None
 
     # -- models
@@ -257,11 +263,7 @@ class XinferenceClient:
 
     def models(self) -> list[Json]:
         """Return the models that serve, as OpenAI's ``GET /v1/models`` does. An API key is enough."""
-        answer = self._json("GET", "/v1/models")
-        try:
-            return list(answer["data"])
-        except (TypeError, KeyError):
-            raise ProtocolError(f"{self.base_url}/v1/models is not Xinference's") from None
+        return self._field(list, "data", "GET", "/v1/models")
 
     def launch(self, payload: Json, timeout: float) -> str:
         """Launch a model, wait until it is ready and return its uid. Needs a user's token.
@@ -271,11 +273,7 @@ class XinferenceClient:
         Raises :class:`AlreadyRunning` if the uid runs or is being launched, and :class:`Unreachable` after
         ``timeout`` seconds.
         """
-        answer = self._json("POST", "/v1/models?wait_ready=true", payload, timeout=timeout)
-        try:
-            return str(answer["model_uid"])
-        except (TypeError, KeyError):
-            raise ProtocolError(f"{self.base_url}/v1/models gave no model_uid") from None
+        return self._field(str, "model_uid", "POST", "/v1/models?wait_ready=true", payload, timeout=timeout)
 
     def add_replica(self, uid: str, worker: str, label: str, timeout: float) -> None:
         """Add a replica on one worker (``host:port``) and wait until it is ready. Needs a user's token.
@@ -293,11 +291,7 @@ class XinferenceClient:
 
     def progress(self, uid: str) -> float:
         """Return how far a model is loaded, 0 to 1; also 0 for an unknown model. An API key is enough."""
-        answer = self._json("GET", f"/v1/models/{urllib.parse.quote(uid, safe='')}/progress")
-        try:
-            return float(answer["progress"])
-        except (TypeError, KeyError, ValueError):
-            raise ProtocolError(f"{self.base_url}/v1/models/{uid}/progress is not Xinference's") from None
+        return self._field(float, "progress", "GET", f"/v1/models/{urllib.parse.quote(uid, safe='')}/progress")
 
     def add_replicas(self, uid: str, count: int, timeout: float) -> None:
         """Add replicas of a running model with its own parameters, and wait until they serve. Needs a user's token."""
@@ -310,8 +304,4 @@ class XinferenceClient:
 
     def autostart(self) -> list[Json]:
         """Return the autostart entries with their ``state`` (status, attempts, last_error). Needs a user's token."""
-        answer = self._json("GET", "/v1/autostart/models")
-        try:
-            return list(answer["models"])
-        except (TypeError, KeyError):
-            raise ProtocolError(f"{self.base_url}/v1/autostart/models is not Xinference's") from None
+        return self._field(list, "models", "GET", "/v1/autostart/models")

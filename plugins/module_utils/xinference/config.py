@@ -299,7 +299,7 @@ def check_key_name(name: str) -> str:
     """Return a client's name, which is also a file name, unchanged. Raises :class:`ConfigError` if it is unfit."""
     if not _KEY_NAME.match(name):
         raise ConfigError(
-            f"{name!r} is not a valid client's name. Use 1 to 64 letters, digits and ._-, but begin with no sign"
+            f"{name!r} is not a valid client's name: 1 to 64 letters, digits and ._-, no sign at the start"
         )
     return name
 

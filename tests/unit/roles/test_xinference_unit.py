@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role xinference makes of a plan: the service's unit and the launch of its model, on cards and without."""
+"""The unit and the launch that the role xinference makes from a plan, with and without GPUs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = ROLE / "templates" / "voicefleet-xinference.service.j2"
 
 @pytest.fixture(scope="module", autouse=True)
 def _plugins() -> Iterator[None]:
-    """Ansible's own lookups and filters, as a play has them.
+    """Load Ansible's own lookups and filters, as a play does.
 
     The other tests import the collection as plain packages, and Ansible's import hook breaks that. Remove it again.
     """
@@ -52,7 +52,7 @@ class Rendered:
         self.launch = templar.template(trust_as_template("{{ __xinference_launch }}"))
 
     def settings(self, name: str) -> list[str]:
-        """The values of a directive, in order."""
+        """Return the values of a directive, in order."""
         return [line.split("=", 1)[1] for line in self.unit.splitlines() if line.startswith(f"{name}=")]
 
     @property
@@ -61,7 +61,7 @@ class Rendered:
 
 
 def planned(tmp_path: Path, ask: Any = None, **changes: Any) -> dict[str, Any]:
-    """The plan of a host with two L40S."""
+    """Return the plan of a host with two L40S."""
     verdict = test_preflight.judge(test_gpu.BOTH, ask, gpu=test_gpu.good(tmp_path, **changes))
     assert verdict.failures == []
     return verdict.plan
@@ -88,7 +88,7 @@ def test_with_gpus_the_service_sees_only_their_devices(tmp_path: Path) -> None:
     assert "nvidia-persistenced.service" in unit.settings("After")[-1]
     prepared = [value for value in unit.settings("ExecStartPre") if "nvidia-modprobe" in value]
     assert prepared == ["+-/usr/bin/nvidia-modprobe -c 0", "+-/usr/bin/nvidia-modprobe -u -c 0"]
-    # All else of the hardening is as without a card.
+    # The rest of the hardening is the same as without GPUs.
     assert unit.settings("CapabilityBoundingSet") == [""]
     assert unit.settings("NoNewPrivileges") == ["true"]
 
@@ -97,7 +97,7 @@ def test_a_model_for_gpus_never_falls_back_to_the_cpu(tmp_path: Path) -> None:
     launch = Rendered(planned(tmp_path, test_preflight.wanted(replicas=2)), xinference_replicas=2).launch
     assert launch["device"] == "cuda"
     assert launch["replica"] == 2
-    # Xinference spreads replicas over the cards that it sees; the operator may name a card for each.
+    # Xinference spreads replicas over the GPUs that it sees. The operator may name a GPU for each.
     assert "gpu_idx" not in launch
     named = Rendered(planned(tmp_path / "b"), xinference_replicas=2, xinference_launch_options={"gpu_idx": [0, 1]})
     assert named.launch["gpu_idx"] == [0, 1]
@@ -122,7 +122,7 @@ def test_a_mig_gpu_is_not_named_to_xinference(tmp_path: Path) -> None:
     facts = host(tmp_path, Smi(text, capabilities="0, 8.0\n"), [("0000:01:00.0", "nvidia")], modules=["nvidia"])
     unit = Rendered(test_preflight.judge(test_gpu.BOTH, gpu=facts).plan)
     assert "CUDA_VISIBLE_DEVICES" not in unit.environment
-    assert unit.settings("DeviceAllow") == ["char-nvidia* rwm"]  # nvidia-caps too
+    assert unit.settings("DeviceAllow") == ["char-nvidia* rwm"]  # includes nvidia-caps
 
 
 def test_devices_can_be_named(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_devices_can_be_named(tmp_path: Path) -> None:
     ("profile", "device"), [("cuda-py311-x86_64", "cuda"), ("cpu-py311-x86_64", None), (None, None)]
 )
 def test_a_restored_release_keeps_its_accelerator(tmp_path: Path, profile: str | None, device: str | None) -> None:
-    """After a failed upgrade: the former release is laid over the plan."""
+    """After a failed upgrade, the former release is put into the plan."""
     former = plan.former("/r", {"id": "r", "profile": profile, "model": {"name": "K"}, "languages": ["a"]})
     unit = Rendered({**planned(tmp_path), **asdict(former)})
     assert unit.launch.get("device") == device

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The leading end of a delivery, over a connection whose far side is this machine."""
+"""The controller's side of a delivery, over a connection to this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA = {"wheels/a.whl": b"a" * 3_000_000, "wheels/b.whl": b"b" * 10}
 
 
 class Far:
-    """The host: the module's steps, done here, and what the connection does with a message."""
+    """A host that runs the module's steps here and receives the connection's messages."""
 
     def __init__(self, root: Path) -> None:
         self.root = str(root)

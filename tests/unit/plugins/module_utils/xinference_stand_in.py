@@ -195,7 +195,7 @@ def make_release(path: Path) -> Path:
     env = path / "env"
     venv.create(env, symlinks=True, with_pip=False)
     site = env / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    # An import that talks must not spoil the answer.
+    # An import that prints must not spoil the answer.
     files = {
         "__init__.py": "print('noise of an import')\n",
         "api/oauth2/advanced/crypto.py": CRYPTO,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check mode is true: it writes nothing, and says changed where the run then changes something, and only there.
+"""Check mode writes nothing, and reports a change exactly if the run then changes something.
 
 The way of a release through all modules that write files on a host. Those that also speak with systemd or Xinference
 have tests of their own: xinference_setup, xinference_service, xinference_model, synthesis_check, deploy_lock.
@@ -39,7 +39,7 @@ from ansible_collections.voicefleet.kokoro.plugins.modules import (
 
 FRAGMENTS = "ansible_collections.voicefleet.kokoro.plugins.doc_fragments"
 MODULES = Path(release.__file__).parent
-# A stand-in for uv that makes what uv would.
+# A stand-in for uv that creates the same files.
 UV = """#!/bin/sh
 case "$1 $2" in
 venv*) for last; do :; done; mkdir -p "$last/bin" "$last/lib/python3.11/site-packages"; touch "$last/bin/python" ;;
@@ -72,7 +72,7 @@ def tarball() -> bytes:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Everything below a folder: mode, owner, content, and inode and time: a file that is written anew is another."""
+    """Return mode, owner, content, inode and time of everything below a folder. A rewritten file is another file."""
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
@@ -107,10 +107,10 @@ def test_the_way_of_a_release(
         "voices": ["af_heart"], "synthetic": [], "patches": [], "artifacts": rows,
         "language_models": {}, "lock": {},
     }  # fmt: skip
-    # An old release, for which there is no room.
+    # An old release, which is to be pruned.
     Path(paths.release("old")).mkdir(parents=True)
     releases.seal(paths.release("old"), {"id": "old", "made": 0})
-    # No unit of this machine is the tests' business, and no lock either.
+    # Ignore units and locks of this machine.
     monkeypatch.setattr(removal, "glob", SimpleNamespace(glob=lambda _pattern: [], escape=str))
     monkeypatch.setattr(deploy_lock.mark, "__defaults__", (str(tmp_path / "lock"),))
     monkeypatch.setattr(deploy_lock.progress, "__defaults__", (str(tmp_path / "lock"),))
@@ -123,7 +123,7 @@ def test_the_way_of_a_release(
         return result
 
     common = {"root": paths.root, "artifacts": rows}
-    # The files lie in their places without a stamp: they are proved again, and nothing is lacking.
+    # The files are in place without a stamp, so they are hashed again and none is missing.
     before = snapshot(host)
     assert call(artifacts, {**common, "store": "/store"}, check=True)["changed"] is False
     assert snapshot(host) == before
@@ -167,7 +167,7 @@ def test_every_module_has_a_check_mode_and_says_so(path: Path) -> None:
         shared = getattr(importlib.import_module(f"{FRAGMENTS}.{name}").ModuleDocFragment, part.upper())
         described = {**yaml.safe_load(shared), **described}
     attributes = described["attributes"]
-    # What a fetch would download is known only by asking for it.
+    # Only a request would tell what a fetch downloads.
     assert attributes["check_mode"]["support"] == ("partial" if path.stem == "store_fetch" else "full")
     assert attributes["diff_mode"]["support"] in ("full", "none")
     if "AnsibleModule(" in text:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kokoro's files in a release: each model has its folder, and a voice lies where its model looks for it."""
+"""Kokoro's files in a release: each model has a folder, with the voices where the model looks for them."""
 
 from __future__ import annotations
 

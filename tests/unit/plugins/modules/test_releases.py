@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules that plan the way back, prune, read the ledger and tear down: check mode, diff, refusals."""
+"""The modules that plan a rollback, prune, read the ledger and tear down: check mode, diff, refusals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Run = Callable[..., "tuple[dict[str, Any], int]"]
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a module with some arguments; returns its result and exit status."""
+    """Run a module with some arguments, and return its result and exit status."""
 
     def call(module: ModuleType, check: bool = False, **arguments: Any) -> tuple[dict[str, Any], int]:
         with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit) as ended:
@@ -36,7 +36,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """Three whole releases; `b` serves."""
+    """Three complete releases; `b` is current."""
     found = Paths(str(tmp_path / "root"))
     for name in "abc":
         folder = Path(found.release(name))
@@ -54,7 +54,7 @@ def paths(tmp_path: Path) -> Paths:
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    """A ledger in which b followed a."""
+    """A ledger in which b replaced a."""
     path = str(tmp_path / "evidence" / "receipts.jsonl")
     ledger.append(path, {"release": "a", "previous": None, "time": "2026-11-22T01:00:00Z"})
     ledger.append(path, {"release": "b", "previous": "a", "time": "2026-11-22T02:00:00Z"})
@@ -122,7 +122,7 @@ def test_a_failure_is_written_to_the_ledger_and_switches_nothing(
     assert (last["event"], last["attempted"], last["current"], last["phase"]) == ("failed", "c", "b", "python_env")
     assert (last["operator"], last["task"], last["seconds"]) == ("kim", "Install", {"total": 3.0})
     assert len(last["message"]) == release.MESSAGE
-    # What serves is as it was, and so is the way back.
+    # The current and the previous release are unchanged.
     result, _status = run(release, state="planned", root=paths.root, receipts=file)
     assert (releases.current(paths), result["release"]) == ("b", "a")
 
@@ -182,8 +182,8 @@ def test_a_ledger_that_cannot_be_read_is_reported_and_the_rest_is_read(run: Run,
 
 @pytest.fixture
 def torn(run: Run, paths: Paths, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Tear down that host, where no unit of ours is; returns the module's result and exit status."""
-    # Whatever units the machine of these tests has are none of their business.
+    """Tear down a host without units, and return the module's result and exit status."""
+    # Ignore the units of the machine that runs the tests.
     monkeypatch.setattr(removal.glob, "glob", lambda _pattern: [])
     places = {
         "root": paths.root,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys of clients, on the databases that the setup made: real files, databases and processes."""
+"""Keys of clients, in databases that xinference_setup made: real files, databases and processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Host:
-    """A host of one folder that was set up; ``run`` is one run of the module for the client ``shop``."""
+    """A host in one folder that was set up. ``run`` runs the module for the client ``shop``."""
 
     def __init__(self, folder: Path, release: Path) -> None:
         self.etc, self.home = folder / "etc", folder / "home"
@@ -70,7 +70,7 @@ class Host:
         return (self.etc / "keys" / f"{name}.key").read_text().strip()
 
     def good(self) -> dict[str, str | None]:
-        """The keys that Xinference takes, and when each of them ends."""
+        """Return the keys that Xinference accepts, and when each expires."""
         observed = xinference_accounts.observe(str(self.home))["keys"]
         return {key["hash"]: key["expires_at"] for key in observed.values() if key["enabled"]}
 
@@ -109,7 +109,7 @@ def test_a_client_gets_a_key_of_its_own_once(host: Host) -> None:
     second = host.run()
     assert (second["changed"], second["changes"]) == (False, [])
     assert host.key() == before
-    # The host's own key is another, and is as it was.
+    # The host's own key is unchanged.
     assert (host.etc / "client.key").read_text().strip() != before
     assert len(host.good()) == 2
 
@@ -159,10 +159,10 @@ def test_a_rotation_happens_once_and_the_former_key_stays_valid_for_a_while(host
     assert abs(datetime.datetime.fromisoformat(end) - soon) < datetime.timedelta(seconds=30)
     assert f"API key shop replaced; the former one is valid until {end} UTC" in rotated["changes"]
     assert host.good()[known(host.key())] is None
-    # Neither the same word again nor none at all asks for another.
+    # Neither the same word nor an empty one requests another key.
     for rotation in ("2026-12", ""):
         assert host.run(rotation=rotation)["changed"] is False
-    # The next one ends the first for good.
+    # The next rotation ends the first key.
     second = host.key()
     host.run(rotation="2027-01")
     assert known(former) not in host.good()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module from its arguments to its result; the course of a launch is test_xinference_launch's."""
+"""The module xinference_model from its arguments to its result. test_launch.py tests the launch itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(etc: Path, capsys: pytest.CaptureFixture[str], **given: Any) -> tuple[in
 
 
 def play(monkeypatch: pytest.MonkeyPatch, found: Any, seen: list[Any] | None = None) -> None:
-    """A service that answers; ``found`` is its instances or the error of asking for them."""
+    """Simulate a service. ``found`` is its instances or the error of the request for them."""
 
     def instances(self: api.XinferenceClient, uid: str | None = None) -> list[api.Instance]:
         if seen is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit's life against a systemd that is played: files are real, systemctl is not."""
+"""The module xinference_service with real files and a stand-in for systemctl."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTENT = systemd_unit.MARKER + "\n[Service]\nExecStart=/r/1/env/bin/xinference-
 
 
 class Systemd:
-    """As much of systemd as the module can see. ``fail`` names a verb that fails once."""
+    """The part of systemd that the module sees. ``fail`` names a verb that fails once."""
 
     def __init__(self) -> None:
         self.active = "inactive"
@@ -163,7 +163,7 @@ def test_the_next_run_restarts_after_an_interrupted_run(host: Host) -> None:
     host.systemd.fail = "daemon-reload"
     with pytest.raises(systemd_unit.SystemdError):
         host.run(other)
-    # The file is there already, the process is still the old one.
+    # The file is new, but the process is still the old one.
     assert host.unit.read_text() == other
     host.systemd.reload = "yes"
     assert host.run(other)["action"] == "restarted"
@@ -255,7 +255,7 @@ def test_a_unit_is_removed_with_its_folders_and_nothing_else(host: Host) -> None
 
 
 def test_the_next_run_finishes_an_interrupted_removal(host: Host) -> None:
-    """The unit's file goes last, so it is there as long as anything else is."""
+    """The unit's file is removed last, so it exists as long as anything else does."""
     host.run()
     host.systemd.fail = "stop"
     with pytest.raises(systemd_unit.SystemdError):

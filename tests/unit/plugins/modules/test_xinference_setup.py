@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module against a release with a stand-in for Xinference's classes: real files, databases and processes."""
+"""The module xinference_setup with stand-ins for Xinference's classes, but real files, databases and processes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Host:
-    """A host of one folder; ``run`` is one run of the module as this user."""
+    """A host in one folder. ``run`` runs the module as this user."""
 
     def __init__(self, folder: Path, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.etc = folder / "etc"
         self.home = folder / "home"
         self.release = release
-        # The user's own group, whichever it is, and no need of root.
+        # The group of the user who runs the tests, so that they need no root.
         entry = pwd.getpwuid(os.getuid())
         monkeypatch.setattr(
             xinference_program.pwd, "getpwnam", lambda _name: entry.__class__((*entry[:3], os.getgid(), *entry[4:]))
@@ -221,7 +221,7 @@ def test_check_mode_reports_changes_without_making_them(host: Host) -> None:
             "INSERT INTO user_permissions SELECT id, 'admin' FROM users WHERE username = 'voicefleet-deploy'",
             "account voicefleet-deploy: permissions corrected",
         ),
-        # Without foreign keys, as sqlite3's shell has it: the key's permissions stay behind.
+        # Without foreign keys, as in sqlite3's shell, so the key's permissions stay behind.
         ("auth/auth.db", "DELETE FROM api_keys", "API key voicefleet-client created"),
         ("auth/auth.db", "UPDATE api_keys SET key_hash = 'x'", "API key voicefleet-client replaced"),
         ("auth/auth.db", "UPDATE api_keys SET enabled = 0", "API key voicefleet-client: enabled, without end"),
@@ -303,7 +303,7 @@ def test_new_secrets_of_the_operator_are_applied(host: Host) -> None:
     ]
     assert host.secrets() == dict(before, **given)
     assert host.run(**given)["changed"] is False
-    # What the operator gave once stays, also where it is no longer given.
+    # The operator's secrets stay even if they are no longer set.
     assert host.run()["changed"] is False
 
 
@@ -383,7 +383,7 @@ def module_args(host: Host, **given: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def umask() -> Iterator[None]:
-    """The module sets its own, which must not reach other tests."""
+    """Restore the umask, because the module sets its own."""
     old = os.umask(0o022)
     yield
     os.umask(old)
@@ -432,7 +432,7 @@ def test_each_language_has_an_entry_and_the_key_is_valid_for_all(host: Host) -> 
     }
     assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"], ["model_id", "kokoro-b"]]
     assert host.run(languages=["a", "b"])["changed"] is False
-    # A language that is no longer wanted is not started again, and the key does not reach it.
+    # An unwanted language does not start again, and the key is not valid for it.
     assert "autostart of model kokoro-b removed" in host.run(languages=["a"])["changes"]
     observed = xinference_accounts.observe(str(host.home))
     assert list(observed["autostart"]) == ["kokoro"]
@@ -469,7 +469,7 @@ def test_a_worker_has_the_clusters_key_and_no_accounts(
     ]
     assert [path.name for path in worker.home.iterdir()] == []
     assert not worker.run(node="worker", models=[], **shared(host))["changed"]
-    # What it has been given once stays, should the supervisor not be asked.
+    # The secrets stay even if the supervisor is not asked.
     assert not worker.run(node="worker", models=[])["changed"]
     other = {**shared(host), "xoscar_auth_key": "another-key-of-the-cluster"}
     assert "xoscar_auth_key changed by the supervisor" in worker.run(node="worker", models=[], **other)["changes"]

@@ -13,7 +13,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor.failures 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = json.loads((FIXTURES / "failure_messages.json").read_text(encoding="utf-8"))
 
-# Messages in real surroundings: in Xinference's log, with colours, inside a longer line.
+# Messages in context: in Xinference's log, with colours, inside a longer line.
 LONGER = [
     ("\x1b[31mxoscar.errors.ServerClosed\x1b[0m: [address=127.0.0.1:40913, pid=77] Remote server closed", "XI05"),
     ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate is not yet valid (_ssl.c:1006)", "TL05"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's side of a delivery: nothing takes its place unproved, nothing proved is brought twice."""
+"""The host's side of a delivery: each file is verified before it is used, and no verified file is sent twice."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""UniDic's archive: unpacked as fugashi looks for it, and refused where it is anything else. The real one is 526 MB."""
+"""Unpack UniDic's archive where fugashi looks for it, and refuse other archives. The real one has 526 MB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def archive(path: Path, members: dict[str, str]) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "version": "3.1.0"}
 
 
-# Laid out as the published one: files, and the licences in a folder.
+# The layout of the published archive: files, and the licences in a folder.
 WHOLE = {"unidic/": "", **{f"unidic/{name}": name for name in (*dictionary.NEEDED, "licenses/COPYING")}, "beside": "x"}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way back: only to a release that is whole; a refusal says why and names those that are."""
+"""Roll back only to a complete release. A refusal gives the reason and names the complete ones."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_the_former_release_computes_on_what_it_was_made_for(
 
 
 def test_every_plan_has_every_key_and_a_former_release_fits_over_it(paths: Paths) -> None:
-    """failed.yml lays the former release over the plan that failed."""
+    """failed.yml puts the former release into the plan that failed."""
     plan = release.plan_of(paths, release.choose_former(paths, "", RECEIPTS)).as_dict()
     assert set(plan) == {each.name for each in fields(plans.Plan)}
     assert plan["accelerator"] == "cpu"

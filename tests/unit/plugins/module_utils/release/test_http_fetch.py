@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetching on a host, from real servers: with ranges and without, trusted and not, dying and wrong."""
+"""Fetch from real servers: with and without ranges, trusted or not, failing or with wrong answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BIG_SHA = ROWS[0]["sha256"]
 
 
 class Server(ThreadingHTTPServer):
-    """How it behaves: with ranges or without, after how many bytes it hangs up, what it wants to hear."""
+    """The server's behaviour: whether it supports ranges, when it closes the connection, which login it requires."""
 
     daemon_threads = True
     ranges = True
@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(self.server.slow)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_a_certificate_needs_a_trusted_ca(server: Server, tmp_path: Path) -> Non
     assert http_fetch.manifest_digest(Source(address, ca=certificate.read_text(), timeout=5.0))
     with pytest.raises(SourceError, match="artifacts_http_ca") as caught:
         http_fetch.manifest_digest(Source(address, timeout=5.0))
-    # Another machine would not trust it either.
+    # Another machine would not trust the server either.
     assert not isinstance(caught.value, Unreachable)
 
 

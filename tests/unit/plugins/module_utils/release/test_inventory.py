@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventories: every way in which a release's files can differ from the sealed ones is seen, and nothing else is."""
+"""An inventory finds every difference from the sealed files, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAMP = "env/voicefleet-env.json"
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
-    """A small release: a file, one whose name has spaces, a program, a link, a model; sealed."""
+    """A small sealed release: a file, one with spaces in its name, a program, a link and a model."""
     folder = tmp_path / "releases" / "one"
     for path in ("env/bin/run", "env/lib/two words.py", "models/kokoro/config.json", STAMP):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -36,14 +36,14 @@ def drift(folder: Path) -> inventory.Drift:
 def test_an_unchanged_release_has_no_drift(sealed: Path) -> None:
     assert not drift(sealed)
     assert drift(sealed).paths == []
-    # What reading leaves behind is no drift.
+    # Reading a file causes no drift.
     (sealed / "env/bin/run").read_text()
     os.utime(sealed / "env")
     assert not drift(sealed)
 
 
 def rewrite(file: Path) -> None:
-    """Other contents of the same length, at another time."""
+    """Write other contents of the same length at another time."""
     file.write_text("TEXT")
     os.utime(file, ns=(1, 1))
 

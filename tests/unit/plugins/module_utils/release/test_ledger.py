@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the ledger tells: the release before, and since when the current one serves."""
+"""The ledger tells the previous release, and since when the current one serves."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_a_ledger_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         ([], "a", None),
         (A_THEN_B[:1], "a", None),
         (A_THEN_B, "b", "a"),
-        # Cut off between the switch and its receipt.
+        # Interrupted between the switch and its receipt.
         (A_THEN_B, "c", "b"),
-        # After a rollback the way leads forward again.
+        # After a rollback, the newer release is the previous one.
         ([*A_THEN_B, {"release": "a", "previous": "b"}], "a", "b"),
         ([*A_THEN_B, {"event": "teardown", "release": None, "previous": "b"}], "b", None),
     ],
@@ -72,7 +72,7 @@ def test_a_line_after_an_incomplete_one_is_complete(tmp_path: Path) -> None:
 
 
 def test_an_added_line_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line and name: a power loss right after takes neither."""
+    """A power loss right after an append loses neither the line nor the file."""
     file, synced = tmp_path / "evidence" / "receipts.jsonl", []
     fsync = os.fsync
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Repairs of upstream's files: on the known file alone, RECORD and byte code put right; the real one in Molecule."""
+"""Repairs change only the known file, and update RECORD and byte code. Molecule tests the real files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATCH = patches.Patch(
 
 @pytest.fixture
 def env(tmp_path: Path) -> Path:
-    """An environment with one package, whose file is a link that others share."""
+    """An environment with one package. Its file is a hard link that others share."""
     site = tmp_path / "site"
     (site / "speech").mkdir(parents=True)
     (site / "speech/model.py").write_bytes(OLD)
@@ -120,7 +120,7 @@ def test_repairs_that_a_language_needs_are_not_optional() -> None:
 
 
 def test_the_replacement_of_mojimoji_behaves_like_it() -> None:
-    """After NFKC the two calls change three quotation marks; tried with mojimoji 0.0.13 on every character there is."""
+    """After NFKC, the two calls change three quotation marks. Tested with mojimoji 0.0.13 on every character."""
     names: dict[str, type] = {}
     exec(patches.CATALOGUE["misaki-mojimoji"].new, names)
     mojimoji = names["mojimoji"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The environment of a release, with a stand-in for uv that records how it is called; the real uv runs in Molecule."""
+"""The environment of a release, with a stand-in for uv that records its calls. The real uv runs in Molecule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout impo
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import inventory, python_env, release
 
 FAKE_UV = """#!/bin/sh
-# Writes its arguments, its variables and what the lock sees beside itself, then makes what uv would.
+# Record arguments, variables and the files beside the lock. Then create the files that uv would.
 {{ echo "$@"; env; }} >> {log}
 case "$1" in
 venv) for last; do :; done; mkdir -p "$last/bin" "$last/lib/python3.11/site-packages"; touch "$last/bin/python" ;;
@@ -42,7 +42,7 @@ OTHER = row("wheels/spacy-1.2.4-cp311-cp311-manylinux_2_17_x86_64.whl", "3", "sp
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A host's root that holds the artifacts; uv's wheel carries the stand-in."""
+    """A host's root with the artifacts. uv's wheel contains the stand-in."""
     paths = Paths(str(tmp_path))
     for artifact in (LOCK, UV, OTHER):
         file = Path(paths.artifact(artifact["sha256"], artifact["path"]))
@@ -166,7 +166,7 @@ def test_a_broken_wheel_of_uv_is_reported(root: Path) -> None:
 
 
 def python_row(root: Path, *members: tuple[str, str], interpreter: str = "#!/bin/sh\necho 3.11.1\n") -> dict[str, Any]:
-    """A Python's archive among the artifacts. Members are ``(name, link target)``; a script stands for the program."""
+    """Add a Python's archive to the artifacts. Members are ``(name, link target)``. A script stands for Python."""
     file = root / "python.tar.gz"
     with tarfile.open(file, "w:gz") as archive:
         program = tarfile.TarInfo("python/bin/python3.11")
@@ -255,7 +255,7 @@ def test_a_changed_python_is_drift_of_its_releases_and_unpacked_again(root: Path
     python = {"version": "3.11", "path": interpreter, "artifact": row["sha256"]}
     release.seal(str(folder), {"id": "one", "python": python})
     library = Path(interpreter).parents[1] / "lib"
-    # What Python compiles for itself is no drift.
+    # Files that Python compiles for itself are no drift.
     (library / "__pycache__").mkdir()
     assert release.drift(str(folder)) == ([], [], [])
     (library / "os.py").chmod(0o666)
@@ -288,7 +288,7 @@ def test_a_changed_uv_is_not_run(root: Path, harm: str) -> None:
 
 
 def test_uv_keeps_the_lock_of_a_killed_caller(root: Path) -> None:
-    """The lock of the release ends with uv, not with the module: the next run must not meet a uv at work."""
+    """The release's lock ends with uv, not with the module, so that the next run never meets a running uv."""
     use_uv(root, "while [ ! -e go ]; do sleep 0.05; done")
     folder = root / "releases/r"
     folder.mkdir(parents=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases: sealed last, switched in one rename, with a receipt."""
+"""A release is sealed last and switched by one rename, with a receipt."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Old releases go; never the one that serves, nor the one before it."""
+"""Old releases are removed, but never the current or the previous one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout impo
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release, retention
 
 DIGESTS = {name: letter * 64 for name, letter in zip("vwxyz", "abcde", strict=True)}
-# v, w, x, y served one after the other; then v again; z serves now.
+# v, w, x and y served one after the other, then v again. z is current.
 RECEIPTS = [
     {"release": new, "previous": old, "time": f"2026-11-22T0{hour}:00:00Z"}
     for hour, (old, new) in enumerate(zip([None, *"vwxyv"], "vwxyvz", strict=True))
@@ -41,7 +41,7 @@ def test_the_releases_that_served_last_stay(paths: Paths, keep: int, stay: str) 
 
 
 def test_a_dry_run_keeps_the_current_release(paths: Paths) -> None:
-    """Before the switch `current` still points to z, which will then be the one before."""
+    """Before the switch, `current` still points to z, which then becomes the previous release."""
     choice = retention.choose(paths, "w", RECEIPTS, 0, None)
     assert set(choice.stay) == {"w", "z"}
 

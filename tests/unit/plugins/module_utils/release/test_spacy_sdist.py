@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""spaCy tarballs become wheels without a line of them being run."""
+"""spaCy tarballs become wheels, and none of their code runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ META = {
 
 
 def tarball(folder: Path, meta: Optional[dict[str, Any]] = None, **changes: Optional[str]) -> str:
-    """A tarball laid out as spaCy's are; ``changes`` replace or (None) remove files."""
+    """Make a tarball like spaCy's. ``changes`` replaces files, or removes them (None)."""
     files: dict[str, Optional[str]] = {
         "setup.py": "raise SystemExit('this must never run')",
         "meta.json": json.dumps(meta if meta is not None else META),
@@ -42,7 +42,7 @@ def tarball(folder: Path, meta: Optional[dict[str, Any]] = None, **changes: Opti
             if text is None:
                 continue
             data = text.encode()
-            # Names that begin with / stand for themselves, to build tarballs that try to leave.
+            # Keep names that begin with / as they are, for tarballs that try to leave their folder.
             member = tarfile.TarInfo(name if name.startswith("/") else f"en_core_web_sm-3.8.0/{name}")
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The accounts program's own parts; test_xinference_setup runs it as the process it is."""
+"""Parts of the accounts program. test_xinference_setup.py runs it as a process."""
 
 from __future__ import annotations
 

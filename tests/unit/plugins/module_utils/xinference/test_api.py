@@ -14,7 +14,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference impor
 
 KEY = "xf-" + "k" * 48
 
-# Recorded from a running service; secrets cut.
+# Recorded from a running service, without secrets.
 STATUS = {
     "uptime": 4,
     "workers": {"127.0.0.1:53193": {"update_time": 1795356472.9, "failure_remaining_count": 30, "status": {}}},
@@ -55,7 +55,7 @@ FAILED = dict(
 )
 
 
-# After a second replica was added and the first one ended.
+# After a second replica was added and the first one stopped.
 SCALED = dict(
     CREATING,
     status="READY",
@@ -73,7 +73,7 @@ SCALED = dict(
 
 
 class Server:
-    """A small server that gives prepared answers and remembers what it was asked."""
+    """A small server that gives prepared answers and records the requests."""
 
     def __init__(self) -> None:
         self.answers: dict[str, list[tuple[int, Any]]] = {}
@@ -115,7 +115,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Any:
-    # A proxy of the environment must never be asked: this one would refuse.
+    # The client must never use a proxy of the environment. This one would refuse.
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
@@ -167,7 +167,7 @@ def test_replicas_are_known_by_their_numbers(server: Server) -> None:
     one = client(server)
     one.add_replicas("kokoro", 1, timeout=60)
     one.remove_replica("kokoro", 0)
-    # One that is being started counts, one that failed does not.
+    # A starting replica counts, a failed one does not.
     assert [instance.replica_ids for instance in one.instances()] == [(1,), (0,), ()]
     assert [(method, asked, body) for method, asked, _headers, body in server.asked] == [
         ("POST", path, {"replica": 1}),

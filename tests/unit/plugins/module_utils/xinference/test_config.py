@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wanted, what is there, what is to be done: without Xinference and without a host."""
+"""Wanted state, observed state and differences, without Xinference and without a host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def entries(**launch: Any) -> list[dict[str, Any]]:
 
 
 def converged() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Databases as they are after a run, and what is remembered of it."""
+    """Return the databases after a run, and its record."""
     observed = {
         "accounts": {
             "admin": {"enabled": True, "permissions": sorted(config.ADMIN_PERMISSIONS), "password": "hash-a"},
@@ -210,7 +210,7 @@ def test_the_files_of_the_secrets() -> None:
         "XINFERENCE_AUTH_JWT_SECRET_KEY=" + SECRETS["jwt_secret"],
         "XINFERENCE_AUTH_ENCRYPTION_KEY=" + SECRETS["encryption_key"],
     ]
-    # The service gets what it needs, and no password.
+    # The service gets the secrets that it needs, but no password.
     assert "password" not in texts[config.ENVIRONMENT_FILE]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for a model and launching it, against a client that plays a course of events."""
+"""Wait for a model and launch it, with a client that simulates a sequence of events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def instance(status: str, *errors: str) -> api.Instance:
 
 
 class FakeClient:
-    """Plays one instance after another, the last for ever; what a launch does is given."""
+    """Return one instance after another, the last one for ever. The effect of a launch is given."""
 
     def __init__(self, course: list[Any], launch: Any = None) -> None:
         self.course = course
@@ -111,7 +111,7 @@ def test_a_ready_model_is_left_alone(tmp_path: Path) -> None:
     client = FakeClient([instance("READY")])
     outcome = keeper(client, tmp_path).ensure(180)
     assert (outcome.changes, outcome.workers, outcome.waited) == ([], (WORKER,), 0.0)
-    # Not even a login: its bcrypt costs a quarter of a second.
+    # Not even a login, whose bcrypt takes a quarter of a second.
     assert client.calls == []
 
 
@@ -184,7 +184,7 @@ def test_other_parameters_launch_the_model_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "given", "differs"),
     [
-        (None, [1], False),  # Xinference chose a card itself
+        (None, [1], False),  # Xinference chose the GPU
         ([0, 1], [1], False),  # this replica's share
         (1, [1], False),
         ([0], [1], True),
@@ -353,7 +353,7 @@ WORKERS = ("10.0.0.11:30001", "10.0.0.12:30001")
 
 
 class FakeCluster(FakeClient):
-    """A supervisor: workers register one after another, and a replica that is added is READY at once, or not."""
+    """A supervisor. Workers register one after another. An added replica is READY at once, or not at all."""
 
     def __init__(self, registered: list[tuple[str, ...]], ready: tuple[str, ...] = (), dies: bool = False) -> None:
         super().__init__([None])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""That each worker speaks is seen in its own counts, whoever else asks."""
+"""Each worker's own counters show that it speaks, even if other clients send requests too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ xinference:model_request_duration_seconds_count{model="kokoro-rep0"} 5
 
 
 class Cluster:
-    """Two workers; each request is answered by the next of ``turns``, the last for ever, None by one that fails."""
+    """Two workers. ``turns`` says which one answers each request; the last one repeats, None is a failure."""
 
     def __init__(self, *turns: str | None) -> None:
         self.turns = list(turns)
