@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The support bundle: one archive with what each host gave, secrets taken out there, and the doctor's findings.
+"""The support bundle: one archive with the files of each host and the doctor's findings. The hosts remove secrets.
 
-While hosts are examined their parts lie in ``<archive>.parts/<host>/``; then they are packed, and that folder goes.
+During the examination, the files are in ``<archive>.parts/<host>/``. Then they are packed, and that folder is removed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .report import folder_name
 
 
 def parts(archive: Path) -> Path:
-    """The folder of the parts that are not packed yet."""
+    """The folder of the files that are not packed yet."""
     return archive.with_name(archive.name + ".parts")
 
 
 def keep(archive: Path, host: str, files: Mapping[str, str], examined: Mapping[str, Any]) -> None:
-    """Write one host's files and findings beside the archive. What the host says is not trusted: names are checked.
+    """Write one host's files and findings beside the archive. The host is not trusted, so file names are checked.
 
     Raises OSError.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report on proofs as JUnit XML, which CI systems show: a suite for each host.
+"""The report as JUnit XML, which CI systems show. Each host is a suite.
 
-A case for each sample and each level of samples, then one for each level of the host as a whole. The elements and
-attributes are those that the common readers agree on: Ant's order, with `skipped` as Jenkins and GitLab know it.
+There is a case for each level of each sample, then one for each level of the host as a whole. All common readers know
+these elements and attributes: they follow Ant's order, with `skipped` as in Jenkins and GitLab.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from ...module_utils.proof.acoustics import LEVELS
 from .report import FAILED, OF_THE_HOST, reasons
 
-# What XML 1.0 can't hold, not even escaped.
+# XML 1.0 cannot hold these characters, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
@@ -27,7 +27,7 @@ def render(report: Mapping[str, Any]) -> bytes:
     """
     root = ET.Element("testsuites", name="voicefleet.kokoro: proof of speech")
     for place, row in enumerate(report["hosts"]):
-        # The time of the proof is the host's word.
+        # The time of the proof comes from the host, so check it.
         time = _TIME.match(str(row["proved_at"] or "")) or _TIME.match(report["time"])
         suite = ET.SubElement(root, "testsuite", id=str(place), name=_text(row["host"]), hostname=_text(row["host"]))
         suite.set("timestamp", time.group() if time else "1970-01-01T00:00:00")
@@ -56,7 +56,7 @@ def render(report: Mapping[str, Any]) -> bytes:
 
 
 def _run(suite: ET.Element, row: Mapping[str, Any]) -> None:
-    """A case for the run on the host, where it failed or none was proved: there may be no sample that tells."""
+    """A case for the run on the host if it failed or proved nothing, because then no sample may show it."""
     if row["state"] != FAILED or (row["outcome"] is None and row["samples"]):
         return
     case = _new(suite, row, "run" if row["outcome"] else "proof")
@@ -76,7 +76,7 @@ def _case(
     if sample is not None and level == LEVELS[1] and sample["latency_seconds"] is not None:
         case.set("time", f"{sample['latency_seconds']:.3f}")
     mine = [finding for finding in findings if finding["level"] == level]
-    # Why nobody tried is said once for the host.
+    # The host has the reason why a level was not tried.
     mine = mine or [finding for finding in row["findings"] if finding["level"] == level and finding["ok"] is None]
     wrong = [str(finding["sentence"]) for finding in mine if finding["ok"] is False]
     untried = [str(finding["sentence"]) for finding in mine if finding["ok"] is None]
@@ -95,7 +95,7 @@ def _new(suite: ET.Element, row: Mapping[str, Any], name: str) -> ET.Element:
 
 
 def _count(element: ET.Element) -> None:
-    """Totals, which readers want on suites and above."""
+    """Set the totals of a suite, or of all suites."""
     cases = element.findall(".//testcase")
     element.set("tests", str(len(cases)))
     element.set("failures", str(sum(case.find("failure") is not None for case in cases)))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page to look at and listen to: one file that needs no network, for one host or a thousand.
+"""The report's page: one file that needs no network, for one host or a thousand.
 
-The table is plain HTML. What lies folded below each row is data in the page, from which the script
-(roles/synthesis/files/report.js) draws players, waveforms and spectrograms when a row is opened, so that a page with
-a thousand hosts opens at once. A content policy allows this style and this script, by their digests, and nothing from
-elsewhere. Everything that hosts said is escaped here, and is only ever text there.
+The table is plain HTML. The details of each row are data in the page. When a row is opened, the script
+(roles/synthesis/files/report.js) draws players, waveforms and spectrograms from them. So a page with a thousand hosts
+opens at once. A content policy allows only this style and this script, by their digests. All text from hosts is escaped
+here, and the script never makes HTML of it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .report import FAILED, IN_WORDS, ODD, UNTRIED, UNVERIFIED, WELL, Clip, belo
 from .table import MOST_REASON, number
 
 ASSETS = Path(__file__).resolve().parents[3] / "roles" / "synthesis" / "files"
-# Megabytes of WAV that one page holds; what is beyond is linked. About 165 samples of three seconds, a page of 32 MB.
+# Megabytes of WAV in one page; other sounds are linked. That is about 165 samples of three seconds, in 32 MB of page.
 AUDIO_MB = 24
-# Samples whose good findings are in the page, with what was measured; of more, they stand in the hosts' records alone.
+# With more samples than this, the passed findings are only in the hosts' records, not in the page.
 MOST_MEASURED = 8000
-# Notes above the table; all of them are in it.
+# At most this many notes are above the table. All are in the table.
 MOST_NOTES = 12
-# The sign of each state, as colour is not all that tells them apart.
+# Each state has a sign too, because not everybody can tell the colours apart.
 SIGNS = {FAILED: "\u2717", ODD: "\u2260", WELL: "\u2713"}
 HEADS = (
     ("Host", "host"), ("Result", "result"), ("Level", "level"), ("Voices", "voices"), ("Latency", "latency"),
@@ -92,8 +92,8 @@ def _digest(text: str) -> str:
 def choose(rows: Sequence[Mapping[str, Any]], clips: Mapping[str, Mapping[str, Clip]], most: int) -> Sounds:
     """Put sounds into the page while there is room for them.
 
-    First one host to compare with, then all voices of those that failed or stand out, then of all others one voice
-    each, then a second one, and so on. What can't be read, or is no longer what was proved, is left out.
+    The order: one host to compare with, then all voices of hosts that failed or stand out, then one voice of each
+    other host, then a second one, and so on. Files that cannot be read or have changed since the proof are left out.
     """
     digests = {
         (row["host"], sample["voice"]): sample["sha256"]
@@ -117,7 +117,7 @@ def choose(rows: Sequence[Mapping[str, Any]], clips: Mapping[str, Mapping[str, C
 
 
 def _reference(rows: Sequence[Mapping[str, Any]], clips: Mapping[str, Mapping[str, Clip]]) -> str | None:
-    """Of the hosts that do as the rest, the one in the middle: the one to compare others with."""
+    """The host to compare others with: of those that did well, the one with the median speed."""
     well = [row for row in rows if row["state"] == WELL and clips.get(row["host"]) and row["real_time_factor"]]
     ordered: list[str] = [row["host"] for row in sorted(well, key=lambda row: (row["real_time_factor"], row["host"]))]
     return ordered[len(ordered) // 2] if ordered else None
@@ -183,7 +183,7 @@ def _banner(synthetic: Sequence[str]) -> str:
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What failed and what differs, each said once for all hosts of which it is true."""
+    """Failures and differences, each once with all hosts that have it."""
     found: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):
         for reason in reasons(row):
@@ -207,7 +207,7 @@ def _link(place: int, host: str) -> str:
 
 
 def _sign(state: str, synthetic: bool = False) -> str:
-    """The sign of a state; what rests on stand-ins is never green."""
+    """The sign of a state. A result with stand-ins is never green."""
     if synthetic and state == WELL:
         return '<span class="sign odd" aria-hidden="true">!</span>'
     kind = {FAILED: "bad", ODD: "odd", WELL: "good"}[state]
@@ -215,7 +215,7 @@ def _sign(state: str, synthetic: bool = False) -> str:
 
 
 def _what_runs(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Release, manifest, profile and versions of the fleet, and who has others."""
+    """Release, manifest, profile and versions of the fleet, and the hosts that have others."""
     values: dict[str, dict[str, list[int]]] = {}
     for place, row in enumerate(rows):
         for name, value in identity(row).items():
@@ -243,7 +243,7 @@ def _what_runs(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _strips(rows: Sequence[Mapping[str, Any]], usual: Mapping[str, float | None]) -> str:
-    """A dot for each host on the axes of latency and real-time factor, where there are enough to compare."""
+    """A dot for each host on the axes of latency and real-time factor, if there are enough hosts to compare."""
     drawn = [
         _strip(rows, "latency_seconds", "Latency", " s", usual["latency_seconds"]),
         _strip(rows, "real_time_factor", "Real-time factor", "", usual["real_time_factor"]),
@@ -260,7 +260,7 @@ def _strip(rows: Sequence[Mapping[str, Any]], name: str, title: str, unit: str, 
     middle = usual / top * 600
     radius = 4 if len(known) < 200 else 2
     marks = []
-    # Those that one looks for lie above the others.
+    # Draw the hosts to look at last, so that they are on top.
     for place, row, value in reversed(known):
         x, y = value / top * 600, 12 + place * 37 % 40
         label = f"<title>{escape(row['host'])}: {number(value, unit)}</title>"
@@ -304,7 +304,7 @@ def _tools(report: Mapping[str, Any]) -> str:
 
 
 def _unverified(row: Mapping[str, Any]) -> bool:
-    """Whether a level could not be looked at, or nobody tried."""
+    """Whether a level is UNVERIFIED."""
     return any(step["state"] == UNVERIFIED for step in row["levels"])
 
 
@@ -359,7 +359,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _badge(row: Mapping[str, Any]) -> str:
-    """The level with a sign and in words; what rests on stand-ins is never green."""
+    """The level with a sign and in words. A result with stand-ins is never green."""
     if row["level"] == LEVELS[0] or below(row):
         kind, sign = "bad", SIGNS[FAILED]
     else:
@@ -376,10 +376,10 @@ def _badge(row: Mapping[str, Any]) -> str:
 
 
 def _number_cell(name: str, value: float | None, usual: float | None, unit: str, odd: bool) -> str:
-    """A number with a bar below it, whose tick is the fleet's median."""
+    """A number with a bar below it. The tick in the bar is the fleet's median."""
     ruler = ""
     if value is not None and usual:
-        # Two and a half times the median fills it.
+        # 2.5 times the median fills the bar.
         width = min(100.0, value / usual * 40)
         ruler = (
             '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
@@ -397,29 +397,29 @@ def _code_cell(name: str, value: str | None, odd: bool) -> str:
 
 
 def _foot(report: Mapping[str, Any], sounds: Sounds) -> str:
-    """How to read it, and what is not in it."""
+    """How to read the page, and what is not in it."""
     left = ""
     if sounds.known > len(sounds.data):
         hosts = len({host for host, _voice in sounds.places})
         left = (
             f" This page holds {len(sounds.data):,} of {sounds.known:,} sounds ({sounds.bytes / 1e6:.0f} MB), of"
             f" {hosts:,} hosts: those that failed or stand out first, then one voice of each other host, then the rest,"
-            " as far as there was room. All the others lie beside it, in"
-            " <code>audio/&lt;host&gt;/&lt;voice&gt;.wav</code>, and are linked."
+            " as far as there was space. The other sounds are linked. They are beside the page, in"
+            " <code>audio/&lt;host&gt;/&lt;voice&gt;.wav</code>."
         )
     steps = "; ".join(f"<strong>{level}</strong> {IN_WORDS[level]}" for level in LEVELS)
     return (
         '<footer class="soft"><h2>How to read this</h2>'
-        f"<p>The level of a host is that of its worst sample, the lowest first: {steps}. What could not be looked at is"
-        " UNVERIFIED, and never counts as passed.</p>"
-        "<p>Latency is from the request to the last byte, and the real-time factor is that divided by the length of the"
-        " audio (below 1: faster than speaking); both are medians over a host's samples, and the tick in a bar is"
-        " the fleet\u2019s median. A host stands out where its speed or its sound is further from the fleet\u2019s"
-        " median than chance would have it, or where it runs something else than most.</p>"
-        f"<p>Open a host to hear it, see it, and read what was measured.{left} For machines: <code>report.json</code>,"
-        " <code>junit.xml</code>; all findings of a host: <code>hosts/&lt;host&gt;.json</code>.</p>"
-        "<noscript><p>Without JavaScript the table is whole, but nothing can be opened, sorted or found. The sounds"
-        " lie in the folder <code>audio</code>.</p></noscript></footer>"
+        f"<p>The level of a host is that of its worst sample. The levels, from the lowest: {steps}. A check that could"
+        " not run is UNVERIFIED, and never counts as passed.</p>"
+        "<p>Latency is the time from the request to the last byte. The real-time factor is the latency divided by the"
+        " length of the audio: below 1 is faster than speech. Both are medians over a host's samples, and the tick in a"
+        " bar is the fleet\u2019s median. A host stands out if its speed or its sound is further from the fleet\u2019s"
+        " median than chance explains, or if it does not run what most hosts run.</p>"
+        f"<p>Open a host to hear it, see it, and read the measurements.{left} For machines: <code>report.json</code>,"
+        " <code>junit.xml</code>. All findings of a host: <code>hosts/&lt;host&gt;.json</code>.</p>"
+        "<noscript><p>Without JavaScript the table is complete, but nothing can be opened, sorted or found. The sounds"
+        " are in the folder <code>audio</code>.</p></noscript></footer>"
     )
 
 
@@ -427,7 +427,7 @@ def _foot(report: Mapping[str, Any], sounds: Sounds) -> str:
 
 
 class _Texts:
-    """Every text once; the data hold its place."""
+    """Keeps every text once. The data refer to its place."""
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
@@ -437,7 +437,7 @@ class _Texts:
 
 
 def as_data(rows: Sequence[Mapping[str, Any]], sounds: Sounds) -> str:
-    """What lies folded below the rows, as JSON that may stand in a script element."""
+    """The details of the rows, as JSON that is safe in a script element."""
     texts = _Texts()
     measured = sum(len(row["samples"]) for row in rows) <= MOST_MEASURED
     hosts = [_details(row, sounds, texts, measured) for row in rows]
@@ -447,7 +447,7 @@ def as_data(rows: Sequence[Mapping[str, Any]], sounds: Sounds) -> str:
     }
     data = {"texts": list(texts.places), "hosts": hosts, "reference": reference, "measured": measured}
     text = json.dumps(data, separators=(",", ":"))
-    # Nothing in it can end the element that it stands in.
+    # So nothing in the text can end the script element.
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
@@ -489,7 +489,7 @@ def _details(row: Mapping[str, Any], sounds: Sounds, texts: _Texts, measured: bo
         "record": row["record"],
         "versions": {name: texts(value) for name, value in row["versions"].items()},
         "levels": [[texts(step["level"]), texts(step["state"]), texts(step["why"])] for step in row["levels"]],
-        # The ladder says which levels were not asked for.
+        # The ladder shows which levels were not requested.
         "findings": _findings([one for one in row["findings"] if one["name"] != UNTRIED], texts, measured),
         "performance": row["performance"],
         "cards": sorted(voices.values(), key=amiss_first),
@@ -497,7 +497,7 @@ def _details(row: Mapping[str, Any], sounds: Sounds, texts: _Texts, measured: bo
 
 
 def _findings(findings: Iterable[Mapping[str, Any]], texts: _Texts, good: bool) -> list[list[Any]]:
-    """[name, ok, value, limit, sentence] for each; of a good one the sentence says no more than the numbers."""
+    """[name, ok, value, limit, sentence] for each. A passed one with a number needs no sentence."""
     return [
         [
             texts(finding["name"]),

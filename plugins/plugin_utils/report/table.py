@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report in a few lines for a terminal of 80 columns: the fleet in words, then the hosts to look at."""
+"""The report for a terminal of 80 columns: a summary of the fleet, then the hosts to look at."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..fleet.rollout import names
 from .report import FAILED, WELL, first_the_worst, reasons, summary
 
 WIDTH = 80
-# Rows of the table; of more hosts, only those that failed or stand out are in it, and so many of them.
+# At most this many rows. With more hosts, the table shows only those that failed or stand out.
 MOST_ROWS = 20
-# Reasons below it, each said once for all hosts that have it. All of them are on the page.
+# At most this many reasons below the table, each once with all its hosts. All are on the page.
 MOST_REASONS = 12
-# Characters of a reason, here and above the page's table; all of it is in that table.
+# At most this many characters of a reason, here and above the page's table. The page's table has all of it.
 MOST_REASON = 300
-# Columns that may go where the lines are too long, first to last.
+# Columns to leave out if the lines are too long, the first one first.
 LEAST_NEEDED = ("voices", "seconds", "RTF", "latency")
 
 
@@ -45,7 +45,7 @@ def table(report: Mapping[str, Any]) -> list[str]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> list[str]:
-    """Rows below their heads. What is the same everywhere, or known nowhere, has no column."""
+    """Rows below their heads. A column with the same or no value on all hosts is left out."""
     columns: dict[str, list[str]] = {
         "host": [_short(row["host"], 36) for row in rows],
         "serves": [row["serves"] or "-" for row in rows],
@@ -74,12 +74,12 @@ def _width(columns: Mapping[str, Sequence[str]]) -> int:
 
 
 def _why(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every reason with the hosts that have it, the worst first."""
+    """Every reason with its hosts, the worst first."""
     hosts: dict[str, list[str]] = {}
     for row in rows:
-        # What the table has said is not said again.
+        # Do not repeat what the table shows.
         for reason in (reason for reason in reasons(row) if reason != f"{row['outcome']}."):
-            # What a host said must not command the terminal.
+            # Text from a host must not contain control characters for the terminal.
             said = "".join(
                 sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(reason.split())
             )
@@ -95,10 +95,10 @@ def _why(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Two digits behind the point, and a dash for what is not known."""
+    """A number with two decimals, or a dash if it is unknown."""
     return "-" if value is None else f"{value:.2f}{unit}"
 
 
 def _short(name: str, most: int) -> str:
-    """A name with its middle left out where it is longer than so many characters."""
+    """A name without its middle if it is longer than ``most`` characters."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"

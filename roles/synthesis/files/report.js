@@ -1,6 +1,6 @@
 "use strict";
-// What the page does: find, choose and sort hosts; open one, to hear its voices and see them drawn.
-// Whatever a host said is only ever text: nothing here makes HTML of a string.
+// Finds, filters and sorts hosts. Opens a host to play its voices and draw them.
+// Text from a host stays text: nothing here makes HTML of a string.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const text = (place) => data.texts[place];
@@ -120,7 +120,7 @@
 
   function ladder(of) {
     return make("ul", { class: "ladder", "aria-label": "Levels" }, ...of.levels.map(([level, state, why]) => {
-      // What rests on stand-ins is never green.
+      // A result with stand-ins is never green.
       const kind = of.synthetic && text(state) === "passed" ? "odd" : kinds[text(state)];
       const word = text(state) === "passed" ? "" : text(state) === "failed" ? " failed" : " UNVERIFIED";
       const required = text(level) === of.required ? make("span", { class: "soft" }, " (required)") : "";
@@ -191,7 +191,7 @@
     const head = make("span", { class: "head", hidden: "" });
     const top = make("span", { class: "axis top" }), low = make("span", { class: "axis low" }, "0"), end = make("span", { class: "axis end" });
     const picture = make("div", { class: "picture" }, wave, spec, top, low, end, head);
-    // Drawn when it comes into sight: a host may have fifty voices.
+    // Draw it only when it becomes visible: a host may have fifty voices.
     new IntersectionObserver((entries, watcher) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
       watcher.disconnect();
@@ -214,7 +214,7 @@
     return [picture, audio];
   }
 
-  // Samples (first channel) and rate of a 16-bit WAV; null where it is none.
+  // Samples (first channel) and rate of a 16-bit WAV; null if it is not one.
   function decode(base64) {
     const raw = atob(base64);
     const bytes = new Uint8Array(raw.length);
@@ -325,6 +325,6 @@
 
   filter();
   follow();
-  // A single host is what one came for.
+  // Open the details if there is only one host.
   if (rows.length === 1) open(rows[0], true);
 })();
