@@ -12,6 +12,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base impo
     ControllerAction,
     diff,
     display,
+    findings,
     memo_path,
 )
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export
@@ -35,13 +36,8 @@ class ActionModule(ControllerAction):
                 memo,
                 check=self.check_mode,
             )
-        except export.ExportError as error:
-            raise AnsibleActionFail(
-                f"The store {path} was not exported: {error}",
-                result={"findings": [vars(finding) for finding in error.findings]},
-            ) from None
-        except (ManifestError, BusyError) as error:
-            raise AnsibleActionFail(f"The store {path} was not exported: {error}") from None
+        except (export.ExportError, ManifestError, BusyError) as error:
+            raise AnsibleActionFail(f"The store {path} was not exported: {error}", result=findings(error)) from None
         except OSError as error:
             raise AnsibleActionFail(
                 f"The store {path} was not exported: {error.strerror}: {error.filename or folder}. The next run "

@@ -12,6 +12,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base impo
     ControllerAction,
     diff,
     display,
+    findings,
     memo_path,
 )
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export, signature
@@ -37,13 +38,8 @@ class ActionModule(ControllerAction):
                 memo,
                 check=self.check_mode,
             )
-        except export.ExportError as error:
-            raise AnsibleActionFail(
-                f"Nothing was imported into {path}: {error}",
-                result={"findings": [vars(finding) for finding in error.findings]},
-            ) from None
-        except (ManifestError, BusyError, signature.SignatureError) as error:
-            raise AnsibleActionFail(f"Nothing was imported into {path}: {error}") from None
+        except (export.ExportError, ManifestError, BusyError, signature.SignatureError) as error:
+            raise AnsibleActionFail(f"Nothing was imported into {path}: {error}", result=findings(error)) from None
         except OSError as error:
             raise AnsibleActionFail(
                 f"The import into {path} was interrupted: {error.strerror}: {error.filename or path}. Fix this and "

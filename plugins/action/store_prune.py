@@ -8,7 +8,12 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, cache_folder, diff
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
+    ControllerAction,
+    cache_folder,
+    diff,
+    findings,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import prune
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.contents import in_words
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
@@ -27,10 +32,7 @@ class ActionModule(ControllerAction):
                 return self._apply(path, Path(arguments["list"]).absolute())
             return self._survey(path, arguments)
         except (prune.PruneError, ManifestError, BusyError) as error:
-            raise AnsibleActionFail(
-                f"Nothing was removed: {error}",
-                result={"findings": [vars(finding) for finding in getattr(error, "findings", [])]},
-            ) from None
+            raise AnsibleActionFail(f"Nothing was removed: {error}", result=findings(error)) from None
         except OSError as error:
             raise AnsibleActionFail(f"{error.strerror}: {error.filename}. Run it again: it continues there") from None
 

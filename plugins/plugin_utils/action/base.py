@@ -51,6 +51,11 @@ def diff(before: Iterable[str], after: Iterable[str]) -> dict[str, str]:
     return {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}
 
 
+def findings(error: Exception) -> dict[str, Any]:
+    """The findings of an error, as a failed task returns them."""
+    return {"findings": [vars(finding) for finding in getattr(error, "findings", [])]}
+
+
 def show(lines: Sequence[str]) -> None:
     """Print lines in the terminal unchanged. A task's result would fold them."""
     display.display("\n".join(["", *lines, ""]))

@@ -143,15 +143,9 @@ PYTHONS = datafile.keyed(
     datafile.rows(PythonBuild, _PYTHONS, "builds", "pythons.json"), lambda build: (build.feature, build.architecture)
 )
 
-LANGUAGES = datafile.keyed(
-    datafile.rows(Language, datafile.read(DATA / "languages.json"), "languages", "languages.json"),
-    lambda language: language.code,
-)
-DICTIONARIES = datafile.keyed(
-    datafile.rows(Dictionary, datafile.read(DATA / "dictionaries.json"), "dictionaries", "dictionaries.json"),
-    lambda dictionary: dictionary.name,
-)
-UNIDIC = DICTIONARIES["unidic"]
+_LANGUAGES, _DICTIONARIES = (datafile.read(DATA / name) for name in ("languages.json", "dictionaries.json"))
+LANGUAGES = datafile.keyed(datafile.rows(Language, _LANGUAGES, "languages", "languages.json"), lambda row: row.code)
+(UNIDIC,) = datafile.rows(Dictionary, _DICTIONARIES, "dictionaries", "dictionaries.json")
 _NUMBERED = re.compile(r"z[fm]_\d{3}\Z")
 
 
