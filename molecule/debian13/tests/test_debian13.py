@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian 13 has Python 3.13, which Kokoro refuses: the release runs on the store's, and Ansible alone on the host's."""
+"""Debian 13 has Python 3.13, on which Kokoro cannot run. The release uses the store's Python, only Ansible the host's."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from testinfra.host import Host
 CURRENT = "/opt/voicefleet/current"
 
 
-def test_the_host_has_no_python_that_kokoro_takes(host: Host) -> None:
+def test_the_host_has_no_python_for_kokoro(host: Host) -> None:
     assert host.check_output("python3 --version").startswith("Python 3.13.")
     assert host.run("command -v python3.10 python3.11 python3.12").stdout == ""
 
 
-def test_the_release_stands_on_the_stores_python(host: Host) -> None:
+def test_the_release_uses_the_stores_python(host: Host) -> None:
     python = host.check_output(f"readlink -f {CURRENT}/env/bin/python")
     assert python.startswith("/opt/voicefleet/tools/python-3.11.")
     release = json.loads(host.file(f"{CURRENT}/release.json").content_string)
     assert release["python"]["version"] == "3.11"
     assert release["python"]["path"] == python
     assert release["python"]["artifact"] in {row["sha256"] for row in release["artifacts"] if row["kind"] == "python"}
-    # It is root's and nobody else's to write, as all that the service runs.
+    # Only root may write it, like everything that the service runs.
     assert host.check_output("find /opt/voicefleet/tools ! -user root -o -perm /022 ! -type l | head -3") == ""
 
 

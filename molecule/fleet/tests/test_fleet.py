@@ -81,7 +81,7 @@ def docker(*arguments: str) -> str:
 
 @contextmanager
 def unreachable(name: str) -> Iterator[None]:
-    """The host serves on, and its SSH server is gone."""
+    """Stop the host's SSH server. The host continues to serve."""
     docker("exec", name, "systemctl", "stop", "ssh.service")
     subprocess.run(["docker", "exec", name, "pkill", "-x", "sshd"], check=False)
     try:
@@ -139,7 +139,7 @@ def test_a_canary_that_fails_is_the_only_host_that_was_touched(tmp_path: Path) -
     assert speaks(CANARY)
 
 
-def test_a_failure_lets_its_batch_end_and_no_further_one_begin(tmp_path: Path) -> None:
+def test_after_a_failure_the_batch_ends_and_no_other_begins(tmp_path: Path) -> None:
     before = {name: visits(name) for name in HOSTS}
     run = deploy(tmp_path, hosts={OTHERS[1]: FAIL})
     assert {name for name in HOSTS if visits(name) != before[name]} == set(HOSTS[:5])
@@ -152,7 +152,7 @@ def test_a_failure_lets_its_batch_end_and_no_further_one_begin(tmp_path: Path) -
     assert run.table_names() == set(HOSTS)
 
 
-def test_as_much_may_fail_as_the_operator_says(tmp_path: Path) -> None:
+def test_the_run_continues_below_the_failure_limit(tmp_path: Path) -> None:
     run = deploy(tmp_path, hosts={OTHERS[1]: FAIL}, voicefleet_max_fail_percentage=25)
     assert run.status != 0
     assert run.outcomes == {**dict.fromkeys(HOSTS, "served"), OTHERS[1]: "failed"}
@@ -163,7 +163,7 @@ def test_as_much_may_fail_as_the_operator_says(tmp_path: Path) -> None:
 # --- a host is off ----------------------------------------------------------------------------------------------------
 
 
-def test_a_canary_that_is_off_stops_with_a_clear_message(tmp_path: Path) -> None:
+def test_an_unreachable_canary_stops_the_run_with_a_clear_message(tmp_path: Path) -> None:
     with unreachable(CANARY):
         run = deploy(tmp_path)
     assert run.status != 0
@@ -172,8 +172,8 @@ def test_a_canary_that_is_off_stops_with_a_clear_message(tmp_path: Path) -> None
     assert run.table_names() == set(HOSTS)
 
 
-def test_a_host_that_is_off_spoils_nothing_and_the_next_run_finishes_it(tmp_path: Path) -> None:
-    """It has lost all that was installed, so that there is something to finish. Alone in its batch, it stops none."""
+def test_an_unreachable_host_stops_no_other_and_the_next_run_finishes_it(tmp_path: Path) -> None:
+    """The host was torn down before, so the next run has work. It is alone in its batch, so it stops no other host."""
     off = OTHERS[2]
     playbook = str(Path(sys.executable).parent / "ansible-playbook")
     subprocess.run(

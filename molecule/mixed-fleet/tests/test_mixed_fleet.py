@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One store, three kinds of hosts. The card is a double: what is shown is the decision and what follows from it."""
+"""One store, three kinds of hosts. The GPU is simulated: the tests show the decision and its consequences."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_it_speaks(name: str) -> None:
     assert Speaker(on(name)).ask().status == 200
 
 
-def test_a_release_for_cards_is_let_to_them_and_a_host_without_sees_none() -> None:
+def test_only_the_service_with_a_gpu_release_may_use_gpu_devices() -> None:
     assert "DeviceAllow=char-nvidia* rwm" in unit(CARD)
     assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in unit(CARD)
     assert "PrivateDevices=true" in unit(CPU)
@@ -60,7 +60,7 @@ def test_the_unit_stays_closed(name: str) -> None:
     assert float(score[1]) <= 2.0
 
 
-def test_one_run_over_all_leaves_those_that_serve_as_they_are_and_refuses_the_old_driver() -> None:
+def test_a_run_over_all_hosts_changes_no_serving_host_and_refuses_the_old_driver() -> None:
     status, said = play()
     assert status == 2
     assert "vf-mixed-old cannot be deployed, nothing was changed" in said
@@ -73,19 +73,19 @@ def test_one_run_over_all_leaves_those_that_serve_as_they_are_and_refuses_the_ol
     assert not on(OLD).file("/opt/voicefleet").exists
 
 
-def test_the_old_driver_may_run_on_the_cpu_when_somebody_says_so() -> None:
+def test_a_host_with_an_old_driver_may_use_the_cpu() -> None:
     said = succeed("--limit", OLD, "-e", "preflight_accelerator=cpu", play="plan")
     assert "(cpu-py311-x86_64): to be built" in said
     assert "WARN" not in said
 
 
-def test_a_store_for_the_other_kind_is_refused() -> None:
+def test_cuda_is_refused_on_a_host_without_a_gpu() -> None:
     status, said = play("--limit", CPU, "-e", "preflight_accelerator=cuda", play="plan")
     assert status == 2
     assert "it has no GPU, and no NVIDIA GPU is visible" in folded(said)
 
 
-def test_the_doctor_tells_of_the_drivers() -> None:
+def test_the_doctor_reports_the_drivers() -> None:
     _status, said = play("-e", "doctor_speak=false", play="doctor.yml")
     assert re.search(rf"FAIL {OLD} +RELEASE", said), said
     assert re.search(rf"OK +{CARD} +GPU_DRIVER", said), said
