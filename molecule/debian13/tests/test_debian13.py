@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian 13 has Python 3.13, on which Kokoro cannot run. The release uses the store's Python, only Ansible the host's."""
+"""Debian 13 has Python 3.13, which Kokoro cannot use: the release runs on the Python of the store."""
 
 from __future__ import annotations
 
