@@ -18,8 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import conftest  # noqa: F401  # finds the collection
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, report
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import page as report_page
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, page as report_page, report
 from ansible_collections.voicefleet.kokoro.tests.report import fleets
 from ansible_collections.voicefleet.kokoro.tests.report.browser import Chromium
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rollout
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import table as report_table
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report, table as report_table
 
 DOCUMENTATION = """
 name: voicefleet_summary

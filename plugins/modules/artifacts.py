@@ -142,8 +142,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received, http_fetch
 
 
 def main() -> None:

@@ -69,8 +69,7 @@ def test_every_sound_can_be_played_and_is_drawn(
 
 def test_the_tone_stands_where_it_is_in_the_spectrogram(chromium: Chromium, written: Make, tmp_path: Path) -> None:
     """6 kHz is the middle of 0 to 12 kHz; the tone is in the second half."""
-    from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import page as report_page
-    from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report
+    from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import page as report_page, report
     from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import pcm, silence, sine, wav
 
     host = fleets.host(tmp_path, "tone")

@@ -10,8 +10,7 @@ import re
 import pytest
 import testinfra
 from deployed import UNIT, Speaker
-from deploys import current, folded, succeed
-from deploys import deploy as play
+from deploys import current, deploy as play, folded, succeed
 from testinfra.host import Host
 
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]

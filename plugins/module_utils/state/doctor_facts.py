@@ -25,14 +25,8 @@ from ..proof import proof, speech
 from ..release import ledger, release
 from ..xinference import (
     accounts as xinference_accounts,
-)
-from ..xinference import (
     api as xinference_api,
-)
-from ..xinference import (
     config as xinference_config,
-)
-from ..xinference import (
     launch as xinference_launch,
 )
 from . import host_facts, support

@@ -15,8 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 
-from ..fleet import deploy_lock
-from ..fleet import settings as shared
+from ..fleet import deploy_lock, settings as shared
 from . import spec, variables
 
 display = Display()

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock as lock
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import python_env as environments
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release as releases
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
+    python_env as environments,
+    release as releases,
+)
 from ansible_collections.voicefleet.kokoro.plugins.modules import deploy_lock, host_state, python_env, release
 
 LOCK = {"path": "locks/pylock.toml", "sha256": "a" * 64, "size": 1, "kind": "lock", "name": "p", "version": "1"}

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, managed, systemd_unit
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import packet_filter as rules
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
+    layout,
+    managed,
+    packet_filter as rules,
+    systemd_unit,
+)
 from ansible_collections.voicefleet.kokoro.plugins.modules import packet_filter
 
 USER = pwd.getpwuid(os.getuid()).pw_name

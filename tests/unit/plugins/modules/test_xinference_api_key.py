@@ -16,11 +16,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
     accounts as xinference_accounts,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
     config as xinference_config,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
     program as xinference_program,
 )
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_api_key, xinference_setup

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
+    api,
     config as xinference_config,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
     launch as xinference_launch,
 )
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_model

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import files as proxy_files
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import settings as proxy
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import files as proxy_files, settings as proxy
 
 PASSWORD = "p#a@s/s:w%zzx"
 ENCODED = "p%23a%40s%2Fs%3Aw%25zzx"

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import plan as plans
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import plan as plans, release
 
 VOICE = {"kind": "kokoro-voice", "path": "kokoro/Kokoro-82M/voices/af_heart.pt", "size": 5, "sha256": "1", "name": "v"}
 WEIGHTS = {"kind": "kokoro-weights", "path": "kokoro/Kokoro-82M/w.pth", "size": 5, "sha256": "2", "name": "w"}

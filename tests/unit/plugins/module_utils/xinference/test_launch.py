@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import systemd_unit
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import launch as xinference_launch
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api, launch as xinference_launch
 
 PAYLOAD = {
     "model_name": "Kokoro-82M",

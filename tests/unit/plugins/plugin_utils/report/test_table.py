@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout import End
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import table as report_table
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report, table as report_table
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report.report import Host
 
 
