@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle
 
@@ -41,7 +41,7 @@ class ActionModule(ControllerAction):
 
 def findings(variables: Any) -> list[dict[str, str]]:
     """The findings on a host, whether or not facts are also variables there."""
-    value = variables.get("voicefleet_doctor") or (variables.get("ansible_facts") or {}).get("voicefleet_doctor")
+    value = fact(variables, "voicefleet_doctor")
     if not value:
         return doctor.as_rows(doctor.unreachable("the host was not examined in this run"))
     return [dict(row) for row in value["findings"]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json, write_atomic
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import receipts as fleet
 
 
@@ -18,7 +18,7 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         hostvars = task_vars.get("hostvars") or {}
-        found = {name: fact(hostvars[name]) if name in hostvars else None for name in arguments["hosts"]}
+        found = {name: fact(hostvars.get(name) or {}, "releases_receipts") or None for name in arguments["hosts"]}
         summary = fleet.build(found, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
         file = Path(arguments["report_dir"]).absolute() / "receipts.json"
         if not self.check_mode:
@@ -29,9 +29,3 @@ class ActionModule(ControllerAction):
                 raise AnsibleActionFail(f"The summary cannot be written: {error.strerror}: {error.filename}") from None
         lines = [*fleet.table(summary), f"Summary: {file}"]
         return {"changed": False, "json": str(file), "not_read": summary["not_read"], "lines": lines}
-
-
-def fact(variables: Any) -> dict[str, Any] | None:
-    """A host's ledger, whether or not facts are also variables there. None if the host was not read."""
-    value = variables.get("releases_receipts") or (variables.get("ansible_facts") or {}).get("releases_receipts")
-    return dict(value) if value else None

@@ -8,36 +8,32 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
-    ControllerAction,
-    diff,
-    display,
-    findings,
-    memo_path,
-)
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import base
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
 
 
-class ActionModule(ControllerAction):
+class ActionModule(base.ControllerAction):
     """``voicefleet.kokoro.store_export``: see the module's documentation."""
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path, folder = Path(arguments["path"]).absolute(), Path(arguments["folder"]).absolute()
-        memo = Memo(memo_path())
+        memo = Memo(base.memo_path())
         try:
             done = export.export_store(
                 path,
                 folder,
                 Path(arguments["since"]).absolute() if arguments["since"] else None,
                 arguments["volume_mb"] * export.MEGABYTE,
-                lambda line: display.display(f"  {folder.name}: {line}"),
+                lambda line: base.display.display(f"  {folder.name}: {line}"),
                 memo,
                 check=self.check_mode,
             )
         except (export.ExportError, ManifestError, BusyError) as error:
-            raise AnsibleActionFail(f"The store {path} was not exported: {error}", result=findings(error)) from None
+            raise AnsibleActionFail(
+                f"The store {path} was not exported: {error}", result=base.findings(error)
+            ) from None
         except OSError as error:
             raise AnsibleActionFail(
                 f"The store {path} was not exported: {error.strerror}: {error.filename or folder}. The next run "
@@ -57,5 +53,5 @@ class ActionModule(ControllerAction):
             "size": done.size,
             "added": done.added,
             "removed": done.removed,
-            "diff": diff(done.removed, done.added),
+            "diff": base.diff(done.removed, done.added),
         }

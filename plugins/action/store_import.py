@@ -8,25 +8,19 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
-    ControllerAction,
-    diff,
-    display,
-    findings,
-    memo_path,
-)
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import base
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export, signature
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
 
 
-class ActionModule(ControllerAction):
+class ActionModule(base.ControllerAction):
     """``voicefleet.kokoro.store_import``: see the module's documentation."""
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path, folder = Path(arguments["path"]).absolute(), Path(arguments["folder"]).absolute()
         allowed = Path(arguments["allowed_signers"]) if arguments["allowed_signers"] else None
-        memo = Memo(memo_path())
+        memo = Memo(base.memo_path())
         try:
             # Check the signature before anything else in the export is trusted.
             export.read_index(folder)
@@ -34,12 +28,12 @@ class ActionModule(ControllerAction):
             done = export.import_store(
                 folder,
                 path,
-                lambda line: display.display(f"  {path.name}: {line}"),
+                lambda line: base.display.display(f"  {path.name}: {line}"),
                 memo,
                 check=self.check_mode,
             )
         except (export.ExportError, ManifestError, BusyError, signature.SignatureError) as error:
-            raise AnsibleActionFail(f"Nothing was imported into {path}: {error}", result=findings(error)) from None
+            raise AnsibleActionFail(f"Nothing was imported into {path}: {error}", result=base.findings(error)) from None
         except OSError as error:
             raise AnsibleActionFail(
                 f"The import into {path} was interrupted: {error.strerror}: {error.filename or path}. Fix this and "
@@ -57,5 +51,5 @@ class ActionModule(ControllerAction):
             "signed_by": trust.signer,
             "added": done.added,
             "removed": done.removed,
-            "diff": diff(done.removed, done.added),
+            "diff": base.diff(done.removed, done.added),
         }

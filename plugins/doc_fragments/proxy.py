@@ -71,4 +71,11 @@ options:
     description: What to request from it. Empty means the mirrors, or any page if there are none.
     type: str
     default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Also tests the proxy, and reports what would be written.
+  diff_mode:
+    support: full
+    description: Shows each file, without credentials.
 """

@@ -17,13 +17,6 @@ description:
   - Does nothing if nothing is set.
 extends_documentation_fragment:
   - voicefleet.kokoro.proxy
-attributes:
-  check_mode:
-    support: full
-    description: Also tests the proxy, and reports what would be written.
-  diff_mode:
-    support: full
-    description: Shows each file, without credentials.
 seealso:
   - module: voicefleet.kokoro.proxy_settings
 options:

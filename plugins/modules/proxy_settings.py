@@ -19,13 +19,6 @@ description:
   - The role P(voicefleet.kokoro.proxy#role) calls it through the action P(voicefleet.kokoro.proxy#module).
 extends_documentation_fragment:
   - voicefleet.kokoro.proxy
-attributes:
-  check_mode:
-    support: full
-    description: Also tests the proxy, and reports what would be written.
-  diff_mode:
-    support: full
-    description: Shows each file, without credentials.
 options:
   certificates:
     description: Private CAs, each as the text of one PEM certificate.

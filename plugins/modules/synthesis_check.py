@@ -354,7 +354,7 @@ performance:
   type: dict
   sample: {parallel: {"1": {latency: {p50: 0.41, p95: 0.52}, requests: 10, errors: 0}}}
 offline:
-  description: What the service tried to contact while it started: C(names), C(proxied), C(sockets). May be empty.
+  description: What the service tried to contact while it started. C(names), C(proxied), C(sockets). May be empty.
   returned: always
   type: dict
   sample: {}

@@ -12,24 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..host import layout, systemd_unit
-from ..xinference.config import (
-    APPLIED_FILE,
-    CLUSTER_FILE,
-    ENVIRONMENT_FILE,
-    HEADER_FILE,
-    KEY_FILE,
-    KEYS_FOLDER,
-    SECRETS_FILE,
-)
+from ..xinference import config
 
 SECRETS = (
-    SECRETS_FILE,
-    ENVIRONMENT_FILE,
-    KEY_FILE,
-    CLUSTER_FILE,
-    HEADER_FILE,
-    APPLIED_FILE,
-    KEYS_FOLDER,
+    config.SECRETS_FILE,
+    config.ENVIRONMENT_FILE,
+    config.KEY_FILE,
+    config.CLUSTER_FILE,
+    config.HEADER_FILE,
+    config.APPLIED_FILE,
+    config.KEYS_FOLDER,
     layout.STARTED_FILE,
     layout.FILTER_FILE,
     layout.FILTER_RECORD,

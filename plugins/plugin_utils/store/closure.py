@@ -124,11 +124,8 @@ def _speech_gaps(
     """Model files that the languages and voices need and the store lacks."""
     there = {(a.kind, a.name) for a in manifest.artifacts if (store / a.path).is_file()}
     gaps = []
-    for kind, name, file in (
-        ("kokoro-config", "config", catalogue.KOKORO_CONFIG[0]),
-        ("kokoro-weights", "weights", catalogue.KOKORO_WEIGHTS[0]),
-    ):
-        if (kind, name) not in there:
+    for part, file in (("config", catalogue.KOKORO_CONFIG[0]), ("weights", catalogue.KOKORO_WEIGHTS[0])):
+        if (f"kokoro-{part}", part) not in there:
             gaps.append(Gap("models", f"kokoro/{catalogue.KOKORO_NAME}/{file} is not in the store"))
     for code in languages:
         for model in catalogue.spacy_models_for([code]):
@@ -168,9 +165,8 @@ def find_gaps(
     gaps = [gap for gaps in found for gap in gaps]
     dictionary = catalogue.UNIDIC
     if dictionary.extra in needed and not manifest.of_kind("dictionary"):
-        gaps.append(
-            Gap("j", f"dictionaries/{dictionary.filename} is not in the store: Japanese does not start without it")
-        )
+        file = f"dictionaries/{dictionary.filename}"
+        gaps.append(Gap("j", f"{file} is not in the store: Japanese does not start without it"))
     zh = catalogue.KOKORO_ZH
     for kind, (file, _sha256) in (("kokoro-config", zh.config), ("kokoro-weights", zh.weights)):
         if languages and zh.extra in needed and not any(zh.extra in a.extras for a in manifest.of_kind(kind)):
