@@ -16,10 +16,9 @@ import unicodedata
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
-from typing import IO
 
+from ..host import direct
 from .acoustics import Expectation
 
 # Kokoro answers a 10 s sentence with 480 kB of WAV; more than this is not an answer to a sentence.
@@ -57,13 +56,6 @@ class Reply:
     seconds: float  # until the last byte
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> None:
-        return None
-
-
 class SpeechClient:
     """Client of one endpoint.
 
@@ -90,9 +82,7 @@ class SpeechClient:
             context = ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
             raise SpeechError("odd", f"The CA file {ca_file} cannot be used: {error}.") from None
-        self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()
-        )
+        self._opener = direct.opener(context)
 
     def speak(self, model: str, text: str, voice: str, audio_format: str, speed: float = 1.0) -> Reply:
         """Synthesise `text`. Retry only while the model loads, never after a 401. Raises SpeechError."""

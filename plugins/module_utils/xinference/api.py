@@ -21,6 +21,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
+from ..host import direct
+
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -130,11 +132,6 @@ class Instance:
         )
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
 class XinferenceClient:
     """One Xinference at ``http://host:port``. ``token`` is an API key, or a user's token after :meth:`login`.
 
@@ -146,7 +143,7 @@ class XinferenceClient:
         self.timeout = timeout
         self._token = token
         self._rejected: Unauthorized | None = None
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+        self._opener = direct.opener()
 
     # -- transport
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from collections.abc import Mapping
 from typing import Callable
+
+from ..host import direct
 
 # Exported by each worker (Xinference's core/metrics.py); the second are among the first.
 TOTAL, ERRORS = "xinference:model_request_total", "xinference:model_request_errors_total"
@@ -30,9 +31,8 @@ def answered(metrics: str) -> float:
 
 def read_metrics(address: str, timeout: float = 10.0) -> str:
     """Return a worker's metrics from ``host:port``. Raises :class:`WorkerSilent`."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://{address}/metrics", timeout=timeout) as answer:
+        with direct.opener().open(f"http://{address}/metrics", timeout=timeout) as answer:
             data: bytes = answer.read(1 << 24)
     except (OSError, ValueError) as error:
         raise WorkerSilent(f"the metrics of a worker at {address} cannot be read: {error}") from None
