@@ -24,11 +24,14 @@ pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="tools run on
 
 
 def load(path: str) -> ModuleType:
+    """The module of a script, which may import modules beside it."""
     spec = importlib.util.spec_from_file_location("tool_" + re.sub(r"\W", "_", path), ROOT / path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str((ROOT / path).parent))
+        spec.loader.exec_module(module)
     return module
 
 
