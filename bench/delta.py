@@ -72,7 +72,7 @@ class Bench:
         result = self.folder / "result.json"
         given = {
             "artifact_store_path": str(store),
-            "preflight_accept_synthetic": True,
+            "preflight_accept_unpublished": True,
             "kokoro_voices": ["af_heart", "am_michael"],
             "ansible_connection": connection,
             "ansible_user": "root",

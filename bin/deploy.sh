@@ -30,7 +30,7 @@ fetch_store() {
 }
 
 # inventory FILE HOST STORE REPORTS LEVEL [ACCEPT]: write an inventory of one container, deployed from STORE and proved
-# to LEVEL. It accepts stand-ins if LEVEL is format or ACCEPT is true.
+# to LEVEL. It accepts files that are converted or made up if LEVEL is format or ACCEPT is true.
 inventory() {
     local accept=${6:-false}
     if [ "$5" = format ]; then accept=true; fi
@@ -45,7 +45,7 @@ voicefleet:
     kokoro_voices: $VOICES
     synthesis_report_dir: $4
     synthesis_required_level: $5
-    # Stand-ins are refused by default.
-    preflight_accept_synthetic: $accept
+    # Only the published files are accepted by default.
+    preflight_accept_unpublished: $accept
 YAML
 }

@@ -17,4 +17,4 @@ docker run --rm --network none voicefleet-host:debian12 tar -C /usr -cf - --sort
     --exclude=__pycache__ --exclude=sitecustomize.py --exclude=EXTERNALLY-MANAGED --transform='s,^,python/,S' \
     bin/python3.11 lib/python3.11 | gzip -n >"$folder/$name.new"
 mv "$folder/$name.new" "$folder/$name"
-echo '{"synthetic": true, "note": "Debian 12'"'"'s own Python, packed for tests."}' >"$folder/SYNTHETIC.json"
+echo '{"source": "made-up", "note": "Debian 12'"'"'s own Python, packed for tests."}' >"$folder/SOURCE.json"

@@ -25,7 +25,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import given
 
 # The task passes these. All others are settings.
-ASKED = ("accelerator", "accept_synthetic", "any_platform", "supervisor_cpus")
+ASKED = ("accelerator", "accept_unpublished", "any_platform", "supervisor_cpus")
 
 
 class ActionModule(ControllerAction):

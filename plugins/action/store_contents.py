@@ -28,7 +28,7 @@ class ActionModule(ControllerAction):
             "msg": f"{data['totals']['all']['files']} files, {contents.in_words(data['totals']['all']['size'])}",
             "lines": contents.text(data),
             "contents": data,
-            "synthetic": data["synthetic"],
+            "unpublished": data["unpublished"],
         }
         if arguments["folder"]:
             folder = Path(arguments["folder"]).absolute()

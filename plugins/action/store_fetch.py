@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import sources
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
     ControllerAction,
     cache_folder,
@@ -102,6 +103,7 @@ class ActionModule(ControllerAction):
             "signed": signed,
             "added": built.added,
             "removed": built.removed,
-            "synthetic": built.manifest.synthetic,
+            "unpublished": built.manifest.unpublished,
+            "source_in_words": sources.sentence(built.manifest.unpublished),
             "diff": diff(built.removed, built.added),
         }

@@ -46,7 +46,7 @@ class ActionModule(ControllerAction):
             "msg": f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all match the manifest; {trust.sentence}",
             "signed_by": trust.signer,
             "manifest_sha256": digest,
-            "synthetic": manifest.synthetic,
+            "unpublished": manifest.unpublished,
             "profiles": list(manifest.profiles),
             "findings": [],
         }

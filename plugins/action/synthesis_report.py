@@ -40,7 +40,7 @@ class ActionModule(ControllerAction):
             "json": str(record),
             "junit": str(cases),
             "level": data["level"],
-            "synthetic": data["synthetic"],
+            "unpublished": data["unpublished"],
             "lines": [*lines, f"Report: {html}"],
             "unfinished": unfinished,
             "changed": False,

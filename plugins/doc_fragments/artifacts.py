@@ -43,8 +43,9 @@ options:
         description: Its version.
         type: str
         required: true
-      synthetic:
-        description: Whether it is a stand-in made for tests.
-        type: bool
-        default: false
+      source:
+        description: Whether it is the published file, converted from a copy in another format, or made up for tests.
+        type: str
+        choices: [published, converted, made-up]
+        default: published
 """

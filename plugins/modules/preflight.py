@@ -17,8 +17,8 @@ version_added: "0.1.0"
 author:
   - voicefleet (@voicefleet)
 options:
-  accept_synthetic:
-    description: Whether stand-ins, which are for tests, may be deployed.
+  accept_unpublished:
+    description: Whether files that are converted or made up may be deployed, for quickstart and tests.
     type: bool
     default: false
   lock:

@@ -53,5 +53,5 @@ lines:
   returned: success
   type: list
   elements: str
-  sample: ["host  current  since  by  manifest  proof  took  synthetic"]
+  sample: ["host  current  since  by  manifest  proof  took  source"]
 """

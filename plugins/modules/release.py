@@ -122,7 +122,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, layout, sources
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger, release
 
 # Maximum length of a message in the ledger: the last lines of a journal, but not a whole log.
@@ -134,7 +134,7 @@ KEPT = (
     "model",
     "languages",
     "voices",
-    "synthetic",
+    "unpublished",
     "patches",
     "artifacts",
     "language_models",
@@ -237,8 +237,8 @@ def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, pat
         "release": identity,
         "previous": before,
         "proof_level": module.params["proof"].get("level"),
-        "synthetic": plan["synthetic"],
-        "note": "made-up models: the audio is not Kokoro's voice" if plan["synthetic"] else "",
+        "unpublished": plan["unpublished"],
+        "note": sources.in_words(plan["unpublished"]),
         "seconds": deploy_lock.progress()["seconds"],
         "artifacts": {row["path"]: row["sha256"] for row in plan["artifacts"]},
     }

@@ -49,10 +49,9 @@ lines:
   type: list
   elements: str
   sample: ["Carry the whole folder: 145 files, 827.0 MB, for hosts of cpu-py311-x86_64."]
-synthetic:
-  description: Paths of stand-ins made for tests.
+unpublished:
+  description: The paths of files that are not the published ones, each with its source.
   returned: success
-  type: list
-  elements: str
-  sample: []
+  type: dict
+  sample: {}
 """

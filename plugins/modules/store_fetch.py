@@ -160,10 +160,14 @@ signed:
   returned: success
   type: bool
   sample: true
-synthetic:
-  description: Paths of stand-ins made for tests.
+unpublished:
+  description: The paths of files that are not the published ones, each with its source.
   returned: success
-  type: list
-  elements: str
-  sample: []
+  type: dict
+  sample: {}
+source_in_words:
+  description: What a listener must know of these files. Empty if all are the published ones.
+  returned: success
+  type: str
+  sample: ""
 """

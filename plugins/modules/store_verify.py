@@ -45,12 +45,11 @@ signed_by:
   returned: success
   type: str
   sample: fetcher@example.com
-synthetic:
-  description: Paths of stand-ins made for tests.
+unpublished:
+  description: The paths of files that are not the published ones, each with its source.
   returned: success
-  type: list
-  elements: str
-  sample: []
+  type: dict
+  sample: {}
 profiles:
   description: The profiles of the store.
   returned: success

@@ -98,12 +98,11 @@ options:
   release_file:
     description:
       - A release's C(release.json) on the host.
-      - It gives the release's id, voices, stand-ins, interpreter, profile and manifest, unless an option does.
+      - It gives the release's id, voices, sources, interpreter, profile and manifest, unless an option does.
     type: path
-  synthetic:
-    description: The artifacts that are stand-ins. If there are any, the result says that this is not Kokoro's voice.
-    type: list
-    elements: str
+  unpublished:
+    description: The paths of files that are not the published ones, each with its source. The result names them.
+    type: dict
   required_level:
     description: The level that every voice must reach in every format.
     type: str
@@ -226,7 +225,7 @@ EXAMPLES = r"""
   voicefleet.kokoro.synthesis_check:
     release_id: "{{ voicefleet_plan.release.id }}"
     voices: "{{ voicefleet_plan.voices }}"
-    synthetic: "{{ voicefleet_plan.synthetic }}"
+    unpublished: "{{ voicefleet_plan.unpublished }}"
     python: "{{ voicefleet_plan.release.path }}/env/bin/python"
     api_key_file: /etc/voicefleet/client.key
 
@@ -261,12 +260,11 @@ release_id:
   returned: always
   type: str
   sample: 1.2.3-3f9a1c2b7d5e
-synthetic:
-  description: The stand-ins in use. If there are any, the audio is not Kokoro's voice.
+unpublished:
+  description: The paths of files that are not the published ones, each with its source.
   returned: always
-  type: list
-  elements: str
-  sample: []
+  type: dict
+  sample: {}
 live:
   description: Whether one short request showed that the model is alive, and the kept proof is returned.
   returned: always
@@ -377,7 +375,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout, sources
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import (
     ladder,
     performance,
@@ -414,7 +412,7 @@ def main() -> None:
             "evidence_dir": {"type": "path", "default": layout.EVIDENCE},
             "release_id": {"type": "str"},
             "release_file": {"type": "path"},
-            "synthetic": {"type": "list", "elements": "str"},
+            "unpublished": {"type": "dict"},
             "required_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
             "try_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
             "transcriber": {"type": "str", "default": ""},
@@ -474,7 +472,7 @@ def main() -> None:
     try:
         check(module, wanted, evidence)
     except SpeechError as error:
-        report = proof.as_report(wanted, [], params["synthetic"] or [], {})
+        report = proof.as_report(wanted, [], params["unpublished"] or {}, {})
         tell_exporter(module, evidence.read() or report, None)
         module.fail_json(msg=diagnosis.explain(f"No speech: {error}"), **result_of(report, evidence))
     except OSError as error:
@@ -488,7 +486,7 @@ def complete_from_release(params: dict[str, Any]) -> None:
         found = {
             "release_id": release["id"],
             "voices": release.get("voices"),
-            "synthetic": release.get("synthetic"),
+            "unpublished": release.get("unpublished"),
             "manifest_sha256": release.get("manifest_sha256"),
             "profile": release.get("profile"),
             "languages": release.get("languages"),
@@ -513,7 +511,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
         kept = None
     what = f"{len(wanted.voices)} voices in {', '.join(wanted.formats)}"
     if module.check_mode:
-        report = kept or proof.as_report(wanted, [], params["synthetic"] or [], {})
+        report = kept or proof.as_report(wanted, [], params["unpublished"] or {}, {})
         todo = f"{evidence.proof} holds; it would send one short request" if kept else f"it would synthesise {what}"
         module.exit_json(changed=kept is None, msg=f"{wanted.release_id}: {todo}.", **result_of(report, evidence))
     if not params["candidate"]:
@@ -542,7 +540,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     facts = {name: params[name] for name in ("profile", "manifest_sha256", "endpoint")}
     facts.update({"made": params.get("made"), "versions": params.get("versions") or {}})
     facts.update(found.facts())
-    report = proof.as_report(wanted, samples, params["synthetic"] or [], facts)
+    report = proof.as_report(wanted, samples, params["unpublished"] or {}, facts)
     before = evidence.read()
     evidence.write(report, answers)
     result = result_of(report, evidence)
@@ -556,8 +554,8 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
         hint = (
-            f"\nThe stand-ins of tests say only '{proof.TEXT}', but synthesis_text is another text."
-            if report["synthetic"] and wanted.text != proof.TEXT
+            f"\nMade-up weights say only '{proof.TEXT}', but synthesis_text is another text."
+            if sources.of(report["unpublished"]) == sources.MADE_UP and wanted.text != proof.TEXT
             else ""
         )
         kept_in = f" They are kept in {evidence.folder}." if answers else ""
@@ -568,8 +566,8 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
             **result,
         )
     said = f"{wanted.release_id}: {what} reached the level {report['level']}."
-    if report["synthetic"]:
-        said = f"{said} {proof.stand_in(report['synthetic'])}"
+    if report["unpublished"]:
+        said = f"{said} {sources.sentence(report['unpublished'])}"
     module.exit_json(changed=True, msg=said, **result)
 
 

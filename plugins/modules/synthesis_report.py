@@ -64,12 +64,11 @@ level:
   returned: success
   type: str
   sample: acoustic
-synthetic:
-  description: The stand-ins in use. If there are any, the audio is not Kokoro's voice.
+unpublished:
+  description: The paths of files that are not the published ones, each with its source.
   returned: success
-  type: list
-  elements: str
-  sample: []
+  type: dict
+  sample: {}
 unfinished:
   description: The hosts on which the run is not done, including those that it did not try.
   returned: success

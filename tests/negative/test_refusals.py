@@ -73,8 +73,8 @@ def test_a_host_with_only_a_newer_python_is_refused(host_with_new_python: Host, 
 
 
 def test_stand_ins_are_refused_unless_accepted(host: Host, store_copy: Callable[[], Path]) -> None:
-    play = host.deploy(store_copy(), "-e", "preflight_accept_synthetic=false")
-    refused(play, host, "SYNTHETIC", "would not be Kokoro's voice")
+    play = host.deploy(store_copy(), "-e", "preflight_accept_unpublished=false")
+    refused(play, host, "UNPUBLISHED", "this audio is not Kokoro's voice")
 
 
 def test_a_missing_store_is_refused(host: Host, tmp_path: Path) -> None:

@@ -53,16 +53,16 @@ def sound(voice: str, kind: str = "speech") -> bytes:
 
 @cache
 def proved(
-    kind: str, voices: tuple[str, ...], synthetic: tuple[str, ...] = ()
+    kind: str, voices: tuple[str, ...], unpublished: tuple[tuple[str, str], ...] = ()
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A proof and its WAV files by voice."""
     wanted = proof.Wanted(
-        RELEASE, "kokoro", list(voices), ["wav"], required_level="format" if synthetic else "acoustic"
+        RELEASE, "kokoro", list(voices), ["wav"], required_level="format" if unpublished else "acoustic"
     )
     server: Any = Server({voice: sound(voice, kind) for voice in voices})
     samples, answers = proof.prove(server, wanted)[:2]
     facts = {"profile": "cuda-py311-x86_64", "manifest_sha256": "5b1c" * 16}
-    kept = proof.as_report(wanted, samples, list(synthetic), facts)
+    kept = proof.as_report(wanted, samples, dict(unpublished), facts)
     return kept, {name.partition(".")[0]: data for name, data in answers.items()}
 
 
@@ -72,13 +72,13 @@ def host(
     seconds: float = 0.5,
     kind: str = "speech",
     voices: tuple[str, ...] = VOICES,
-    synthetic: tuple[str, ...] = (),
+    unpublished: tuple[tuple[str, str], ...] = (),
     end: End | None = None,
     plan: dict[str, Any] | None = None,
     **changes: Any,
 ) -> report.Host:
     """A host that took so many seconds for each sentence, with its WAV files below the folder."""
-    kept, sounds = proved(kind, voices, synthetic)
+    kept, sounds = proved(kind, voices, unpublished)
     samples = [
         {
             **sample,
@@ -184,12 +184,18 @@ def hostile(folder: Path) -> list[report.Host]:
     return [bad, host(folder, "honest")]
 
 
-def synthetic(folder: Path) -> list[report.Host]:
+def made_up(folder: Path, source: str = "made-up") -> list[report.Host]:
     """Two hosts with stand-ins that make noise, as the tests of deployments have them."""
     paths = ("kokoro/Kokoro-82M/kokoro-v1_0.pth", "kokoro/Kokoro-82M/voices/af_heart.pt")
-    fleet = [host(folder, name, kind="noise", synthetic=paths) for name in ("speaker1", "speaker2")]
-    fleet[1] = host(folder, "speaker2", 1.4, "noise", synthetic=paths)
+    files = tuple((path, source) for path in paths)
+    fleet = [host(folder, name, kind="noise", unpublished=files) for name in ("speaker1", "speaker2")]
+    fleet[1] = host(folder, "speaker2", 1.4, "noise", unpublished=files)
     return fleet
+
+
+def converted(folder: Path) -> list[report.Host]:
+    """Two hosts with converted weights."""
+    return made_up(folder, "converted")
 
 
 def build(hosts: Iterable[report.Host], stopped: str = "") -> dict[str, Any]:

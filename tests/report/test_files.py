@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from ansible_collections.voicefleet.kokoro.tests.report.conftest import ROOT, Written
 
-FLEETS = ("one", "eight", "synthetic", "hostile", "thousand")
+FLEETS = ("one", "eight", "made_up", "converted", "hostile", "thousand")
 XSD = Path(__file__).parent / "junit.xsd"
 
 

@@ -47,7 +47,7 @@ def wait_for(chromium: Chromium, script: str) -> Any:
     return value
 
 
-@pytest.mark.parametrize(("fleet", "hosts"), [("one", 1), ("eight", 8), ("synthetic", 2)])
+@pytest.mark.parametrize(("fleet", "hosts"), [("one", 1), ("eight", 8), ("made_up", 2)])
 def test_every_sound_can_be_played_and_is_drawn(
     chromium: Chromium, written: Make, pictures: Path, fleet: str, hosts: int
 ) -> None:
@@ -217,10 +217,17 @@ def test_the_policy_stops_foreign_scripts_and_requests(chromium: Chromium, writt
         chromium.run("fetch('https://voicefleet.example/')")
 
 
-def test_stand_ins_are_loud_and_never_green(chromium: Chromium, written: Make) -> None:
-    chromium.open(written("synthetic").page, height=2400)
+@pytest.mark.parametrize(
+    ("fleet", "said"),
+    [("made_up", "this audio is not Kokoro's voice"), ("converted", "from an 8-bit copy, not the published file")],
+)
+def test_what_is_not_published_is_loud_and_never_green(
+    chromium: Chromium, written: Make, fleet: str, said: str
+) -> None:
+    chromium.open(written(fleet).page, height=2400)
     chromium.run(OPEN.format(count=9))
-    assert "this audio is not Kokoro\u2019s voice" in chromium.run("document.querySelector('[role=alert]').innerText")
+    assert said in chromium.run("document.querySelector('[role=alert]').innerText")
+    assert said in chromium.run("document.querySelector('p.odd').innerText")
     size = chromium.run("parseFloat(getComputedStyle(document.querySelector('.banner strong')).fontSize)")
     assert size > chromium.run("parseFloat(getComputedStyle(document.body).fontSize)") * 1.3
     # Also not among what is written below the rows.
@@ -301,7 +308,7 @@ def test_it_can_be_read_in_light_and_dark(chromium: Chromium, written: Make, pic
 
 
 @pytest.mark.parametrize("width", [1280, 800, 400])
-@pytest.mark.parametrize("fleet", ["eight", "hostile", "synthetic", "thousand"])
+@pytest.mark.parametrize("fleet", ["eight", "hostile", "made_up", "thousand"])
 def test_nothing_is_wider_than_the_window(
     chromium: Chromium, written: Make, pictures: Path, fleet: str, width: int
 ) -> None:

@@ -5,7 +5,7 @@
 
 Nothing in it computes on a card. Its lock is that of the CPU profile and one stand-in more: an empty wheel by the name
 and version of CUDA's runtime, from which preflight tells what the host's driver must run. Wheel and lock are marked
-synthetic in the manifest. Files are hard links of the store's where the file system lets them be.
+made up in the manifest. Files are hard links of the store's where the file system lets them be.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.sources import MADE_UP
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import locks, sbom
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import (
     FILENAME,
@@ -89,7 +90,7 @@ def add_profile(store: Path, copy: Path) -> str:
     ]
     rows.append(
         Artifact(
-            f"wheels/{filename}", digest, size, "wheel", *RUNTIME, synthetic=True, profiles=(cuda.name,),
+            f"wheels/{filename}", digest, size, "wheel", *RUNTIME, source=MADE_UP, profiles=(cuda.name,),
             tags=tuple(locks.wheel_tags(filename)),
         )
     )  # fmt: skip
@@ -102,7 +103,13 @@ def add_profile(store: Path, copy: Path) -> str:
     former = next(row for row in manifest.of_kind("lock") if row.path == cpu.lock_path)
     rows.append(
         dataclasses.replace(
-            former, path=cuda.lock_path, sha256=digest, size=size, name=cuda.name, synthetic=True, profiles=(cuda.name,)
+            former,
+            path=cuda.lock_path,
+            sha256=digest,
+            size=size,
+            name=cuda.name,
+            source=MADE_UP,
+            profiles=(cuda.name,),
         )
     )
     bill = sbom.render(rows)

@@ -4,17 +4,17 @@
 In the folder OUT:
 
     spacy/en_core_web_sm-3.8.0.tar.gz   a real spaCy pipeline: tok2vec, tagger; trained here, made by `spacy package`
-    spacy/SYNTHETIC.json
+    spacy/SOURCE.json
     kokoro/config.json                  as published with hexgrad/Kokoro-82M (Apache-2.0), byte for byte
     kokoro/kokoro-v1_0.pth              the true architecture, 81.8 M parameters; seeded random weights
     kokoro/voices/<voice>.pt            float32, shape (510, 1, 256), seeded by the voice's name
     kokoro/Kokoro-82M-v1.1-zh/          all but the same weights under the names of the newer model for Mandarin, whose
                                         alphabet its configuration has
-    kokoro/SYNTHETIC.json
+    kokoro/SOURCE.json
     speaking/                           as kokoro/, with a smaller generator that train.py taught the proof's sentence:
                                         it says that in each of VOICES, and noise in place of any other text
 
-`SYNTHETIC.json` ({"synthetic": true, "note": str, "maker": sha256, "files": {path: sha256}}) is what the store's maker
+`SOURCE.json` ({"source": "made-up", "note": str, "maker": sha256, "files": {path: sha256}}) is what the store's maker
 reads to mark these files. Audio of kokoro/ has the length of the sentence and a sane level; it is not speech.
 
 Needs the environment that is deployed (spacy, torch, kokoro); `--check` needs the standard library alone and exits 0
@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+MARKER = "SOURCE.json"
 SPACY_MODEL = ("en_core_web_sm", "3.8.0")
 SPACY_REQUIREMENT = ">=3.8.0,<3.9.0"  # what the published model of this version declares
 WEIGHTS = "kokoro-v1_0.pth"
@@ -84,17 +85,17 @@ def maker_digest(voices: list[str]) -> str:
 def is_made(folder: Path, maker: str) -> bool:
     """True when the folder's marker names this maker and every file is there by name: the store's maker hashes them."""
     try:
-        marker = json.loads((folder / "SYNTHETIC.json").read_text())
+        marker = json.loads((folder / MARKER).read_text())
     except (OSError, ValueError):
         return False
     return marker.get("maker") == maker and all((folder / name).is_file() for name in marker["files"])
 
 
-def publish(made: Path, folder: Path, maker: str) -> None:
+def publish(made: Path, folder: Path, maker: str, source: str = "made-up", note: str = NOTE) -> None:
     """Write the marker and put the folder in its place; a run cut off before this leaves the old one."""
     files = {str(path.relative_to(made)): sha256(path) for path in sorted(made.rglob("*")) if path.is_file()}
-    marker = {"synthetic": True, "note": NOTE, "maker": maker, "files": files}
-    (made / "SYNTHETIC.json").write_text(json.dumps(marker, indent=2) + "\n")
+    marker = {"source": source, "note": note, "maker": maker, "files": files}
+    (made / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
 

@@ -41,9 +41,9 @@ def make_store(folder: Path, seed: int) -> Path:
         path = f"wheels/part{number}-1+cpu-py3-none-any.whl"
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
-        row = {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": size, "synthetic": True}
+        row = {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": size, "source": "made-up"}
         rows.append({**row, "kind": "wheel", "name": f"part{number}", "version": "1"})
-    (folder / "manifest.json").write_text(json.dumps({"schema": 1, "profiles": [], "artifacts": rows}))
+    (folder / "manifest.json").write_text(json.dumps({"schema": 2, "profiles": [], "artifacts": rows}))
     return folder
 
 

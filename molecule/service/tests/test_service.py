@@ -312,7 +312,7 @@ def test_the_last_proof_is_written_for_node_exporter(host: Host) -> None:
     release = json.loads(host.file(f"{CURRENT}/release.json").content_string)["id"]
     assert f'voicefleet_check_success{{release="{release}"}} 1' in text
     assert f'voicefleet_proof_level{{release="{release}"}} 2' in text
-    assert f'voicefleet_proof_synthetic{{release="{release}"}} 1' in text
+    assert f'voicefleet_proof_source{{release="{release}"}} 2' in text
     assert host.file("/srv/voicefleet.prom").mode == 0o644
 
 

@@ -53,7 +53,7 @@ def test_manifest_and_bill_of_materials_name_the_same_files() -> None:
 def test_every_wheel_names_its_source_and_its_profiles(name: str) -> None:
     rows = json.loads((WORK / "carried" / "manifest.json").read_text())["artifacts"]
     (row,) = [row for row in rows if row["kind"] == "wheel" and row["name"] == name]
-    assert row["source"].startswith("https://")
+    assert row["address"].startswith("https://")
     assert row["profiles"] == ["cpu-py311-x86_64"]
     assert row["tags"]
     assert row["licence"] or name == "uv"

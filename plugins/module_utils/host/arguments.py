@@ -6,13 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 from . import layout
+from .sources import PUBLISHED, SOURCES
 
 
 def artifact_options() -> dict[str, Any]:
     """Return the options ``root`` and ``artifacts``, a list of rows of the manifest."""
     fields = {"path": "str", "sha256": "str", "size": "int", "kind": "str", "name": "str", "version": "str"}
     options: dict[str, Any] = {name: {"type": kind, "required": True} for name, kind in fields.items()}
-    options["synthetic"] = {"type": "bool", "default": False}
+    options["source"] = {"type": "str", "choices": list(SOURCES), "default": PUBLISHED}
     artifacts = {"type": "list", "elements": "dict", "required": True, "options": options}
     return {"root": {"type": "path", "default": layout.ROOT}, "artifacts": artifacts}
 

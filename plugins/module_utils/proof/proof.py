@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..host import sources
 from ..host.hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
 from ..host.languages import uid_of
 from . import acoustics, audio, interpreter, recogniser, speech
@@ -339,7 +340,9 @@ def _alive(client: SpeechClient, model: str, voice: str) -> float:
     return reply.seconds
 
 
-def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts: dict[str, Any]) -> dict[str, Any]:
+def as_report(
+    wanted: Wanted, samples: list[Sample], unpublished: dict[str, str], facts: dict[str, Any]
+) -> dict[str, Any]:
     """Return the proof as it is kept. `facts` are added unchanged: profile, manifest digest and so on."""
     return {
         "tried_level": wanted.top,
@@ -353,14 +356,9 @@ def as_report(wanted: Wanted, samples: list[Sample], synthetic: list[str], facts
         "schema": 1,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "level": reached(samples),
-        "synthetic": synthetic,
+        "unpublished": unpublished,
         "samples": [asdict(sample) for sample in samples],
     }
-
-
-def stand_in(synthetic: list[str]) -> str:
-    """Return the warning for audio that rests on stand-ins."""
-    return f"The model is a stand-in with made-up weights: this audio is not Kokoro's voice ({', '.join(synthetic)})."
 
 
 def in_words(report: dict[str, Any]) -> list[str]:
@@ -389,8 +387,8 @@ def in_words(report: dict[str, Any]) -> list[str]:
     left = [finding["level"] for finding in report.get("findings", []) if finding["name"] == "untried"]
     if left:
         lines.append(f"not tried: {', '.join(left)}")
-    if report["synthetic"]:
-        lines.append(stand_in(report["synthetic"]))
+    if report["unpublished"]:
+        lines.append(sources.sentence(report["unpublished"]))
     return lines
 
 

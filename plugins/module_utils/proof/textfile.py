@@ -9,11 +9,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..host import sources
 from ..host.hashing import write_atomic
 from .acoustics import LEVELS
 
 FILE = "voicefleet.prom"
 _NUMBERED = [(str(number), level) for number, level in enumerate(LEVELS)]
+_SOURCES = [(str(number), source) for number, source in enumerate(sources.SOURCES)]
 
 
 def _label(value: object) -> str:
@@ -21,19 +23,20 @@ def _label(value: object) -> str:
 
 
 def render(report: Mapping[str, Any], alive_seconds: float | None, now: float) -> str:
-    """Return a proof (``release_id``, ``level``, ``required_level``, ``time``, ``synthetic``, ``samples``) as metrics.
+    """Return a proof (``release_id``, ``level``, ``required_level``, ``time``, ``unpublished``, ``samples``)
+    as metrics.
 
     ``alive_seconds`` is the time that the host took to speak just now, or None if it did not. ``now`` is that moment.
     """
     voices = {sample["voice"] for sample in report.get("samples", [])}
-    synthetic = bool(report.get("synthetic"))
+    source = sources.SOURCES.index(sources.of(report.get("unpublished") or {}))
     rows: list[tuple[str, str, float]] = [
         ("proof_level", f"Level that the last proof of speech reached: {', '.join(map(' '.join, _NUMBERED))}.",
          LEVELS.index(report["level"])),
         ("proof_required_level", "Level that the proof had to reach.", LEVELS.index(report["required_level"])),
         ("proof_timestamp_seconds", "Time of the last proof.", _seconds(report.get("time"), now)),
         ("proof_voices", "Number of voices that the proof tried.", len(voices)),
-        ("proof_synthetic", "1 if stand-ins with made-up weights are deployed instead of Kokoro's voice.", synthetic),
+        ("proof_source", f"Source of the deployed files: {', '.join(map(' '.join, _SOURCES))}.", source),
         ("check_timestamp_seconds", "Time of the last check whether the host speaks.", round(now)),
         ("check_success", "1 if the host spoke in the last check.", alive_seconds is not None),
     ]  # fmt: skip

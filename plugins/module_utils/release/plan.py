@@ -124,8 +124,8 @@ class Plan:
     voices: list[str]
     # The extras of the lock that the languages need.
     extras: list[str]
-    # Paths of stand-ins. Empty if all files are real.
-    synthetic: list[str]
+    # Paths of files that are not the published ones, each with its source; see module_utils/host/sources.py.
+    unpublished: dict[str, str]
     # Repairs of upstream files, each with its name and digests.
     patches: list[dict[str, Any]]
     # The owner of the host's deploy lock; empty if none was taken.
@@ -181,7 +181,7 @@ def rollback(paths: Paths, contents: Mapping[str, Any], current: str | None, bef
         language_models=contents.get("language_models", {}),
         voices=contents["voices"],
         extras=[],
-        synthetic=contents["synthetic"],
+        unpublished=contents["unpublished"],
         patches=contents.get("patches", []),
     )
 

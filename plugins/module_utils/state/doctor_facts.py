@@ -201,7 +201,7 @@ def files(options: Options, unit: Mapping[str, Any]) -> list[Json]:
 def releases(options: Options) -> Json:
     """The current release: whether it is complete and unchanged since its seal, and the path of espeak's data."""
     current = release.current(options.paths)
-    found: Json = {"current": current, "sealed": False, "damage": [], "drift": {}, "espeak": None, "synthetic": []}
+    found: Json = {"current": current, "sealed": False, "damage": [], "drift": {}, "espeak": None, "unpublished": {}}
     found["leftovers"] = []
     with contextlib.suppress(OSError):
         names = sorted(os.listdir(options.paths.releases))
@@ -218,7 +218,7 @@ def releases(options: Options) -> Json:
     wheels = [row for row in contents.get("artifacts", []) if row["kind"] == "wheel"]
     found["wheels"] = {row["name"]: row["version"] for row in wheels if re.match("torch$|nvidia-cuda", row["name"])}
     found["manifest_sha256"] = contents.get("manifest_sha256")
-    found["synthetic"] = contents.get("synthetic", [])
+    found["unpublished"] = contents.get("unpublished", {})
     found["damage"] = release.damage(path, contents)
     drift = release.drift(path)
     found["drift"] = drift.as_dict() if drift else {}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...module_utils.host import sources
 from ...module_utils.proof.acoustics import LEVELS
 from . import deploy_lock, gpu
 from .preflight import ESPEAK_PATH, Finding, Findings, Wanted, check_platform, drift_finding, selinux_findings
@@ -219,8 +220,8 @@ def _release(facts: Json, expected: Expected, controller_time: float) -> list[Fi
         cause = f"{release['espeak']} has {length} bytes. espeak allows {ESPEAK_PATH}."
         found.fail("PATH_LENGTH", cause, "Choose a shorter voicefleet_root.")
     if not release["damage"]:
-        made_up = "; its models are stand-ins, the audio is not Kokoro's voice" if release["synthetic"] else ""
-        found.append(Finding("OK", "RELEASE", f"{current} is current, sealed and whole{made_up}.", ""))
+        source = " ".join(filter(None, ("sealed and whole.", sources.sentence(release["unpublished"]))))
+        found.append(Finding("OK", "RELEASE", f"{current} is current, {source}", ""))
     return found
 
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ...module_utils.host import sources
 from ...module_utils.host.disk import unpacked
 from ...module_utils.host.layout import Paths, candidate_home
 from ...module_utils.release.patches import Patch
 from ...module_utils.release.plan import Candidate, Model, Plan, Python, Release, former_of
 from ..store import catalogue
-from ..store.manifest import Artifact, Manifest, release_id
+from ..store.manifest import Artifact, Manifest, release_id, unpublished
 from ..store.profiles import HOST_GLIBC, Profile, parse_profile
 from ..store.selection import Selection, setting
 from . import gpu, platforms
@@ -78,7 +79,7 @@ class Wanted(Selection):
     minimum_memory_mb: int = field(metadata=setting("voicefleet_minimum_memory_mb"), default=MEMORY_MB)
     accelerator: str = "auto"  # or "cuda", "cpu"
     patches: Sequence[Patch] = ()  # repairs of upstream's files; they are part of the release
-    accept_synthetic: bool = False
+    accept_unpublished: bool = False
     any_platform: bool = False
     host: str = ""  # the name in the inventory
     open: bool = False  # an independent host that other hosts can reach
@@ -238,10 +239,10 @@ def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Fin
     if not voices and not findings:
         cause = "the store has no voice of the configured languages."
         findings.fail("VOICE_MISSING", cause, "Run playbooks/fetch.yml with the same kokoro_languages.")
-    if manifest.synthetic and not wanted.accept_synthetic:
-        files = ", ".join(manifest.synthetic[:3])
-        cause = f"the store holds stand-ins for tests ({files}…): the audio would not be Kokoro's voice."
-        findings.fail("SYNTHETIC", cause, "Fetch the real files, or set preflight_accept_synthetic: true for a trial.")
+    if manifest.unpublished and not wanted.accept_unpublished:
+        cause = f"the store holds files that are not the published ones. {sources.sentence(manifest.unpublished)}"
+        remedy = "Fetch the published files, or set preflight_accept_unpublished: true for a trial."
+        findings.fail("UNPUBLISHED", cause, remedy)
     return voices, findings
 
 
@@ -573,7 +574,7 @@ def judge(
         language_models=wanted.language_models if voices else {},
         voices=voices,
         extras=[extra for extra in extras if extra in catalogue.EXTRAS],
-        synthetic=[artifact.path for artifact in artifacts if artifact.synthetic],
+        unpublished=unpublished(artifacts),
         patches=[patch.as_dict() for patch in (wanted.all_patches if voices else ())],
     )
     return verdict
@@ -607,5 +608,5 @@ def version_of(artifacts: Sequence[Artifact], name: str) -> str:
 
 def row_of(artifact: Artifact) -> dict[str, Any]:
     """A row of the manifest in the form that the plan and the modules use."""
-    keys = ("path", "sha256", "size", "kind", "name", "version", "synthetic")
+    keys = ("path", "sha256", "size", "kind", "name", "version", "source")
     return {key: getattr(artifact, key) for key in keys}

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...module_utils.host import sources
 from ...module_utils.release import ledger
 
 # The table shows this much of a failure's message. The summary has the whole message.
 MESSAGE = 200
-COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "synthetic")
+COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "source")
 
 
 def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
         "manifest_sha256": receipt.get("manifest_sha256"),
         "proof_level": receipt.get("proof_level"),
         "seconds": receipt.get("seconds") or {},
-        "synthetic": receipt.get("synthetic") or [],
+        "unpublished": receipt.get("unpublished") or {},
         "failure": dict(ledger.failure(receipts)),
         "receipts": receipts,
     }
@@ -70,13 +71,13 @@ def table(summary: Mapping[str, Any]) -> list[str]:
                 (entry["manifest_sha256"] or "")[:12],
                 proof,
                 f"{entry['seconds']['total']:.0f} s" if entry["seconds"] else "",
-                "NOT SPEECH" if entry["synthetic"] else "",
+                sources.of(entry["unpublished"]) if entry["since"] else "",
             )
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    if any(entry["synthetic"] for entry in summary["hosts"]):
-        text.append("NOT SPEECH: these releases use stand-ins, which are for tests.")
+    said = {sources.in_words(entry["unpublished"]) for entry in summary["hosts"]} - {""}
+    text += [f"{words}." for words in sorted(said)]
     text += [failed(entry["host"], entry["failure"]) for entry in summary["hosts"] if entry["failure"]]
     unknown = [entry["host"] for entry in summary["hosts"] if entry["current"] and not entry["since"]]
     if unknown:

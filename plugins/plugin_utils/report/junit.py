@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...module_utils.host import sources
 from ...module_utils.proof.acoustics import LEVELS
 from .report import FAILED, OF_THE_HOST, reasons
 
@@ -36,8 +37,8 @@ def render(report: Mapping[str, Any]) -> bytes:
             ET.SubElement(properties, "property", name=name, value=_text(row[name] or ""))
         for name, version in row["versions"].items():
             ET.SubElement(properties, "property", name=f"version.{name}", value=_text(version))
-        if row["synthetic"]:
-            ET.SubElement(properties, "property", name="synthetic", value=_text(", ".join(row["synthetic"])))
+        if row["unpublished"]:
+            ET.SubElement(properties, "property", name="source", value=_text(sources.sentence(row["unpublished"])))
         _run(suite, row)
         for sample in row["samples"]:
             for level in LEVELS[1:]:

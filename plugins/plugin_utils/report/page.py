@@ -18,6 +18,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ...module_utils.host import sources
 from ...module_utils.host.hashing import sha256_bytes
 from ...module_utils.proof.acoustics import LEVELS
 from ..fleet.rollout import GOOD
@@ -141,11 +142,11 @@ def _in_turn(
 
 def _head(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     counts, usual = report["counts"], report["usual"]
-    states = counts["states"]
+    states, source = counts["states"], sources.of(report["unpublished"])
     tiles = [
         ("hosts", f"{counts['hosts']:,}", ""),
-        ("did well" if not report["synthetic"] else "did well, with stand-ins", f"{states[WELL]:,}",
-         "good" if states[WELL] and not report["synthetic"] else ""),
+        ("did well" if source == sources.PUBLISHED else f"did well, {source}", f"{states[WELL]:,}",
+         "good" if states[WELL] and source == sources.PUBLISHED else ""),
         ("stand out", f"{states[ODD]:,}", "odd" if states[ODD] else ""),
         ("failed or not done", f"{states[FAILED]:,}", "bad" if states[FAILED] else ""),
         ("lowest level", report["level"], "" if report["level"] != LEVELS[0] else "bad"),
@@ -161,7 +162,7 @@ def _head(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     said = summary(report)
     return (
         f'<header><h1>Proof of speech</h1><p class="soft">{escape(_when(report["time"]))}</p></header>'
-        f"{_banner(report['synthetic'])}{stopped}"
+        f"{_banner(report['unpublished'])}{stopped}"
         f'<p class="said">{escape(" ".join(said))}</p><dl class="tiles">{boxes}</dl>'
         f'<div class="two">{_notes(rows)}{_what_runs(rows)}</div>{_strips(rows, usual)}'
     )
@@ -171,14 +172,16 @@ def _when(time: str) -> str:
     return time.replace("T", " ").replace("Z", " UTC")
 
 
-def _banner(synthetic: Sequence[str]) -> str:
-    if not synthetic:
+def _banner(unpublished: Mapping[str, str]) -> str:
+    if not unpublished:
         return ""
-    files = ", ".join(f"<code>{escape(path)}</code>" for path in synthetic)
+    files = ", ".join(f"<code>{escape(path)}</code> ({source})" for path, source in unpublished.items())
+    shows = "For quickstart and tests only."
+    if sources.of(unpublished) == sources.MADE_UP:
+        shows = "Levels and times show that the machinery works, nothing more."
     return (
-        '<div class="banner" role="alert"><strong>SYNTHETIC \u2013 made-up weights: this audio is not Kokoro\u2019s'
-        f" voice</strong>These artifacts are stand-ins for tests: {files}. Levels and times show that the machinery"
-        " works, nothing more.</div>"
+        f'<div class="banner" role="alert"><strong>{escape(sources.in_words(unpublished))}</strong>'
+        f"These files are not the published ones: {files}. {shows}</div>"
     )
 
 
@@ -206,9 +209,9 @@ def _link(place: int, host: str) -> str:
     return f'<a href="#h{place}"><bdi>{escape(host)}</bdi></a>'
 
 
-def _sign(state: str, synthetic: bool = False) -> str:
-    """The sign of a state. A result with stand-ins is never green."""
-    if synthetic and state == WELL:
+def _sign(state: str, unpublished: bool = False) -> str:
+    """The sign of a state. Only what rests on published files is green."""
+    if unpublished and state == WELL:
         return '<span class="sign odd" aria-hidden="true">!</span>'
     kind = {FAILED: "bad", ODD: "odd", WELL: "good"}[state]
     return f'<span class="sign {kind}" aria-hidden="true">{SIGNS[state]}</span>'
@@ -323,7 +326,7 @@ def _row(place: int, row: Mapping[str, Any], usual: Mapping[str, float | None]) 
         f'<th scope="row"><button type="button" class="fold" aria-expanded="false" aria-controls="d{place}">'
         f"<bdi>{escape(row['host'])}</bdi></button>{notes}</th>",
         f'<td data-name="Result" data-sort="{(FAILED, ODD, WELL).index(row["state"])}">'
-        f'{_sign(row["state"], bool(row["synthetic"]))} '
+        f'{_sign(row["state"], bool(row["unpublished"]))} '
         f'{escape(_outcome(row))}{_seconds(row["seconds"])}</td>',
         f'<td data-name="Level" data-sort="{LEVELS.index(row["level"])}">{_badge(row)}</td>',
         f'<td data-name="Voices" data-sort="{len(row["voices"])}"><span title="{escape(", ".join(row["voices"]))}">'
@@ -359,14 +362,14 @@ def _seconds(value: float | None) -> str:
 
 
 def _badge(row: Mapping[str, Any]) -> str:
-    """The level with a sign and in words. A result with stand-ins is never green."""
+    """The level with a sign and in words. Only what rests on published files is green."""
     if row["level"] == LEVELS[0] or below(row):
         kind, sign = "bad", SIGNS[FAILED]
     else:
-        kind, sign = ("odd", "!") if row["synthetic"] else ("good", SIGNS[WELL])
+        kind, sign = ("odd", "!") if row["unpublished"] else ("good", SIGNS[WELL])
     words = ""
-    if row["synthetic"]:
-        words = '<div class="soft">STAND-IN, not Kokoro\u2019s voice</div>'
+    if row["unpublished"]:
+        words = f'<div class="soft">{sources.of(row["unpublished"])}</div>'
     elif kind == "bad":
         words = f'<div class="soft">{escape(IN_WORDS[row["level"]])}</div>'
     return (
@@ -484,7 +487,8 @@ def _details(row: Mapping[str, Any], sounds: Sounds, texts: _Texts, measured: bo
         "text": texts(row["text"] or ""),
         "proved": row["proved_at"],
         "alive": row["alive_now"],
-        "synthetic": bool(row["synthetic"]),
+        "source": sources.of(row["unpublished"]) if row["unpublished"] else "",
+        "said": texts(sources.in_words(row["unpublished"])),
         "manifest": row["manifest_sha256"],
         "record": row["record"],
         "versions": {name: texts(value) for name, value in row["versions"].items()},

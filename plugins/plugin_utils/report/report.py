@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import sources
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_file
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.proof import versions_of
@@ -23,7 +24,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout im
 from . import differences
 
 # Of report.json; docs/report.md says what stands in it.
-SCHEMA = 2
+SCHEMA = 3
 # What became of a host, the worst first: the order in which a person wants to see them.
 FAILED, ODD, WELL = STATES = ("failed", "stands out", "well")
 # A level of a host: all that was looked at is good; something is not; it was not looked at, or not everywhere.
@@ -92,7 +93,7 @@ class Host:
             "latency_seconds": _median(sample.get("latency_seconds") for sample in samples),
             "real_time_factor": _median(sample.get("real_time_factor") for sample in samples),
             "performance": proof.get("performance"),
-            "synthetic": proof.get("synthetic") or plan.get("synthetic") or [],
+            "unpublished": proof.get("unpublished") or plan.get("unpublished") or {},
             "findings": proof.get("findings") or [],
             "samples": [{**sample, "wav": self._wav_of(sample)} for sample in samples],
             "record": f"hosts/{folder_name(self.name)}.json" if samples else None,
@@ -179,13 +180,15 @@ def build(hosts: list[Host], time: str, run: Mapping[str, Any] | None = None) ->
     rows = [host.row() for host in sorted(hosts, key=lambda host: host.name)]
     proved = [row for row in rows if row["outcome"] in (None, *GOOD)]
     said = differences.compare(proved)
+    unpublished = dict(sorted(item for row in rows for item in row["unpublished"].items()))
     for row in rows:
         row["state"] = state_of(row)
     return {
         "schema": SCHEMA,
         "time": time,
         "level": min((row["level"] for row in rows), key=LEVELS.index, default=LEVELS[0]),
-        "synthetic": sorted({path for row in rows for path in row["synthetic"]}),
+        "source": sources.of(unpublished),
+        "unpublished": unpublished,
         "batches": [batch["hosts"] for batch in run.get("batches", [])],
         "stopped": run.get("stop", ""),
         "counts": {

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...module_utils.host import sources
 from ..fleet.rollout import names
 from .report import FAILED, WELL, first_the_worst, reasons, summary
 
@@ -36,8 +37,8 @@ def table(report: Mapping[str, Any]) -> list[str]:
         left += [f"{len(hidden) - well:,} more failed or stand out"] if len(hidden) > well else []
         lines += textwrap.wrap(f"Not listed here: {'; '.join(left)}.", WIDTH)
     lines += _why(rows)
-    if report["synthetic"]:
-        said = f"MADE-UP WEIGHTS: this audio is not Kokoro's voice ({', '.join(report['synthetic'])})."
+    if report["unpublished"]:
+        said = sources.sentence(report["unpublished"])
         lines += textwrap.wrap(said, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     if report["stopped"]:
         lines += textwrap.wrap(f"STOPPED before the next batch: {report['stopped']}.", WIDTH, subsequent_indent="  ")

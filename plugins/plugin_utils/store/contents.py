@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...module_utils.host.sources import PUBLISHED, sentence
 from .manifest import Artifact, Manifest
 
 EVERY = "all hosts"
@@ -27,19 +28,19 @@ def build(manifest: Manifest, manifest_sha256: str) -> dict[str, Any]:
             "size": artifact.size,
             "licence": artifact.licence,
             "profiles": sorted(artifact.profiles),
-            "synthetic": artifact.synthetic,
+            "source": artifact.source,
             "path": artifact.path,
             "sha256": artifact.sha256,
-            "source": artifact.source,
+            "address": artifact.address,
         }
         for artifact in artifacts
     ]
     suits = {p: [a for a in artifacts if not a.profiles or p in a.profiles] for p in sorted(manifest.profiles)}
     return {
-        "schema": 1,
+        "schema": 2,
         "manifest_sha256": manifest_sha256,
         "profiles": sorted(manifest.profiles),
-        "synthetic": sorted(manifest.synthetic),
+        "unpublished": dict(sorted(manifest.unpublished.items())),
         "totals": {
             "all": _total(artifacts),
             "kinds": {kind: _total(manifest.of_kind(kind)) for kind in sorted({a.kind for a in artifacts})},
@@ -86,11 +87,11 @@ def _sections(data: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
         ("By licence", ["licence", "files", "size"], totals("licences")),
         (
             "Every file",
-            ["kind", "name", "version", "size", "licence", "hosts", "note"],
+            ["kind", "name", "version", "size", "licence", "hosts", "source"],
             [
                 [
                     row["kind"], row["name"], row["version"], in_words(row["size"]), row["licence"] or UNKNOWN,
-                    _hosts(row), "SYNTHETIC" if row["synthetic"] else "",
+                    _hosts(row), row["source"] if row["source"] == PUBLISHED else row["source"].upper(),
                 ]
                 for row in data["artifacts"]
             ],
@@ -106,11 +107,8 @@ def summary(data: dict[str, Any]) -> list[str]:
         f"{', '.join(data['profiles']) or 'no profile'}.",
         f"Manifest: sha256 {data['manifest_sha256']}",
     ]
-    if data["synthetic"]:
-        lines.append(
-            f"SYNTHETIC: {len(data['synthetic'])} of the files are stand-ins made for tests. The audio they produce "
-            "is not Kokoro's voice."
-        )
+    if data["unpublished"]:
+        lines.append(sentence(data["unpublished"]))
     return lines
 
 

@@ -47,7 +47,8 @@ class DownloadError(Exception):
 class Wanted:
     """One file: its name, its sources (tried in order) and its required digest.
 
-    ``sha256`` is None only for files from a local folder of stand-ins, which have no published digest.
+    ``sha256`` is None only for files from a local folder that says they are not the published ones. ``size`` is in
+    bytes, 0 if unknown. A longer answer is refused.
     """
 
     name: str
@@ -222,8 +223,11 @@ def _reason(error: Exception, url: str) -> str:
     return str(error) or type(error).__name__
 
 
-def _stream(url: str, partial: Path, progress: Progress | None) -> None:
-    """Download a URL into ``partial``, resuming an earlier attempt. Raises OSError, HTTPException."""
+def _stream(url: str, partial: Path, progress: Progress | None, limit: int = 0) -> None:
+    """Download a URL into ``partial``, resuming an earlier attempt, and stop behind ``limit`` bytes if it is set.
+
+    Raises OSError, HTTPException.
+    """
     have = partial.stat().st_size if partial.exists() else 0
     span = {"Range": f"bytes={have}-"} if have else {}
     request = _request(url, {"Accept-Encoding": "identity", **span})
@@ -249,6 +253,8 @@ def _stream(url: str, partial: Path, progress: Progress | None) -> None:
                 got += len(block)
                 if progress is not None:
                     progress.add(len(block))
+                if limit and handle.tell() > limit:
+                    return
         if expected is not None and got < int(expected):
             raise http.client.IncompleteRead(b"", int(expected) - got)
 
@@ -277,7 +283,7 @@ def _from_url(
         if attempt:
             pause(min(2.0**attempt, 15.0))
         try:
-            _stream(url, partial, progress)
+            _stream(url, partial, progress, wanted.size)
         except urllib.error.HTTPError as error:
             reason = _reason(error, url)
             error.close()
@@ -290,6 +296,10 @@ def _from_url(
             if finding is not None and finding.code not in PASSING:
                 break
             continue
+        size = partial.stat().st_size
+        if wanted.size and size > wanted.size:
+            partial.unlink()
+            raise DownloadError(f"{public}: the answer is longer than the {wanted.size} bytes of the pinned file")
         sha256 = sha256_file(str(partial))
         if sha256 == wanted.sha256:
             target = cache.keep(partial, sha256)

@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...module_utils.host.hashing import canonical_json
+from ...module_utils.host.sources import PUBLISHED, SOURCES
 from ...module_utils.release.patches import Patch
 
-SCHEMA = 1
+SCHEMA = 2
 FILENAME = "manifest.json"
 KINDS = (
     "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "python", "sbom",
@@ -34,6 +35,8 @@ class ManifestError(Exception):
 class Artifact:
     """One file of a store: ``path`` relative to the store, ``size`` in bytes. Empty ``profiles`` means all profiles.
 
+    ``address`` is where the file was fetched from. ``source`` is one of ``sources.SOURCES``: published files have the
+    digests of the catalogue and the locks.
     ``tags`` are a wheel's platform tags, such as ``cp311-cp311-manylinux_2_28_x86_64``. A release needs the file if it
     has one of ``extras``, or if ``extras`` is empty. For a lock, ``extras`` lists all extras that it knows.
     """
@@ -44,9 +47,9 @@ class Artifact:
     kind: str
     name: str
     version: str
-    source: str = ""
+    address: str = ""
     licence: str = ""
-    synthetic: bool = False
+    source: str = PUBLISHED
     profiles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -71,9 +74,9 @@ class Manifest:
         return canonical_json({"schema": SCHEMA, "profiles": sorted(self.profiles), "artifacts": rows})
 
     @property
-    def synthetic(self) -> list[str]:
-        """Paths of stand-ins. If any of them is in use, the audio is not Kokoro's voice."""
-        return [artifact.path for artifact in self.artifacts if artifact.synthetic]
+    def unpublished(self) -> dict[str, str]:
+        """The paths of all files that are not the published ones, each with its source."""
+        return unpublished(self.artifacts)
 
     def of_kind(self, *kinds: str) -> list[Artifact]:
         return [artifact for artifact in self.artifacts if artifact.kind in kinds]
@@ -110,6 +113,11 @@ class Manifest:
         return wanted
 
 
+def unpublished(artifacts: Iterable[Artifact]) -> dict[str, str]:
+    """The paths of those that are not the published files, each with its source."""
+    return {artifact.path: artifact.source for artifact in artifacts if artifact.source != PUBLISHED}
+
+
 def check_path(path: str) -> str:
     """Return the path unchanged if it stays inside the store. Raises ManifestError on any other."""
     pure = PurePosixPath(path)
@@ -135,6 +143,10 @@ def _artifact(row: Any, number: int) -> Artifact:
         raise ManifestError(f"{artifact.path}: the manifest's size is not a number of bytes")
     if artifact.kind not in KINDS:
         raise ManifestError(f"{artifact.path}: kind {artifact.kind!r} is not known to this version of the collection")
+    if artifact.source not in SOURCES:
+        raise ManifestError(
+            f"{artifact.path}: the manifest's source {artifact.source!r} is none of {', '.join(SOURCES)}"
+        )
     return artifact
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...module_utils.host.hashing import canonical_json
+from ...module_utils.host.sources import PUBLISHED
 from .manifest import Artifact
 
 PATH = "sbom.cdx.json"
@@ -58,12 +59,12 @@ def component(artifact: Artifact) -> dict[str, Any]:
     if artifact.licence:
         # Packages state licences as free text, so use names and not SPDX expressions.
         row["licenses"] = [{"license": {"name": artifact.licence}}]
-    if artifact.source.startswith(("https://", "http://")):
-        row["externalReferences"] = [{"type": "distribution", "url": artifact.source}]
+    if artifact.address.startswith(("https://", "http://")):
+        row["externalReferences"] = [{"type": "distribution", "url": artifact.address}]
     for profile in artifact.profiles:
         row["properties"].append({"name": "voicefleet:profile", "value": profile})
-    if artifact.synthetic:
-        row["properties"].append({"name": "voicefleet:synthetic", "value": "true"})
+    if artifact.source != PUBLISHED:
+        row["properties"].append({"name": "voicefleet:source", "value": artifact.source})
     return row
 
 

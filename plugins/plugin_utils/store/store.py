@@ -18,6 +18,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 from ...module_utils.host.hashing import Memo, digest_files, sha256_bytes, write_atomic
+from ...module_utils.host.sources import PUBLISHED, SOURCES
 from . import catalogue, closure, download, locks, sbom
 from .exclusive import exclusive
 from .manifest import FILENAME, Artifact, Manifest, ManifestError, read_manifest
@@ -25,7 +26,8 @@ from .profiles import Profile
 from .selection import Selection
 from .signature import SIGNATURE
 
-SYNTHETIC_MARKER = "SYNTHETIC.json"
+# In a folder of files that are not the published ones: {"source": one of SOURCES}.
+SOURCE_MARKER = "SOURCE.json"
 # The contents of a built wheel must not depend on when it was built.
 SOURCE_DATE_EPOCH = "315532800"
 
@@ -129,40 +131,55 @@ def _files(store: Path) -> Iterator[str]:
             yield (Path(folder) / name).relative_to(store).as_posix()
 
 
-def _standin_note(source: str) -> str | None:
-    """The note of a folder of stand-ins; None for any other folder. Raises StoreError if the marker is unreadable."""
-    folder = download.local_path(source)
-    if folder is None or not (folder / SYNTHETIC_MARKER).exists():
-        return None
+def _source_of(address: str) -> str:
+    """What the files at an address say they are. Raises StoreError if a folder's marker is unreadable."""
+    folder = download.local_path(address)
+    if folder is None or not (folder / SOURCE_MARKER).exists():
+        return PUBLISHED
+    marker = folder / SOURCE_MARKER
     try:
-        marker = json.loads((folder / SYNTHETIC_MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{folder / SYNTHETIC_MARKER} cannot be read: {error}") from error
-    return str(marker.get("note", "made-up contents")) if marker.get("synthetic") else None
+        found = json.loads(marker.read_text(encoding="utf-8"))["source"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{marker} cannot be read: {error}") from error
+    if found not in SOURCES:
+        raise StoreError(f"{marker} names the source {found!r}; choose {', '.join(SOURCES)}")
+    return str(found)
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A file to fetch, with its entry for the manifest."""
+    """A file to fetch from an address, with its entry for the manifest, which has the published digest."""
 
-    wanted: download.Wanted
     artifact: Artifact
+    address: str
+    size: int = 0
+
+    @property
+    def wanted(self) -> download.Wanted:
+        """What to download. Only published files must have the published digest."""
+        pinned = self.artifact.sha256 if self.artifact.source == PUBLISHED else None
+        return download.Wanted(self.artifact.path, (self.address,), pinned, self.size)
+
+    def entry(self, got: download.Obtained) -> Artifact:
+        """The entry of the file that was fetched. If its bytes are the published ones, it is published."""
+        source = PUBLISHED if got.sha256 == self.artifact.sha256 else self.artifact.source
+        return replace(self.artifact, sha256=got.sha256, size=got.size, address=got.source, source=source)
 
 
 def _model_items(request: Request) -> list[_Item]:
     """The spaCy and Kokoro files of the configured languages and voices."""
     items = []
-    note = _standin_note(request.spacy_source)
+    source = _source_of(request.spacy_source)
     local = download.local_path(request.spacy_source) is not None
     base = request.spacy_source.rstrip("/")
     for model in request.chosen_spacy_models:
-        source = f"{base}/{model.filename}" if local else f"{base}/{model.name}-{model.version}/{model.filename}"
+        address = f"{base}/{model.filename}" if local else f"{base}/{model.name}-{model.version}/{model.filename}"
         artifact = Artifact(
             f"spacy/{model.filename}", model.sha256, 0, "spacy-model", model.name, model.version,
-            licence=model.licence, synthetic=note is not None,
+            licence=model.licence, source=source,
         )  # fmt: skip
-        items.append(_Item(download.Wanted(artifact.path, (source,), None if note else model.sha256), artifact))
-    note = _standin_note(request.kokoro_source)
+        items.append(_Item(artifact, address))
+    source = _source_of(request.kokoro_source)
     local = download.local_path(request.kokoro_source) is not None
     base = request.kokoro_source.rstrip("/")
     for kokoro in (catalogue.KOKORO, catalogue.KOKORO_ZH):
@@ -185,12 +202,9 @@ def _model_items(request: Request) -> list[_Item]:
         for kind, name, file, sha256 in rows:
             artifact = Artifact(
                 f"kokoro/{kokoro.name}/{file}", sha256, 0, kind, name, kokoro.revision[:12],
-                licence=catalogue.KOKORO_LICENCE, synthetic=note is not None,
-                extras=(kokoro.extra,) if kokoro.extra else (),
+                licence=catalogue.KOKORO_LICENCE, source=source, extras=(kokoro.extra,) if kokoro.extra else (),
             )  # fmt: skip
-            items.append(
-                _Item(download.Wanted(artifact.path, (f"{place}/{file}",), None if note else sha256), artifact)
-            )
+            items.append(_Item(artifact, f"{place}/{file}"))
     return items
 
 
@@ -199,14 +213,11 @@ def _dictionary_items(request: Request) -> list[_Item]:
     dictionary = catalogue.UNIDIC
     if dictionary.extra not in request.extras:
         return []
-    note = _standin_note(request.dictionary_source)
     artifact = Artifact(
         f"dictionaries/{dictionary.filename}", dictionary.sha256, 0, "dictionary", dictionary.name, dictionary.version,
-        licence=dictionary.licence, synthetic=note is not None, extras=(dictionary.extra,),
+        licence=dictionary.licence, source=_source_of(request.dictionary_source), extras=(dictionary.extra,),
     )  # fmt: skip
-    source = f"{request.dictionary_source.rstrip('/')}/{dictionary.filename}"
-    digest = None if note else dictionary.sha256
-    return [_Item(download.Wanted(artifact.path, (source,), digest, dictionary.size), artifact)]
+    return [_Item(artifact, f"{request.dictionary_source.rstrip('/')}/{dictionary.filename}", dictionary.size)]
 
 
 def _python_items(request: Request) -> list[_Item]:
@@ -219,7 +230,7 @@ def _python_items(request: Request) -> list[_Item]:
             "Write versions in quotes: YAML reads 3.10 as the number 3.1"
         )
     items = []
-    note = _standin_note(request.python_source)
+    source = _source_of(request.python_source)
     local = download.local_path(request.python_source) is not None
     base = request.python_source.rstrip("/")
     for feature, architecture in sorted({(p.python, p.architecture) for p in request.profiles}):
@@ -230,11 +241,9 @@ def _python_items(request: Request) -> list[_Item]:
         names = sorted(p.name for p in request.profiles if (p.python, p.architecture) == (feature, architecture))
         artifact = Artifact(
             f"python/{build.filename}", build.sha256, 0, "python", f"cpython-{feature}", build.full_version,
-            licence=catalogue.PYTHON_LICENCE, synthetic=note is not None, profiles=tuple(names),
+            licence=catalogue.PYTHON_LICENCE, source=source, profiles=tuple(names),
         )  # fmt: skip
-        items.append(
-            _Item(download.Wanted(artifact.path, (f"{base}/{file}",), None if note else build.sha256), artifact)
-        )
+        items.append(_Item(artifact, f"{base}/{file}"))
     return items
 
 
@@ -378,9 +387,9 @@ def build(
                 former = artifacts.get(target)
                 licence = former.licence if former else _licence_of(path, filename)
                 artifacts[target] = Artifact(
-                    target, sha256, size, "wheel", package.name, package.version, item.source, licence, False,
-                    tuple(sorted({*(former.profiles if former else ()), profile.name})),
-                    tuple(sorted(locks.wheel_tags(filename))), package.extras,
+                    target, sha256, size, "wheel", package.name, package.version, item.source, licence,
+                    profiles=tuple(sorted({*(former.profiles if former else ()), profile.name})),
+                    tags=tuple(sorted(locks.wheel_tags(filename))), extras=package.extras,
                 )  # fmt: skip
                 placed[target] = path
             text = locks.render_lock(locks.Lock(lock.requires_python, tuple(packages)), profile).encode()
@@ -391,10 +400,9 @@ def build(
             )  # fmt: skip
             placed[profile.lock_path] = kept
         for model_item in items:
-            got = found[model_item.wanted.name]
             path_name = model_item.artifact.path
-            artifacts[path_name] = replace(model_item.artifact, sha256=got.sha256, size=got.size, source=got.source)
-            placed[path_name] = got.path
+            artifacts[path_name] = model_item.entry(found[path_name])
+            placed[path_name] = found[path_name].path
         bill = sbom.render(artifacts.values())
         placed[sbom.PATH] = _keep_bytes(cache, bill)
         artifacts[sbom.PATH] = Artifact(sbom.PATH, placed[sbom.PATH].name, len(bill), "sbom", "CycloneDX", "1.6")

@@ -100,7 +100,7 @@
     const parts = [];
     const said = text(of.text);
     if (said) parts.push(make("p", {}, `\u201c${said}\u201d `, make("span", { class: "soft" }, of.proved ? `Proved at ${of.proved}.` : "", of.alive ? " Found alive in this run." : "")));
-    if (of.synthetic) parts.push(make("p", { class: "odd" }, "! SYNTHETIC: the weights are a stand-in, and this is not Kokoro\u2019s voice."));
+    if (of.source) parts.push(make("p", { class: "odd" }, `! ${text(of.said)}.`));
     if (!of.cards.length) return [...parts, make("p", { class: "bad" }, "✗ No proof of speech was made on this host: see its own output.")];
     parts.push(ladder(of));
     const more = of.findings.filter((finding) => finding[1] !== true);
@@ -120,8 +120,8 @@
 
   function ladder(of) {
     return make("ul", { class: "ladder", "aria-label": "Levels" }, ...of.levels.map(([level, state, why]) => {
-      // A result with stand-ins is never green.
-      const kind = of.synthetic && text(state) === "passed" ? "odd" : kinds[text(state)];
+      // Only what rests on published files is green.
+      const kind = of.source && text(state) === "passed" ? "odd" : kinds[text(state)];
       const word = text(state) === "passed" ? "" : text(state) === "failed" ? " failed" : " UNVERIFIED";
       const required = text(level) === of.required ? make("span", { class: "soft" }, " (required)") : "";
       return make("li", { class: kind, title: text(why) }, `${signs[text(state)]} ${text(level)}${word}`, required, text(state) === "UNVERIFIED" ? make("span", { class: "soft" }, ` ${text(why)}`) : "");
@@ -157,7 +157,7 @@
   }
 
   function voice(of, card) {
-    const parts = [make("h3", {}, card.voice, of.synthetic ? make("small", { class: "odd" }, " stand-in") : "")];
+    const parts = [make("h3", {}, card.voice, of.source ? make("small", { class: "odd" }, ` ${of.source}`) : "")];
     if (card.wav !== undefined) parts.push(...player(card.wav, `${card.voice} on ${of.host}`));
     else if (card.path) parts.push(make("p", {}, make("a", { href: encodeURI(card.path) }, "Listen"), " (beside this page, which is large already)"));
     else parts.push(make("p", { class: "soft" }, "No WAV of it was brought here."));

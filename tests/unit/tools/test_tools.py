@@ -57,8 +57,8 @@ class TestStandins:
         made.mkdir()
         (made / "a.pt").write_bytes(b"a")
         make.publish(made, tmp_path / "kokoro", "maker")
-        marker = json.loads((tmp_path / "kokoro/SYNTHETIC.json").read_text())
-        assert marker["synthetic"] is True
+        marker = json.loads((tmp_path / "kokoro/SOURCE.json").read_text())
+        assert marker["source"] == "made-up"
         assert list(marker["files"]) == ["a.pt"]
         assert make.is_made(tmp_path / "kokoro", "maker")
         assert not make.is_made(tmp_path / "kokoro", "another maker")

@@ -159,7 +159,7 @@ def test_the_report_is_written_once(store: Path, tmp_path: Path) -> None:
     done = run("store_contents", path=store, folder=folder)
     assert (done["changed"], done["msg"]) == (True, "2 files, 1.0 kB")
     assert json.loads((folder / "contents.json").read_text()) == done["contents"]
-    assert "SYNTHETIC" in (folder / "contents.md").read_text()
+    assert "MADE-UP" in (folder / "contents.md").read_text()
     times = [os.stat(folder / name).st_mtime_ns for name in ("contents.md", "contents.json")]
     assert not run("store_contents", path=store, folder=folder)["changed"]
     assert [os.stat(folder / name).st_mtime_ns for name in ("contents.md", "contents.json")] == times

@@ -11,7 +11,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.action.synthesis_report import ActionModule, gather
 
-PLAN = {"release": {"id": "1.2.3-abc"}, "voices": ["af_heart"], "synthetic": [], "profile": "cpu"}
+PLAN = {"release": {"id": "1.2.3-abc"}, "voices": ["af_heart"], "unpublished": {}, "profile": "cpu"}
 PROOF = {"release_id": "1.2.3-abc", "level": "acoustic", "samples": [], "voices": ["af_heart"], "time": "now"}
 
 

@@ -103,7 +103,7 @@ def test_the_way_of_a_release(
     plan = {
         "release": {"id": "one", "path": folder}, "paths": paths.as_dict(), "manifest_sha256": "m", "profile": "p",
         "python": {"version": "3.11"}, "model": {"name": "K", "path": f"{folder}/models/K"}, "languages": ["a"],
-        "voices": ["af_heart"], "synthetic": [], "patches": [], "artifacts": rows,
+        "voices": ["af_heart"], "unpublished": {}, "patches": [], "artifacts": rows,
         "language_models": {}, "lock": {},
     }  # fmt: skip
     # An old release, which is to be pruned.

@@ -44,7 +44,7 @@ def paths(tmp_path: Path) -> Paths:
             (folder / file).touch()
         contents = {
             "id": name, "made": 0, "manifest_sha256": "m", "profile": "p", "languages": ["a"], "voices": [],
-            "synthetic": [], "artifacts": [], "python": {"version": "3.11"}, "model": {"name": "K"},
+            "unpublished": {}, "artifacts": [], "python": {"version": "3.11"}, "model": {"name": "K"},
         }  # fmt: skip
         releases.seal(str(folder), contents)
     releases.switch(found, "b")
@@ -89,7 +89,7 @@ def test_a_receipt_holds_operator_time_source_proof_and_duration(
     assert last.pop("time") > "2026"
     assert last == {
         "operator": "kim", "controller": "anna", "release": "c", "previous": "b", "manifest_sha256": "m",
-        "profile": "p", "proof_level": "acoustic", "synthetic": [], "note": "", "artifacts": {}, "seconds": seconds,
+        "profile": "p", "proof_level": "acoustic", "unpublished": {}, "note": "", "artifacts": {}, "seconds": seconds,
     }  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def test_a_proof_of_a_release_that_was_mended_since_is_made_again(server: Endpoi
 
 def test_noise_fails_with_every_finding_in_words_and_is_kept(server: Endpoint, run: Any) -> None:
     server.answer = NOISE
-    result, status = run(synthetic=["kokoro/x.pth"], voices=["af_heart", "am_michael"])
+    result, status = run(unpublished={"kokoro/x.pth": "made-up"}, voices=["af_heart", "am_michael"])
     assert (status, result["level"]) == (1, "none")
     assert "2 of 2 samples did not reach the level acoustic" in result["msg"]
     assert "FAIL noise: The audio is white noise" in result["msg"]
@@ -132,10 +132,10 @@ def test_noise_fails_with_every_finding_in_words_and_is_kept(server: Endpoint, r
 
 def test_a_stand_in_passes_where_the_format_is_enough_and_is_named(server: Endpoint, run: Any) -> None:
     server.answer = NOISE
-    result, status = run(synthetic=["kokoro/x.pth"])
+    result, status = run(unpublished={"kokoro/x.pth": "made-up"})
     assert status == 1
     assert "say only 'The quick brown fox jumps over the lazy dog.'" in result["msg"]
-    result, status = run(synthetic=["kokoro/x.pth"], required_level="format")
+    result, status = run(unpublished={"kokoro/x.pth": "made-up"}, required_level="format")
     assert (status, result["level"]) == (0, "format")
     assert "this audio is not Kokoro's voice (kokoro/x.pth)" in result["msg"]
     assert any(f["name"] == "noise" and f["ok"] is False for f in result["samples"][0]["findings"])
@@ -156,14 +156,14 @@ def test_check_mode_asks_writes_and_fails_nothing(server: Endpoint, run: Any, tm
 
 
 def test_the_release_file_gives_what_is_not_said(server: Endpoint, run: Any, tmp_path: Path) -> None:
-    release = {"id": "1.2.3-def", "voices": ["bf_emma"], "synthetic": ["kokoro/x.pth"], "profile": "cpu"}
+    release = {"id": "1.2.3-def", "voices": ["bf_emma"], "unpublished": {"kokoro/x.pth": "made-up"}, "profile": "cpu"}
     wheels = [{"kind": "wheel", "name": name, "version": "1.2.3"} for name in ("xinference", "requests")]
     release.update({"python": {"version": "3.11"}, "artifacts": wheels})
     (tmp_path / "release.json").write_text(json.dumps(release))
     result, status = run(release_id=None, voices=[], release_file=str(tmp_path / "release.json"))
     assert status == 0
     assert (result["release_id"], result["voices"]) == ("1.2.3-def", ["bf_emma"])
-    assert (result["synthetic"], result["profile"]) == (["kokoro/x.pth"], "cpu")
+    assert (result["unpublished"], result["profile"]) == ({"kokoro/x.pth": "made-up"}, "cpu")
     assert result["versions"] == {"python": "3.11", "xinference": "1.2.3"}
     result, status = run(release_id=None, release_file=str(tmp_path / "none"))
     assert status == 1

@@ -30,7 +30,7 @@ def write_store(folder: Path, files: Mapping[str, bytes]) -> Manifest:
                 path.rsplit("/", 1)[-1],
                 "1.0",
                 licence="MIT" if wheel else "",
-                synthetic=not wheel,
+                source="published" if wheel else "made-up",
                 profiles=(PROFILE,) if wheel else (),
             )  # fmt: skip
         )

@@ -16,7 +16,7 @@ REPORT: dict[str, Any] = {
     "level": "format",
     "required_level": "acoustic",
     "time": "2026-11-22T17:00:00Z",
-    "synthetic": ["kokoro/weights"],
+    "unpublished": {"kokoro/weights": "converted"},
     "samples": [{"voice": "af_heart"}, {"voice": "af_heart"}, {"voice": "am_michael"}],
 }
 
@@ -39,7 +39,7 @@ def test_a_host_that_speaks() -> None:
         "voicefleet_proof_required_level": 2,
         "voicefleet_proof_timestamp_seconds": 1795366800,
         "voicefleet_proof_voices": 2,
-        "voicefleet_proof_synthetic": 1,
+        "voicefleet_proof_source": 1,
         "voicefleet_check_timestamp_seconds": 1795366900,
         "voicefleet_check_success": 1,
         "voicefleet_check_seconds": 0.7,

@@ -23,7 +23,7 @@ CONTENTS: dict[str, Any] = {
     "model": {"name": "Kokoro-82M"},
     "languages": ["a"],
     "voices": ["af_heart"],
-    "synthetic": [],
+    "unpublished": {},
     "artifacts": [VOICE, WEIGHTS, WHEEL],
 }
 
@@ -65,7 +65,7 @@ def test_the_plan_is_the_one_that_preflight_makes(paths: Paths) -> None:
     assert plan["model"] == {"name": "Kokoro-82M", "path": paths.release("one") + "/models/Kokoro-82M"}
     assert plan["paths"]["releases"] == paths.releases
     assert (plan["missing"], plan["store"]) == ([], None)
-    kept = ("manifest_sha256", "profile", "python", "languages", "voices", "synthetic", "artifacts")
+    kept = ("manifest_sha256", "profile", "python", "languages", "voices", "unpublished", "artifacts")
     assert {key: plan[key] for key in kept} == {key: CONTENTS[key] for key in kept}
     assert "id" not in plan
 

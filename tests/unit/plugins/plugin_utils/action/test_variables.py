@@ -37,7 +37,7 @@ def test_the_collection_knows_its_own_variables() -> None:
         ("voicefleet_cannary", "voicefleet_canary"),
         ("voicefleet_max_fail_percent", "voicefleet_max_fail_percentage"),
         ("kokoro_langauges", "kokoro_languages"),
-        ("preflight_accept_syntetic", "preflight_accept_synthetic"),
+        ("preflight_accept_unpublishd", "preflight_accept_unpublished"),
     ],
 )
 def test_a_near_miss_is_told(name: str, meant: str) -> None:

@@ -73,7 +73,7 @@ HEALTHY: dict[str, Any] = {
         "drift": {},
         "espeak": "/opt/voicefleet/releases/x/env/lib/python3.11/site-packages/espeakng_loader/espeak-ng-data",
         "leftovers": [],
-        "synthetic": [],
+        "unpublished": {},
         "voices": ["af_heart"],
     },
     "proxies": {"service": [], "clients": {}},
@@ -238,7 +238,7 @@ def test_of_a_service_that_does_not_serve_the_causes_are_named_and_not_what_foll
 
 def test_a_proof_by_stand_ins_is_no_failure_and_is_named() -> None:
     facts = changed(
-        release__synthetic=["kokoro/x.pth"],
+        release__unpublished={"kokoro/x.pth": "made-up"},
         receipt={"release": RELEASE, "proof_level": "format"},
         speech={"voice": "a", "level": "format", "seconds": 1.0, "wrong": ["The audio is white noise."]},
     )

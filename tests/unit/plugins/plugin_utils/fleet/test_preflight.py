@@ -284,17 +284,23 @@ def test_missing_weights_are_told() -> None:
 def test_stand_ins_are_refused_unless_accepted() -> None:
     rows = tuple(
         artifact(
-            a.path, a.kind, a.name, a.size, synthetic=a.kind == "kokoro-weights", profiles=a.profiles, version=a.version
+            a.path,
+            a.kind,
+            a.name,
+            a.size,
+            source="made-up" if a.kind == "kokoro-weights" else "published",
+            profiles=a.profiles,
+            version=a.version,
         )
         for a in MANIFEST.artifacts
     )
     manifest = Manifest(rows, (PROFILE,))
     (failure,) = judge(manifest).failures
-    assert failure.code == "SYNTHETIC"
+    assert failure.code == "UNPUBLISHED"
     assert "not be Kokoro's voice" in str(failure)
-    accepted = judge(manifest, wanted(accept_synthetic=True))
+    accepted = judge(manifest, wanted(accept_unpublished=True))
     assert accepted.findings == []
-    assert accepted.plan["synthetic"] == ["kokoro/Kokoro-82M/kokoro-v1_0.pth"]
+    assert accepted.plan["unpublished"] == {"kokoro/Kokoro-82M/kokoro-v1_0.pth": "made-up"}
 
 
 def test_the_newest_python_that_a_profile_suits_is_chosen() -> None:

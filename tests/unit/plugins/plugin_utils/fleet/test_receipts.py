@@ -14,7 +14,7 @@ RECEIPT: dict[str, Any] = {
     "operator": "ann",
     "manifest_sha256": "5b1c" * 16,
     "proof_level": "acoustic",
-    "synthetic": [],
+    "unpublished": {},
     "seconds": {"proof": 12.5, "total": 62.9},
 }
 GOOD = {"current": "1.2.3-aaa", "whole": ["1.2.3-aaa"], "receipts": [RECEIPT]}
@@ -32,7 +32,7 @@ def test_a_host_says_what_serves_since_when_by_whom_from_what() -> None:
     )  # fmt: skip
     assert row["receipts"] == [RECEIPT]
     header, line = fleet.table(summary)
-    assert header.split() == ["host", "current", "since", "by", "manifest", "proof", "took", "synthetic"]
+    assert header.split() == ["host", "current", "since", "by", "manifest", "proof", "took", "source"]
     assert line.split() == [
         "speech-01",
         "1.2.3-aaa",
@@ -46,7 +46,7 @@ def test_a_host_says_what_serves_since_when_by_whom_from_what() -> None:
 
 
 def test_stand_ins_are_told() -> None:
-    text = "\n".join(lines(a={**GOOD, "receipts": [{**RECEIPT, "synthetic": ["kokoro/w.pth"]}]}))
+    text = "\n".join(lines(a={**GOOD, "receipts": [{**RECEIPT, "unpublished": {"kokoro/w.pth": "made-up"}}]}))
     assert text.count("NOT SPEECH") == 2
 
 

@@ -43,7 +43,7 @@ def host(name: str = "speaker1", **changes: Any) -> Host:
         "formats": ["wav"],
         "text": "Hello there.",
         "time": "2026-11-22T14:00:00Z",
-        "synthetic": [],
+        "unpublished": {},
         "samples": [sample()],
         "manifest_sha256": "5b1c" * 16,
         **changes,
@@ -63,7 +63,7 @@ def build(*hosts: Host, run: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def test_a_host_that_was_planned_and_not_proved_is_in_it() -> None:
-    plan = {"release": {"id": "1.2.3-abc"}, "voices": ["af_heart"], "synthetic": [], "profile": "cpu-py311-x86_64"}
+    plan = {"release": {"id": "1.2.3-abc"}, "voices": ["af_heart"], "unpublished": {}, "profile": "cpu-py311-x86_64"}
     data = build(host(), Host("speaker2", plan))
     row = data["hosts"][1]
     assert (data["level"], row["release"], row["state"], row["record"]) == ("none", "1.2.3-abc", "failed", None)
@@ -208,7 +208,7 @@ def test_for_machines_the_good_findings_are_counted_only() -> None:
 
 
 def test_stand_ins_are_gathered() -> None:
-    assert build(host(), host("speaker2", synthetic=["kokoro/x.pth"]))["synthetic"] == ["kokoro/x.pth"]
+    assert build(host(), host("speaker2", unpublished={"kokoro/x.pth": "converted"}))["source"] == "converted"
 
 
 def test_clips_are_those_of_the_proof(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_more_reasons_than_one_reads_are_counted() -> None:
 
 
 def test_stand_ins_and_a_stop_are_loud() -> None:
-    found = lines(host("s1", synthetic=["kokoro/x.pth"]), stop="the canary failed: s1")
+    found = lines(host("s1", unpublished={"kokoro/x.pth": "made-up"}), stop="the canary failed: s1")
     assert found[-2:] == [
         "MADE-UP WEIGHTS: this audio is not Kokoro's voice (kokoro/x.pth).",
         "STOPPED before the next batch: the canary failed: s1.",

@@ -16,7 +16,7 @@ MANIFEST = Manifest(
         Artifact("wheels/torch.whl", "a" * 64, 2_000_000, "wheel", "torch", "2.0", licence="BSD", profiles=(CPU,)),
         Artifact("wheels/nv.whl", "b" * 64, 5_000_000, "wheel", "nv", "1|2", licence=OWN, profiles=(CUDA,)),
         Artifact("wheels/both.whl", "c" * 64, 100, "wheel", "both", "3", licence="BSD", profiles=(CUDA, CPU)),
-        Artifact("kokoro/w.pth", "d" * 64, 1000, "kokoro-weights", "weights", "1", synthetic=True),
+        Artifact("kokoro/w.pth", "d" * 64, 1000, "kokoro-weights", "weights", "1", source="made-up"),
     ),
     (CUDA, CPU),
 )  # fmt: skip
@@ -34,7 +34,7 @@ def test_totals_by_kind_profile_and_licence() -> None:
 
 def test_every_file_is_a_row_with_its_hosts() -> None:
     rows = contents.build(MANIFEST, "e" * 64)["artifacts"]
-    assert [(row["name"], row["profiles"], row["synthetic"]) for row in rows] == [
+    assert [(row["name"], row["profiles"], row["source"]) for row in rows] == [
         ("weights", [], True), ("both", [CPU, CUDA], False), ("nv", [CUDA], False), ("torch", [CPU], False),
     ]  # fmt: skip
 
@@ -42,12 +42,12 @@ def test_every_file_is_a_row_with_its_hosts() -> None:
 def test_the_terminal_shows_what_to_carry_and_names_stand_ins() -> None:
     lines = contents.text(contents.build(MANIFEST, "e" * 64))
     assert lines[0] == f"Carry the whole folder: 4 files, 7.0 MB, for hosts of {CPU}, {CUDA}."
-    assert any(line.startswith("SYNTHETIC: 1 of the files") for line in lines)
+    assert any(line.startswith("MADE-UP WEIGHTS: ") for line in lines)
     (row,) = (line for line in lines if "weights  1" in line)
-    assert re.search(r"1\.0 kB +not stated +all hosts +SYNTHETIC$", row)
+    assert re.search(r"1\.0 kB +not stated +all hosts +MADE-UP$", row)
     assert any("<b>own</b> words" in line for line in lines)
     real = Manifest(MANIFEST.artifacts[:1], MANIFEST.profiles)
-    assert "SYNTHETIC" not in "".join(contents.text(contents.build(real, "e" * 64)))
+    assert "MADE-UP" not in "".join(contents.text(contents.build(real, "e" * 64)))
 
 
 def test_text_of_packages_does_not_break_the_page() -> None:

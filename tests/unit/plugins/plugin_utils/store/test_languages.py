@@ -94,7 +94,7 @@ def asked(request_: store.Request, tmp_path: Path) -> store.Request:
     dictionary = tmp_path / "dictionary"
     dictionary.mkdir()
     (dictionary / catalogue.UNIDIC.filename).write_bytes(b"words")
-    (dictionary / store.SYNTHETIC_MARKER).write_text(json.dumps({"synthetic": True, "note": "made up"}))
+    (dictionary / store.SOURCE_MARKER).write_text(json.dumps({"source": "made-up"}))
     return replace(request_, dictionary_source=dictionary.as_uri(), voices=[])
 
 

@@ -29,9 +29,9 @@ def test_order_of_the_artifacts_does_not_matter() -> None:
 
 
 def test_a_written_manifest_reads_back() -> None:
-    manifest = Manifest((wheel("a", profiles=("cpu-py311-x86_64",), synthetic=True),), ("cpu-py311-x86_64",))
+    manifest = Manifest((wheel("a", profiles=("cpu-py311-x86_64",), source="converted"),), ("cpu-py311-x86_64",))
     assert parse_manifest(manifest.to_bytes(), "m") == manifest
-    assert manifest.synthetic == ["wheels/a-1.whl"]
+    assert manifest.unpublished == {"wheels/a-1.whl": "converted"}
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "wheels/../../x", "a//b", "./a", "a\\b", ""])

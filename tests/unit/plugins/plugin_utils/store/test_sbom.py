@@ -23,7 +23,7 @@ def test_every_artifact_is_a_component_with_its_digest() -> None:
     assert wheel["licenses"] == [{"license": {"name": "MIT"}}]
     assert wheel["externalReferences"][0]["url"] == "https://host/misaki.whl"
     assert weights["type"] == "machine-learning-model"
-    assert {"name": "voicefleet:synthetic", "value": "true"} in weights["properties"]
+    assert {"name": "voicefleet:source", "value": "made-up"} in weights["properties"]
     assert "externalReferences" not in weights
 
 

@@ -61,7 +61,7 @@ def request_(tmp_path: Path) -> store.Request:
     (kokoro / "kokoro-v1_0.pth").write_bytes(b"weights" * 100)
     (kokoro / "voices" / "af_heart.pt").write_bytes(b"voice")
     for folder in (spacy, kokoro):
-        (folder / store.SYNTHETIC_MARKER).write_text(json.dumps({"synthetic": True, "note": "made up"}))
+        (folder / store.SOURCE_MARKER).write_text(json.dumps({"source": "made-up"}))
     return store.Request(
         ["a"],
         ["af_heart"],
@@ -83,7 +83,7 @@ def kinds(path: Path) -> list[tuple[str, str]]:
     return [(finding.kind, finding.path) for finding in store.verify(path)]
 
 
-def test_a_store_is_complete_and_names_its_stand_ins(built: Path) -> None:
+def test_a_store_is_complete_and_names_each_source(built: Path) -> None:
     assert store.verify(built) == []
     manifest, _digest = read_manifest(built)
     rows = {artifact.path: artifact for artifact in manifest.artifacts}
@@ -97,10 +97,10 @@ def test_a_store_is_complete_and_names_its_stand_ins(built: Path) -> None:
         "wheels/spacy-3.8.14-py3-none-any.whl",
         "wheels/xinference-1.2.3-py3-none-any.whl",
     ]
-    assert len(manifest.synthetic) == 4
+    assert list(manifest.unpublished.values()) == ["made-up"] * 4
     wheel = rows["wheels/spacy-3.8.14-py3-none-any.whl"]
     assert (wheel.licence, wheel.version, wheel.profiles) == ("MIT", "3.8.14", (PROFILE.name,))
-    assert wheel.source == "https://absent.invalid/spacy-3.8.14-py3-none-any.whl"
+    assert wheel.address == "https://absent.invalid/spacy-3.8.14-py3-none-any.whl"
 
 
 def test_the_same_inputs_give_the_same_manifest(built: Path, tmp_path: Path, request_: store.Request) -> None:
@@ -175,10 +175,8 @@ def test_files_that_are_no_longer_needed_are_removed_and_foreign_files_stay(
     assert kinds(built) == [("unlisted", "mine.txt")]
 
 
-def test_a_folder_without_the_stand_in_marker_must_have_the_pinned_digests(
-    tmp_path: Path, request_: store.Request
-) -> None:
-    (tmp_path / "kokoro" / store.SYNTHETIC_MARKER).unlink()
+def test_a_folder_without_a_marker_must_have_the_pinned_digests(tmp_path: Path, request_: store.Request) -> None:
+    (tmp_path / "kokoro" / store.SOURCE_MARKER).unlink()
     with pytest.raises(download.DownloadError, match="is pinned") as caught:
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
     assert catalogue.KOKORO_WEIGHTS[1] in str(caught.value)
@@ -273,11 +271,11 @@ def test_a_python_is_carried_only_for_the_profiles_of_its_version(tmp_path: Path
     request_.pythons, request_.python_source = ["3.11"], pythons.as_uri()
     with pytest.raises(download.DownloadError, match=build.sha256):
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
-    (pythons / store.SYNTHETIC_MARKER).write_text(json.dumps({"synthetic": True, "note": "made up"}))
+    (pythons / store.SOURCE_MARKER).write_text(json.dumps({"source": "made-up"}))
     built = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
     row = next(iter(built.manifest.of_kind("python")))
     assert (row.path, row.version) == (f"python/{build.filename}", build.full_version)
-    assert (row.profiles, row.synthetic) == ((PROFILE.name,), True)
+    assert (row.profiles, row.source) == ((PROFILE.name,), "made-up")
     assert store.verify(tmp_path / "store") == []
     request_.pythons = ["3.11", "3.12"]
     with pytest.raises(store.StoreError, match=r"names 3\.12, but no fetched profile uses it. Profiles use \"3\.11\""):
