@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The last step of bin/quickstart: try the curl line, print the result, and write result.json.
 
-result.json has `release`, `proof_level`, `synthetic` (bool), `wav` and `report` (paths), `curl`, and `seconds` by step
-and by "Deploy: <role>".
+result.json has `release`, `proof_level`, `source` (published, converted or made-up), `unpublished` (the source of each
+file that is not the published one), `wav` and `report` (paths), `curl`, and `seconds` by step and by "Deploy: <role>".
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+# bin/lib.sh makes the checkout a collection tree there.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / ".cache" / "tree"))
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import sources
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 ENDPOINT = "http://127.0.0.1:9997/v1/audio/speech"
@@ -28,11 +32,16 @@ MEANS = {
 }
 
 
-def curl_line(host: str, voice: str) -> str:
-    """Return the curl line. The key stays in its root-only file on the host: nothing passes or prints it."""
-    body = json.dumps({"model": "kokoro", "voice": voice, "response_format": "wav", "input": TEXT})
+def curl_line(host: str, voice: str, text: str = TEXT) -> str:
+    """The command that speaks what stands between its first and its last line, whatever characters that has.
+
+    The key stays in its root-only file on the host: it is no argument, and nothing prints it.
+    """
+    given = f"model='kokoro', voice='{voice}', response_format='wav', input=sys.stdin.read().strip()"
+    body = f'python3 -c "import json, sys; print(json.dumps(dict({given})))"'
     header = "-H @/etc/voicefleet/client.header -H 'Content-Type: application/json'"
-    return f"docker exec {host} curl -sS --fail-with-body {header} {ENDPOINT} -d '{body}' > speech.wav"
+    curl = f"docker exec -i {host} curl -sS --fail-with-body {header} {ENDPOINT} -d @- > speech.wav"
+    return f"{body} <<'TEXT' | {curl}\n{text}\nTEXT"
 
 
 def try_curl(line: str) -> int:
@@ -58,7 +67,8 @@ def main() -> int:
     result = {
         "release": proof["release_id"],
         "proof_level": proof["level"],
-        "synthetic": bool(proof["synthetic"]),
+        "source": sources.of(proof["unpublished"]),
+        "unpublished": proof["unpublished"],
         "wav": str(reports / "audio" / host / f"{voice}.wav"),
         "report": str(reports / "index.html"),
         "seconds": seconds,
@@ -73,6 +83,7 @@ def main() -> int:
     voices = sorted({sample["voice"] for sample in proof["samples"]})
     print(f"\nThe host {host} speaks, and it has no network.\n")
     print(f"  release      {result['release']}: Xinference with Kokoro-82M, voices {', '.join(voices)}")
+    print(f"  source       {sources.in_words(proof['unpublished']) or 'all files are the published ones'}")
     print(f"  proof        {result['proof_level']}: {MEANS[result['proof_level']]}")
     print(f"  WAV          {result['wav']}")
     print(f"  report       {result['report']}")
@@ -80,12 +91,13 @@ def main() -> int:
     wide = max(map(len, seconds))
     for name, value in seconds.items():
         print(f"    {name:<{wide}}{value:>7.1f}")
-    if result["synthetic"]:
+    if sources.of_voice(proof["unpublished"]) == sources.MADE_UP:
         print(f"\n{'!' * 78}")
         print("  THE VOICE IS NOT KOKORO'S. The models could not be fetched, so stand-ins with made-up weights")
         print("  replace them: they say this one sentence, and make noise for any other. All else is real.")
         print(f"{'!' * 78}")
-    print(f"\nSpeak yourself (this line just answered with {size} bytes):\n\n  {line}\n")
+    print(f"\nSpeak any text: write it between the first and the last line. This just answered with {size} bytes.\n")
+    print(f"{line}\n")
     print(f"Result for machines: {folder / 'result.json'}     Remove the host: bin/quickstart --down\n")
     return 0
 

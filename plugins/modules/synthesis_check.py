@@ -555,7 +555,7 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     if below:
         hint = (
             f"\nMade-up weights say only '{proof.TEXT}', but synthesis_text is another text."
-            if sources.of(report["unpublished"]) == sources.MADE_UP and wanted.text != proof.TEXT
+            if sources.of_voice(report["unpublished"]) == sources.MADE_UP and wanted.text != proof.TEXT
             else ""
         )
         kept_in = f" They are kept in {evidence.folder}." if answers else ""

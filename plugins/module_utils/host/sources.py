@@ -7,7 +7,7 @@ ones, each with its source. It is empty in production.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 # Best first.
 PUBLISHED, CONVERTED, MADE_UP = SOURCES = ("published", "converted", "made-up")
@@ -22,20 +22,21 @@ _SAID = {
 _NAMED = 3
 
 
-def _worst(sources: Iterable[str]) -> str:
-    return max(sources, key=SOURCES.index, default=PUBLISHED)
-
-
 def of(unpublished: Mapping[str, str]) -> str:
     """The source of a whole: the worst one of its files."""
-    return _worst(unpublished.values())
+    return max(unpublished.values(), key=SOURCES.index, default=PUBLISHED)
+
+
+def of_voice(unpublished: Mapping[str, str]) -> str:
+    """The source of the files that the voice rests on."""
+    return of({path: source for path, source in unpublished.items() if path.startswith(_VOICE)})
 
 
 def in_words(unpublished: Mapping[str, str]) -> str:
     """What a listener must know. Empty if every file is the published one."""
     if not unpublished:
         return ""
-    return _SAID[_worst(source for path, source in unpublished.items() if path.startswith(_VOICE))]
+    return _SAID[of_voice(unpublished)]
 
 
 def sentence(unpublished: Mapping[str, str]) -> str:

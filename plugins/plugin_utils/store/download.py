@@ -48,7 +48,7 @@ class Wanted:
     """One file: its name, its sources (tried in order) and its required digest.
 
     ``sha256`` is None only for files from a local folder that says they are not the published ones. ``size`` is in
-    bytes, 0 if unknown. A longer answer is refused.
+    bytes, 0 if unknown. No more than that is read.
     """
 
     name: str
@@ -296,10 +296,6 @@ def _from_url(
             if finding is not None and finding.code not in PASSING:
                 break
             continue
-        size = partial.stat().st_size
-        if wanted.size and size > wanted.size:
-            partial.unlink()
-            raise DownloadError(f"{public}: the answer is longer than the {wanted.size} bytes of the pinned file")
         sha256 = sha256_file(str(partial))
         if sha256 == wanted.sha256:
             target = cache.keep(partial, sha256)

@@ -7,8 +7,10 @@ import http.server
 import importlib.util
 import io
 import json
+import os
 import re
 import socket
+import subprocess
 import sys
 import tarfile
 import threading
@@ -112,13 +114,23 @@ class TestReachable:
 
 
 class TestQuickstart:
-    def test_the_curl_line_holds_no_key_and_valid_json(self) -> None:
-        line = load("tools/quickstart.py").curl_line("host", "af_heart")
+    @pytest.mark.parametrize(
+        "text",
+        ["The quick brown fox.", 'It\'s "his" `$HOME` \\ & 100 % of $5!', "Über den Fluß: 今日は。", "One.\n\nTwo."],
+    )
+    def test_the_curl_line_speaks_any_text_and_holds_no_key(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        line = load("tools/quickstart.py").curl_line("host", "af_heart", text)
         assert "@/etc/voicefleet/client.header" in line
         assert "Bearer" not in line
-        body = re.search(r"-d '(.*)' > speech.wav$", line)
-        assert body
-        assert json.loads(body[1])["voice"] == "af_heart"
+        docker = tmp_path / "docker"
+        docker.write_text("#!/bin/sh\ncat\n")
+        docker.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True)
+        asked = json.loads((tmp_path / "speech.wav").read_text())
+        assert asked == {"model": "kokoro", "voice": "af_heart", "response_format": "wav", "input": text}
 
     def test_a_line_that_brings_no_sound_ends_the_run(self) -> None:
         with pytest.raises(SystemExit, match="does not work"):

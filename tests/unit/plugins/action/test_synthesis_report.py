@@ -31,7 +31,7 @@ def test_page_and_record_are_written(tmp_path: Path) -> None:
     result = run(tmp_path / "report", hostvars)
     assert (result["changed"], result["level"]) == (False, "none")
     record = json.loads(Path(result["json"]).read_text())
-    assert (record["schema"], record["counts"]["hosts"]) == (2, 2)
+    assert (record["schema"], record["counts"]["hosts"]) == (3, 2)
     assert [(row["host"], row["level"]) for row in record["hosts"]] == [("speaker1", "acoustic"), ("speaker2", "none")]
     assert "speaker2" in Path(result["html"]).read_text()
     assert result["lines"][-1] == f"Report: {tmp_path}/report/index.html"

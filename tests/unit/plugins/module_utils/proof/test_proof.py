@@ -81,7 +81,7 @@ def test_speech_reaches_acoustic() -> None:
 
 def test_noise_is_a_sound_file_and_no_more() -> None:
     samples, _answers = proof.prove(both(SPEECH["af_heart"], NOISE), wanted())
-    report = proof.as_report(wanted(), samples, ["kokoro/x.pth"], {"profile": "cpu"})
+    report = proof.as_report(wanted(), samples, {"kokoro/x.pth": "made-up"}, {"profile": "cpu"})
     assert [s.level for s in samples] == ["acoustic", "format"]
     assert bad(samples[1]) == {"noise": False}
     assert (report["level"], report["profile"]) == ("format", "cpu")

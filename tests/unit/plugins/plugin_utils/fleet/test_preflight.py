@@ -297,7 +297,7 @@ def test_stand_ins_are_refused_unless_accepted() -> None:
     manifest = Manifest(rows, (PROFILE,))
     (failure,) = judge(manifest).failures
     assert failure.code == "UNPUBLISHED"
-    assert "not be Kokoro's voice" in str(failure)
+    assert "this audio is not Kokoro's voice" in str(failure)
     accepted = judge(manifest, wanted(accept_unpublished=True))
     assert accepted.findings == []
     assert accepted.plan["unpublished"] == {"kokoro/Kokoro-82M/kokoro-v1_0.pth": "made-up"}

@@ -35,7 +35,8 @@ def test_totals_by_kind_profile_and_licence() -> None:
 def test_every_file_is_a_row_with_its_hosts() -> None:
     rows = contents.build(MANIFEST, "e" * 64)["artifacts"]
     assert [(row["name"], row["profiles"], row["source"]) for row in rows] == [
-        ("weights", [], True), ("both", [CPU, CUDA], False), ("nv", [CUDA], False), ("torch", [CPU], False),
+        ("weights", [], "made-up"), ("both", [CPU, CUDA], "published"), ("nv", [CUDA], "published"),
+        ("torch", [CPU], "published"),
     ]  # fmt: skip
 
 
@@ -53,8 +54,8 @@ def test_the_terminal_shows_what_to_carry_and_names_stand_ins() -> None:
 def test_text_of_packages_does_not_break_the_page() -> None:
     page = contents.markdown(contents.build(MANIFEST, "e" * 64))
     row = next(line for line in page.splitlines() if line.startswith("| wheel | nv "))
-    assert row == f"| wheel | nv | 1\\|2 | 5.0 MB | &lt;b>own&lt;/b> words | {CUDA} |  |"
-    assert "| kind | name | version | size | licence | hosts | note |\n| --- | --- | --- | ---: |" in page
+    assert row == f"| wheel | nv | 1\\|2 | 5.0 MB | &lt;b>own&lt;/b> words | {CUDA} | published |"
+    assert "| kind | name | version | size | licence | hosts | source |\n| --- | --- | --- | ---: |" in page
 
 
 def test_the_same_manifest_gives_the_same_report() -> None:

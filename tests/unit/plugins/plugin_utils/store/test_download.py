@@ -112,6 +112,17 @@ def test_an_interrupted_download_continues_where_it_stopped(server: Server, cach
     assert server.ranges == [None, f"bytes={len(BODY) // 2}-"]
 
 
+def test_no_more_is_read_than_the_file_has(
+    server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "CHUNK", 1000)
+    wanted = download.Wanted("file", (server.url("whole"),), "0" * 64, 10)
+    progress = download.Progress(lambda _line: None, 1, 10)
+    with pytest.raises(download.DownloadError, match="is pinned"):
+        download.obtain(wanted, cache, progress, pause=lambda _seconds: None)
+    assert progress.done_bytes == download.ATTEMPTS * 1000
+
+
 def test_a_stalled_server_is_tried_again(
     server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,11 +74,20 @@ def test_a_store_without_a_manifest_says_what_to_do(tmp_path) -> None:
     with pytest.raises(ManifestError, match="not a complete store"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"schema": 1}')
+    with pytest.raises(ManifestError, match="has schema 1; .* reads schema 2"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"schema": 2}')
     with pytest.raises(ManifestError, match="not the manifest of a store"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ManifestError, match="not JSON"):
         read_manifest(tmp_path)
+
+
+def test_a_manifest_with_an_unknown_source_is_refused() -> None:
+    data = Manifest((wheel("a", source="borrowed"),)).to_bytes()
+    with pytest.raises(ManifestError, match="'borrowed' is none of published, converted, made-up"):
+        parse_manifest(data, "manifest.json")
 
 
 def test_a_release_takes_its_own_profile_models_and_voices() -> None:

@@ -9,9 +9,12 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import sbo
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact
 
 WHEEL = Artifact(
-    "wheels/misaki.whl", "a" * 64, 3, "wheel", "Misaki_X", "1.2.3+cpu", "https://host/misaki.whl", "MIT", False, ("p",)
+    "wheels/misaki.whl", "a" * 64, 3, "wheel", "Misaki_X", "1.2.3+cpu", "https://host/misaki.whl", "MIT",
+    profiles=("p",),
+)  # fmt: skip
+WEIGHTS = Artifact(
+    "kokoro/k.pth", "b" * 64, 4, "kokoro-weights", "weights", "f3ff", "file:k.pth", "Apache-2.0", "made-up"
 )
-WEIGHTS = Artifact("kokoro/k.pth", "b" * 64, 4, "kokoro-weights", "weights", "f3ff", "file:k.pth", "Apache-2.0", True)
 
 
 def test_every_artifact_is_a_component_with_its_digest() -> None:

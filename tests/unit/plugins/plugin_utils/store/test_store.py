@@ -15,6 +15,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,27 @@ def test_a_folder_without_a_marker_must_have_the_pinned_digests(tmp_path: Path, 
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
     assert catalogue.KOKORO_WEIGHTS[1] in str(caught.value)
     assert not (tmp_path / "store/manifest.json").exists()
+
+
+def test_the_published_bytes_are_published_whatever_the_folder_says(
+    tmp_path: Path, request_: store.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kokoro" / store.SOURCE_MARKER).write_text(json.dumps({"source": "converted"}))
+    published = replace(catalogue.KOKORO, config=("config.json", hashlib.sha256(b"{}").hexdigest()))
+    monkeypatch.setattr(catalogue, "KOKORO", published)
+    done = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert done.manifest.unpublished == {
+        "kokoro/Kokoro-82M/kokoro-v1_0.pth": "converted",
+        "kokoro/Kokoro-82M/voices/af_heart.pt": "converted",
+        "spacy/en_core_web_sm-3.8.0.tar.gz": "made-up",
+    }
+
+
+@pytest.mark.parametrize("marker", ["{", "{}", '{"source": "borrowed"}'])
+def test_a_folder_must_name_a_known_source(tmp_path: Path, request_: store.Request, marker: str) -> None:
+    (tmp_path / "kokoro" / store.SOURCE_MARKER).write_text(marker)
+    with pytest.raises(store.StoreError, match=r"SOURCE\.json (cannot be read|names the source 'borrowed')"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
 
 
 def test_two_fetches_at_once_are_refused(built: Path, tmp_path: Path, request_: store.Request) -> None:
