@@ -18,7 +18,11 @@ from deploys import current, deploy, succeed
 from testinfra.host import Host
 
 ANSWERS = [f"{voice} {audio_format}" for voice in ("af_heart", "am_michael") for audio_format in ("wav", "mp3")]
-TEXTS = ("The quick brown fox jumps over the lazy dog.", "All is well on this host, and it says so.")
+TEXTS = (
+    "The quick brown fox jumps over the lazy dog.",
+    "All is well on this host, and it says so.",
+    "The quick brown fox sleeps under the lazy cat.",
+)
 CACHE = os.environ.get("VOICEFLEET_CACHE", os.path.expanduser("~/.cache/voicefleet"))
 
 
