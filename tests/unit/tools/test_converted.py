@@ -19,8 +19,7 @@ pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="tools run on
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
 
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue
-from converted import ConversionError, download, kokoro, onnx_file, spacy_model, whisper
-from converted import __main__ as converted
+from converted import ConversionError, __main__ as converted, download, kokoro, onnx_file, spacy_model, whisper
 from converted.graph import Graph, module_path, reorder_gates
 
 # --- a writer of protobuf, to make ONNX files -------------------------------------------------------------------------
