@@ -17,8 +17,8 @@ HEAD = """# Voices and languages
 is its language; the second says female or male. `fetch.yml` and `preflight` refuse a voice that does not exist
 or whose language is not configured, and suggest the nearest names.
 
-Each language is a model of its own. Clients call the first of `kokoro_languages` `kokoro`, and any other by
-that name and its letter, such as `kokoro-j`. A model takes 1.5 GB of memory.
+One model speaks every language. Clients ask `kokoro` for each voice, and the voice's first letter chooses the
+language. Each further language takes about 0.1 GB of memory.
 
 ## Voices
 
@@ -58,7 +58,9 @@ same digest.
 - `v1.0`, the default: Kokoro-82M, as for every language, with the voices above.
 - `v1.1-zh`: {zh}, with {zh_voices} instead of them. It takes {weights} MB more.
 
-With `v1.1-zh`, English words in Chinese text are read too, so en_core_web_sm is added. The model has a hundred
+The newer model has weights and an alphabet of its own. So it is a process of its own beside the first, and clients
+ask `kokoro-z` for its voices, or `kokoro` if Mandarin is the only language. English words in Chinese text are read
+too, so en_core_web_sm is added. The model has a hundred
 voices, but only these have a digest that could be confirmed, so only these are served. In a folder
 (`artifact_store_kokoro_source=file://...`) its files are below `{zh}/`. Its revision is `{zh_revision}`.
 

@@ -47,10 +47,11 @@ options:
       - The repairs of upstream's files that the release gets. They are part of its id.
       - If a language does not start without a repair, it always gets that repair.
       - V(kokoro-eval) takes Kokoro out of training mode, in which Xinference leaves it.
+      - V(kokoro-words) divides long text in every language, so that Kokoro leaves nothing out.
       - V(start-local) and V(start-host) let Xinference's two processes start at the same time, not one after the other.
     type: list
     elements: str
-    choices: [kokoro-eval, start-local, start-host]
+    choices: [kokoro-eval, kokoro-words, start-local, start-host]
     default: []
   any_platform:
     description: Whether an unsupported platform is only a warning, not a failure.

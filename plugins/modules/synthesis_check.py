@@ -58,13 +58,6 @@ options:
     description: The model's name at the endpoint.
     type: str
     default: kokoro
-  languages:
-    description:
-      - The launched languages. The first one is O(model). Every other one adds its letter, such as C(kokoro-b). Each
-        voice is requested from the model of its language. Empty means the languages that O(release_file) names.
-    type: list
-    elements: str
-    default: []
   voices:
     description: Voices to try, by name. Empty means the voices that O(release_file) names.
     type: list
@@ -385,6 +378,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import (
 )
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import SpeechClient, SpeechError, read_key
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config
 
 # A service that just started may not listen yet.
 PATIENCE = 30.0
@@ -399,7 +393,6 @@ def main() -> None:
             "candidate": {"type": "bool", "default": False},
             "ca_file": {"type": "path"},
             "model": {"type": "str", "default": "kokoro"},
-            "languages": {"type": "list", "elements": "str", "default": []},
             "voices": {"type": "list", "elements": "str", "default": []},
             "text": {"type": "str", "default": proof.TEXT},
             "formats": {
@@ -454,7 +447,7 @@ def main() -> None:
         formats=list(dict.fromkeys(params["formats"])),
         text=params["text"],
         required_level=params["required_level"],
-        languages=params["languages"],
+        uids=config.uids(params["model"], params.get("languages") or [], params.get("language_models") or {}),
         extra_formats=list(dict.fromkeys(params["extra_formats"])),
         tried_level=params["try_level"],
         transcriber=params["transcriber"],
@@ -497,7 +490,6 @@ def complete_from_release(params: dict[str, Any]) -> None:
         }
         params.update({name: value for name, value in found.items() if not params.get(name)})
         params["voices"] = params["voices"] or []
-        params["languages"] = params["languages"] or []
     if not params["release_id"]:
         raise ValueError("Neither release_id nor release_file says which release to prove.")
 

@@ -45,14 +45,15 @@ options:
     default: present
   languages:
     description:
-      - Kokoro's languages by their letters. The model is launched once for each, with C(lang_code). The first one has
-        its own uid. Every other one adds its letter, such as C(kokoro-b).
-      - If any language is named, models with such names in other languages are stopped.
+      - Kokoro's languages by their letters. The model is launched once and speaks all of them, with the first one as
+        C(lang_code).
     type: list
     elements: str
     default: []
   language_models:
-    description: Languages that another model speaks, each with that model's name. It lies beside the first model.
+    description:
+      - Languages that another model speaks, each with that model's name. It lies beside the first model. It is launched
+        too, under the uid of O(launch) and the language's letter, such as C(kokoro-z).
     type: dict
     default: {}
   host:
@@ -153,7 +154,6 @@ waited:
 """
 
 import os
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -191,16 +191,6 @@ def make_keepers(params: Json, secrets: dict[str, str]) -> list[launch.Keeper]:
     ]
 
 
-def others(keepers: list[launch.Keeper], params: Json) -> list[str]:
-    """Return uids of running models in languages that are no longer wanted; none if no language is named."""
-    pattern = re.compile(re.escape(str(params["launch"].get("model_uid"))) + r"-[a-z]\Z")
-    wanted = {keeper.uid for keeper in keepers}
-    if not params["languages"]:
-        return []
-    running = [instance.uid for instance in keepers[0].client.instances() if keepers[0].runs(instance)]
-    return sorted(uid for uid in running if pattern.match(uid) and uid not in wanted)
-
-
 def look(keepers: list[launch.Keeper], params: Json) -> Json:
     """Return what check mode finds, without changing anything."""
     present = params["state"] == "present"
@@ -221,9 +211,6 @@ def look(keepers: list[launch.Keeper], params: Json) -> Json:
                 found += keeper.unscaled(instance)
             changes += found
             statuses.append((not found, status))
-        if present:
-            why = "its language is no longer wanted"
-            changes += [f"model {uid} would be stopped, because {why}" for uid in others(keepers, params)]
     except api.Unreachable:
         why = "the service does not answer; the module would wait for the model"
         return {"changed": present, "changes": [why] if present else [], "status": "unreachable"}
@@ -248,10 +235,6 @@ def keep(keepers: list[launch.Keeper], params: Json, module: AnsibleModule) -> J
             changes += [change if len(keepers) == 1 else f"{keeper.uid}: {change}" for change in outcome.changes]
             course[keeper.uid] = outcome.course
             waited += outcome.waited
-        for uid in others(keepers, params) if present else []:
-            keeper.login()
-            keeper.client.terminate(uid)
-            changes.append(f"{uid}: stopped, because its language is no longer wanted")
     except (launch.ModelError, api.XinferenceError) as error:
         module.fail_json(msg=keeper.explain(error), changes=changes)
     return {"changes": changes, "course": course, "waited": round(waited, 1)}

@@ -52,13 +52,15 @@ options:
     required: true
   languages:
     description:
-      - Kokoro's languages by their letters. Each of O(models) starts once for each language, with C(lang_code). The
-        first language has the model's own uid. Every other one adds its letter, such as C(kokoro-b).
+      - Kokoro's languages by their letters. Each of O(models) starts once and speaks all of them, with the first one as
+        C(lang_code).
     type: list
     elements: str
     default: []
   language_models:
-    description: Languages that another model speaks, each with that model's name. It lies beside the first model.
+    description:
+      - Languages that another model speaks, each with that model's name. It lies beside the first model. It starts
+        too, under the uid of O(models) and the language's letter, such as C(kokoro-z).
     type: dict
     default: {}
   user:
@@ -174,7 +176,7 @@ model_uids:
   returned: always
   type: list
   elements: str
-  sample: [kokoro, kokoro-b]
+  sample: [kokoro, kokoro-z]
 """
 
 import os

@@ -21,7 +21,7 @@ SENTENCES = {
     "b": ("The quick brown fox jumps over the lazy dog.", "ðə kwˈɪk bɹˈWn fˈɒks ʤˈʌmps ˈQvə ðə lˈAzi dˈɒɡ."),
     "e": ("El veloz murciélago hindú comía feliz cardillo.", "el βelˈoθ muɾθjˈelaɣo indˈu komˈia felˈiθ kaɾðˈiʎo."),
     "f": ("Portez ce vieux whisky au juge blond qui fume.", "pɔʁtˈe sə vjˈø wˈɪski o ʒˈyʒ blˈɔ̃ ki fˈym."),
-    "h": ("यह एक परीक्षण वाक्य है।", "jˌəh ˈeːk pəɾˈiːkʃəɳ ʋˈaːkːjə hɛː"),
+    "h": ("यह एक परीक्षण वाक्य है।", "jˌəh ˈeːk pəɾˈiːkʃəɳ ʋˈaːkːjə hɛː."),
     "i": ("Quel vituperabile xenofobo zelante assaggia il whisky.",
           "kwel vitʊperˈabile ksenˈɔfobo ʣelˈante aSˈaʤːa il wˈiskɪ."),
     "j": ("今日は良い天気なので、公園を散歩します。", "kʲoː βa joi teŋkʲi na no de, koːeɴ o sampo ɕi masɨ."),
@@ -68,7 +68,7 @@ def test_the_newer_mandarin_model_reads_english_words_in_chinese_text(phonemes: 
     assert phonemes["newer"] == NEWER[1]
 
 
-@pytest.mark.parametrize(("uid", "voice"), [("kokoro", "af_heart"), ("kokoro-j", "jf_alpha"), ("kokoro-z", "zf_001")])
+@pytest.mark.parametrize(("uid", "voice"), [("kokoro", "af_heart"), ("kokoro", "jf_alpha"), ("kokoro-z", "zf_001")])
 def test_a_language_speaks(speaker: Speaker, uid: str, voice: str) -> None:
     answer = speaker.ask(voice, model=uid, input=SENTENCES[voice[0]][0])
     assert answer.status == 200, answer.body[:500]

@@ -34,8 +34,8 @@ assert (instance.uid, instance.name, instance.status) == ("kokoro", "Kokoro-82M"
 assert instance.replicas == 1
 assert len(instance.workers) == 1
 assert client.instances("nobody") == []
-assert sorted(model["id"] for model in client.models()) == ["kokoro", "kokoro-b"]
-assert sorted(found.uid for found in client.instances()) == ["kokoro", "kokoro-b"]
+assert sorted(model["id"] for model in client.models()) == ["kokoro"]
+assert sorted(found.uid for found in client.instances()) == ["kokoro"]
 assert client.progress("kokoro") == 1.0
 assert client.progress("nobody") == 0.0
 # It may do nothing else.
@@ -46,7 +46,7 @@ refused(api.Forbidden, client.launch, {"model_name": "Kokoro-82M", "model_type":
 # A user's token may launch.
 client.login("voicefleet-deploy", SECRETS["deploy_password"])
 launches = {entry["launch"]["model_uid"]: entry["launch"] for entry in client.autostart()}
-assert {uid: launch["lang_code"] for uid, launch in launches.items()} == {"kokoro": "a", "kokoro-b": "b"}
+assert {uid: launch["lang_code"] for uid, launch in launches.items()} == {"kokoro": "a"}
 launch = launches["kokoro"]
 assert refused(api.AlreadyRunning, client.launch, launch, 60).status == 400
 refused(api.BadRequest, client.terminate, "nobody")

@@ -535,15 +535,14 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "AU06",
         r"Language mismatch, loading .* voice into .* pipeline",
-        "A voice of one language was used with a model of another. The speech is wrong or silent.",
-        "A model speaks one language, the first of kokoro_languages. Use a voice whose name begins with the same "
-        "letter.",
+        "A voice was used with the front end of another language. The speech is wrong or silent.",
+        "Add the voice's language to kokoro_languages, then fetch and deploy again.",
     ),
     Failure(
         "AU07",
         r"Phoneme string too long: \d+ > 510|Truncating len\(ps\)",
         "A piece of text was longer than 510 phonemes. Its end was not spoken.",
-        "Let the client send sentences instead of long texts.",
+        "Deploy with the repair kokoro-words (preflight_patches), or let the client send short sentences.",
     ),
     # --- languages
     Failure(

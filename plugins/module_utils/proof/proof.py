@@ -19,7 +19,6 @@ from typing import Any
 
 from ..host import sources
 from ..host.hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
-from ..host.languages import uid_of
 from . import acoustics, audio, interpreter, recogniser, speech
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
@@ -73,7 +72,7 @@ class Wanted:
     formats: list[str]
     text: str = TEXT
     required_level: str = "acoustic"
-    languages: list[str] = field(default_factory=list)  # the launched ones; each is a model of its own
+    uids: dict[str, str] = field(default_factory=dict)  # models that speak one language alone, by its letter
     extra_formats: list[str] = field(default_factory=list)  # tried if the server has them; otherwise not counted
     tried_level: str = ""  # the highest level to try, if above the required one
     load: Load = Load()  # for the level "performance"
@@ -91,7 +90,7 @@ class Wanted:
 
     def model_of(self, voice: str) -> str:
         """Return the model that speaks with a voice."""
-        return uid_of(self.model, voice[0], self.languages) if self.languages else self.model
+        return self.uids.get(voice[:1], self.model)
 
     def faults(self) -> list[str]:
         """Return what is wrong with it, in sentences."""

@@ -14,6 +14,7 @@ Row = dict[str, Any]
 # The wheels that the repairs were made for and tried with, by package. ``bin/refresh`` compares them with the locks.
 WHEELS = {
     "xinference": "40dd71d79e85a86f85c0d8b435fe51111fcf2c09227350d4a452229709528f2d",
+    "kokoro": "a129dc6364a286bd6a92c396e9862459d3d3e45f2c15596ed5a94dcee5789efd",
     "misaki": "90e2eeb169786c014c429e5058d2ea6bcd02d651f2a24450ba6c9ffc0f8da15a",
 }
 
@@ -83,6 +84,85 @@ KOKORO_ZH: Row = {
     ),
     "extra": "mandarin-1.1",
 }
+# Xinference gives Kokoro one language at launch. Kokoro's own pipelines can share one set of weights, so this makes a
+# pipeline for each language at its first voice. A voice's first letter is its language. The newer Mandarin model has
+# other weights and another alphabet, and remains as it is.
+KOKORO_LANGUAGES: Row = {
+    "name": "kokoro-languages",
+    "package": "kokoro",
+    "file": "kokoro/__init__.py",
+    "before": "9ef0313aea8ce55a6949240d71c5fd4371ad3245e4df4473fcf61ea24bb10a96",
+    "after": "a3e51f0b5580b2491e127829e8e29445694044f387b78fe41775dd1b62bc7b2c",
+    "old": "from .pipeline import KPipeline",
+    "new": """from . import pipeline
+
+
+class KPipeline(pipeline.KPipeline):
+    \"\"\"Speaks the language of each voice. All languages share the model.\"\"\"
+
+    def __call__(self, text, voice=None, *args, **kwargs):
+        name = voice.rsplit("/", 1)[-1] if isinstance(voice, str) else ""
+        known = name[:1] in pipeline.LANG_CODES and name[1:3] in ("f_", "m_") and self.repo_id == "hexgrad/Kokoro-82M"
+        letter = name[0] if known else self.lang_code
+        if letter == self.lang_code:
+            return super().__call__(text, voice, *args, **kwargs)
+        others = self.__dict__.setdefault("others", {})
+        if letter not in others:
+            others[letter] = pipeline.KPipeline(letter, repo_id=self.repo_id, model=self.model or False)
+        return others[letter](text, voice, *args, **kwargs)
+""",
+    "reason": "Xinference launches a process with its own weights for each language",
+    "extra": "languages",
+}
+# In other languages than English, Kokoro divides a text at ".!?" alone and then leaves out what is too long.
+KOKORO_WORDS: Row = {
+    "name": "kokoro-words",
+    "package": "kokoro",
+    "file": "kokoro/pipeline.py",
+    "before": "09da32aab781f7a163cbf9f6e379d53db40957cbbab50bc26a21c8440c0eabd6",
+    "after": "32b430b5d362c982d42408096c4702f5cf8fd9d775ab6be019a792006027bd5d",
+    "old": "from .model import KModel\n",
+    "new": "from . import voicefleet_text\nfrom .model import KModel\n",
+    "reason": "Kokoro leaves out what is too long for it in other languages than English, and misreads typographic marks",
+    "more": (
+        (
+            "        # Convert input to list of segments\n        if isinstance(text, str):\n",
+            """        # Convert input to list of segments
+        if isinstance(text, str):
+            text = voicefleet_text.clean(text, self.lang_code)
+""",
+        ),
+        (
+            """                _, tokens = self.g2p(graphemes)
+                for gs, ps, tks in self.en_tokenize(tokens):
+""",
+            """                _, tokens = self.g2p(graphemes)
+                for piece in voicefleet_text.english(self.en_tokenize(tokens)):
+                    gs, ps, tks = piece.text, piece.phonemes, piece.tokens
+""",
+        ),
+        (
+            """                    output = KPipeline.infer(model, ps, pack, speed) if model else None
+                    if output""",
+            """                    output = piece.trimmed(KPipeline.infer(model, ps, pack, speed)) if model else None
+                    if output""",
+        ),
+        (
+            "                for chunk in chunks:\n",
+            """                for piece in voicefleet_text.pieces(graphemes, self.lang_code, lambda part: self.g2p(part)[0]):
+                    chunk, ps = piece.text, piece.phonemes
+""",
+        ),
+        ("                    ps, _ = self.g2p(chunk)\n", ""),
+        (
+            """                    output = KPipeline.infer(model, ps, pack, speed) if model else None
+                    yield self.Result(graphemes=chunk,""",
+            """                    output = piece.trimmed(KPipeline.infer(model, ps, pack, speed)) if model else None
+                    yield self.Result(graphemes=chunk,""",
+        ),
+    ),
+    "adds": "kokoro_text",
+}
 # Xinference starts two processes one after the other. Each imports all of Xinference, which takes six seconds. With
 # these repairs, the first process starts the second earlier, and both import at the same time.
 START_LOCAL: Row = {
@@ -133,4 +213,4 @@ START_HOST: Row = {
         ),
     ),
 }
-REPAIRS = (KOKORO_EVAL, START_LOCAL, START_HOST, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)
+REPAIRS = (KOKORO_EVAL, KOKORO_WORDS, KOKORO_LANGUAGES, START_LOCAL, START_HOST, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)

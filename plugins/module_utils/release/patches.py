@@ -4,6 +4,8 @@
 A repair names the file's SHA-256 before and after. A file with another digest is never touched, because nobody knows
 what is wrong with it. The wheel's ``RECORD`` gets the new digest and size, so that an audit with pip or uv finds a
 consistent environment. The byte code is compiled again.
+
+A repair may also add a module of this collection beside the file.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import base64
 import csv
 import io
 import os
+import pkgutil
 import subprocess
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..host.hashing import sha256_bytes, write_atomic
 from . import patch_data
@@ -36,11 +39,25 @@ class Patch(NamedTuple):
     new: str
     reason: str
     more: tuple[tuple[str, str], ...] = ()  # further replacements in the same file
-    extra: str = ""  # the extra that does not work without this repair; "" if the operator may choose
+    extra: str = ""  # what does not work without this repair, as an extra; "" if the operator may choose
+    adds: str = ""  # a module beside this one; the repaired file imports it as voicefleet_<last part of the name>
 
-    def as_dict(self) -> dict[str, str]:
+    @property
+    def added(self) -> dict[str, bytes]:
+        """Return the files that the repair adds: paths relative to site-packages, and contents."""
+        if not self.adds:
+            return {}
+        path = f"{os.path.dirname(self.file)}/voicefleet_{self.adds.rpartition('_')[2]}.py"
+        return {path: pkgutil.get_data(__package__, f"{self.adds}.py") or b""}
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of each file that it makes. A release's id depends on them."""
+        return {self.file: self.after, **{path: sha256_bytes(data) for path, data in self.added.items()}}
+
+    def as_dict(self) -> dict[str, Any]:
         """Return what ``release.json`` keeps of it."""
-        return {"name": self.name, "file": self.file, "before": self.before, "after": self.after}
+        kept = {"name": self.name, "file": self.file, "before": self.before, "after": self.after}
+        return {**kept, "added": {path: sha256_bytes(data) for path, data in self.added.items()}} if self.adds else kept
 
 
 CATALOGUE: Mapping[str, Patch] = {patch.name: patch for patch in (Patch(**row) for row in patch_data.REPAIRS)}
@@ -90,10 +107,12 @@ def apply(patch: Patch, env: str, site: str) -> None:
         raise PatchError(_refusal(patch, f"has the sha256 {found} instead of {patch.before}"))
     if sha256_bytes(repaired) != patch.after:
         raise PatchError(_refusal(patch, "does not become the file with which the repair was tested"))
-    # Write a new file: the old one may be a link that other releases share.
-    write_atomic(path, repaired, 0o644)
-    _record(patch, site, repaired)
-    _compile(patch, env, path)
+    # Write new files: the old one may be a link that other releases share.
+    made = {patch.file: repaired, **patch.added}
+    for name, content in made.items():
+        write_atomic(os.path.join(site, *name.split("/")), content, 0o644)
+    _record(patch, site, made)
+    _compile(patch, env, [os.path.join(site, *name.split("/")) for name in made])
 
 
 def _refusal(patch: Patch, what: str) -> str:
@@ -104,8 +123,8 @@ def _refusal(patch: Patch, what: str) -> str:
     )
 
 
-def _record(patch: Patch, site: str, data: bytes) -> None:
-    """Write the file's new digest and size to its wheel's RECORD. Raises PatchError, OSError."""
+def _record(patch: Patch, site: str, made: Mapping[str, bytes]) -> None:
+    """Write the new digests and sizes to the wheel's RECORD. Raises PatchError, OSError."""
     prefix = patch.package.replace("-", "_") + "-"
     folders = [name for name in os.listdir(site) if name.startswith(prefix) and name.endswith(".dist-info")]
     if len(folders) != 1:
@@ -113,22 +132,25 @@ def _record(patch: Patch, site: str, data: bytes) -> None:
     record = os.path.join(site, folders[0], "RECORD")
     with open(record, encoding="utf-8", newline="") as handle:
         rows = list(csv.reader(handle))
-    digest = base64.urlsafe_b64encode(bytes.fromhex(sha256_bytes(data))).rstrip(b"=").decode()
-    entry = [patch.file, f"sha256={digest}", str(len(data))]
     at = [number for number, row in enumerate(rows) if row and row[0] == patch.file]
     if len(at) != 1:
         raise PatchError(_refusal(patch, f"stands {len(at)} times in {folders[0]}/RECORD instead of once"))
-    rows[at[0]] = entry
+    rows[at[0] : at[0] + 1] = [_row(name, content) for name, content in made.items()]
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_atomic(record, text.getvalue().encode(), 0o644)
 
 
-def _compile(patch: Patch, env: str, path: str) -> None:
+def _row(name: str, data: bytes) -> list[str]:
+    digest = base64.urlsafe_b64encode(bytes.fromhex(sha256_bytes(data))).rstrip(b"=").decode()
+    return [name, f"sha256={digest}", str(len(data))]
+
+
+def _compile(patch: Patch, env: str, paths: list[str]) -> None:
     """Compile the byte code again, because the service may not write it. Raises PatchError."""
     python = os.path.join(env, "bin", "python")
     done = subprocess.run(
-        [python, "-I", "-m", "py_compile", path],
+        [python, "-I", "-m", "py_compile", *paths],
         capture_output=True, text=True, timeout=60, check=False, env={"LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     if done.returncode != 0:

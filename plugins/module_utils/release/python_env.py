@@ -207,7 +207,7 @@ def stamp_of(
     if dictionaries:
         stamp["dictionaries"] = [row["sha256"] for row in dictionaries]
     if repairs:
-        stamp["patches"] = {patch.name: patch.after for patch in repairs}
+        stamp["patches"] = {patch.name: " ".join(patch.digests().values()) for patch in repairs}
     return stamp
 
 

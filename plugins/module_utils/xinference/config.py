@@ -26,7 +26,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..host.languages import uid_of
 from .accounts import digest, grants
 
 Json = dict[str, Any]
@@ -199,23 +198,31 @@ def autostart_entry(launch: Mapping[str, Any], max_retries: int, retry_interval:
     }
 
 
+def uids(uid: str, languages: Sequence[str], models: Mapping[str, str]) -> dict[str, str]:
+    """Return the uids of models that speak one language alone, by language. ``models`` are their names.
+
+    Kokoro-82M has the plain uid and speaks all other languages. If there is no other, the first of these has it.
+    """
+    own = [language for language in dict.fromkeys(languages) if language in models]
+    plain = [] if set(languages) - set(own) else own[:1]
+    return {language: uid if language in plain else f"{uid}-{language}" for language in own}
+
+
 def launches(
     launch: Mapping[str, Any], languages: Sequence[str], models: Mapping[str, str] | None = None
 ) -> list[Json]:
-    """Return one payload for each language, or the payload itself if no language is named.
+    """Return the payloads for some languages, or the payload itself if no language is named.
 
-    ``models`` maps languages that another model speaks to that model's name. It lies beside the payload's model.
+    One process speaks every language, except those that ``models`` maps to the name of another model with weights of
+    its own. It lies beside the payload's model.
     """
-    if not languages:
-        return [dict(launch)]
-    found = []
-    for language in dict.fromkeys(languages):
-        row = {**launch, "lang_code": language, "model_uid": uid_of(str(launch.get("model_uid")), language, languages)}
-        name = (models or {}).get(language)
-        if name:
-            row["model_name"] = name
-            row["model_path"] = os.path.join(os.path.dirname(str(launch.get("model_path"))), name)
-        found.append(row)
+    others = uids(str(launch.get("model_uid")), languages, models or {})
+    shared = [language for language in languages if language not in others]
+    found = [{**launch, **({"lang_code": shared[0]} if shared else {})}] if shared or not languages else []
+    for language, uid in others.items():
+        name = (models or {})[language]
+        path = os.path.join(os.path.dirname(str(launch.get("model_path"))), name)
+        found.append({**launch, "lang_code": language, "model_uid": uid, "model_name": name, "model_path": path})
     return found
 
 

@@ -94,8 +94,9 @@ class Wanted(Selection):
 
     @property
     def models(self) -> int:
-        """How many model processes run on the host: one for each language and replica."""
-        return len(self.languages) * self.replicas
+        """How many model processes run on the host. A model with weights of its own is a process of its own."""
+        others = len(self.language_models)
+        return (others + (len(set(self.languages)) > others)) * self.replicas
 
 
 @dataclass

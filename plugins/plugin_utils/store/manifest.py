@@ -194,7 +194,7 @@ def release_id(artifacts: Iterable[Artifact], xinference_version: str, patches: 
     rows = sorted(
         [
             *(f"{artifact.sha256}  {artifact.path}" for artifact in artifacts),
-            *(f"{patch.after}  {patch.file}" for patch in patches),
+            *(f"{digest}  {path}" for patch in patches for path, digest in patch.digests().items()),
         ]
     )
     return f"{xinference_version}-{hashlib.sha256(chr(10).join(rows).encode()).hexdigest()[:12]}"

@@ -58,6 +58,7 @@ class Selection:
         return {"z": catalogue.KOKORO_ZH.name} if catalogue.KOKORO_ZH.extra in self.extras else {}
 
     def repairs(self, asked: Iterable[Patch]) -> list[Patch]:
-        """The requested repairs, and those without which a language does not start."""
+        """Return the repairs that were asked for, and those without which the languages do not work."""
         wanted = list(asked)
-        return [*wanted, *(patch for patch in needed_for(self.extras) if patch not in wanted)]
+        needs = (*self.extras, *(["languages"] if len(self.languages) > 1 else []))
+        return [*wanted, *(patch for patch in needed_for(needs) if patch not in wanted)]

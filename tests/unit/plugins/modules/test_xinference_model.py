@@ -133,32 +133,18 @@ def test_a_launch_is_a_change(etc: Path, capsys: pytest.CaptureFixture[str], mon
     assert result["msg"] == "launched (it was in state ERROR)"
 
 
-def test_each_language_is_a_model_and_other_languages_are_stopped(
+def test_a_model_with_weights_of_its_own_is_kept_beside_the_first(
     etc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = {
-        uid: api.Instance(uid, "Kokoro-82M", "READY", 1, ("127.0.0.1:1",), ())
-        for uid in ("kokoro", "kokoro-b", "kokoro-e", "kokoro-big", "bark-b")
-    }
-    ended: list[str] = []
-
     def instances(_self: Any, uid: str | None = None) -> list[api.Instance]:
-        return list(running.values()) if uid is None else [running[uid]]
+        return [api.Instance(str(uid), "Kokoro-82M", "READY", 1, ("127.0.0.1:1",), ())]
 
     monkeypatch.setattr(api.XinferenceClient, "status", lambda *_a, **_k: {"workers": {"w": {}}})
     monkeypatch.setattr(api.XinferenceClient, "instances", instances)
-    monkeypatch.setattr(api.XinferenceClient, "login", lambda *_a: None)
-    monkeypatch.setattr(api.XinferenceClient, "terminate", lambda _self, uid: ended.append(uid))
-    code, result = run(etc, capsys, languages=["a", "b"], _ansible_check_mode=True)
-    assert (code, result["changes"]) == (
-        0,
-        ["model kokoro-e would be stopped, because its language is no longer wanted"],
-    )
-    assert ended == []
     code, result = run(etc, capsys, languages=["a", "b"])
-    assert (code, result["changes"]) == (0, ["kokoro-e: stopped, because its language is no longer wanted"])
-    assert result["course"] == {"kokoro": ["0 s: READY"], "kokoro-b": ["0 s: READY"]}
-    assert ended == ["kokoro-e"]
+    assert (code, result["course"]) == (0, {"kokoro": ["0 s: READY"]})
+    code, result = run(etc, capsys, languages=["a", "b", "z"], language_models={"z": "Newer"})
+    assert (code, result["course"]) == (0, {"kokoro": ["0 s: READY"], "kokoro-z": ["0 s: READY"]})
 
 
 def test_state_absent_stops_a_model(

@@ -417,25 +417,23 @@ def test_an_invalid_secret_is_refused_and_not_shown(host: Host, capsys: pytest.C
     assert "short one" not in json.dumps(result)
 
 
-def test_each_language_has_an_entry_and_the_key_is_valid_for_all(host: Host) -> None:
-    result = host.run(languages=["a", "b"])
-    assert result["model_uids"] == ["kokoro", "kokoro-b"]
-    assert "autostart of model kokoro-b created" in result["changes"]
+def test_all_languages_have_one_entry_and_another_model_has_its_own(host: Host) -> None:
+    both: dict[str, Any] = {"languages": ["a", "b", "z"], "language_models": {"z": "Newer"}}
+    result = host.run(**both)
+    assert result["model_uids"] == ["kokoro", "kokoro-z"]
+    assert "autostart of model kokoro-z created" in result["changes"]
     observed = xinference_accounts.observe(str(host.home))
     assert {uid: entry["launch"]["lang_code"] for uid, entry in observed["autostart"].items()} == {
         "kokoro": "a",
-        "kokoro-b": "b",
+        "kokoro-z": "z",
     }
-    assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"], ["model_id", "kokoro-b"]]
-    assert host.run(languages=["a", "b"])["changed"] is False
-    # An unwanted language does not start again, and the key is not valid for it.
-    assert "autostart of model kokoro-b removed" in host.run(languages=["a"])["changes"]
+    assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"], ["model_id", "kokoro-z"]]
+    assert host.run(**both)["changed"] is False
+    # A model that is no longer wanted does not start again, and the key is not valid for it.
+    assert "autostart of model kokoro-z removed" in host.run(languages=["a", "b", "z"])["changes"]
     observed = xinference_accounts.observe(str(host.home))
     assert list(observed["autostart"]) == ["kokoro"]
     assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"]]
-
-
-# --- a cluster
 
 
 def shared(supervisor: Host) -> dict[str, str]:

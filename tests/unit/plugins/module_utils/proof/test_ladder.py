@@ -43,7 +43,6 @@ def wanted(**changes: Any) -> Wanted:
             "model": "kokoro",
             "voices": ["af_heart", "am_michael", "bf_emma"],
             "formats": ["wav"],
-            "languages": ["a", "b"],
             "load": Load(requests=2, parallel=2),
             **changes,
         }
@@ -120,8 +119,8 @@ def test_phonemes_are_tried_once_for_each_language_with_its_model(tmp_path: Path
     assert endpoint.asked == [
         ("kokoro", "The dog.", "af_heart"),
         ("kokoro", "The zorblaxen glimbrious dog.", "af_heart"),
-        ("kokoro-b", "The dog.", "bf_emma"),
-        ("kokoro-b", "The zorblaxen glimbrious dog.", "bf_emma"),
+        ("kokoro", "The dog.", "bf_emma"),
+        ("kokoro", "The zorblaxen glimbrious dog.", "bf_emma"),
     ]
     for spoken in found.languages:
         assert {finding.name: finding.ok for finding in spoken.findings} == {"sentence": None, "invented_audio": True}

@@ -205,10 +205,10 @@ def test_what_cannot_be_proved_is_refused(change: dict[str, Any]) -> None:
     assert wanted().faults() == []
 
 
-def test_a_voice_is_asked_of_the_model_of_its_language() -> None:
-    want = wanted(voices=["af_heart", "am_michael", "bf_emma"], languages=["a", "b"])
-    assert [want.model_of(voice) for voice in want.voices] == ["kokoro", "kokoro", "kokoro-b"]
-    assert wanted().model_of("bf_emma") == "kokoro"
+def test_a_voice_is_requested_from_the_model_that_speaks_its_language() -> None:
+    want = wanted(voices=["af_heart", "bf_emma", "zf_001"], uids={"z": "kokoro-z"})
+    assert [want.model_of(voice) for voice in want.voices] == ["kokoro", "kokoro", "kokoro-z"]
+    assert wanted().model_of("zf_001") == "kokoro"
     models: list[str] = []
 
     class Listening(Endpoint):
@@ -216,14 +216,14 @@ def test_a_voice_is_asked_of_the_model_of_its_language() -> None:
             models.append(model)
             return super().speak(model, text, voice, audio_format, speed)
 
-    voices = {"af_heart": SPEECH["af_heart"], "am_michael": SPEECH["am_michael"], "bf_emma": NOISE}
+    voices = {"af_heart": SPEECH["af_heart"], "bf_emma": SPEECH["am_michael"], "zf_001": NOISE}
     endpoint = Listening({(voice, "wav"): data for voice, data in voices.items()})
     proof.prove(endpoint, want)
-    assert models == ["kokoro", "kokoro", "kokoro-b"]
+    assert models == ["kokoro", "kokoro", "kokoro-z"]
     models.clear()
     # A short sign of life from each of them, not from each voice.
     proof.still_alive(endpoint, want)
-    assert models == ["kokoro", "kokoro-b"]
+    assert models == ["kokoro", "kokoro-z"]
 
 
 def test_alive_or_not() -> None:

@@ -9,6 +9,8 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
@@ -116,7 +118,48 @@ def test_repairs_that_a_language_needs_are_not_optional() -> None:
     ]
     assert patches.needed_for(["mandarin"]) == []
     assert patches.needed_for([]) == []
-    assert patches.OPTIONAL == ["kokoro-eval", "start-local", "start-host"]
+    assert patches.OPTIONAL == ["kokoro-eval", "kokoro-words", "start-local", "start-host"]
+
+
+def test_a_repair_may_bring_a_module_that_is_listed_compiled_and_part_of_the_release(env: Path) -> None:
+    patch = PATCH._replace(adds="kokoro_text")
+    repair(env, patch)
+    added = env / "site/speech/voicefleet_text.py"
+    assert "def pieces" in added.read_text(encoding="utf-8")
+    assert f"speech/voicefleet_text.py,{digest(added.read_bytes())}" in (
+        env / "site/some_speech-1.0.dist-info/RECORD"
+    ).read_text()
+    assert len([*(env / "site/speech/__pycache__").iterdir()]) == 2
+    made = hashlib.sha256(added.read_bytes()).hexdigest()
+    assert patch.digests() == {"speech/model.py": PATCH.after, "speech/voicefleet_text.py": made}
+    assert patch.as_dict()["added"] == {"speech/voicefleet_text.py": made}
+    assert PATCH.digests() == {"speech/model.py": PATCH.after}
+    assert "added" not in PATCH.as_dict()
+
+
+def test_a_voice_is_spoken_by_the_pipeline_of_its_language() -> None:
+    """The repair kokoro-languages, run with a pipeline that only says what it was asked."""
+
+    class Pipeline:
+        def __init__(self, lang_code: str, repo_id: str = "hexgrad/Kokoro-82M", model: object = None) -> None:
+            self.lang_code, self.repo_id, self.model = lang_code, repo_id, model
+
+        def __call__(self, text: str, voice: str | None = None, speed: float = 1) -> list[tuple[object, ...]]:
+            return [(self.lang_code, self.model, text, voice, speed)]
+
+    source = patches.CATALOGUE["kokoro-languages"].new.replace("from . import pipeline\n", "")
+    names: dict[str, Any] = {"pipeline": SimpleNamespace(KPipeline=Pipeline, LANG_CODES={"a": "", "b": "", "z": ""})}
+    exec(source, names)
+    weights = object()
+    speaker = names["KPipeline"]("a", model=weights)
+    assert speaker("Hi", "/r/voices/af_heart.pt") == [("a", weights, "Hi", "/r/voices/af_heart.pt", 1)]
+    assert speaker("Hi", "/r/voices/bf_emma.pt", speed=2) == [("b", weights, "Hi", "/r/voices/bf_emma.pt", 2)]
+    assert speaker("你", "zm_yunxi")[0][0] == "z"
+    assert speaker("Hi", "/r/voices/bruno.pt")[0][0] == "a"  # a voice of the operator's own
+    assert speaker("Hi")[0][0] == "a"
+    assert sorted(speaker.others) == ["b", "z"]
+    newer = names["KPipeline"]("z", repo_id="hexgrad/Kokoro-82M-v1.1-zh")
+    assert newer("Hi", "af_maple")[0][0] == "z"
 
 
 def test_the_replacement_of_mojimoji_behaves_like_it() -> None:

@@ -249,10 +249,25 @@ def test_wanted_state_does_not_change_what_it_was_given() -> None:
     assert (observed, applied) == before
 
 
-def test_a_language_is_a_launch_of_its_own() -> None:
+def test_one_launch_speaks_all_languages() -> None:
     launch = {"model_name": "Kokoro-82M", "model_uid": "kokoro"}
     assert config.launches(launch, []) == [launch]
-    assert config.launches(launch, ["b", "a", "b"]) == [
-        {**launch, "lang_code": "b"},
-        {**launch, "lang_code": "a", "model_uid": "kokoro-a"},
-    ]
+    assert config.launches(launch, ["b", "a", "b"]) == [{**launch, "lang_code": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("languages", "launched"),
+    [
+        (["a", "z", "b"], {"kokoro": ("a", "Kokoro-82M"), "kokoro-z": ("z", "Newer")}),
+        (["z", "a"], {"kokoro": ("a", "Kokoro-82M"), "kokoro-z": ("z", "Newer")}),
+        (["z"], {"kokoro": ("z", "Newer")}),
+        (["a"], {"kokoro": ("a", "Kokoro-82M")}),
+    ],
+)
+def test_a_model_with_weights_of_its_own_is_a_launch_of_its_own(
+    languages: list[str], launched: dict[str, tuple[str, str]]
+) -> None:
+    launch = {"model_name": "Kokoro-82M", "model_uid": "kokoro", "model_path": "/models/Kokoro-82M"}
+    found = config.launches(launch, languages, {"z": "Newer"})
+    assert {row["model_uid"]: (row["lang_code"], row["model_name"]) for row in found} == launched
+    assert all(row["model_path"] == f"/models/{row['model_name']}" for row in found)

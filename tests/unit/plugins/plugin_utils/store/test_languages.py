@@ -191,7 +191,11 @@ def test_a_plan_names_the_extras_the_repairs_and_only_its_own_files() -> None:
     assert not {"japanese", "japanese-light", "mandarin"} & {row["name"] for row in spanish["artifacts"]}
     both = planned(full, "jz")
     assert both["extras"] == ["japanese", "japanese-light", "mandarin"]
-    assert [patch["name"] for patch in both["patches"]] == ["misaki-openjtalk", "misaki-mojimoji"]
+    assert [patch["name"] for patch in both["patches"]] == [
+        "kokoro-languages",
+        "misaki-openjtalk",
+        "misaki-mojimoji",
+    ]
     assert spanish["release"]["id"] != both["release"]["id"]
     assert both["release"]["id"] in preflight.candidates(
         full, preflight.Wanted(["j", "z"], [], root="/o", home="/h", port=1)

@@ -86,11 +86,12 @@ def test_the_plan_names_the_model_its_files_and_the_repair() -> None:
     newer = planned(full, "ez", voices=["ef_dora", "zf_001"], mandarin_model="v1.1-zh")
     assert newer["language_models"] == {"z": ZH.name}
     assert newer["extras"] == ["mandarin"]
-    assert [patch["name"] for patch in newer["patches"]] == ["kokoro-zh"]
+    assert [patch["name"] for patch in newer["patches"]] == ["kokoro-languages", "kokoro-zh"]
     assert f"kokoro/{ZH.name}/config.json" in [row["path"] for row in newer["artifacts"]]
     assert "en_core_web_sm" in [row["name"] for row in newer["artifacts"]]
     older = planned(full, "ez")
-    assert (older["language_models"], older["patches"]) == ({}, [])
+    assert older["language_models"] == {}
+    assert [patch["name"] for patch in older["patches"]] == ["kokoro-languages"]
     assert not [row for row in older["artifacts"] if ZH.name in row["path"] or row["kind"] == "spacy-model"]
     (finding,) = judge(manifest("mandarin"), "z", mandarin_model="v1.1-zh").failures[:1]
     assert isinstance(finding, preflight.Finding)

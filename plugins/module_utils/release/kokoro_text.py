@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Divide a text so that Kokoro speaks all of it. The repair ``kokoro-words`` puts this file beside Kokoro's own.
+
+Kokoro speaks at most 510 phonemes at once. In other languages than English, upstream divides a text at ``.!?`` alone
+and then leaves out what is too long. This file divides at the sentence ends of all nine languages, then at clauses,
+then between words. Of a single word that is too long, it divides the phonemes.
+
+The release runs it beside Kokoro, so it needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Callable
+
+# More phonemes do not fit into the model.
+LIMIT = 510
+# A divided text aims at this many in each part. Kokoro's list of voices warns of hasty speech above it.
+WANTED = 400
+# Kokoro begins and ends each part with 0.2 s of silence. At the end of a sentence or clause, this is a usual pause.
+# Between two words it is cut to this on each side, in samples at 24 kHz.
+MARGIN = 720
+# Silence is what stays below this share of the loudest sample.
+SILENCE = 0.01
+
+# misaki reads "wasn’t" as "was" if the apostrophe is a typographic one.
+_APOSTROPHE = re.compile("[\u2018\u2019\u201b\u02bc\uff07]")
+# Marks that the front ends swallow: low quotation marks, and the end of a sentence in Hindi.
+_MARKS = str.maketrans({"\u201e": "\u201c", "\u201f": "\u201c", "\u0964": ". ", "\u0965": ". "})
+# Quotation marks and brackets that still belong to the sentence or clause before them.
+_CLOSING = "[\"'\u201d\u2019\u00bb)\\]\u300d\u300f\u3011\uff09\u300b]*"
+_SENTENCE = re.compile(f"(?:[\u3002\uff01\uff1f\uff0e\uff61]+{_CLOSING}|[.!?\u2026]+{_CLOSING}(?=\\s))\\s*")
+_CLAUSE = re.compile(
+    f"(?:[\u3001\uff0c\uff1b\uff1a\uff64]{_CLOSING}|(?:[,;:]{_CLOSING}|[)\\]]|\\s[\u2013\u2014-])(?=\\s)|\u2014)\\s*"
+)
+_SPACE = re.compile(r"\s+")
+# Japanese has no spaces. A phrase mostly begins where kanji or katakana follow hiragana.
+_PHRASE = re.compile("\\s+|(?<=[\u3041-\u309f])(?=[\u30a1-\u30fa\u4e00-\u9fff])")
+
+
+@dataclass
+class Piece:
+    """A part of a text that the model speaks at once. ``begins`` and ``ends`` are false at a cut between two words."""
+
+    text: str
+    phonemes: str = ""
+    begins: bool = True
+    ends: bool = True
+    tokens: Any = None
+
+    def trimmed(self, output: Any) -> Any:
+        """Shorten the silence of the model's output where no pause belongs."""
+        audio = output.audio
+        start, stop = 0, len(audio)
+        least = SILENCE * max(abs(float(audio.max())), abs(float(audio.min())))
+        if not self.begins:
+            start = next((at for at in range(stop) if abs(float(audio[at])) > least), 0)
+        if not self.ends:
+            stop = next((at + 1 for at in range(stop - 1, start, -1) if abs(float(audio[at])) > least), stop)
+        output.audio = audio[max(0, start - MARGIN) : stop + MARGIN]
+        return output
+
+
+def clean(text: str, language: str) -> str:
+    """Replace the marks that a language's front end misreads or swallows."""
+    return (text if language in "jz" else _APOSTROPHE.sub("'", text)).translate(_MARKS)
+
+
+def pieces(text: str, language: str, phonemes: Callable[[str], str]) -> Iterator[Piece]:
+    """Yield one line in parts that the model can speak, with their phonemes."""
+    return _divided(Piece(text.strip()), language, phonemes)
+
+
+def english(chunks: Iterable[tuple[str, str, Any]]) -> Iterator[Piece]:
+    """Yield the parts into which Kokoro itself divides an English line. It leaves out only what a single word has."""
+    found = [Piece(text, spoken, tokens=tokens) for text, spoken, tokens in chunks]
+    for before, after in zip(found, found[1:]):
+        before.ends = after.begins = not before.phonemes[-1:].isalpha()
+    for piece in found:
+        yield from _cut(piece)
+
+
+def sentences(text: str) -> list[str]:
+    """Divide a text after its sentences. The parts together are the text."""
+    marks = (match for match in _SENTENCE.finditer(text) if not _abbreviates(text[: match.start()], match.group()))
+    return _parts(text, (match.end() for match in marks))
+
+
+def clauses(text: str) -> list[str]:
+    """Divide a text after its clauses."""
+    return _parts(text, (match.end() for match in _CLAUSE.finditer(text)))
+
+
+def words(text: str, language: str) -> list[str]:
+    """Divide a text between its words; Japanese before most of its phrases."""
+    if language == "z":
+        import jieba  # the front end has loaded it
+
+        return list(jieba.cut(text))
+    return _parts(text, (match.end() for match in (_PHRASE if language == "j" else _SPACE).finditer(text)))
+
+
+def _abbreviates(before: str, mark: str) -> bool:
+    """Whether a full stop ends an initial or an abbreviation such as "Sra.", and no sentence."""
+    word = before.split()[-1].lstrip("(\u00bf\u00a1\u00ab\u201c\"'") if before.split() else ""
+    return mark.rstrip() == "." and (len(word) <= 1 or (len(word) <= 3 and word[0].isupper()))
+
+
+def _parts(text: str, ends: Iterable[int]) -> list[str]:
+    places = [0, *(end for end in ends if 0 < end < len(text)), len(text)]
+    return [text[start:end] for start, end in zip(places, places[1:])]
+
+
+def _divided(piece: Piece, language: str, phonemes: Callable[[str], str]) -> Iterator[Piece]:
+    piece.phonemes = phonemes(piece.text) if piece.text else ""
+    if len(piece.phonemes) <= LIMIT:
+        if piece.phonemes:
+            yield piece
+        return
+    for divide in (sentences, clauses, lambda text: words(text, language)):
+        parts = divide(piece.text)
+        if len(parts) > 1:
+            break
+    else:
+        yield from _cut(piece)
+        return
+    groups = _groups(parts, math.ceil(len(piece.phonemes) / WANTED))
+    pauses = [piece.begins, *[divide in (sentences, clauses)] * (len(groups) - 1), piece.ends]
+    for group, begins, ends in zip(groups, pauses, pauses[1:]):
+        yield from _divided(Piece(group.strip(), "", begins, ends), language, phonemes)
+
+
+def _groups(parts: list[str], count: int) -> list[str]:
+    """Join parts to about as many groups of about the same length; at least two."""
+    total = sum(map(len, parts))
+    groups, done = [""], 0
+    for part in parts:
+        goal = total * len(groups) / count
+        if groups[-1] and len(groups) < count and abs(done - goal) <= abs(done + len(part) - goal):
+            groups.append("")
+        groups[-1] += part
+        done += len(part)
+    return groups
+
+
+def _cut(piece: Piece) -> Iterator[Piece]:
+    """Yield a part whose phonemes are too many in several, divided at spaces where there are any."""
+    rest, begins = piece.phonemes, piece.begins
+    while len(rest) > LIMIT:
+        at = rest.rfind(" ", 1, LIMIT + 1)
+        at = at if at > 0 else LIMIT
+        yield Piece(piece.text, rest[:at], begins, False, piece.tokens)
+        rest, begins = rest[at:].lstrip(), False
+    yield Piece(piece.text, rest, begins, piece.ends, piece.tokens)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the repair kokoro-words brings into a release: every word of a text reaches the model, in parts that fit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import kokoro_text as text
+
+PARAGRAPHS: dict[str, str] = json.loads(
+    (Path(__file__).parents[4] / "audio/paragraphs.json").read_text(encoding="utf-8")
+)
+# About how many phonemes a letter of each language becomes.
+RATES = {"j": 2, "z": 3}
+MARKS = ".,;:!?¿¡…—()“”\"、，。！？；："
+
+
+def phonemes_of(language: str) -> Any:
+    """Stand in for a front end: it repeats each sign, as often as the language needs phonemes for it."""
+    return lambda part: "".join(sign * (1 if sign == " " else RATES.get(language, 1)) for sign in part)
+
+
+def bare(line: str) -> str:
+    return "".join(line.split())
+
+
+@pytest.fixture(autouse=True)
+def jieba(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words of two signs, as most Chinese words are."""
+    module = ModuleType("jieba")
+    module.cut = lambda line: [line[at : at + 2] for at in range(0, len(line), 2)]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "jieba", module)
+
+
+def split(line: str, language: str) -> list[text.Piece]:
+    return list(text.pieces(line, language, phonemes_of(language)))
+
+
+@pytest.mark.parametrize("language", PARAGRAPHS)
+def test_a_paragraph_is_spoken_whole_and_divided_at_sentence_ends(language: str) -> None:
+    line = text.clean(PARAGRAPHS[language], language)
+    found = split(line, language)
+    assert bare("".join(piece.text for piece in found)) == bare(line)
+    assert all(0 < len(piece.phonemes) <= text.LIMIT for piece in found)
+    assert all(piece.begins and piece.ends and piece.text[-1] in ".?!。？！" for piece in found)
+
+
+@pytest.mark.parametrize("language", PARAGRAPHS)
+def test_one_long_sentence_is_divided_at_clauses(language: str) -> None:
+    comma = "，" if language == "z" else "、" if language == "j" else ","
+    line = PARAGRAPHS[language].translate({ord(mark): comma for mark in ".?!;:।。？！；："}) * 3
+    found = split(line, language)
+    assert len(found) > 1
+    assert bare("".join(piece.text for piece in found)) == bare(line)
+    assert all(len(piece.phonemes) <= text.LIMIT and piece.begins and piece.ends for piece in found)
+    assert {piece.text[-1] for piece in found} == {comma}
+
+
+@pytest.mark.parametrize("language", PARAGRAPHS)
+def test_words_without_any_mark_are_divided_between_words(language: str) -> None:
+    line = "".join(sign for sign in PARAGRAPHS[language] if sign not in MARKS + "।-«»") * 3
+    found = split(line, language)
+    assert len(found) > 1
+    assert bare("".join(piece.text for piece in found)) == bare(line)
+    assert all(len(piece.phonemes) <= text.LIMIT for piece in found)
+    assert [piece.begins for piece in found] == [True] + [False] * (len(found) - 1)
+    assert [piece.ends for piece in found] == [False] * (len(found) - 1) + [True]
+    if language not in "jz":
+        assert {word for piece in found for word in piece.text.split()} == {*line.split()}
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("Bueno. ¿Dos? ¡Tres! «Cuatro.» Cinco…", ["Bueno. ", "¿Dos? ", "¡Tres! ", "«Cuatro.» ", "Cinco…"]),
+        ("La Sra. Gil y J. R. pagan 3.50 hoy. Fin.", ["La Sra. Gil y J. R. pagan 3.50 hoy. ", "Fin."]),
+        ("今天很好。「你好！」他说？好", ["今天很好。", "「你好！」", "他说？", "好"]),
+        ("今日は良い。はい！", ["今日は良い。", "はい！"]),
+        ("Siehe example.org und los", ["Siehe example.org und los"]),
+        ("Bonjour ! Ça va ?", ["Bonjour ! ", "Ça va ?"]),
+    ],
+)
+def test_sentence_ends(line: str, parts: list[str]) -> None:
+    assert text.sentences(line) == parts
+
+
+def test_clause_ends() -> None:
+    assert text.clauses("Él, 1,5 kg; (no) sí — fin") == ["Él, ", "1,5 kg; ", "(no) ", "sí — ", "fin"]
+    assert text.clauses("春天，花、草：好") == ["春天，", "花、", "草：", "好"]
+
+
+def test_hindi_sentences_end_at_a_danda() -> None:
+    line = text.clean("यह पहला है। यह दूसरा है॥", "h")
+    assert text.sentences(line) == ["यह पहला है.  ", "यह दूसरा है. "]
+
+
+def test_japanese_phrases_begin_after_hiragana() -> None:
+    assert text.words("私の家に図書館がある", "j") == ["私の", "家に", "図書館がある"]
+
+
+def test_parts_are_of_similar_length() -> None:
+    line = "Esta frase tiene cuarenta letras justas. " * 20
+    lengths = [len(piece.phonemes) for piece in split(line, "e")]
+    assert len(lengths) == 3
+    assert max(lengths) - min(lengths) <= 41
+
+
+def test_a_word_without_end_is_divided_by_its_phonemes() -> None:
+    found = split("x" * 1200, "e")
+    assert [len(piece.phonemes) for piece in found] == [510, 510, 180]
+    assert [(piece.begins, piece.ends) for piece in found] == [(True, False), (False, False), (False, True)]
+
+
+def test_a_short_line_is_one_part_and_an_empty_one_none() -> None:
+    assert [(piece.text, piece.phonemes) for piece in split(" Hola. ", "e")] == [("Hola.", "Hola.")]
+    assert split("  ", "e") == []
+    assert list(text.pieces("☃", "e", lambda _part: "")) == []
+
+
+def test_typographic_marks_are_replaced_where_they_are_misread() -> None:
+    assert text.clean("No, it wasn’t ‘so’ „good“.", "a") == "No, it wasn't 'so' “good“."
+    assert text.clean("L’été, l'hiver", "f") == "L'été, l'hiver"
+    assert text.clean("他说‘好’。", "z") == "他说‘好’。"
+
+
+def test_english_keeps_its_own_parts_and_loses_no_phoneme() -> None:
+    found = list(text.english([("One, ", "wˈʌn,", [1]), ("two", "tˈu", [2]), ("long", "a" * 300 + " " + "b" * 300, [3])]))
+    assert [(len(piece.phonemes), piece.begins, piece.ends, piece.tokens) for piece in found] == [
+        (5, True, True, [1]),
+        (3, True, False, [2]),
+        (300, False, False, [3]),
+        (300, False, True, [3]),
+    ]
+
+
+def test_silence_is_cut_where_words_meet_and_kept_where_clauses_do() -> None:
+    audio = numpy.zeros(24000, dtype=numpy.float32)
+    audio[5000:20000] = 0.5
+
+    def length(**cuts: bool) -> int:
+        return len(text.Piece("x", **cuts).trimmed(SimpleNamespace(audio=audio)).audio)
+
+    assert length() == 24000
+    assert length(begins=False) == 24000 - 5000 + text.MARGIN
+    assert length(ends=False) == 20000 + text.MARGIN
+    assert length(begins=False, ends=False) == 15000 + 2 * text.MARGIN
+    silent = SimpleNamespace(audio=numpy.zeros(100, dtype=numpy.float32))
+    assert len(text.Piece("x", begins=False, ends=False).trimmed(silent).audio) == 100
