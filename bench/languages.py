@@ -4,10 +4,10 @@
     <release>/env/bin/python bench/languages.py MODEL [--languages abefhijpz] [--requests 500] [--plain]
 
 MODEL is the folder of Kokoro-82M, such as `<release>/models/Kokoro-82M`. The process imports what Xinference's own
-model process imports, and has the same environment for glibc as the service's unit; `--plain` leaves it out. After each
-language it prints its memory, and then speaks requests of varied length: parts of the paragraphs in
-tests/audio/paragraphs.json, every tenth one with two whole paragraphs on one line. At the end it prints what glibc holds
-back of the memory that was freed.
+model process imports, and has the same environment for glibc as the service's unit; `--plain` leaves it out. After
+each language it prints its memory. Then it speaks requests of varied length: parts of the paragraphs in
+tests/audio/paragraphs.json, every tenth one with two whole paragraphs on one line. At the end it prints what glibc
+holds back of the memory that was freed.
 """
 
 from __future__ import annotations

@@ -64,6 +64,16 @@ too, so en_core_web_sm is added. The model has a hundred
 voices, but only these have a digest that could be confirmed, so only these are served. In a folder
 (`artifact_store_kokoro_source=file://...`) its files are below `{zh}/`. Its revision is `{zh_revision}`.
 
+## What is read, and what is not
+
+The repair `kokoro-words` lets all languages speak every word of a text of any length. These are still misread:
+
+- "Main St." sounds like "scent". Write "Street".
+- Emoji are read by name.
+- A voice reads the script of its language. English voices read Chinese characters as "Chinese letter", and Mandarin
+  voices of `v1.0` do not read Latin letters as words.
+- From twice the speed on, words begin to go.
+
 ## Sources
 
 Kokoro-82M, revision `{revision}`, {licence}. Each file is pinned by its sha256 in

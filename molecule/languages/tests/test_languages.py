@@ -8,13 +8,16 @@ give only the part of speech of English words, and these sentences do not depend
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
+from pathlib import Path
 
 import pytest
 from deployed import UNIT, Speaker, read_wav
 from testinfra.host import Host
 
 ENV = "/opt/voicefleet/current/env"
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 
 SENTENCES = {
     "a": ("The quick brown fox jumps over the lazy dog.", "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˈOvəɹ ðə lˈAzi dˈɔɡ."),
@@ -47,6 +50,17 @@ for name, text in json.load(sys.stdin).items():
     print(json.dumps([name, "".join(result.phonemes for result in pipeline(text))]))
 """
 
+# Also runs there: reads paragraphs by language, and prints the longest part and what was and should be spoken.
+PARAGRAPHS = """
+import json, sys
+from kokoro import KPipeline, voicefleet_text
+for code, text in json.load(sys.stdin).items():
+    pipeline = KPipeline(lang_code=code, repo_id="hexgrad/Kokoro-82M", model=False)
+    parts = [result.phonemes for result in pipeline(text)]
+    whole = pipeline.g2p(voicefleet_text.clean(text, code))[0]
+    print(json.dumps([code, max(map(len, parts)), "".join("".join(parts).split()), "".join(whole.split())]))
+"""
+
 
 @pytest.fixture(scope="module")
 def phonemes(host: Host) -> dict[str, str]:
@@ -62,6 +76,18 @@ def phonemes(host: Host) -> dict[str, str]:
 def test_a_language_turns_text_into_phonemes(phonemes: dict[str, str], code: str) -> None:
     # espeak writes a tilde as a separate character, which means the same.
     assert unicodedata.normalize("NFC", phonemes[code]) == unicodedata.normalize("NFC", SENTENCES[code][1])
+
+
+def test_every_word_of_a_paragraph_on_one_line_reaches_the_model(host: Host) -> None:
+    asked = (PROJECT / "tests/audio/paragraphs.json").read_text(encoding="utf-8")
+    said = host.check_output(
+        f"printf %s %s | TMPDIR=$(mktemp -d) {ENV}/bin/python -W ignore -c %s", "%s", asked, PARAGRAPHS
+    )
+    rows = [json.loads(line) for line in said.splitlines() if line.startswith("[")]
+    assert [row[0] for row in rows] == [*SENTENCES]
+    for _code, longest, spoken, whole in rows:
+        assert longest <= 510
+        assert spoken == whole
 
 
 def test_the_newer_mandarin_model_reads_english_words_in_chinese_text(phonemes: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -39,6 +40,9 @@ _CLAUSE = re.compile(
 _SPACE = re.compile(r"\s+")
 # Japanese has no spaces. A phrase mostly begins where kanji or katakana follow hiragana.
 _PHRASE = re.compile("\\s+|(?<=[\u3041-\u309f])(?=[\u30a1-\u30fa\u4e00-\u9fff])")
+
+# A front end of misaki returns the phonemes of a text, and something else.
+FrontEnd = Callable[[str], "tuple[str, Any]"]
 
 
 @dataclass
@@ -69,9 +73,9 @@ def clean(text: str, language: str) -> str:
     return (text if language in "jz" else _APOSTROPHE.sub("'", text)).translate(_MARKS)
 
 
-def pieces(text: str, language: str, phonemes: Callable[[str], str]) -> Iterator[Piece]:
+def pieces(text: str, language: str, g2p: FrontEnd) -> Iterator[Piece]:
     """Yield one line in parts that the model can speak, with their phonemes."""
-    return _divided(Piece(text.strip()), language, phonemes)
+    return _divided(Piece(text.strip()), language, g2p)
 
 
 def english(chunks: Iterable[tuple[str, str, Any]]) -> Iterator[Piece]:
@@ -97,9 +101,9 @@ def clauses(text: str) -> list[str]:
 def words(text: str, language: str) -> list[str]:
     """Divide a text between its words; Japanese before most of its phrases."""
     if language == "z":
-        import jieba  # the front end has loaded it
-
-        return list(jieba.cut(text))
+        # The front end has loaded jieba, which knows Chinese words.
+        jieba: Any = sys.modules.get("jieba")
+        return list(jieba.cut(text) if jieba else text)
     return _parts(text, (match.end() for match in (_PHRASE if language == "j" else _SPACE).finditer(text)))
 
 
@@ -114,8 +118,8 @@ def _parts(text: str, ends: Iterable[int]) -> list[str]:
     return [text[start:end] for start, end in zip(places, places[1:])]
 
 
-def _divided(piece: Piece, language: str, phonemes: Callable[[str], str]) -> Iterator[Piece]:
-    piece.phonemes = phonemes(piece.text) if piece.text else ""
+def _divided(piece: Piece, language: str, g2p: FrontEnd) -> Iterator[Piece]:
+    piece.phonemes = g2p(piece.text)[0] if piece.text else ""
     if len(piece.phonemes) <= LIMIT:
         if piece.phonemes:
             yield piece
@@ -130,7 +134,7 @@ def _divided(piece: Piece, language: str, phonemes: Callable[[str], str]) -> Ite
     groups = _groups(parts, math.ceil(len(piece.phonemes) / WANTED))
     pauses = [piece.begins, *[divide in (sentences, clauses)] * (len(groups) - 1), piece.ends]
     for group, begins, ends in zip(groups, pauses, pauses[1:]):
-        yield from _divided(Piece(group.strip(), "", begins, ends), language, phonemes)
+        yield from _divided(Piece(group.strip(), "", begins, ends), language, g2p)
 
 
 def _groups(parts: list[str], count: int) -> list[str]:

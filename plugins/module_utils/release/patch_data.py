@@ -120,10 +120,10 @@ KOKORO_WORDS: Row = {
     "package": "kokoro",
     "file": "kokoro/pipeline.py",
     "before": "09da32aab781f7a163cbf9f6e379d53db40957cbbab50bc26a21c8440c0eabd6",
-    "after": "32b430b5d362c982d42408096c4702f5cf8fd9d775ab6be019a792006027bd5d",
+    "after": "9c64357ce16c9e33b84656d7532318a0c4c272ad19afd36e0ce28bd774b0e0d9",
     "old": "from .model import KModel\n",
     "new": "from . import voicefleet_text\nfrom .model import KModel\n",
-    "reason": "Kokoro leaves out what is too long for it in other languages than English, and misreads typographic marks",
+    "reason": "Kokoro leaves out what is too long for it in other languages than English",
     "more": (
         (
             "        # Convert input to list of segments\n        if isinstance(text, str):\n",
@@ -149,7 +149,7 @@ KOKORO_WORDS: Row = {
         ),
         (
             "                for chunk in chunks:\n",
-            """                for piece in voicefleet_text.pieces(graphemes, self.lang_code, lambda part: self.g2p(part)[0]):
+            """                for piece in voicefleet_text.pieces(graphemes, self.lang_code, self.g2p):
                     chunk, ps = piece.text, piece.phonemes
 """,
         ),
@@ -213,4 +213,13 @@ START_HOST: Row = {
         ),
     ),
 }
-REPAIRS = (KOKORO_EVAL, KOKORO_WORDS, KOKORO_LANGUAGES, START_LOCAL, START_HOST, MISAKI_OPENJTALK, MISAKI_MOJIMOJI, KOKORO_ZH)
+REPAIRS = (
+    KOKORO_EVAL,
+    KOKORO_WORDS,
+    KOKORO_LANGUAGES,
+    START_LOCAL,
+    START_HOST,
+    MISAKI_OPENJTALK,
+    MISAKI_MOJIMOJI,
+    KOKORO_ZH,
+)

@@ -28,8 +28,10 @@ HOME_BYTES = 1_000_000_000
 MEMORY_MB = 3500
 # Memory of a candidate while it is proved: two processes, and Kokoro after its first sentences.
 CANDIDATE_BYTES = 2_500_000_000
-# Each language after the first has its own model.
-LANGUAGE_BYTES = 1_500_000_000
+# The front end of each further language: 0.01 GB for most, 0.10 for British English, 0.12 for Mandarin.
+LANGUAGE_BYTES = 100_000_000
+# A model with weights of its own is one more process.
+MODEL_BYTES = 1_500_000_000
 # The supervisor's main process blocks six threads of a pool that has CPUs + 4. Large answers need more threads.
 SUPERVISOR_CPUS = 4
 # Xinference's sockets are in the home. The path of a socket has at most 108 bytes.
@@ -480,7 +482,7 @@ def choose_candidate(
         return candidate, []
     obstacles = ["a cluster changes as a whole"] if wanted.cluster is not None else []
     available = facts["memory"]["available"]
-    needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1)
+    needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1) + MODEL_BYTES * len(wanted.language_models)
     if available < needed:
         obstacles.append(f"{available / 1e9:.1f} GB of memory are free, it needs {needed / 1e9:.1f} GB")
     if accelerator.name == "cuda":

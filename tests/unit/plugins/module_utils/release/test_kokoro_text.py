@@ -18,12 +18,12 @@ PARAGRAPHS: dict[str, str] = json.loads(
 )
 # About how many phonemes a letter of each language becomes.
 RATES = {"j": 2, "z": 3}
-MARKS = ".,;:!?¿¡…—()“”\"、，。！？；："
+MARKS = '.,;:!?¿¡…—()“”"、，。！？；：'
 
 
 def phonemes_of(language: str) -> Any:
     """Stand in for a front end: it repeats each sign, as often as the language needs phonemes for it."""
-    return lambda part: "".join(sign * (1 if sign == " " else RATES.get(language, 1)) for sign in part)
+    return lambda part: ("".join(sign * (1 if sign == " " else RATES.get(language, 1)) for sign in part), None)
 
 
 def bare(line: str) -> str:
@@ -120,7 +120,7 @@ def test_a_word_without_end_is_divided_by_its_phonemes() -> None:
 def test_a_short_line_is_one_part_and_an_empty_one_none() -> None:
     assert [(piece.text, piece.phonemes) for piece in split(" Hola. ", "e")] == [("Hola.", "Hola.")]
     assert split("  ", "e") == []
-    assert list(text.pieces("☃", "e", lambda _part: "")) == []
+    assert list(text.pieces("☃", "e", lambda _part: ("", None))) == []
 
 
 def test_typographic_marks_are_replaced_where_they_are_misread() -> None:
@@ -130,7 +130,9 @@ def test_typographic_marks_are_replaced_where_they_are_misread() -> None:
 
 
 def test_english_keeps_its_own_parts_and_loses_no_phoneme() -> None:
-    found = list(text.english([("One, ", "wˈʌn,", [1]), ("two", "tˈu", [2]), ("long", "a" * 300 + " " + "b" * 300, [3])]))
+    found = list(
+        text.english([("One, ", "wˈʌn,", [1]), ("two", "tˈu", [2]), ("long", "a" * 300 + " " + "b" * 300, [3])])
+    )
     assert [(len(piece.phonemes), piece.begins, piece.ends, piece.tokens) for piece in found] == [
         (5, True, True, [1]),
         (3, True, False, [2]),

@@ -126,9 +126,10 @@ def test_a_repair_may_bring_a_module_that_is_listed_compiled_and_part_of_the_rel
     repair(env, patch)
     added = env / "site/speech/voicefleet_text.py"
     assert "def pieces" in added.read_text(encoding="utf-8")
-    assert f"speech/voicefleet_text.py,{digest(added.read_bytes())}" in (
-        env / "site/some_speech-1.0.dist-info/RECORD"
-    ).read_text()
+    assert (
+        f"speech/voicefleet_text.py,{digest(added.read_bytes())}"
+        in (env / "site/some_speech-1.0.dist-info/RECORD").read_text()
+    )
     assert len([*(env / "site/speech/__pycache__").iterdir()]) == 2
     made = hashlib.sha256(added.read_bytes()).hexdigest()
     assert patch.digests() == {"speech/model.py": PATCH.after, "speech/voicefleet_text.py": made}
