@@ -21,9 +21,11 @@ from typing import Any, Callable
 LIMIT = 510
 # A divided text aims at this many in each part. Kokoro's list of voices warns of hasty speech above it.
 WANTED = 400
-# Kokoro begins and ends each part with 0.2 s of silence. At the end of a sentence or clause, this is a usual pause.
-# Between two words it is cut to this on each side, in samples at 24 kHz.
-MARGIN = 720
+# Silence to keep where two parts meet, on each side, in samples at 24 kHz. Kokoro begins and ends each part with 0.2 s;
+# some Mandarin voices end with 1.3 s. After a clause or sentence 0.2 s remain, which makes a usual pause together.
+# Between two words there is no pause.
+PAUSE = 4800
+NO_PAUSE = 720
 # Silence is what stays below this share of the loudest sample.
 SILENCE = 0.01
 
@@ -31,6 +33,11 @@ SILENCE = 0.01
 _APOSTROPHE = re.compile("[\u2018\u2019\u201b\u02bc\uff07]")
 # Marks that the front ends swallow: low quotation marks, and the end of a sentence in Hindi.
 _MARKS = str.maketrans({"\u201e": "\u201c", "\u201f": "\u201c", "\u0964": ". ", "\u0965": ". "})
+# espeak reads "1.250" as "one. two hundred fifty" in Spanish, and so do the others with their own marks.
+_THOUSANDS = {
+    **dict.fromkeys("eip", re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.])")),
+    **dict.fromkeys("hjz", re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])")),
+}
 # Quotation marks and brackets that still belong to the sentence or clause before them.
 _CLOSING = "[\"'\u201d\u2019\u00bb)\\]\u300d\u300f\u3011\uff09\u300b]*"
 _SENTENCE = re.compile(f"(?:[\u3002\uff01\uff1f\uff0e\uff61]+{_CLOSING}|[.!?\u2026]+{_CLOSING}(?=\\s))\\s*")
@@ -47,29 +54,31 @@ FrontEnd = Callable[[str], "tuple[str, Any]"]
 
 @dataclass
 class Piece:
-    """A part of a text that the model speaks at once. ``begins`` and ``ends`` are false at a cut between two words."""
+    """A part of a text that the model speaks at once. ``before`` and ``after`` limit its silence; None does not."""
 
     text: str
     phonemes: str = ""
-    begins: bool = True
-    ends: bool = True
+    before: int | None = None
+    after: int | None = None
     tokens: Any = None
 
     def trimmed(self, output: Any) -> Any:
-        """Shorten the silence of the model's output where no pause belongs."""
+        """Shorten the silence at the begin and end of the model's output."""
         audio = output.audio
         start, stop = 0, len(audio)
         least = SILENCE * max(abs(float(audio.max())), abs(float(audio.min())))
-        if not self.begins:
+        if self.before is not None:
             start = next((at for at in range(stop) if abs(float(audio[at])) > least), 0)
-        if not self.ends:
+        if self.after is not None:
             stop = next((at + 1 for at in range(stop - 1, start, -1) if abs(float(audio[at])) > least), stop)
-        output.audio = audio[max(0, start - MARGIN) : stop + MARGIN]
+        output.audio = audio[max(0, start - (self.before or 0)) : stop + (self.after or 0)]
         return output
 
 
 def clean(text: str, language: str) -> str:
-    """Replace the marks that a language's front end misreads or swallows."""
+    """Replace the marks that a language's front end misreads or swallows, and join the digits of numbers."""
+    if language in _THOUSANDS:
+        text = _THOUSANDS[language].sub(lambda match: re.sub("[.,]", "", match.group()), text)
     return (text if language in "jz" else _APOSTROPHE.sub("'", text)).translate(_MARKS)
 
 
@@ -82,7 +91,7 @@ def english(chunks: Iterable[tuple[str, str, Any]]) -> Iterator[Piece]:
     """Yield the parts into which Kokoro itself divides an English line. It leaves out only what a single word has."""
     found = [Piece(text, spoken, tokens=tokens) for text, spoken, tokens in chunks]
     for before, after in zip(found, found[1:]):
-        before.ends = after.begins = not before.phonemes[-1:].isalpha()
+        before.after = after.before = NO_PAUSE if before.phonemes[-1:].isalpha() else PAUSE
     for piece in found:
         yield from _cut(piece)
 
@@ -132,9 +141,10 @@ def _divided(piece: Piece, language: str, g2p: FrontEnd) -> Iterator[Piece]:
         yield from _cut(piece)
         return
     groups = _groups(parts, math.ceil(len(piece.phonemes) / WANTED))
-    pauses = [piece.begins, *[divide in (sentences, clauses)] * (len(groups) - 1), piece.ends]
-    for group, begins, ends in zip(groups, pauses, pauses[1:]):
-        yield from _divided(Piece(group.strip(), "", begins, ends), language, g2p)
+    inside = PAUSE if divide in (sentences, clauses) else NO_PAUSE
+    pauses = [piece.before, *[inside] * (len(groups) - 1), piece.after]
+    for group, before, after in zip(groups, pauses, pauses[1:]):
+        yield from _divided(Piece(group.strip(), "", before, after), language, g2p)
 
 
 def _groups(parts: list[str], count: int) -> list[str]:
@@ -152,10 +162,10 @@ def _groups(parts: list[str], count: int) -> list[str]:
 
 def _cut(piece: Piece) -> Iterator[Piece]:
     """Yield a part whose phonemes are too many in several, divided at spaces where there are any."""
-    rest, begins = piece.phonemes, piece.begins
+    rest, before = piece.phonemes, piece.before
     while len(rest) > LIMIT:
         at = rest.rfind(" ", 1, LIMIT + 1)
         at = at if at > 0 else LIMIT
-        yield Piece(piece.text, rest[:at], begins, False, piece.tokens)
-        rest, begins = rest[at:].lstrip(), False
-    yield Piece(piece.text, rest, begins, piece.ends, piece.tokens)
+        yield Piece(piece.text, rest[:at], before, NO_PAUSE, piece.tokens)
+        rest, before = rest[at:].lstrip(), NO_PAUSE
+    yield Piece(piece.text, rest, before, piece.after, piece.tokens)

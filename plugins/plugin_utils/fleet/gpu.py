@@ -285,7 +285,7 @@ def memory_faults(facts: Json, cards: Sequence[int], models: int, serving: bool)
             found.append(Fault("GPU_CARD", cause, remedy, index))
         if total and total < need:
             cause = f"{name} has {total / 1e9:.1f} GB, and {each} models on it take {need / 1e9:.1f} GB."
-            remedy = "Fewer replicas (xinference_replicas) or languages, or more GPUs."
+            remedy = "Fewer replicas (xinference_replicas) or more GPUs."
             found.append(Fault("GPU_MEMORY", cause, remedy, index))
         elif total and not serving and free < need:
             holders = ", ".join(

@@ -48,7 +48,9 @@ def test_a_paragraph_is_spoken_whole_and_divided_at_sentence_ends(language: str)
     found = split(line, language)
     assert bare("".join(piece.text for piece in found)) == bare(line)
     assert all(0 < len(piece.phonemes) <= text.LIMIT for piece in found)
-    assert all(piece.begins and piece.ends and piece.text[-1] in ".?!。？！" for piece in found)
+    assert all(piece.text[-1] in ".?!。？！" for piece in found)
+    assert {piece.after for piece in found[:-1]} | {piece.before for piece in found[1:]} <= {text.PAUSE}
+    assert (found[0].before, found[-1].after) == (None, None)
 
 
 @pytest.mark.parametrize("language", PARAGRAPHS)
@@ -58,7 +60,8 @@ def test_one_long_sentence_is_divided_at_clauses(language: str) -> None:
     found = split(line, language)
     assert len(found) > 1
     assert bare("".join(piece.text for piece in found)) == bare(line)
-    assert all(len(piece.phonemes) <= text.LIMIT and piece.begins and piece.ends for piece in found)
+    assert all(len(piece.phonemes) <= text.LIMIT for piece in found)
+    assert [piece.after for piece in found] == [text.PAUSE] * (len(found) - 1) + [None]
     assert {piece.text[-1] for piece in found} == {comma}
 
 
@@ -69,8 +72,8 @@ def test_words_without_any_mark_are_divided_between_words(language: str) -> None
     assert len(found) > 1
     assert bare("".join(piece.text for piece in found)) == bare(line)
     assert all(len(piece.phonemes) <= text.LIMIT for piece in found)
-    assert [piece.begins for piece in found] == [True] + [False] * (len(found) - 1)
-    assert [piece.ends for piece in found] == [False] * (len(found) - 1) + [True]
+    assert [piece.before for piece in found] == [None] + [text.NO_PAUSE] * (len(found) - 1)
+    assert [piece.after for piece in found] == [text.NO_PAUSE] * (len(found) - 1) + [None]
     if language not in "jz":
         assert {word for piece in found for word in piece.text.split()} == {*line.split()}
 
@@ -114,7 +117,7 @@ def test_parts_are_of_similar_length() -> None:
 def test_a_word_without_end_is_divided_by_its_phonemes() -> None:
     found = split("x" * 1200, "e")
     assert [len(piece.phonemes) for piece in found] == [510, 510, 180]
-    assert [(piece.begins, piece.ends) for piece in found] == [(True, False), (False, False), (False, True)]
+    assert [piece.after for piece in found] == [text.NO_PAUSE, text.NO_PAUSE, None]
 
 
 def test_a_short_line_is_one_part_and_an_empty_one_none() -> None:
@@ -129,28 +132,43 @@ def test_typographic_marks_are_replaced_where_they_are_misread() -> None:
     assert text.clean("他说‘好’。", "z") == "他说‘好’。"
 
 
+@pytest.mark.parametrize(
+    ("language", "line", "said"),
+    [
+        ("e", "1.250,75 y 2.000.000 o 3.14 o 12.05.2024", "1250,75 y 2000000 o 3.14 o 12.05.2024"),
+        ("p", "R$ 1.250", "R$ 1250"),
+        ("h", "1,250.75 और 12,34,567", "1250.75 और 1234567"),
+        ("z", "1,250.75元，1,2,3", "1250.75元，1,2,3"),
+        ("a", "1,250 and 1.250", "1,250 and 1.250"),
+    ],
+)
+def test_thousands_are_one_number(language: str, line: str, said: str) -> None:
+    assert text.clean(line, language) == said
+
+
 def test_english_keeps_its_own_parts_and_loses_no_phoneme() -> None:
     found = list(
         text.english([("One, ", "wˈʌn,", [1]), ("two", "tˈu", [2]), ("long", "a" * 300 + " " + "b" * 300, [3])])
     )
-    assert [(len(piece.phonemes), piece.begins, piece.ends, piece.tokens) for piece in found] == [
-        (5, True, True, [1]),
-        (3, True, False, [2]),
-        (300, False, False, [3]),
-        (300, False, True, [3]),
+    assert [(len(piece.phonemes), piece.before, piece.after, piece.tokens) for piece in found] == [
+        (5, None, text.PAUSE, [1]),
+        (3, text.PAUSE, text.NO_PAUSE, [2]),
+        (300, text.NO_PAUSE, text.NO_PAUSE, [3]),
+        (300, text.NO_PAUSE, None, [3]),
     ]
 
 
-def test_silence_is_cut_where_words_meet_and_kept_where_clauses_do() -> None:
+def test_silence_is_limited_where_parts_meet_and_kept_elsewhere() -> None:
     audio = numpy.zeros(24000, dtype=numpy.float32)
     audio[5000:20000] = 0.5
 
-    def length(**cuts: bool) -> int:
-        return len(text.Piece("x", **cuts).trimmed(SimpleNamespace(audio=audio)).audio)
+    def length(**kept: int) -> int:
+        return len(text.Piece("x", **kept).trimmed(SimpleNamespace(audio=audio)).audio)
 
     assert length() == 24000
-    assert length(begins=False) == 24000 - 5000 + text.MARGIN
-    assert length(ends=False) == 20000 + text.MARGIN
-    assert length(begins=False, ends=False) == 15000 + 2 * text.MARGIN
+    assert length(before=100) == 24000 - 5000 + 100
+    assert length(after=100) == 20000 + 100
+    assert length(before=100, after=0) == 15000 + 100
+    assert length(before=9000, after=9000) == 24000
     silent = SimpleNamespace(audio=numpy.zeros(100, dtype=numpy.float32))
-    assert len(text.Piece("x", begins=False, ends=False).trimmed(silent).audio) == 100
+    assert len(text.Piece("x", before=0, after=0).trimmed(silent).audio) == 100
