@@ -38,7 +38,7 @@ def allocator() -> dict[str, str]:
 def memory() -> str:
     """Memory now and at most, in MB."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    now, most = (int(status[name].split()[0]) // 1000 for name in ("VmRSS", "VmHWM"))
+    now, most = (int(status[name].split()[0]) * 1024 // 10**6 for name in ("VmRSS", "VmHWM"))
     return f"{now} MB, at most {most} MB"
 
 

@@ -70,8 +70,12 @@ The repair `kokoro-words` lets all languages speak every word of a text of any l
 
 - "Main St." sounds like "scent". Write "Street".
 - Emoji are read by name.
-- A voice reads the script of its language. English voices read Chinese characters as "Chinese letter", and Mandarin
-  voices of `v1.0` do not read Latin letters as words.
+- A voice reads the script of its language. English voices read Chinese characters as "Chinese letter".
+- Decimal marks are read as a pause in other languages than English: "3,5" is "three, five".
+- Japanese and Mandarin voices leave out emoji, `@` and some capital letters. They read Latin letters as sounds, not as
+  words. Japanese leaves out the C of `℃`.
+- "M." in French, "Sig." in Italian, "Sr." and "R$" in Portuguese are not read as the words that they stand for, nor is
+  `₹` in Hindi.
 - From twice the speed on, words begin to go.
 
 ## Sources

@@ -24,7 +24,7 @@ from .cluster import Cluster
 UNPACKED_KINDS = ("wheel", "python", "dictionary")
 # Space for logs, receipts and what the service writes to its home.
 HOME_BYTES = 1_000_000_000
-# Xinference's two processes take 0.9 GB. Kokoro takes 1.4 GB at first, and up to 3.3 GB after long texts.
+# Xinference's two processes take 0.9 GB. Kokoro takes 1.4 GB, and 2.3 GB during long texts (bench/languages.py).
 MEMORY_MB = 3500
 # Memory of a candidate while it is proved: two processes, and Kokoro after its first sentences.
 CANDIDATE_BYTES = 2_500_000_000
@@ -287,7 +287,7 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
     total, least = facts["memory"]["total"], wanted.minimum_memory_mb * 1_000_000
     if total and total < least:
         cause = f"it has {total / 1e9:.1f} GB of memory and needs {least / 1e9:.1f} GB."
-        remedy = "Xinference takes 0.9 GB, and Kokoro up to 3.3 GB after long texts (voicefleet_minimum_memory_mb)."
+        remedy = "Xinference takes 0.9 GB, and Kokoro 2.3 GB during long texts (voicefleet_minimum_memory_mb)."
         findings.fail("MEMORY", cause, remedy)
     if wanted.cluster is None and not systemd["service_active"]:
         _check_ports(facts, {"xinference_port": wanted.port}, findings)
