@@ -20,7 +20,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..host.hashing import sha256_bytes, write_atomic
-from . import patch_data
+from . import kokoro_text, patch_data
+
+# The modules that repairs add. Ansible sends only modules that are imported.
+ADDITIONS = {"kokoro_text": kokoro_text}
 
 
 class PatchError(Exception):
@@ -40,7 +43,7 @@ class Patch(NamedTuple):
     reason: str
     more: tuple[tuple[str, str], ...] = ()  # further replacements in the same file
     extra: str = ""  # what does not work without this repair, as an extra; "" if the operator may choose
-    adds: str = ""  # a module beside this one; the repaired file imports it as voicefleet_<last part of the name>
+    adds: str = ""  # one of ADDITIONS; the repaired file imports it as voicefleet_<last part of the name>
 
     @property
     def added(self) -> dict[str, bytes]:

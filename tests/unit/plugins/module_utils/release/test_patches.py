@@ -109,6 +109,7 @@ def test_each_repair_changes_one_place_and_says_why() -> None:
         assert patch.before != patch.after
         assert patch.old != patch.new
         assert patch.reason
+        assert patch.adds in ("", *patches.ADDITIONS)
 
 
 def test_repairs_that_a_language_needs_are_not_optional() -> None:
