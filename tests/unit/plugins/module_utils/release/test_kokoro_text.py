@@ -172,3 +172,11 @@ def test_silence_is_limited_where_parts_meet_and_kept_elsewhere() -> None:
     assert length(before=9000, after=9000) == 24000
     silent = SimpleNamespace(audio=numpy.zeros(100, dtype=numpy.float32))
     assert len(text.Piece("x", before=0, after=0).trimmed(silent).audio) == 100
+
+
+def test_memory_is_released_after_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[int] = []
+    monkeypatch.setattr(text, "release_memory", lambda: released.append(1))
+    assert len(split("Hola. " * 200, "e")) == len(released) == 3
+    assert len(list(text.english([("One", "wˈʌn", []), ("two", "tˈu", [])]))) == 2
+    assert len(released) == 5
