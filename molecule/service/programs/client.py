@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Test the collection's client, a file beside this one, with the real Xinference of this host.
+"""Test the collection's client with the real Xinference of this host.
 
-It uses one wrong token. Ten would ban the address for an hour.
+The test copies module_utils beside this file. The program uses one wrong token. Ten would ban the address for an hour.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-import xinference_api as api
+from module_utils.xinference import api
 
 SECRETS = json.loads(pathlib.Path("/etc/voicefleet/secrets.json").read_text())
 HERE = "http://127.0.0.1:9997"

@@ -65,7 +65,7 @@ def programs(host: Host) -> str:
     host.check_output("rm -rf %s", PROGRAMS)
     for source, target in (
         (PROJECT / "molecule/service/programs", PROGRAMS),
-        (PROJECT / "plugins/module_utils/xinference/api.py", f"{PROGRAMS}/xinference_api.py"),
+        (PROJECT / "plugins/module_utils", f"{PROGRAMS}/module_utils"),
     ):
         subprocess.run(["docker", "cp", "--quiet", str(source), f"{name}:{target}"], check=True)
     return PROGRAMS
