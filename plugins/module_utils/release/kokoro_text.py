@@ -30,7 +30,7 @@ NO_PAUSE = 720
 # Silence is what stays below this share of the loudest sample.
 SILENCE = 0.01
 
-# misaki reads "wasn’t" as "was" if the apostrophe is a typographic one.
+# misaki reads "wasn't" as "was" if the apostrophe is a typographic one.
 _APOSTROPHE = re.compile("[\u2018\u2019\u201b\u02bc\uff07]")
 # Marks that the front ends swallow: low quotation marks, and the end of a sentence in Hindi.
 _MARKS = str.maketrans({"\u201e": "\u201c", "\u201f": "\u201c", "\u0964": ". ", "\u0965": ". "})
