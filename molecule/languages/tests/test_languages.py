@@ -103,6 +103,11 @@ def test_a_language_speaks(speaker: Speaker, uid: str, voice: str) -> None:
         assert wav.getnframes() / wav.getframerate() > 1
 
 
+def test_one_process_speaks_all_languages_of_one_model(host: Host) -> None:
+    assert host.check_output("pgrep --count --full '^Model: kokoro-rep'") == "1"
+    assert host.check_output("pgrep --count --full '^Model: '") == "2"  # the other one is kokoro-z
+
+
 def test_the_chinese_word_list_is_cached(host: Host, speaker: Speaker) -> None:
     """jieba writes it to the service's own temporary folder. The sandbox forbids other places."""
     assert speaker.ask("zf_001", model="kokoro-z", input=SENTENCES["z"][0]).status == 200
