@@ -87,8 +87,8 @@ def test_the_unit_stops_gracefully_and_leaves_no_process(host: Host) -> None:
     assert show(host, "TimeoutStopUSec") == "1min 30s"
     assert show(host, "KillMode") == "control-group"
     assert (show(host, "Restart"), show(host, "Type"), show(host, "UMask")) == ("always", "exec", "0077")
-    # Two models of at most 3 GB each, and half as much again.
-    assert int(show(host, "MemoryMax")) == 10 << 30
+    # xinference_memory_max with one model process.
+    assert int(show(host, "MemoryMax")) == 6 << 30
 
 
 def test_the_environment_keeps_the_process_offline_and_limited(host: Host) -> None:
@@ -315,7 +315,7 @@ def test_only_reachable_services_become_scrape_targets(host: Host, tmp_path: Pat
     name = host.backend.get_hostname()
     said = play("voicefleet.kokoro.monitoring", "-e", f"monitoring_dir={tmp_path}")
     assert json.loads((tmp_path / "targets.json").read_text()) == []
-    assert f"listens on loopback alone: {name}" in said
+    assert f"listens on loopback only: {name}" in said
     assert json.loads((tmp_path / "dashboard.json").read_text())["panels"]
     play("voicefleet.kokoro.monitoring", "-e", f"monitoring_dir={tmp_path} xinference_host=0.0.0.0")
     (row,) = json.loads((tmp_path / "targets.json").read_text())
