@@ -300,7 +300,8 @@ def test_uv_keeps_the_lock_of_a_killed_caller(root: Path) -> None:
     )
     collections = str(Path(python_env.__file__).parents[6])
     module = subprocess.Popen([sys.executable, "-c", code, str(folder), collections])
-    while not (folder / ".build/wheels").exists() or "pip sync" not in (root / "uv.log").read_text():
+    log = root / "uv.log"
+    while not (folder / ".build/wheels").exists() or not log.exists() or "pip sync" not in log.read_text():
         assert module.poll() is None
         time.sleep(0.05)
     module.kill()
