@@ -280,7 +280,7 @@ def test_the_next_deploy_brings_back_a_model_that_was_ended(host: Host, speaker:
     assert "changed=0" in model(host, "-e", "state=absent")
     assert speaker.ask().status == 404
     said = play("voicefleet.kokoro.deploy")
-    assert "kokoro: launched (autostart had not)" in said
+    assert "launched (autostart had not)" in said
     assert speaker.ask().status == 200
 
 
