@@ -20,6 +20,8 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import sour
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 ENDPOINT = "http://127.0.0.1:9997/v1/audio/speech"
+# One sentence takes a few seconds, on a busy machine a minute.
+CURL_SECONDS = 300
 # What a level shows about the audio, and what it does not.
 MEANS = {
     "none": "nothing was proved",
@@ -47,7 +49,8 @@ def curl_line(host: str, voice: str, text: str = TEXT) -> str:
 def try_curl(line: str) -> int:
     """Run the line as it will be printed. Return the size of speech.wav in bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        ran = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, check=False)
+        command = ["timeout", str(CURL_SECONDS), "bash", "-c", line]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         data = Path(folder, "speech.wav").read_bytes()
     if ran.returncode or data[:4] != b"RIFF":
         raise SystemExit(f"The curl line does not work: {ran.stderr}{data[:300].decode(errors='replace')}\n{line}")

@@ -157,6 +157,13 @@ def test_english_keeps_its_own_parts_and_loses_no_phoneme() -> None:
     ]
 
 
+@pytest.mark.parametrize("hostile", ["." * 300_000, "a. " * 100_000, "," * 300_000, '."' * 150_000, "1." * 150_000])
+def test_a_hostile_text_is_divided_in_linear_time(hostile: str) -> None:
+    """Quadratic patterns would need many minutes for these."""
+    cleaned = text.clean(hostile, "e")
+    assert "".join(text.sentences(cleaned)) == "".join(text.clauses(cleaned)) == cleaned
+
+
 class Audio(list[float]):
     """What the division uses of a tensor."""
 
