@@ -76,6 +76,8 @@ The repair `kokoro-words` lets all languages speak every word of a text of any l
   words. Japanese leaves out the C of `℃`.
 - "M." in French, "Sig." in Italian, "Sr." and "R$" in Portuguese are not read as the words that they stand for, nor is
   `₹` in Hindi.
+- In Spanish, Italian and Portuguese, a point before three digits separates thousands: `3.141` is read as 3141. Write
+  decimals with a comma.
 - From twice the speed on, words begin to go.
 
 ## Sources
