@@ -12,8 +12,7 @@ DOCUMENTATION = r"""
 name: diagnose
 short_description: Explain a failure and name the remedy
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Returns a failed task's message. If the failure is known, its code, cause and remedy follow the message.
     C(docs/doctor.md) lists the codes.

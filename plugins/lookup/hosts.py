@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The hosts that the playbooks act on."""
 
@@ -9,8 +8,7 @@ DOCUMENTATION = r"""
 name: hosts
 short_description: The hosts that the playbooks act on
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - The group C(voicefleet) of the inventory, or the pattern in C(voicefleet_hosts).
   - Set C(voicefleet_hosts) on the command line or in the vars of C(import_playbook). Ansible chooses a play's hosts

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Where a host's service listens, and where clients find it."""
 
@@ -9,8 +8,7 @@ DOCUMENTATION = r"""
 name: service
 short_description: Where a host's service listens, and where clients find it
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Reads a host's settings, which the role P(voicefleet.kokoro.settings#role) declares. For a cluster, it reads the
     settings of all members from the inventory.

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Deliver artifacts of the store to a host."""
 
@@ -15,8 +14,7 @@ description:
   - An action on the controller sends the bytes; this module is the receiving end on the host.
   - Writes nothing to Ansible's remote temporary folder.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   store:
     description: The store on the controller.
@@ -82,15 +80,7 @@ options:
     type: str
     choices: [prepare, manifest, fetch, commit]
     default: prepare
-extends_documentation_fragment:
-  - voicefleet.kokoro.artifacts
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be sent.
-  diff_mode:
-    support: full
-    description: Lists what is sent.
+extends_documentation_fragment: [voicefleet.kokoro.artifacts, voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

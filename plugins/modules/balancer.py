@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Run HAProxy as one address in front of several nodes."""
 
@@ -10,21 +9,13 @@ DOCUMENTATION = r"""
 module: balancer
 short_description: Run HAProxy as one address in front of several nodes
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Checks all nodes and keys before anything changes, and reports all faults at once.
   - Makes a key for clients on this host once, unless the operator gives keys. Only root can read the files with keys.
   - Writes configuration and unit, and lets HAProxy test them. If HAProxy refuses them, the former files are restored.
   - Reloads HAProxy, which loses no request. If the unit changed, restarts HAProxy.
   - Reports the state of each node. Fails if no node is ready in time, with the reason for each.
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be written and whether HAProxy would be reloaded.
-  diff_mode:
-    support: full
-    description: Shows configuration and unit, but never a file with keys.
 options:
   state:
     description: V(absent) stops the unit, and removes it and O(folder), including the clients' key.
@@ -100,6 +91,7 @@ options:
     description: How long to wait until all nodes are ready. After that, one ready node is enough.
     type: int
     default: 30
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Take or release a host's deploy lock."""
 
@@ -12,10 +11,10 @@ short_description: Take or release a host's deploy lock
 description:
   - With the lock, one play at a time changes a host. M(voicefleet.kokoro.preflight) takes it for a deploy, this module
     for other plays. This module also releases it, but never the lock of another play.
-  - The lock belongs to the running play, not to the host's state. So the module never reports a change.
+  - The lock belongs to the running play, not to the host's state. So the module never reports a change. In check mode,
+    it takes and releases no lock.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   state:
     description:
@@ -35,13 +34,7 @@ options:
   dead:
     description: An owner that is known to have ended. Set by the action.
     type: dict
-attributes:
-  check_mode:
-    support: full
-    description: Takes and releases no lock.
-  diff_mode:
-    support: none
-    description: There is nothing to compare.
+extends_documentation_fragment: [voicefleet.kokoro.attributes.unchanging]
 """
 
 EXAMPLES = r"""

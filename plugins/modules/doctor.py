@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -15,28 +14,21 @@ description:
   - Never fails and changes nothing. If a host cannot be reached or read, that is a finding too.
   - C(docs/doctor.md) lists the codes. M(voicefleet.kokoro.doctor_report) summarises the findings of all hosts.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   minimum_memory_mb:
     description: The least memory of a host in MB.
     type: int
     default: 3500
   bundle:
-    description: The archive of a support bundle on the controller. Empty means no bundle.
+    description: The archive of a support bundle on the controller. Empty means no bundle. Check mode writes none.
     type: str
     default: ""
 extends_documentation_fragment:
   - voicefleet.kokoro.host
   - voicefleet.kokoro.host.service
   - voicefleet.kokoro.host.api
-attributes:
-  check_mode:
-    support: full
-    description: Writes no bundle.
-  diff_mode:
-    support: none
-    description: Changes nothing.
+  - voicefleet.kokoro.attributes.unchanging
 seealso:
   - module: voicefleet.kokoro.doctor_report
 """

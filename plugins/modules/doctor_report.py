@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -13,8 +12,7 @@ description:
   - Gathers the fact C(voicefleet_doctor) that M(voicefleet.kokoro.doctor) set on each host.
   - For a host without that fact, reports a failure with the code C(UNREACHABLE).
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   hosts:
     description: The hosts of the report.
@@ -30,20 +28,16 @@ options:
     type: str
     default: ""
   bundle:
-    description: The archive of a support bundle, made from the files that M(voicefleet.kokoro.doctor) collected.
+    description:
+      - The archive of a support bundle, made from the files that M(voicefleet.kokoro.doctor) collected. Check mode
+        writes no bundle, but it writes the other files.
     type: str
     default: ""
   show_ok:
     description: Whether the lines include the checks that are OK.
     type: bool
     default: true
-attributes:
-  check_mode:
-    support: full
-    description: Writes the reports, because they change no host, but no bundle.
-  diff_mode:
-    support: none
-    description: A report is not the state of a host.
+extends_documentation_fragment: [voicefleet.kokoro.attributes.unchanging]
 notes:
   - Runs on the controller only. It never reports a change, because it changes no host.
 seealso:

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Keep the TLS gateway in front of the service: nginx's drop-in file, its certificate, and that nginx uses them."""
 
@@ -10,8 +9,7 @@ DOCUMENTATION = r"""
 module: gateway
 short_description: Keep nginx as the TLS gateway in front of the service
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Installs the operator's certificate. Without one, C(openssl) makes an authority and a certificate on the host and
     renews the certificate before it expires. The authority stays, so clients need no new one.
@@ -19,13 +17,6 @@ description:
     Otherwise nginx is reloaded.
   - Asks the gateway over TLS whether the service behind it answers.
   - Leaves the rest of nginx's configuration alone.
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be written, whether a certificate would be made and whether nginx would be reloaded.
-  diff_mode:
-    support: full
-    description: Shows the drop-in file and the certificates, but never a key.
 options:
   state:
     description: V(absent) removes the drop-in file and O(folder), and reloads nginx.
@@ -81,6 +72,7 @@ options:
     description: The distribution's nginx unit.
     type: str
     default: nginx.service
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Read the state of a host."""
 
@@ -15,8 +14,7 @@ description:
   - M(voicefleet.kokoro.preflight) runs it and judges what it found. M(voicefleet.kokoro.service_state) reads what the
     doctor needs.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   subsets:
     description:
@@ -46,7 +44,7 @@ options:
     default: []
   lock:
     description:
-      - The deploy lock to take before anything is read. Without this option, no lock is taken.
+      - The deploy lock to take before anything is read. No lock is taken without this option, or in check mode.
     type: dict
     suboptions:
       owner:
@@ -60,15 +58,7 @@ options:
       dead:
         description: An owner that is known to have ended. Its lock is taken over at once.
         type: dict
-extends_documentation_fragment:
-  - voicefleet.kokoro.host
-attributes:
-  check_mode:
-    support: full
-    description: This module changes nothing. In check mode, it takes no lock.
-  diff_mode:
-    support: none
-    description: This module changes nothing.
+extends_documentation_fragment: [voicefleet.kokoro.host, voicefleet.kokoro.attributes.unchanging]
 """
 
 EXAMPLES = r"""
@@ -132,7 +122,6 @@ errors:
   description: The subsets that could not be read, with the reason.
   returned: unless another deploy holds the lock
   type: dict
-  sample: {}
 lock:
   description:
     - Whether the lock was C(taken), its other C(holder), if any, and the C(age) of that holder's lock in seconds.

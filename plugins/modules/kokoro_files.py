@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Put Kokoro's files into a release."""
 
@@ -14,22 +13,13 @@ description:
   - A second model of the release, such as the one for Mandarin, has its own folder beside the first.
   - Files are hard links to the host's artifacts if the file system allows.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   model:
     description: The model's folder in the release.
     type: path
     required: true
-extends_documentation_fragment:
-  - voicefleet.kokoro.artifacts
-attributes:
-  check_mode:
-    support: full
-    description: Reports which files would be added.
-  diff_mode:
-    support: full
-    description: Lists the files.
+extends_documentation_fragment: [voicefleet.kokoro.artifacts, voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Keep the packet filter that closes Xinference's ports to others."""
 
@@ -10,22 +9,14 @@ DOCUMENTATION = r"""
 module: packet_filter
 short_description: Close the ports of Xinference's processes to all but the members of its cluster
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Writes nftables rules into their own table, C(inet voicefleet). The unit C(voicefleet-filter.service) loads them at
     boot, before the network is up. No other rules are read or changed.
   - Closes pinned ports to incoming packets. The kernel chooses the ports of model processes. Their packets are dropped,
     unless they go to O(members).
-  - Loads the table again if it was emptied or changed.
+  - Loads the table again if it was emptied or changed. In check mode, C(nft --check) only tests the rules.
   - Uses the host's C(nft) and does not install it.
-attributes:
-  check_mode:
-    support: full
-    description: C(nft --check) tests the rules. They are not loaded.
-  diff_mode:
-    support: full
-    description: Shows how the rules differ.
 options:
   user:
     description: The service's system user.
@@ -69,6 +60,7 @@ options:
     description: Root-only folder for the rules and the record of what was loaded. It is created if it is missing.
     type: path
     default: /etc/voicefleet
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -14,8 +13,7 @@ description:
   - Reads the settings of the role P(voicefleet.kokoro.settings#role) from the host's variables.
   - Fails with all findings before anything is changed.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   accept_unpublished:
     description: Whether files that are converted or made up may be deployed, for quickstart and tests.
@@ -24,7 +22,7 @@ options:
   lock:
     description:
       - Whether to take the host's deploy lock, and fail if another play holds it. C(voicefleet_plan.lock) names the
-        owner, and M(voicefleet.kokoro.deploy_lock) releases the lock.
+        owner, and M(voicefleet.kokoro.deploy_lock) releases the lock. Check mode takes no lock.
       - If the holder was a play of this controller that has ended, the lock is taken over. A reboot of the host ends
         every lock.
     type: bool
@@ -57,13 +55,7 @@ options:
     description: Whether an unsupported platform is only a warning, not a failure.
     type: bool
     default: false
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing, and takes no lock.
-  diff_mode:
-    support: none
-    description: Changes nothing.
+extends_documentation_fragment: [voicefleet.kokoro.attributes.unchanging]
 """
 
 EXAMPLES = r"""
@@ -78,7 +70,6 @@ findings:
   returned: always
   type: list
   elements: dict
-  sample: []
 table:
   description: What a deploy would do, as lines to print.
   returned: success

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -9,14 +8,12 @@ DOCUMENTATION = r"""
 module: proxy
 short_description: Configure proxies, mirrors and private CAs on a host from files of the controller, or remove that
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Checks the settings and reads the certificates on the controller. Before anything is changed, the host tests its
     proxy. All problems are reported at once.
   - Does nothing if nothing is set.
-extends_documentation_fragment:
-  - voicefleet.kokoro.proxy
+extends_documentation_fragment: [voicefleet.kokoro.proxy]
 seealso:
   - module: voicefleet.kokoro.proxy_settings
 options:

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Configure proxies, mirrors and private CAs for a host's clients, or remove that."""
 
@@ -10,15 +9,13 @@ DOCUMENTATION = r"""
 module: proxy_settings
 short_description: Configure proxies, mirrors and private CAs for a host's clients, or remove that
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Tests the proxy from this host first. If there is a problem, the module reports it and changes nothing.
   - NO_PROXY contains loopback, the host's own names and addresses, O(no_proxy) and O(peers).
   - Credentials are percent-encoded and kept in files that only root can read.
   - The role P(voicefleet.kokoro.proxy#role) calls it through the action P(voicefleet.kokoro.proxy#module).
-extends_documentation_fragment:
-  - voicefleet.kokoro.proxy
+extends_documentation_fragment: [voicefleet.kokoro.proxy]
 options:
   certificates:
     description: Private CAs, each as the text of one PEM certificate.
@@ -59,13 +56,11 @@ cautions:
   returned: success
   type: list
   elements: str
-  sample: []
 findings:
   description: All problems, by code and text. If there are any, the module fails.
   returned: always
   type: list
   elements: dict
-  sample: []
 no_proxy:
   description: The value of NO_PROXY on this host.
   returned: when O(state=present)

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Build the Python environment of a release."""
 
@@ -18,8 +17,7 @@ description:
   - Unpacks a Japanese dictionary, if the artifacts hold one, beside the packages.
   - Unpacks a Python first, if the artifacts hold one, to the place that O(python) names.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   release:
     description: The release's folder.
@@ -41,15 +39,7 @@ options:
     type: list
     elements: str
     default: []
-extends_documentation_fragment:
-  - voicefleet.kokoro.artifacts
-attributes:
-  check_mode:
-    support: full
-    description: Reports whether the environment would be built.
-  diff_mode:
-    support: full
-    description: Lists the packages of an environment that is built.
+extends_documentation_fragment: [voicefleet.kokoro.artifacts, voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -15,16 +14,14 @@ description:
     of its proof, and every receipt.
   - Includes hosts that could not be read, and says so.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   hosts:
     description: The hosts of the summary.
     type: list
     elements: str
     required: true
-extends_documentation_fragment:
-  - voicefleet.kokoro.report
+extends_documentation_fragment: [voicefleet.kokoro.report]
 seealso:
   - module: voicefleet.kokoro.host_state
 """
@@ -47,7 +44,6 @@ not_read:
   returned: success
   type: list
   elements: str
-  sample: []
 lines:
   description: A table for the terminal.
   returned: success

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Seal a release, make it current, record its failure, or plan a rollback."""
 
@@ -19,8 +18,7 @@ description:
   - O(state=planned) makes the plan of a finished release of the host, for a rollback without a store. It refuses a
     release that is missing, unfinished or damaged, and names the complete ones. It changes nothing.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   plan:
     description:
@@ -69,13 +67,7 @@ options:
     description: The host's ledger, with one JSON object per line.
     type: path
     default: /var/lib/voicefleet-evidence/receipts.jsonl
-attributes:
-  check_mode:
-    support: full
-    description: Reports whether something would change.
-  diff_mode:
-    support: full
-    description: Shows where C(current) points before and after.
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Remove old releases from a host."""
 
@@ -16,11 +15,10 @@ description:
   - With O(artifacts), removes artifacts that neither the plan nor a remaining release refers to. While there is an
     unfinished release younger than a day, all artifacts stay.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   plan:
-    description: The plan of the current release.
+    description: The plan of the current release, or in check mode of the release that is to become current.
     type: dict
     required: true
   keep:
@@ -35,13 +33,7 @@ options:
     description: The host's ledger, with one JSON object per line.
     type: path
     default: /var/lib/voicefleet-evidence/receipts.jsonl
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be removed once the plan's release is current.
-  diff_mode:
-    support: full
-    description: Shows what exists before and after.
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""
@@ -69,7 +61,6 @@ artifacts:
   returned: success
   type: list
   elements: str
-  sample: []
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -18,14 +17,14 @@ description:
   - An unreachable host proves nothing about the release. It does not count against O(max_fail_percentage). Only if the
     whole canary is unreachable, no further batch begins.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   step:
     description:
       - V(plan) and V(begin) set the fact C(voicefleet_rollout) of C(localhost). Run them once, delegated to
         C(localhost), with C(delegate_facts).
-      - V(note) sets the fact C(voicefleet_outcome) of a host.
+      - V(note) sets the fact C(voicefleet_outcome) of a host. Without a failure it is V(served), or V(checked) in check
+        mode.
       - V(count) fails, or reports the host as unreachable, as C(voicefleet_outcome) says.
     type: str
     choices: [plan, begin, note, count]
@@ -61,13 +60,7 @@ options:
     description: For O(step=note), whether it failed because the host is unreachable.
     type: bool
     default: false
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing. The outcome of a host without a failure is V(checked), not V(served).
-  diff_mode:
-    support: none
-    description: Changes nothing.
+extends_documentation_fragment: [voicefleet.kokoro.attributes.unchanging]
 notes:
   - Runs on the controller only.
 seealso:

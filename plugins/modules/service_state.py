@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Read the state of the service and of its host."""
 
@@ -14,8 +13,7 @@ description:
     reason, and the others are still read.
   - M(voicefleet.kokoro.doctor) runs it, judges the facts and packs the texts of all hosts into one archive.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   subsets:
     description:
@@ -37,13 +35,7 @@ extends_documentation_fragment:
   - voicefleet.kokoro.host
   - voicefleet.kokoro.host.service
   - voicefleet.kokoro.host.api
-attributes:
-  check_mode:
-    support: full
-    description: This module changes nothing.
-  diff_mode:
-    support: none
-    description: This module changes nothing.
+  - voicefleet.kokoro.attributes.unchanging
 notes:
   - The client's key is sent only if the service's database knows it. Wrong keys count towards a ban of the address.
 """
@@ -75,7 +67,6 @@ errors:
   description: The subsets that could not be read, with the reason.
   returned: always
   type: dict
-  sample: {}
 """
 
 from collections.abc import Callable

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -11,8 +10,7 @@ short_description: Print lines in the terminal unchanged
 description:
   - Prints a table or a list line by line. A task's result folds long lines, which breaks a table.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   lines:
     description: The lines.
@@ -23,13 +21,7 @@ options:
     description: A line above them. Empty means no title.
     type: str
     default: ""
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
+extends_documentation_fragment: [voicefleet.kokoro.attributes.unchanging]
 notes:
   - Runs on the controller only.
 """

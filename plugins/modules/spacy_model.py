@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Install spaCy model tarballs into a release."""
 
@@ -14,8 +13,7 @@ description:
   - Needs no network, compiler or setuptools. spaCy, uv and pip see the model as an installed package.
   - Checks the model's C(spacy_version) against the locked spaCy first.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   release:
     description: The release's folder.
@@ -33,15 +31,7 @@ options:
     description: The version of uv in C(tools/).
     type: str
     required: true
-extends_documentation_fragment:
-  - voicefleet.kokoro.artifacts
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be installed.
-  diff_mode:
-    support: full
-    description: Shows the models before and after.
+extends_documentation_fragment: [voicefleet.kokoro.artifacts, voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

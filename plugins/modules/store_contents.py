@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -13,21 +12,12 @@ description:
     totals by kind, profile and licence.
   - The module reads only the manifest. The same manifest gives the same report.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   folder:
-    description: Where to write C(contents.md) and C(contents.json). If unset, nothing is written.
+    description: Where to write C(contents.md) and C(contents.json). If unset, or in check mode, nothing is written.
     type: path
-extends_documentation_fragment:
-  - voicefleet.kokoro.store
-attributes:
-  check_mode:
-    support: full
-    description: Writes no files.
-  diff_mode:
-    support: none
-    description: The report is the result.
+extends_documentation_fragment: [voicefleet.kokoro.store, voicefleet.kokoro.attributes.unchanging]
 """
 
 EXAMPLES = r"""
@@ -53,5 +43,4 @@ unpublished:
   description: The paths of files that are not the published ones, each with its source.
   returned: success
   type: dict
-  sample: {}
 """

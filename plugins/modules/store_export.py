@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -16,8 +15,7 @@ description:
   - The manifest lies beside the volumes, with its signature if there is one. The next export starts from this manifest.
   - Verifies the store first. The same store gives the same volumes, byte for byte.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   folder:
     description: The folder of the export. It never overwrites another export.
@@ -34,15 +32,7 @@ options:
       - The default is below the limit of FAT32, which is 4 GiB.
     type: int
     default: 4000
-extends_documentation_fragment:
-  - voicefleet.kokoro.store
-attributes:
-  check_mode:
-    support: full
-    description: Reports the files and the number of volumes.
-  diff_mode:
-    support: full
-    description: The paths that are added and removed.
+extends_documentation_fragment: [voicefleet.kokoro.store, voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""
@@ -85,11 +75,9 @@ removed:
   returned: success
   type: list
   elements: str
-  sample: []
 findings:
   description: The faulty files of a failure, with kind, path and detail.
   returned: failure
   type: list
   elements: dict
-  sample: []
 """

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -15,8 +14,7 @@ description:
   - May be interrupted at any moment and run again. Files stay in a cache, by digest, which many stores share.
   - Uses only the configured sources.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   locks:
     description: Folder of the C(pylock.*.toml) files.
@@ -121,8 +119,7 @@ options:
         description: The address to request in this test, instead of the sources.
         type: str
         default: ""
-extends_documentation_fragment:
-  - voicefleet.kokoro.store
+extends_documentation_fragment: [voicefleet.kokoro.store]
 attributes:
   check_mode:
     support: partial
@@ -154,7 +151,6 @@ removed:
   returned: success
   type: list
   elements: str
-  sample: []
 signed:
   description: Whether a new signature was made.
   returned: success
@@ -164,10 +160,8 @@ unpublished:
   description: The paths of files that are not the published ones, each with its source.
   returned: success
   type: dict
-  sample: {}
 source_in_words:
   description: What a listener must know of these files. Empty if all are the published ones.
   returned: success
   type: str
-  sample: ""
 """

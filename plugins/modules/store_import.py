@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -14,8 +13,7 @@ description:
   - Unpacks and hashes new files beside the store, then renames them into it. The manifest comes last. It may be killed
     at any moment, and the next run continues where it stopped.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   folder:
     description: The folder with C(export.json) and all volumes.
@@ -24,13 +22,7 @@ options:
 extends_documentation_fragment:
   - voicefleet.kokoro.store
   - voicefleet.kokoro.store.signature
-attributes:
-  check_mode:
-    support: full
-    description: Verifies everything and reports what would change.
-  diff_mode:
-    support: full
-    description: The paths that are added and removed.
+  - voicefleet.kokoro.attributes
 """
 
 EXAMPLES = r"""
@@ -62,11 +54,9 @@ removed:
   returned: success
   type: list
   elements: str
-  sample: []
 findings:
   description: The faulty files of a failure, with kind, path and detail.
   returned: failure
   type: list
   elements: dict
-  sample: []
 """

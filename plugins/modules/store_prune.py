@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -14,8 +13,7 @@ description:
   - With O(list) it removes exactly the files on such a list. You may delete lines from the list before. It refuses a
     list with added lines, and a list that is older than a change of a manifest or of a listed file.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   cache:
     description: The folder of downloads. Empty means C(voicefleet/downloads) in the user's cache.
@@ -26,20 +24,12 @@ options:
     elements: path
     default: []
   list_to:
-    description: Where to write the list. Give this or O(list), not both.
+    description: Where to write the list, except in check mode. Give this or O(list), not both.
     type: path
   list:
     description: The list to apply.
     type: path
-extends_documentation_fragment:
-  - voicefleet.kokoro.store
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be removed and writes no list.
-  diff_mode:
-    support: full
-    description: The paths of the surplus files.
+extends_documentation_fragment: [voicefleet.kokoro.store, voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""
@@ -77,5 +67,4 @@ findings:
   returned: failure
   type: list
   elements: dict
-  sample: []
 """

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -14,18 +13,11 @@ description:
   - Reports all findings at once. The kind of a finding is V(missing), V(truncated), V(corrupt), V(unlisted) or
     V(unreadable).
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 extends_documentation_fragment:
   - voicefleet.kokoro.store
   - voicefleet.kokoro.store.signature
-attributes:
-  check_mode:
-    support: full
-    description: It changes nothing.
-  diff_mode:
-    support: none
-    description: It changes nothing.
+  - voicefleet.kokoro.attributes.unchanging
 """
 
 EXAMPLES = r"""
@@ -49,7 +41,6 @@ unpublished:
   description: The paths of files that are not the published ones, each with its source.
   returned: success
   type: dict
-  sample: {}
 profiles:
   description: The profiles of the store.
   returned: success
@@ -61,5 +52,4 @@ findings:
   returned: always
   type: list
   elements: dict
-  sample: []
 """

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Prove that speech comes out of an endpoint, and keep the evidence."""
 
@@ -33,10 +32,10 @@ description:
   - If a kept proof has the same release, text, voices, formats and required level, and its files are unchanged, one
     short request shows that the model is alive. The module then returns the kept proof.
   - Fails if the lowest level of all is below O(required_level), and lists every finding. It still keeps the evidence.
+  - In check mode, requests nothing and never fails the play.
   - An action plugin of the same name copies the WAV files to the controller and sets the fact C(voicefleet_synthesis).
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   endpoint:
     description: Where the server listens, without a path. Proxies are never used.
@@ -204,13 +203,7 @@ options:
       - A folder on the controller for the WAV files, C(audio/<host>/<voice>.wav), and the result, C(hosts/<host>.json).
       - A relative path starts where C(ansible-playbook) was started. If unset, nothing is copied.
     type: path
-attributes:
-  check_mode:
-    support: full
-    description: Requests nothing, writes nothing and never fails the play. Reports what would be done.
-  diff_mode:
-    support: full
-    description: Shows the kept proof before and after, one line for each voice and format.
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""
@@ -257,7 +250,6 @@ unpublished:
   description: The paths of files that are not the published ones, each with its source.
   returned: always
   type: dict
-  sample: {}
 live:
   description: Whether one short request showed that the model is alive, and the kept proof is returned.
   returned: always
@@ -319,7 +311,6 @@ samples:
     measurements:
       description: The audio in numbers.
       type: dict
-  sample: []
 versions:
   description: Versions of Python, Xinference, Kokoro and their dependencies, if O(release_file) names them.
   returned: if there is a proof
@@ -330,13 +321,11 @@ findings:
   returned: always
   type: list
   elements: dict
-  sample: []
 phonemes:
   description: One entry for each language, with C(language), C(name), C(ok) and C(lines), its texts and phonemes.
   returned: always
   type: list
   elements: dict
-  sample: []
 performance:
   description:
     - C(parallel) holds, for V(1) and for O(parallel) requests at once, C(first_byte), C(latency) and
@@ -348,7 +337,6 @@ offline:
   description: What the service tried to contact while it started. C(names), C(proxied), C(sockets). May be empty.
   returned: always
   type: dict
-  sample: {}
 lines:
   description: The result in words.
   returned: always

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -21,8 +20,7 @@ description:
     beside the report then names the hosts that are not done, for C(--limit @).
   - Sets the fact C(voicefleet_to_count), the failed hosts that Ansible has not counted yet.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   audio_mb:
     description:
@@ -31,8 +29,7 @@ options:
       - The page is a third larger than that.
     type: float
     default: 24
-extends_documentation_fragment:
-  - voicefleet.kokoro.report
+extends_documentation_fragment: [voicefleet.kokoro.report]
 seealso:
   - module: voicefleet.kokoro.synthesis_check
 """
@@ -68,7 +65,6 @@ unpublished:
   description: The paths of files that are not the published ones, each with its source.
   returned: success
   type: dict
-  sample: {}
 unfinished:
   description: The hosts on which the run is not done, including those that it did not try.
   returned: success

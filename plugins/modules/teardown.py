@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Remove from a host what this collection installed."""
 
@@ -17,8 +16,7 @@ description:
   - Without O(confirmed), the module fails and lists what it would remove.
   - If the ledger stays, it gets a receipt of the teardown.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 options:
   confirmed:
     description: Whether to remove anything.
@@ -60,13 +58,7 @@ options:
     description: Who tears down, for the receipt.
     type: str
     default: ""
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be removed, confirmed or not.
-  diff_mode:
-    support: full
-    description: Shows what exists before and after.
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 """
 
 EXAMPLES = r"""

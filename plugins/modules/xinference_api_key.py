@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Create, correct, rotate or remove one client's API key."""
 
@@ -10,8 +9,7 @@ DOCUMENTATION = r"""
 module: xinference_api_key
 short_description: Manage one client's API key of the local Xinference
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Makes an API key for one client, valid for the named models, or takes the operator's. Corrects its value, models,
     owner and end if they were changed. Rotates it, so that the former key stays valid for a while. Removes it.
@@ -19,13 +17,6 @@ description:
     in the difference or in a log.
   - Writes to Xinference's databases with Xinference's own classes, beside the running service, which sees the change at
     its next request. It makes no HTTP request, so it never spends an attempt with a bad token.
-attributes:
-  check_mode:
-    support: full
-    description: Reads the databases and changes nothing.
-  diff_mode:
-    support: full
-    description: Shows what is wrong and will be corrected, without any secret.
 options:
   name:
     description: The client. This is the key's name in Xinference and the name of its files.
@@ -82,6 +73,7 @@ options:
     description: The account that owns the key.
     type: str
     default: voicefleet-deploy
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 requirements:
   - xinference 4.1 in the release
   - root

@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Wait until a model of the local Xinference is READY, launch it if necessary, or stop it."""
 
@@ -10,8 +9,7 @@ DOCUMENTATION = r"""
 module: xinference_model
 short_description: Bring a model of the local Xinference to READY, or stop it
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Waits until the service answers and the model's instance is READY. Autostart launches the model with the service. If
     it did not, or if the model is in state ERROR, the module launches it by REST.

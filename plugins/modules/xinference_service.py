@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Write, enable and restart one systemd unit, so that the running process matches the files."""
 
@@ -10,21 +9,13 @@ DOCUMENTATION = r"""
 module: xinference_service
 short_description: Keep Xinference's systemd unit, and restart it if the running process does not match
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Writes the unit, reloads systemd, enables the unit, and starts it. Restarts it if the running process was not
     started from the unit, drop-ins and environment files that are on disk now. All in one call.
   - Records after each start what the process was started from, and forgets that before a file changes. If a run is
     interrupted between file and restart, the next run therefore restarts. A handler could not do that.
   - Never touches a unit of this name that this collection did not write, or another process on the port.
-attributes:
-  check_mode:
-    support: full
-    description: Reports what would be written and whether the service would be restarted.
-  diff_mode:
-    support: full
-    description: Shows the difference of the unit file. Environment files hold secrets and are never shown.
 options:
   state:
     description:
@@ -74,6 +65,7 @@ options:
       - Seconds to wait for the old process to end; more than the unit's C(TimeoutStopSec).
     type: int
     default: 120
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 seealso:
   - module: voicefleet.kokoro.xinference_setup
   - module: voicefleet.kokoro.xinference_model

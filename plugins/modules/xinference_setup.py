@@ -1,6 +1,5 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Set up secrets, accounts, API key and autostart of Xinference, before its first start and without HTTP."""
 
@@ -10,8 +9,7 @@ DOCUMENTATION = r"""
 module: xinference_setup
 short_description: Set up Xinference's secrets, accounts, API key and autostart
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
+author: voicefleet (@voicefleet)
 description:
   - Makes the secrets of one host's Xinference once, or takes them from the operator. Keeps them in a folder that only
     root can read.
@@ -20,15 +18,8 @@ description:
     request, so it spends no password attempt and prints no setup token.
   - If nothing changed, a run reads the databases in about 50 ms. It finds and corrects manual changes to a password, a
     permission, the key, an autostart entry or a file's mode. Accounts, keys and entries with other names stay as they
-    are.
+    are. In check mode on a host without a release, all is reported as missing.
   - No secret appears as a process argument, in the result, in the difference or in a log.
-attributes:
-  check_mode:
-    support: full
-    description: Reads the databases and changes nothing. On a host without a release, all is reported as missing.
-  diff_mode:
-    support: full
-    description: Shows what is wrong and will be corrected, without any secret.
 options:
   node:
     description:
@@ -122,6 +113,7 @@ options:
     description: Seconds between two attempts to start a model.
     type: int
     default: 10
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
 requirements:
   - xinference 4.1 in the release
   - root
