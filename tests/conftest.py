@@ -6,6 +6,7 @@ ansible-test finds the collection by itself.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -29,6 +30,16 @@ def parent_of_ansible_collections() -> Path:
 
 
 sys.path.insert(0, str(parent_of_ansible_collections()))
+
+# ansible-test has no Hypothesis. Tests that need it skip there.
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # The same few examples each time, so that no run is slow and none fails by chance. bin/test --fuzz takes "fuzz".
+    common = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("units", common, max_examples=100, derandomize=True)
+    settings.register_profile("fuzz", common, max_examples=5000)
+    settings.load_profile("units")
 
 
 @pytest.fixture
