@@ -33,8 +33,6 @@ Rows = list[dict[str, Any]]
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.artifacts``: see the module's documentation."""
-
     _requires_connection = True
     SETS = frozenset({"step", "seconds", "certificates"})
 

@@ -13,8 +13,6 @@ MODULE = "voicefleet.kokoro.deploy_lock"
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.deploy_lock``: see the module's documentation."""
-
     _requires_connection = True
     SETS = frozenset({"dead"})
 

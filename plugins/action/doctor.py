@@ -19,8 +19,6 @@ EXPECTED = [field.name for field in fields(doctor.Expected)]
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.doctor``: see the module's documentation."""
-
     _requires_connection = True
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

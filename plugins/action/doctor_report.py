@@ -16,8 +16,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bu
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.doctor_report``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         hostvars = task_vars.get("hostvars") or {}
         found = {name: findings(hostvars.get(name, {})) for name in arguments["hosts"]}

@@ -29,8 +29,6 @@ ASKED = ("accelerator", "accept_unpublished", "any_platform", "supervisor_cpus")
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.preflight``: see the module's documentation."""
-
     _requires_connection = True
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import pro
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.proxy``: see the module's documentation."""
-
     _requires_connection = True
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rec
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.receipts_summary``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         hostvars = task_vars.get("hostvars") or {}
         found = {name: fact(hostvars.get(name) or {}, "releases_receipts") or None for name in arguments["hosts"]}

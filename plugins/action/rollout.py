@@ -14,8 +14,6 @@ SETTINGS = ("voicefleet_canary", "voicefleet_serial", "voicefleet_max_fail_perce
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.rollout``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         hostvars = task_vars.get("hostvars") or {}
         run = self._phases(task_vars)

@@ -9,8 +9,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base impo
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.show``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         title = [arguments["title"]] if arguments["title"] else []
         show([*title, *arguments["lines"]])

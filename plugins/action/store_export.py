@@ -15,8 +15,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 
 
 class ActionModule(base.ControllerAction):
-    """``voicefleet.kokoro.store_export``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path, folder = Path(arguments["path"]).absolute(), Path(arguments["folder"]).absolute()
         memo = Memo(base.memo_path())

@@ -30,8 +30,6 @@ ADVICE = (
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.store_fetch``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
         for name in ("spacy_source", "kokoro_source", "python_source", "dictionary_source"):

@@ -15,8 +15,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 
 
 class ActionModule(base.ControllerAction):
-    """``voicefleet.kokoro.store_import``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path, folder = Path(arguments["path"]).absolute(), Path(arguments["folder"]).absolute()
         allowed = Path(arguments["allowed_signers"]) if arguments["allowed_signers"] else None

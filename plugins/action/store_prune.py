@@ -21,8 +21,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.store_prune``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
         if bool(arguments["list"]) == bool(arguments["list_to"]):

@@ -25,8 +25,6 @@ _OF_THE_RUN = ("changed", "diff", "failed", "invocation", "msg", "warnings", "de
 
 
 class ActionModule(ActionBase):
-    """``voicefleet.kokoro.synthesis_check``: see the module's documentation."""
-
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

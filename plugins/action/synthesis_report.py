@@ -16,8 +16,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import ju
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.synthesis_report``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         folder = Path(arguments["report_dir"]).absolute()
         hostvars = task_vars.get("hostvars") or {}

@@ -52,8 +52,6 @@ LOOKING = ("syntax", "listtags", "listtasks")
 
 
 class LookupModule(LookupBase):
-    """See the documentation above."""
-
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         """The pattern alone."""
         variables = variables or {}

@@ -55,8 +55,6 @@ OWN = ("ansible_host", "xinference_topology", "xinference_host", "xinference_por
 
 
 class LookupModule(LookupBase):
-    """See the documentation above."""
-
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
         """One dictionary for each host."""
         variables = variables or {}

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Deliver artifacts of the store to a host."""
 
 from __future__ import annotations
 
@@ -136,7 +135,6 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import a
 
 
 def main() -> None:
-    """Entry point on the host."""
     module = AnsibleModule(
         argument_spec={
             "store": {"type": "path", "required": True},

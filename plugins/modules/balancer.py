@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Run HAProxy as one address in front of several nodes."""
 
 from __future__ import annotations
 
@@ -157,7 +156,6 @@ def files_of(params: dict[str, Any], nodes: list[balancer.Node]) -> list[File]:
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Take or release a host's deploy lock."""
 
 from __future__ import annotations
 
@@ -66,7 +65,6 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import depl
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["taken", "free"], "default": "free"},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read the state of a host."""
 
 from __future__ import annotations
 
@@ -168,7 +167,6 @@ def readers(params: Json) -> dict[str, Callable[[], Any]]:
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "subsets": {

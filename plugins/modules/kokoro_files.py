@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Put Kokoro's files into a release."""
 
 from __future__ import annotations
 
@@ -49,7 +48,6 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import a
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "model": {"type": "path", "required": True},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Keep the packet filter that closes Xinference's ports to others."""
 
 from __future__ import annotations
 
@@ -204,7 +203,6 @@ class Filter(Managed):
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "default": "voicefleet"},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Configure proxies, mirrors and private CAs for a host's clients, or remove that."""
 
 from __future__ import annotations
 
@@ -82,7 +81,6 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy.settings i
 
 
 def main() -> None:
-    """Entry point."""
     strings = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={

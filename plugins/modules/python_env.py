@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Build the Python environment of a release."""
 
 from __future__ import annotations
 
@@ -78,7 +77,6 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "release": {"type": "path", "required": True},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Seal a release, make it current, record its failure, or plan a rollback."""
 
 from __future__ import annotations
 
@@ -134,7 +133,6 @@ KEPT = (
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "plan": {"type": "dict"},

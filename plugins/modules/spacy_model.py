@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Install spaCy model tarballs into a release."""
 
 from __future__ import annotations
 
@@ -72,7 +71,6 @@ def is_installed(site: str, name: str, version: str) -> bool:
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "release": {"type": "path", "required": True},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Prove that speech comes out of an endpoint, and keep the evidence."""
 
 from __future__ import annotations
 
@@ -373,7 +372,6 @@ PATIENCE = 30.0
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "endpoint": {"type": "str", "default": "http://127.0.0.1:9997"},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Remove from a host what this collection installed."""
 
 from __future__ import annotations
 
@@ -92,7 +91,6 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import rem
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "confirmed": {"type": "bool", "default": False},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Create, correct, rotate or remove one client's API key."""
 
 from __future__ import annotations
 
@@ -257,7 +256,6 @@ class ApiKey(program.Step):
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},

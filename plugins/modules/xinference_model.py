@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Wait until a model of the local Xinference is READY, launch it if necessary, or stop it."""
 
 from __future__ import annotations
 
@@ -252,7 +251,6 @@ def hear_workers(params: Json, keeper: launch.Keeper, secrets: Mapping[str, str]
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "launch": {"type": "dict", "required": True},

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write, enable and restart one systemd unit, so that the running process matches the files."""
 
 from __future__ import annotations
 
@@ -148,7 +147,6 @@ class Service(Managed):
 
 
 def main() -> None:
-    """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "default": layout.UNIT},
