@@ -62,6 +62,11 @@ class Finding:
     limit: str
     sentence: str  # for people
 
+    @classmethod
+    def of(cls, name: str, level: str, ok: bool, value: float | str | None, limit: str, good: str, bad: str) -> Finding:
+        """Return the result of a check that could run, with the sentence that applies."""
+        return cls(name, level, ok, value, limit, good if ok else bad)
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -299,31 +304,19 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
     """Return the findings of the acoustic level. Name one cause once: noise, for example, is not also clipped."""
     findings: list[Finding] = []
 
-    def look(name: str, ok: bool, value: float, limit: str, good: str, bad: str) -> bool:
-        findings.append(Finding(name, "acoustic", ok, round(value, 3), limit, good if ok else bad))
-        return ok
+    def look(name: str, ok: bool, value: float, limit: str, good: str, bad: str) -> None:
+        findings.append(Finding.of(name, "acoustic", ok, round(value, 3), limit, good, bad))
 
-    if not look(
-        "silence",
-        m.sounding_seconds > 0,
-        m.rms_dbfs,
-        f"loudest part above {SILENT_DBFS:.0f} dBFS",
-        f"It is not silence: {m.rms_dbfs:.0f} dBFS.",
-        f"The audio is silence: its loudest part has {m.rms_dbfs:.0f} dBFS.",
-    ):
+    good = f"It is not silence: {m.rms_dbfs:.0f} dBFS."
+    bad = f"The audio is silence: its loudest part has {m.rms_dbfs:.0f} dBFS."
+    limit = f"loudest part above {SILENT_DBFS:.0f} dBFS"
+    look("silence", m.sounding_seconds > 0, m.rms_dbfs, limit, good, bad)
+    if not findings[0].ok:
         return findings
     if m.sounding_seconds < 0.6:
         # A single word of espeak-ng can measure like a tone or a noise.
-        findings.append(
-            Finding(
-                "enough",
-                "acoustic",
-                None,
-                round(m.sounding_seconds, 3),
-                "0.6 s or more",
-                f"It sounds for {m.sounding_seconds:.2f} s: too little to tell speech from noise. Use a longer text.",
-            )
-        )
+        said = f"It sounds for {m.sounding_seconds:.2f} s: too little to tell speech from noise. Use a longer text."
+        findings.append(Finding("enough", "acoustic", None, round(m.sounding_seconds, 3), "0.6 s or more", said))
         return findings + _length(m, expected)
 
     # Speech 7 to 13 dB and held 0 to 0.08; a sweep 0.1 dB; tones, chords and their progressions held 0.67 to 1.
@@ -332,107 +325,58 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
     # Voiced: speech 0.38 to 0.95, noises 0 to 0.01. A whisper also has 0, but its level moves by 7.8 dB and its
     # centroid by 0.53 octaves. Brown noise, which moves most, has 3.2 dB and 0.45 octaves.
     noise = not tone and not voiced and (m.level_spread_db < 5 or m.centroid_spread < 0.48)
-    look(
-        "tone",
-        not tone,
-        m.held_share,
-        "spectrum held in at most 0.4 of the sound, level moving by 3 dB or more",
-        "Its sound changes as speech does.",
-        f"The audio is a constant tone: its spectrum stays the same in {m.held_share:.0%} of it and its level moves by"
-        f" {m.level_spread_db:.1f} dB (speech: by 7 or more).",
-    )
-    look(
-        "noise",
-        not noise,
-        m.voiced_share,
-        "a pitch in at least 0.15 of the sound, or the movement of a whisper",
-        f"It has the pitch of a voice in {m.voiced_share:.0%} of its sound.",
-        f"The audio is {_colour(m)}: a pitch in {m.voiced_share:.0%} of it (speech: 35% or more), its level moves by"
-        f" {m.level_spread_db:.1f} dB (speech: by 7 or more).",
-    )
+    moves = f"its level moves by {m.level_spread_db:.1f} dB (speech: by 7 or more)"
+    good = "Its sound changes as speech does."
+    bad = f"The audio is a constant tone: its spectrum stays the same in {m.held_share:.0%} of it and {moves}."
+    limit = "spectrum held in at most 0.4 of the sound, level moving by 3 dB or more"
+    look("tone", not tone, m.held_share, limit, good, bad)
+    good = f"It has the pitch of a voice in {m.voiced_share:.0%} of its sound."
+    bad = f"The audio is {_colour(m)}: a pitch in {m.voiced_share:.0%} of it (speech: 35% or more), {moves}."
+    limit = "a pitch in at least 0.15 of the sound, or the movement of a whisper"
+    look("noise", not noise, m.voiced_share, limit, good, bad)
     if not (tone or noise):
         # Level of the 2 % under the peak: speech below 0.001, clipped by 6 dB 0.013. Crest: speech 1.7 and more;
         # clipped, then filtered or compressed, 1.2 and less.
-        look(
-            "clipped",
-            m.clipped_share <= 0.004 and m.crest >= 1.4,
-            m.clipped_share,
-            "at most 0.004 of the samples at the peak, crest 1.4 or more",
-            "Its peaks are not cut.",
+        bad = (
             f"The audio is clipped: {m.clipped_share:.1%} of its samples lie at the peak and its highest peaks are"
-            f" {m.crest:.2f} times its loud samples (speech: 1.7 or more).",
+            f" {m.crest:.2f} times its loud samples (speech: 1.7 or more)."
         )
-        look(
-            "level",
-            m.rms_dbfs > -45,
-            m.rms_dbfs,
-            "-45 dBFS or more",
-            f"Its level is {m.rms_dbfs:.0f} dBFS.",
-            f"The audio is too quiet: {m.rms_dbfs:.0f} dBFS.",
-        )
-        look(
-            "mostly_silent",
-            m.silence_share <= 0.7,
-            m.silence_share,
-            "at most 0.7",
-            f"{m.silence_share:.0%} of it are pauses.",
-            f"The audio is mostly silence: {m.silence_share:.0%} of it.",
-        )
+        limit = "at most 0.004 of the samples at the peak, crest 1.4 or more"
+        whole = m.clipped_share <= 0.004 and m.crest >= 1.4
+        look("clipped", whole, m.clipped_share, limit, "Its peaks are not cut.", bad)
+        good, bad = (f"{what} {m.rms_dbfs:.0f} dBFS." for what in ("Its level is", "The audio is too quiet:"))
+        look("level", m.rms_dbfs > -45, m.rms_dbfs, "-45 dBFS or more", good, bad)
+        good = f"{m.silence_share:.0%} of it are pauses."
+        bad = f"The audio is mostly silence: {m.silence_share:.0%} of it."
+        look("mostly_silent", m.silence_share <= 0.7, m.silence_share, "at most 0.7", good, bad)
         # The last 10 ms: -35 dB and less in whole files; -20 dB and more in files cut inside a sound.
-        look(
-            "truncated",
-            m.tail_db <= -25,
-            m.tail_db,
-            "ends 25 dB or more below the sounding part",
-            "It ends in quiet.",
-            f"The audio is truncated: it ends in the middle of a sound ({m.tail_db:+.0f} dB).",
-        )
-    look(
-        "dc_offset",
-        abs(m.dc_offset) <= 0.05,
-        m.dc_offset,
-        "at most 0.05",
-        "It is centred on zero.",
-        f"The audio has a DC offset of {m.dc_offset:+.3f} of full scale.",
-    )
+        bad = f"The audio is truncated: it ends in the middle of a sound ({m.tail_db:+.0f} dB)."
+        limit = "ends 25 dB or more below the sounding part"
+        look("truncated", m.tail_db <= -25, m.tail_db, limit, "It ends in quiet.", bad)
+    bad = f"The audio has a DC offset of {m.dc_offset:+.3f} of full scale."
+    look("dc_offset", abs(m.dc_offset) <= 0.05, m.dc_offset, "at most 0.05", "It is centred on zero.", bad)
     if not tone:
         # Speech up to 0.46 (the highest in clips under 2 s), repeated files 0.78 to 1.
-        look(
-            "looped",
-            m.repetition <= 0.65,
-            m.repetition,
-            "at most 0.65",
-            "No part of it repeats.",
-            f"The audio is looped: it agrees to {m.repetition:.0%} with a shifted copy of itself.",
-        )
+        bad = f"The audio is looped: it agrees to {m.repetition:.0%} with a shifted copy of itself."
+        look("looped", m.repetition <= 0.65, m.repetition, "at most 0.65", "No part of it repeats.", bad)
     return findings + _length(m, expected)
 
 
 def _length(m: Measurements, expected: Expectation) -> list[Finding]:
     """Check that the clip is as long as its text takes."""
-    short, long = m.sounding_seconds < expected.min_seconds, m.seconds > expected.max_seconds
+    sounds, least, most = round(m.sounding_seconds, 3), expected.min_seconds, expected.max_seconds
+    short = (
+        f"The audio is too short for the text: it sounds for {m.sounding_seconds:.2f} s; at least {least:.2f} s were"
+        " expected."
+    )
+    enough = f"It sounds for {m.sounding_seconds:.2f} s, long enough for the text."
+    long = f"The audio is too long for the text: {m.seconds:.2f} s; at most {most:.2f} s expected."
+    fine = f"It lasts {m.seconds:.2f} s, no longer than the text needs."
+    lasts = m.sounding_seconds >= least
+    ends = m.seconds <= most
     return [
-        Finding(
-            "too_short",
-            "acoustic",
-            not short,
-            round(m.sounding_seconds, 3),
-            f"{expected.min_seconds:.2f} s or more",
-            f"The audio is too short for the text: it sounds for {m.sounding_seconds:.2f} s; at least"
-            f" {expected.min_seconds:.2f} s were expected."
-            if short
-            else f"It sounds for {m.sounding_seconds:.2f} s, long enough for the text.",
-        ),
-        Finding(
-            "too_long",
-            "acoustic",
-            not long,
-            round(m.seconds, 3),
-            f"{expected.max_seconds:.2f} s or less",
-            f"The audio is too long for the text: {m.seconds:.2f} s; at most {expected.max_seconds:.2f} s expected."
-            if long
-            else f"It lasts {m.seconds:.2f} s, no longer than the text needs.",
-        ),
+        Finding.of("too_short", "acoustic", lasts, sounds, f"{least:.2f} s or more", enough, short),
+        Finding.of("too_long", "acoustic", ends, round(m.seconds, 3), f"{most:.2f} s or less", fine, long),
     ]
 
 

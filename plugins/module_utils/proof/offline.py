@@ -470,40 +470,25 @@ def judge(facts: dict[str, Any], routed: bool) -> list[Finding]:
     def listed(kept: Any) -> str:
         return ", ".join(sorted(kept)[:10]) + (f" and {len(kept) - 10} more" if len(kept) > 10 else "")
 
+    def look(name: str, ok: bool, count: int, limit: str, good: str, bad: str) -> None:
+        found.append(Finding.of(name, LEVEL, ok, count, limit, good, bad))
+
+    found: list[Finding] = []
     names, proxied, sockets = facts["names"], facts["proxied"], facts["sockets"]
     looks, gap, lost = facts["looks"], facts["longest_gap_seconds"], facts["without_route"]
-    found = [
-        Finding(
-            "names",
-            LEVEL,
-            not names,
-            sum(names.values()),
-            "no name asked for",
-            f"The service looked up names: {listed(names)}." if names else "The service looked up no name.",
-        ),
-        Finding(
-            "proxied",
-            LEVEL,
-            not proxied,
-            sum(proxied.values()),
-            "nobody came to the proxy",
-            f"The service tried to contact by HTTP: {listed(proxied)}."
-            if proxied
-            else "No client of the service contacted the proxy in its environment.",
-        ),
-        Finding(
-            "sockets",
-            LEVEL,
-            False if sockets else None if facts["not_looked"] else True,
-            len(sockets),
-            "no socket that leads outside",
-            f"The service opened sockets to the outside: {listed(sockets)}."
-            if sockets
-            else f"The kernel's socket tables could not be read: {facts['not_looked']}."
-            if facts["not_looked"]
-            else f"None of its sockets led outside in {looks} looks, at most {gap:.2f} s apart.",
-        ),
-    ]
+    bad = f"The service looked up names: {listed(names)}."
+    look("names", not names, sum(names.values()), "no name asked for", "The service looked up no name.", bad)
+    good = "No client of the service contacted the proxy in its environment."
+    bad = f"The service tried to contact by HTTP: {listed(proxied)}."
+    look("proxied", not proxied, sum(proxied.values()), "nobody came to the proxy", good, bad)
+    good = f"None of its sockets led outside in {looks} looks, at most {gap:.2f} s apart."
+    bad = f"The service opened sockets to the outside: {listed(sockets)}."
+    limit = "no socket that leads outside"
+    if facts["not_looked"] and not sockets:
+        said = f"The kernel's socket tables could not be read: {facts['not_looked']}."
+        found.append(Finding("sockets", LEVEL, None, 0, limit, said))
+    else:
+        look("sockets", not sockets, len(sockets), limit, good, bad)
     if lost:
         said = (
             f"During the check, {lost} packets of this host had no route. The kernel does not say which process sent"

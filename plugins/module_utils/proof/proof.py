@@ -186,57 +186,29 @@ def reached(samples: Iterable[Sample]) -> str:
 
 def check_format(data: bytes, audio_format: str, same_as: str | None) -> tuple[Stream | None, list[Finding]]:
     """Check an answer's container. `same_as` names the voice whose answer had exactly the same bytes, if any."""
-
-    def finding(name: str, ok: bool, value: float | str | None, limit: str, good: str, bad: str) -> Finding:
-        return Finding(name, "format", ok, value, limit, good if ok else bad)
-
     expected, rate = audio.LABELS[FORMATS[audio_format]], OPUS_RATE if audio_format == "opus" else SAMPLE_RATE
     try:
         stream = audio.inspect(data)
     except AudioError as error:
         return None, [Finding("container", "format", False, None, expected, str(error))]
-    return stream, [
-        finding(
-            "container",
-            stream.label == expected,
-            stream.label,
-            expected,
-            f"It is {stream.label}.",
-            f"It is {stream.label}, but {expected} was requested.",
-        ),
-        finding(
-            "sample_rate",
-            stream.sample_rate == rate,
-            stream.sample_rate,
-            f"{rate} Hz",
-            f"It has {stream.sample_rate} Hz.",
-            f"It has {stream.sample_rate} Hz instead of {rate} Hz. Kokoro makes {SAMPLE_RATE} Hz.",
-        ),
-        finding(
-            "channels",
-            stream.channels == 1,
-            stream.channels,
-            "1",
-            "It is mono.",
-            f"It has {stream.channels} channels; Kokoro makes one.",
-        ),
-        finding(
-            "complete",
-            stream.complete,
-            None,
-            "whole file",
-            "It is complete.",
-            f"The file is truncated: {stream.note}.",
-        ),
-        finding(
-            "distinct",
-            same_as is None,
-            same_as,
-            "differs from every other voice's answer",
-            "No other voice gave the same bytes.",
-            f"It is identical to the answer of {same_as}: the server repeats an answer or ignores the voice.",
-        ),
-    ]
+    findings = []
+
+    def look(name: str, ok: bool, value: float | str | None, limit: str, good: str, bad: str) -> None:
+        findings.append(Finding.of(name, "format", ok, value, limit, good, bad))
+
+    good, bad = f"It is {stream.label}.", f"It is {stream.label}, but {expected} was requested."
+    look("container", stream.label == expected, stream.label, expected, good, bad)
+    hertz = f"It has {stream.sample_rate} Hz"
+    bad = f"{hertz} instead of {rate} Hz. Kokoro makes {SAMPLE_RATE} Hz."
+    look("sample_rate", stream.sample_rate == rate, stream.sample_rate, f"{rate} Hz", f"{hertz}.", bad)
+    bad = f"It has {stream.channels} channels; Kokoro makes one."
+    look("channels", stream.channels == 1, stream.channels, "1", "It is mono.", bad)
+    bad = f"The file is truncated: {stream.note}."
+    look("complete", stream.complete, None, "whole file", "It is complete.", bad)
+    good = "No other voice gave the same bytes."
+    bad = f"It is identical to the answer of {same_as}: the server repeats an answer or ignores the voice."
+    look("distinct", same_as is None, same_as, "differs from every other voice's answer", good, bad)
+    return stream, findings
 
 
 def judge_samples(decoded: tuple[array[int], int] | str, text: str) -> tuple[list[Finding], dict[str, float]]:
