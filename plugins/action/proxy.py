@@ -27,18 +27,8 @@ class ActionModule(ControllerAction):
                 ) from None
             if not settings.anything:
                 return {"changed": False, "msg": "no proxy, mirror or CA is set: nothing to do"}
-            passed = {
-                name: arguments[name]
-                for name in ("http", "https", "all", "username", "password", "clients", "units", "probe", "probe_url")
-            }
-            passed |= {
-                "state": "present",
-                "pip_index_url": settings.pip_index_url,
-                "hf_endpoint": settings.hf_endpoint,
-                "no_proxy": list(settings.no_proxy),
-                "peers": list(settings.peers),
-                "certificates": list(settings.certificates),
-            }
+            passed = {name: value for name, value in arguments.items() if name != "ca_certificates"}
+            passed |= {name: list(getattr(settings, name)) for name in ("no_proxy", "peers", "certificates")}
         try:
             result = self.module("voicefleet.kokoro.proxy_settings", passed, task_vars)
         except AnsibleActionFail as error:

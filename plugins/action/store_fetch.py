@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import sources
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import spec
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
     ControllerAction,
     cache_folder,
@@ -27,6 +28,11 @@ ADVICE = (
     "proxy_password and proxy_ca_certificates. "
     "For a mirror or a folder of files, set artifact_store_kokoro_source or artifact_store_spacy_source."
 )
+# The options of the module proxy that a fetch takes. The others concern the files on a host.
+PROXY = (
+    "http", "https", "all", "no_proxy", "username", "password", "ca_certificates", "pip_index_url", "hf_endpoint",
+    "probe", "probe_url",
+)  # fmt: skip
 
 
 class ActionModule(ControllerAction):
@@ -105,3 +111,8 @@ class ActionModule(ControllerAction):
             "source_in_words": sources.sentence(built.manifest.unpublished),
             "diff": diff(built.removed, built.added),
         }
+
+
+ActionModule.SPEC["proxy"]["options"] = {
+    name: option for name, option in spec.of_module("proxy").items() if name in PROXY
+}

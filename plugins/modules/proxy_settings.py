@@ -81,29 +81,17 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy.settings i
 
 
 def main() -> None:
-    strings = {"type": "list", "elements": "str", "default": []}
+    texts = ("http", "https", "all", "username", "pip_index_url", "hf_endpoint", "probe_url")
+    lists = ("no_proxy", "peers", "certificates", "units")
+    clients = list(files.CLIENTS)
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "http": {"type": "str", "default": ""},
-            "https": {"type": "str", "default": ""},
-            "all": {"type": "str", "default": ""},
-            "no_proxy": strings,
-            "peers": strings,
-            "username": {"type": "str", "default": ""},
+            **{name: {"type": "str", "default": ""} for name in texts},
+            **{name: {"type": "list", "elements": "str", "default": []} for name in lists},
             "password": {"type": "str", "default": "", "no_log": True},
-            "certificates": strings,
-            "pip_index_url": {"type": "str", "default": ""},
-            "hf_endpoint": {"type": "str", "default": ""},
-            "clients": {
-                "type": "list",
-                "elements": "str",
-                "choices": list(files.CLIENTS),
-                "default": list(files.CLIENTS),
-            },
-            "units": strings,
+            "clients": {"type": "list", "elements": "str", "choices": clients, "default": clients},
             "probe": {"type": "bool", "default": True},
-            "probe_url": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -115,18 +103,7 @@ def main() -> None:
 
 def act(params: dict[str, Any], check: bool, module: AnsibleModule) -> dict[str, Any]:
     """Return the module's result. If there are findings, fail with all of them before anything is changed."""
-    settings = Settings(
-        http=params["http"],
-        https=params["https"],
-        all=params["all"],
-        no_proxy=tuple(params["no_proxy"]),
-        username=params["username"],
-        password=params["password"],
-        pip_index_url=params["pip_index_url"],
-        hf_endpoint=params["hf_endpoint"],
-        peers=tuple(params["peers"]),
-        certificates=tuple(params["certificates"]),
-    )
+    settings = Settings.of(params)
     host = files.Host(check, secrets_of(settings))
     if params["state"] == "absent":
         host.remove()

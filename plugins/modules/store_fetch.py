@@ -69,56 +69,13 @@ options:
     type: path
   proxy:
     description:
-      - The proxy of the controller. Unset values come from the environment.
+      - The proxy of the controller. Unset values come from the environment. It takes C(http), C(https), C(all),
+        C(no_proxy), C(username), C(password), C(ca_certificates), C(pip_index_url), C(hf_endpoint), C(probe) and
+        C(probe_url), as M(voicefleet.kokoro.proxy) does.
+      - A fetch has no targets for C(all). C(no_proxy) adds to loopback. C(pip_index_url) is for uv. The test requests
+        the sources, or else C(probe_url).
       - The proxy is tested before anything is fetched. All problems are reported at once.
     type: dict
-    suboptions:
-      http:
-        description: The proxy for C(http://) targets, without credentials.
-        type: str
-        default: ""
-      https:
-        description: The proxy for C(https://) targets, without credentials.
-        type: str
-        default: ""
-      all:
-        description: The proxy for all other targets. A fetch has no such targets.
-        type: str
-        default: ""
-      no_proxy:
-        description: What is reached directly, in addition to loopback.
-        type: list
-        elements: str
-        default: []
-      username:
-        description: The user for the proxy, not percent-encoded.
-        type: str
-        default: ""
-      password:
-        description: The password for the proxy, not percent-encoded.
-        type: str
-        default: ""
-      ca_certificates:
-        description: Files with certificates of private CAs in PEM.
-        type: list
-        elements: path
-        default: []
-      pip_index_url:
-        description: A mirror of PyPI, for uv.
-        type: str
-        default: ""
-      hf_endpoint:
-        description: A mirror of the model hub.
-        type: str
-        default: ""
-      probe:
-        description: Whether to test the proxy first.
-        type: bool
-        default: true
-      probe_url:
-        description: The address to request in this test, instead of the sources.
-        type: str
-        default: ""
 extends_documentation_fragment: [voicefleet.kokoro.store]
 attributes:
   check_mode:

@@ -288,7 +288,6 @@ class Setup(program.Step):
 
 
 def main() -> None:
-    secret: Json = {"type": "str", "no_log": True}
     module = AnsibleModule(
         argument_spec={
             "node": {"type": "str", "choices": ["whole", "supervisor", "worker"], "default": "whole"},
@@ -303,12 +302,7 @@ def main() -> None:
             "admin_user": {"type": "str", "default": "admin"},
             "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
             "client_key_name": {"type": "str", "default": "voicefleet-client", "no_log": False},
-            "admin_password": secret,
-            "deploy_password": secret,
-            "client_key": secret,
-            "xoscar_auth_key": secret,
-            "jwt_secret": secret,
-            "encryption_key": secret,
+            **{name: {"type": "str", "no_log": True} for name in config.SECRETS},
             "max_retries": {"type": "int", "default": 1000},
             "retry_interval": {"type": "int", "default": 10},
         },

@@ -34,19 +34,23 @@ class Diagnosis(NamedTuple):
         return f"{self.code}: {self.cause} {self.remedy}"
 
 
+def plain(text: str) -> str:
+    """Return a text without colours, and without the prefixes of Xinference's actors."""
+    return _ACTOR.sub("", _ANSI.sub("", text))
+
+
 def clean(line: str) -> str:
     """Return a line for people: without colours, process, actor and credentials in addresses, and cut to length."""
-    plain = _PLACE.sub("", _ACTOR.sub("", _ANSI.sub("", line)))
-    return _USER_IN_URL.sub("[hidden]@", plain).strip()[:LINE_MOST]
+    return _USER_IN_URL.sub("[hidden]@", _PLACE.sub("", plain(line))).strip()[:LINE_MOST]
 
 
 def recognise(line: str) -> Failure | None:
     """Return the most specific known failure that a line matches, or None."""
-    plain = _ACTOR.sub("", _ANSI.sub("", line))
-    head = _LOG_HEAD.match(plain)
+    said = plain(line)
+    head = _LOG_HEAD.match(said)
     if head is not None and head[1] == "DEBUG":
         return None  # DEBUG lines print the text of requests, which any client may choose
-    return next((failure for pattern, failure in _COMPILED if pattern.search(plain)), None)
+    return next((failure for pattern, failure in _COMPILED if pattern.search(said)), None)
 
 
 def diagnose(text: str | Iterable[str]) -> list[Diagnosis]:

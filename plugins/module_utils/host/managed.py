@@ -37,10 +37,7 @@ class File:
 
     def wrong(self) -> str | None:
         """Why it must be written, or None."""
-        why = private_files.wrong(self.path, self.mode, os.geteuid(), None)
-        if why is None and private_files.read_text(self.path) != self.content:
-            why = "other content"
-        return why
+        return private_files.differs(self.path, self.content, self.mode)
 
     def write(self, content: str | None = None) -> None:
         text = self.content if content is None else content

@@ -47,6 +47,12 @@ def wrong(path: str, mode: int, uid: int = 0, gid: int | None = 0, folder: bool 
     return None
 
 
+def differs(path: str, text: str, mode: int) -> str | None:
+    """Why a file of ours must be written: what is wrong with it, or that it has other content. None if it is right."""
+    why = wrong(path, mode, os.geteuid(), None)
+    return "other content" if why is None and read_text(path) != text else why
+
+
 def set_private(descriptor: int, mode: int, uid: int, gid: int) -> None:
     """Give an open file or folder its owner and mode. Raises PermissionError if a file has several names."""
     status = os.fstat(descriptor)

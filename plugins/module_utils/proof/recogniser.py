@@ -9,12 +9,12 @@ its transcription is compared instead, in any language, by the share of wrong wo
 from __future__ import annotations
 
 import base64
-import importlib.util
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import interpreter, recogniser_program
+from . import interpreter
 from .acoustics import Finding
 from .interpreter import InterpreterError
 from .recogniser_program import distance, words_of
@@ -123,15 +123,13 @@ class RecogniserError(Exception):
 
 def run(request: dict[str, Any], python: str) -> dict[str, Any]:
     """Run `recogniser_program` and return its answer. Raises RecogniserError."""
-    spec = importlib.util.find_spec(recogniser_program.__name__)
-    source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
+    source = pkgutil.get_data(__package__, "recogniser_program.py")
     if not source:
         raise RecogniserError("the recogniser's program is missing: the collection is incomplete.")
-    program = source.decode("utf-8") if isinstance(source, bytes) else source
     try:
         # The program checks the time between samples; this limit is for a program that hangs.
         limit = request["seconds"] + START_SECONDS
-        return dict(interpreter.ask(python, program, request, limit, OMP_NUM_THREADS="1"))
+        return dict(interpreter.ask(python, source.decode(), request, limit, OMP_NUM_THREADS="1"))
     except InterpreterError as error:
         if "pocketsphinx" in str(error) and "ModuleNotFoundError" in str(error):
             why = "the release is older than this collection. Run fetch.yml and deploy.yml."

@@ -353,11 +353,7 @@ class Host:
 
     def _why(self, file: File) -> str:
         """Return why a file must be written, "" if it is already right."""
-        path = self.root + file.path
-        why = private_files.wrong(path, file.mode, self._owner[0], None)
-        if why is None and private_files.read_text(path) != file.text:
-            why = "other content"
-        return why or ""
+        return private_files.differs(self.root + file.path, file.text, file.mode) or ""
 
     def _write(self, file: File, why: str) -> None:
         before = private_files.read_text(self.root + file.path) or ""

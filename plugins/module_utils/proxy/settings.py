@@ -11,8 +11,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.parse
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 # Spellings of loopback that every client accepts. httpx fails on `[::1]`, which only urllib needs; it accepts ::1.
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
@@ -51,6 +52,13 @@ class Settings:
     hf_endpoint: str = ""
     peers: tuple[str, ...] = ()  # names and addresses of the other hosts
     certificates: tuple[str, ...] = ()  # private CAs, one PEM text each
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Settings:
+        """Return the settings among a module's options, whose types Ansible has checked."""
+        given: dict[str, Any] = {each.name: options[each.name] for each in fields(cls)}
+        given.update((name, tuple(value)) for name, value in given.items() if isinstance(value, list))
+        return cls(**given)
 
     @property
     def proxies(self) -> dict[str, str]:

@@ -39,7 +39,6 @@ _PROPERTIES = (
 )
 _PROXY = re.compile(r"(https?|all|ftp)_proxy\Z", re.IGNORECASE)
 _OOM = re.compile(r"Out of memory: Killed process|Memory cgroup out of memory|oom-kill:")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 DAY = 86400
 BEFORE = 600  # seconds to read before the last start or end of a service that does not serve
 LOG_BYTES = 1 << 20  # of Xinference's log, from its end
@@ -346,23 +345,6 @@ def spoken(options: Options, facts: Mapping[str, Any]) -> Json | None:
     }
 
 
-def log_lines(path: str, since: float) -> list[str]:
-    """The lines of Xinference's log since a time (in seconds since the epoch), from its last megabyte."""
-    try:
-        with open(path, "rb") as handle:
-            handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, handle.tell() - LOG_BYTES))
-            lines = handle.read().decode("utf-8", "replace").splitlines()
-    except FileNotFoundError:
-        return []
-    begin, written, found = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since)), "", []
-    for line in lines:
-        written = line[:19] if _TIME.match(line) else written
-        if written >= begin:
-            found.append(line)
-    return found
-
-
 def logs(options: Options, facts: Mapping[str, Any], run: systemd_unit.Runner) -> Json:
     """Known failures in journal and log, since the service started. If it does not serve, also from before."""
     # A service that refuses our key may still serve others, so older failures explain nothing.
@@ -373,12 +355,12 @@ def logs(options: Options, facts: Mapping[str, Any], run: systemd_unit.Runner) -
     command = ["journalctl", "--unit", options.unit, "--since", f"@{int(since)}", "--lines", "5000", "--no-pager"]
     status, output = run([*command, "--output", "cat", "--quiet"], 30)
     log = os.path.join(options.home, "logs", "xinference.log")
+    begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
     sources = {
         f"journalctl -u {options.unit}": output.splitlines() if status == 0 else [],
-        log: log_lines(log, since),
+        log: xinference_launch.log_lines(log, begin, LOG_BYTES),
     }
     found = [
         {"source": source, **item._asdict()} for source, lines in sources.items() for item in diagnosis.diagnose(lines)
     ]
-    faults = xinference_launch.log_faults(log, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since)))
-    return {"serves": serves, "found": found, "last_faults": faults}
+    return {"serves": serves, "found": found, "last_faults": xinference_launch.log_faults(log, begin)}

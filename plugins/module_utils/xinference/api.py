@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import re
 import time
 import urllib.error
 import urllib.parse
@@ -21,6 +20,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
+from ..doctor import diagnosis
 from ..host import direct
 
 Json = dict[str, Any]
@@ -30,13 +30,10 @@ READY = "READY"
 ERROR = "ERROR"
 ENDED = ("TERMINATED", "TERMINATING", ERROR)
 
-_ADDRESS = re.compile(r"\[address=[^\]]*?, pid=\d+\]\s*")
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-
 
 def clean(text: object) -> str:
-    """Return a message of Xinference for people: without ``[address=..., pid=...]`` and ANSI codes, cut to length."""
-    return _ADDRESS.sub("", _ANSI.sub("", "" if text is None else str(text))).strip()
+    """Return a message of Xinference for people: without ``[address=..., pid=...]`` and ANSI codes."""
+    return diagnosis.plain("" if text is None else str(text)).strip()
 
 
 class XinferenceError(Exception):

@@ -79,22 +79,28 @@ def differences(wanted: Json, launched: Json | None) -> list[str]:
     return found
 
 
-def log_faults(path: str, since: str, count: int = 6) -> list[str]:
-    """Return the last error lines in the last 64 KiB of Xinference's log, each once.
+def log_lines(path: str, since: str, most: int) -> list[str]:
+    """Return the lines of Xinference's log since a time in UTC (``2026-01-31T12:00:00``), from its last ``most`` bytes.
 
-    Only lines written since a time in UTC (``2026-01-31T12:00:00``) count: an old error would suggest a wrong cause.
+    Empty if there is no log. Raises OSError.
     """
     try:
         with open(path, "rb") as handle:
             handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, handle.tell() - 65536))
+            handle.seek(max(0, handle.tell() - most))
             lines = handle.read().decode("utf-8", "replace").splitlines()
-    except OSError:
+    except FileNotFoundError:
         return []
     times = itertools.accumulate(lines, lambda last, line: line[:19] if _TIME.match(line) else last, initial="")
-    new = (line for line, written in zip(lines, list(times)[1:]) if written >= since)
-    faults = [api.clean(line)[:240] for line in new if _FAULT.search(line)]
-    return list(dict.fromkeys(reversed(faults)))[:count][::-1]
+    return [line for line, written in zip(lines, list(times)[1:]) if written >= since]
+
+
+def log_faults(path: str, since: str, count: int = 6) -> list[str]:
+    """Return the last error lines of Xinference's log, each once. An error before ``since`` suggests a wrong cause."""
+    with contextlib.suppress(OSError):
+        faults = [api.clean(line)[:240] for line in log_lines(path, since, 1 << 16) if _FAULT.search(line)]
+        return list(dict.fromkeys(reversed(faults)))[:count][::-1]
+    return []
 
 
 class Keeper:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import pkgutil
 import pwd
 import subprocess
 import sys
@@ -27,12 +27,10 @@ class SetupError(Exception):
 
 def program_source() -> str:
     """Return the source of :mod:`xinference_accounts`, wherever this module was unpacked or zipped."""
-    spec = importlib.util.find_spec(xinference_accounts.__name__)
-    source = spec.loader.get_source(spec.name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
+    source = pkgutil.get_data(__package__, "accounts.py")
     if not source:
         raise SetupError("the accounts program is missing: the collection is incomplete")
-    # Ansible's importer, under which tests run, returns bytes; a zip on a host returns text.
-    return source.decode("utf-8") if isinstance(source, bytes) else str(source)
+    return source.decode()
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
@@ -125,9 +123,7 @@ class Step:
 
     def keep_file(self, path: str, text: str) -> None:
         """Write a root-only file if content, owner or mode differ."""
-        why = private_files.wrong(path, 0o600, self.root[0], None)
-        if why is None and private_files.read_text(path) != text:
-            why = "other content"
+        why = private_files.differs(path, text, 0o600)
         if why is None:
             return
         self.changes.append(f"{path} written ({why})")

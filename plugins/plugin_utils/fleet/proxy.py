@@ -76,19 +76,14 @@ def settings_of(arguments: dict[str, Any], peers: Iterable[str] = ()) -> proxy.S
         certificates = read_certificates(arguments["ca_certificates"])
     except ProxyError as error:
         wrong.append(str(error))
-    settings = proxy.Settings(
-        http=arguments["http"],
-        https=arguments["https"],
-        all=arguments["all"],
-        no_proxy=tuple(entry.strip() for line in arguments["no_proxy"] for entry in line.split(",") if entry.strip()),
-        username=arguments["username"],
-        password=arguments["password"],
-        pip_index_url=arguments["pip_index_url"],
-        hf_endpoint=arguments["hf_endpoint"],
+    given = {
+        **arguments,
+        "no_proxy": [entry.strip() for line in arguments["no_proxy"] for entry in line.split(",") if entry.strip()],
         # A name with a space, such as `web server`, cannot be the name of a host in the network.
-        peers=tuple(dict.fromkeys(peer for peer in peers if _PEER.fullmatch(peer))),
-        certificates=certificates,
-    )
+        "peers": list(dict.fromkeys(peer for peer in peers if _PEER.fullmatch(peer))),
+        "certificates": certificates,
+    }
+    settings = proxy.Settings.of(given)
     wrong += proxy.problems(settings)
     if wrong:
         raise ProxyError("\n".join(wrong))

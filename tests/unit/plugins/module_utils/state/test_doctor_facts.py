@@ -91,15 +91,6 @@ def test_the_environment_of_a_process_is_separated_by_null_bytes() -> None:
     assert doctor_facts.parse_environment("a=1\0b=x=y\0", "\0") == [("a", "1"), ("b", "x=y")]
 
 
-def test_log_lines_since_a_time_include_their_continuation_lines(tmp_path: Path) -> None:
-    log = tmp_path / "xinference.log"
-    log.write_text("2026-01-01T10:00:00.000Z old\nold trace\n2026-01-01T12:00:00.000Z new\nnew trace\n")
-    since = 1767265200.0  # 2026-01-01T11:00:00Z
-    assert time.strftime("%H", time.gmtime(since)) == "11"
-    assert doctor_facts.log_lines(str(log), since) == ["2026-01-01T12:00:00.000Z new", "new trace"]
-    assert doctor_facts.log_lines(str(tmp_path / "none"), since) == []
-
-
 def test_logs_start_with_a_service_that_serves_and_earlier_for_others(tmp_path: Path) -> None:
     asked: list[int] = []
 

@@ -268,6 +268,13 @@ def test_errors_of_the_log_are_new_cleaned_and_reported_once(tmp_path: Path) -> 
     assert xinference_launch.log_faults(str(tmp_path / "none"), "2026") == []
 
 
+def test_log_lines_since_a_time_include_their_continuation_lines(tmp_path: Path) -> None:
+    log, since = tmp_path / "xinference.log", "2026-01-01T11:00:00"
+    log.write_text("2026-01-01T10:00:00.000Z old\nold trace\n2026-01-01T12:00:00.000Z new\nnew trace\n")
+    assert xinference_launch.log_lines(str(log), since, 1 << 20) == ["2026-01-01T12:00:00.000Z new", "new trace"]
+    assert xinference_launch.log_lines(str(tmp_path / "none"), since, 1 << 20) == []
+
+
 def test_the_whole_message_names_cause_remedy_and_lines(tmp_path: Path) -> None:
     future = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 60))
     write_log(tmp_path, f"{future}.000Z ERROR xinference.core.worker Failed to load model kokoro-rep0")

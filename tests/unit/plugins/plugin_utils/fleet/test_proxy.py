@@ -20,7 +20,7 @@ PASSWORD = "p#a@s/s:w%41"
 
 
 def arguments(**given: Any) -> dict[str, Any]:
-    options = spec.of_module("store_fetch")["proxy"]["options"]
+    options = spec.of_module("proxy")
     return {name: given.get(name, option["default"]) for name, option in options.items()}
 
 
