@@ -52,13 +52,7 @@ class Memo:
         self.entries: dict[str, dict[str, Any]] = {}
         self.changed = False
         if path is not None:
-            try:
-                with open(path, encoding="utf-8") as handle:
-                    loaded = json.load(handle)
-                if isinstance(loaded, dict):
-                    self.entries = {k: v for k, v in loaded.items() if isinstance(v, dict)}
-            except (OSError, ValueError):
-                pass
+            self.entries = {k: v for k, v in read_object(path).items() if isinstance(v, dict)}
 
     def get(self, file: str, status: os.stat_result) -> str | None:
         entry = self.entries.get(file)
@@ -156,6 +150,15 @@ def sync_folder(path: str) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def read_object(path: str) -> dict[str, Any]:
+    """The object in a JSON file. Empty if the file cannot be read or holds something else."""
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as handle:
+        loaded = json.load(handle)
+        if isinstance(loaded, dict):
+            return loaded
+    return {}
 
 
 def canonical_json(data: Mapping[str, Any] | list[Any]) -> bytes:

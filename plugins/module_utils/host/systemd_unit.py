@@ -7,7 +7,6 @@ import contextlib
 import errno
 import glob
 import hashlib
-import json
 import os
 import re
 import socket
@@ -16,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Callable
 
 from . import layout, private_files
+from .hashing import read_object
 
 MARKER = "# Managed by voicefleet.kokoro"
 
@@ -129,11 +129,7 @@ def fingerprint(content: str, files: Iterable[str], texts: Mapping[str, str] | N
 
 def load_record(path: str) -> dict[str, str]:
     """Read the fingerprint of the last start by this collection. Empty if it is missing or damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        loaded = json.loads(private_files.read_text(path) or "{}")
-        if isinstance(loaded, dict):
-            return loaded
-    return {}
+    return read_object(path)
 
 
 def restart_reasons(wanted: Mapping[str, str], record: Mapping[str, str]) -> list[str]:

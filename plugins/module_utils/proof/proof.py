@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..host import sources
-from ..host.hashing import canonical_json, sha256_bytes, sha256_file, write_atomic
+from ..host.hashing import canonical_json, read_object, sha256_bytes, sha256_file, write_atomic
 from . import acoustics, audio, interpreter, recogniser, speech
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
@@ -390,12 +390,8 @@ class Evidence:
 
     def read(self) -> dict[str, Any] | None:
         """Return the kept proof, or None if no proof can be read."""
-        try:
-            with open(self.proof, encoding="utf-8") as handle:
-                report = json.load(handle)
-        except (OSError, ValueError):
-            return None
-        return report if isinstance(report, dict) and report.get("schema") == 1 else None
+        report = read_object(self.proof)
+        return report if report.get("schema") == 1 else None
 
     def holds(self, wanted: Wanted) -> dict[str, Any] | None:
         """Return the kept proof if it matches, reached the required level, and its files are unchanged."""

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from ..host.hashing import sha256_bytes, write_atomic
+from ..host.hashing import read_object, sha256_bytes, write_atomic
 from ..host.layout import RELEASE_FILE
 
 INVENTORY_FILE = "files.txt"
@@ -149,12 +149,7 @@ def write_tool(folder: str, archive: str) -> None:
 
 def tool_stamp(folder: str) -> dict[str, str]:
     """Return what :func:`write_tool` wrote; empty if it is missing or damaged."""
-    try:
-        with open(os.path.join(folder, TOOL_STAMP), encoding="utf-8") as handle:
-            stamp = json.load(handle)
-    except (OSError, ValueError):
-        return {}
-    return stamp if isinstance(stamp, dict) else {}
+    return read_object(os.path.join(folder, TOOL_STAMP))
 
 
 def compare_tool(folder: str) -> Drift:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..host import selinux
-from ..host.hashing import sha256_bytes, sha256_file, write_atomic
+from ..host.hashing import read_object, sha256_bytes, sha256_file, write_atomic
 from ..host.layout import Paths
 from . import dictionary, inventory, patches
 
@@ -213,11 +213,7 @@ def stamp_of(
 
 def is_made(env: str, stamp: Mapping[str, Any]) -> bool:
     """Whether an environment was completed from exactly this lock, interpreter and repairs."""
-    try:
-        with open(os.path.join(env, STAMP), encoding="utf-8") as handle:
-            return bool(json.load(handle) == dict(stamp))
-    except (OSError, ValueError):
-        return False
+    return read_object(os.path.join(env, STAMP)) == stamp
 
 
 def discard(release: str) -> None:

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host.hashing import canonical_json, sync_folder, write_atomic
+from ..host.hashing import canonical_json, read_object, sync_folder, write_atomic
 from ..host.layout import RELEASE_FILE, Paths
 from . import inventory, ledger, plan
 from .plan import Former, Plan
@@ -25,12 +24,8 @@ class ReleaseError(Exception):
 
 def read(path: str) -> dict[str, Any] | None:
     """Return the contents of a release's ``release.json``, or None if the release is unfinished."""
-    try:
-        with open(os.path.join(path, RELEASE_FILE), encoding="utf-8") as handle:
-            data = json.load(handle)
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) and data.get("id") == os.path.basename(path) else None
+    data = read_object(os.path.join(path, RELEASE_FILE))
+    return data if data.get("id") == os.path.basename(path) else None
 
 
 def _voice_file(model: str, voice: str) -> str:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a host differs from the rest of its fleet: what it runs, how fast it is and how it sounds.
 
-The rows are those of `report.build`. A number stands out where its distance from the fleet's median is more than six
-robust standard deviations (1.4826 times the median absolute deviation) and more than a floor below which nobody would
-hear or feel it. Six and not the usual 3.5, by which chance alone names a host in every seventh fleet of eight and in
-half of those of a thousand. It takes three hosts to say which one is the odd one; of two, the difference is said and
-nobody is judged.
+The rows are those of ``report.build``. A number stands out if two things hold. Its distance from the fleet's median is
+more than six robust standard deviations (1.4826 times the median absolute deviation). And it is more than a floor,
+below which nobody would hear or feel it. With the usual 3.5 deviations, chance alone would name a host in every seventh
+fleet of eight, and in half of the fleets of a thousand. It takes three hosts to say which one is the odd one. Of two
+hosts, the difference is named and neither is judged.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ...module_utils.proof.acoustics import LEVELS
 from ..fleet.rollout import names
 
 LIMIT = 6.0
-# Of as many hosts, one can be the odd one.
+# With fewer hosts, none can be the odd one.
 FEWEST = 3
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Speed:
-    """A number of which less is better. It is odd from so many `times` the median, and from an excess of `floor`."""
+    """A number of which less is better. It is odd from ``times`` the median on, if the excess is at least ``floor``."""
 
     name: str
     what: str
@@ -39,10 +39,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Sound:
-    """A number that describes the audio of a voice, taken from a sample's `measurements`.
+    """A number from a sample's ``measurements`` that describes the audio of a voice.
 
-    `scale` puts it on an axis on which distances count; `floor` is the least distance there that anybody would hear:
-    Kokoro as Xinference runs it never says a sentence twice in the same way.
+    ``scale`` puts it on an axis on which distances count. ``floor`` is the least distance that anybody would hear:
+    Kokoro never says a sentence twice in the same way. ``words`` describe an odd value, with ``more`` or ``less``.
     """
 
     name: str
@@ -50,66 +50,52 @@ class Sound:
     unit: str
     scale: Callable[[float], float]
     floor: float
-    say: Callable[[float, float], str]
+    words: str
+    more: str = ""
+    less: str = ""
+
+    def say(self, mine: float, usual: float) -> str:
+        """What is odd, without the name of the voice."""
+        how = self.more if mine > usual else self.less
+        return self.words.format(mine=mine, usual=usual, apart=abs(mine - usual), how=how)
+
+
+def octaves(value: float) -> float:
+    """A value on an axis on which each doubling is one step."""
+    return math.log2(max(value, 0.01))
 
 
 LATENCY = Speed("latency_seconds", "from the request to the last byte", " s", 0.1)
 FACTOR = Speed("real_time_factor", "real-time factor", "", 0.02)
-# Of some ten requests the 95th percentile is the slowest one: it varies more than a median does.
+# Of some ten requests, the 95th percentile is the slowest one. It varies more than a median.
 LOADED = (
     Speed("first_byte", "to the first byte, p95", " s", 0.1, 2.0),
     Speed("latency", "to the last byte, p95", " s", 0.1, 2.0),
     Speed("real_time_factor", "real-time factor, p95", "", 0.02, 2.0),
 )
+_LENGTH = "lasts {mine:.2f} s, on most hosts {usual:.2f} s"
+_LOUDNESS = "is {apart:.0f} dB {how} than on most hosts ({mine:.0f} dBFS, median {usual:.0f} dBFS)"
+_COLOUR = "sounds {how} than on most hosts (centre of its spectrum {mine:.0f} Hz, median {usual:.0f} Hz)"
+_PITCH = "has the pitch of a voice in {mine:.0%} of its sound, on most hosts in {usual:.0%}"
 SOUNDS = (
-    Sound(
-        "seconds",
-        "length",
-        " s",
-        lambda value: math.log2(max(value, 0.01)),
-        math.log2(1.2),
-        lambda mine, usual: f"lasts {mine:.2f} s, on most hosts {usual:.2f} s",
-    ),
-    Sound(
-        "rms_dbfs",
-        "loudness",
-        " dBFS",
-        float,
-        3.0,
-        lambda mine, usual: (
-            f"is {abs(mine - usual):.0f} dB {'louder' if mine > usual else 'quieter'} than on most hosts"
-            f" ({mine:.0f} dBFS, median {usual:.0f} dBFS)"
-        ),
-    ),
-    Sound(
-        "centroid_hz",
-        "centre of its spectrum",
-        " Hz",
-        lambda value: math.log2(max(value, 1.0)),
-        math.log2(1.25),
-        lambda mine, usual: (
-            f"sounds {'brighter' if mine > usual else 'duller'} than on most hosts"
-            f" (centre of its spectrum {mine:.0f} Hz, median {usual:.0f} Hz)"
-        ),
-    ),
-    Sound(
-        "voiced_share",
-        "share with the pitch of a voice",
-        "",
-        float,
-        0.15,
-        lambda mine, usual: f"has the pitch of a voice in {mine:.0%} of its sound, on most hosts in {usual:.0%}",
-    ),
+    Sound("seconds", "length", " s", octaves, octaves(1.2), _LENGTH),
+    Sound("rms_dbfs", "loudness", " dBFS", float, 3.0, _LOUDNESS, "louder", "quieter"),
+    Sound("centroid_hz", "centre of its spectrum", " Hz", octaves, octaves(1.25), _COLOUR, "brighter", "duller"),
+    Sound("voiced_share", "share with the pitch of a voice", "", float, 0.15, _PITCH),
 )
 
 
 def compare(rows: Sequence[Row]) -> list[str]:
-    """Put into each row's `stands_out` in what its host differs from most, and return what differs otherwise.
+    """Add to each row's ``stands_out`` how its host differs from most. Return other differences, in sentences.
 
-    An entry of `stands_out` is {"kind": "identity" | "speed" | "sound", "name", "value", "usual", "sentence"}, the
-    first two for machines. What is returned are sentences on the fleet: two hosts that differ, or no majority.
+    An entry of ``stands_out`` is {"kind": "identity" | "speed" | "sound", "name", "value", "usual", "sentence"}. Kind
+    and name are for machines. The sentences are about the fleet: two hosts that differ, or a value without a majority.
     """
     return [*_identity(rows), *_speed(rows), *_sound(rows)]
+
+
+def _note(row: Row, kind: str, name: str, value: Any, usual: Any, sentence: str, **more: str) -> None:
+    row["stands_out"].append({"kind": kind, "name": name, "value": value, "usual": usual, "sentence": sentence, **more})
 
 
 # --- what runs -------------------------------------------------------------------------------------------------------
@@ -124,13 +110,13 @@ _SAID = {
 
 
 def identity(row: Mapping[str, Any]) -> dict[str, str]:
-    """What runs on a host, by name; what is not known is left out."""
+    """What runs on a host, by name, without what is not known."""
     found = {name: row[name] for name in ("release", "manifest_sha256", "accelerator", "profile") if row.get(name)}
     return {**found, **{f"version of {name}": value for name, value in row.get("versions", {}).items()}}
 
 
 def shown(name: str, value: Any) -> str:
-    """A value of `identity` as a sentence holds it: of a digest, what one compares by eye."""
+    """A value of ``identity`` for a sentence. Of a digest, it is the beginning, which people compare."""
     return str(value)[:12] if name == "manifest_sha256" else str(value)
 
 
@@ -154,26 +140,19 @@ def _identity(rows: Sequence[Row]) -> list[str]:
                 else f"{shown(name, value)} on {len(places)} hosts"
                 for value, places in having.items()
             )
-            fleet.append(f"Not one {what}: {', '.join(each)}.")
+            fleet.append(f"The hosts differ in {what}: {', '.join(each)}.")
             continue
         for value, places in having.items():
-            # To be proved to more than most is no fault.
+            # A higher level than that of most hosts is no fault.
             fine = value == usual or (name == "level" and LEVELS.index(value) > LEVELS.index(usual))
             for place in () if fine else places:
-                rows[place]["stands_out"].append(
-                    {
-                        "kind": "identity",
-                        "name": name,
-                        "value": value,
-                        "usual": usual,
-                        "sentence": f"{what} {shown(name, value)}, most hosts {shown(name, usual)}",
-                    }
-                )
+                said = f"{what} {shown(name, value)}, most hosts {shown(name, usual)}"
+                _note(rows[place], "identity", name, value, usual, said)
     return fleet
 
 
 def _follows_accelerator(known: Iterable[Mapping[str, str]]) -> bool:
-    """Whether each accelerator has one profile: then the accelerator has said it already."""
+    """Whether each accelerator has one profile. Then the accelerator says all."""
     pairs = {(one.get("accelerator"), one.get("profile")) for one in known if "profile" in one}
     return len(pairs) == len({accelerator for accelerator, _profile in pairs})
 
@@ -192,27 +171,20 @@ def _speed(rows: Sequence[Row]) -> list[str]:
                 if len(by_row) >= FEWEST and math.log2(ratio) > bound and value - usual >= measure.floor:
                     slow.setdefault(place, []).append((ratio, value, usual, measure))
         for place, found in slow.items():
-            # Once for each host, as what is slow in one is slow in most: the plainest, unless another is far worse.
+            # One entry for each host, because it is slow in most measures: the first, unless another is far worse.
             worst = max(found, key=lambda of: of[0])
             ratio, value, usual, measure = worst if worst[0] > worst[3].times * found[0][0] else found[0]
             if measured_by[place]["host"] in judged:
                 numbers = f"{value:.2f}{measure.unit} {measure.what}; most hosts {usual:.2f}{measure.unit}"
-                measured_by[place]["stands_out"].append(
-                    {
-                        "kind": "speed",
-                        "name": measure.name,
-                        "value": value,
-                        "usual": usual,
-                        "sentence": f"takes {ratio:.1f} times {whose} ({numbers})",
-                    }
-                )
+                said = f"takes {ratio:.1f} times {whose} ({numbers})"
+                _note(measured_by[place], "speed", measure.name, value, usual, said)
     return []
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[str, set[str], list[Row]]]:
-    """Whose median counts in words, the hosts to judge, and the rows to measure them by.
+    """Groups of hosts: the name of the median, the hosts to judge, and the rows that they are compared with.
 
-    A host is measured by those with its accelerator; where these are too few, by all.
+    A host is compared with the hosts that have its accelerator, or with all if these are too few.
     """
     kinds = Counter(row["accelerator"] for row in rows)
     if len(kinds) == 1:
@@ -227,7 +199,7 @@ def _groups(rows: Sequence[Row]) -> list[tuple[str, set[str], list[Row]]]:
 
 
 def _of_two(rows: Sequence[Row]) -> list[str]:
-    """Of two hosts, which takes longer, in the first measure that shows it."""
+    """Which of two hosts takes longer, in the first measure that shows it."""
     for measure, by_row in _times(rows):
         if len(by_row) == 2:
             (fast, little), (slow, much) = sorted(
@@ -243,9 +215,10 @@ def _of_two(rows: Sequence[Row]) -> list[str]:
 
 
 def _times(group: Sequence[Row]) -> list[tuple[Speed, dict[int, tuple[float, float, float]]]]:
-    """For each measure of speed and host: how many times the median, the value, the median.
+    """For each measure of speed, by host: the ratio to the median, the value and the median.
 
-    Samples are compared with the same voice, format and text elsewhere, so that hosts that speak more are not slower.
+    A sample is compared with those of the same voice, format and text on other hosts. So a host that speaks more does
+    not count as slower.
     """
     found = []
     for measure in (LATENCY, FACTOR):
@@ -283,14 +256,14 @@ def _times(group: Sequence[Row]) -> list[tuple[Speed, dict[int, tuple[float, flo
                     values[place] = float(value)
             if len(values) > 1:
                 usual = median(values.values())
-                what = f"{measure.what}, of {load} at a time" if load != "1" else measure.what
+                what = f"{measure.what}, with {load} requests at once" if load != "1" else measure.what
                 named = replace(measure, name=f"parallel.{load}.{measure.name}.p95", what=what)
                 found.append((named, {place: (value / usual, value, usual) for place, value in values.items()}))
     return found
 
 
 def parallel(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured at how many requests at a time; empty in proofs without the level "performance"."""
+    """The measurements by number of requests at once. Empty in proofs without the level "performance"."""
     found = (row.get("performance") or {}).get("parallel") or {}
     return {load: values for load, values in found.items() if str(load).isdigit()}
 
@@ -303,7 +276,7 @@ def _sound(rows: Sequence[Row]) -> list[str]:
     for sound in SOUNDS:
         by_voice: dict[tuple[str, str], dict[int, float]] = {}
         for place, row in enumerate(rows):
-            # One format of each voice: the others are the same sound.
+            # One format of each voice is enough, because the others are the same sound.
             for sample in reversed(row["samples"]):
                 value = sample.get("measurements", {}).get(sound.name)
                 if value is not None:
@@ -327,24 +300,16 @@ def _sound(rows: Sequence[Row]) -> list[str]:
         for place, found in odd.items():
             _far, voice, value, usual = max(found)
             more = "; likewise one more voice" if len(found) == 2 else f"; likewise {len(found) - 1} more voices"
-            rows[place]["stands_out"].append(
-                {
-                    "kind": "sound",
-                    "name": sound.name,
-                    "value": value,
-                    "usual": usual,
-                    "voice": voice,
-                    "sentence": f"{voice} {sound.say(value, usual)}{more if len(found) > 1 else ''}",
-                }
-            )
+            said = f"{voice} {sound.say(value, usual)}{more if len(found) > 1 else ''}"
+            _note(rows[place], "sound", sound.name, value, usual, said, voice=voice)
     return fleet
 
 
 def _bound(floor: float, values: Sequence[float], centre: float) -> float:
     """How far from the centre a value may be.
 
-    The floor is higher in a small fleet, by two thirds of itself among three hosts: there the deviation rests on so few
-    values that chance makes it small.
+    In a small fleet, chance often makes the deviation small. So the floor is higher there: by two thirds with three
+    hosts.
     """
     least = floor * (1 + 2 / max(1, len(values)))
     if len(values) < FEWEST:

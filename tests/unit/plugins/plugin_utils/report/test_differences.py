@@ -126,7 +126,7 @@ def test_the_one_host_that_fell_back_to_its_cpu() -> None:
 def test_a_cpu_is_measured_by_its_like() -> None:
     rows = [row(f"gpu-{number}", 0.1) for number in range(5)]
     rows += [row(f"cpu-{number}", 2.0, accelerator="cpu", profile="cpu-py311-x86_64") for number in range(5)]
-    assert compare(rows) == ["Not one accelerator: cuda on 5 hosts, cpu on 5 hosts."]
+    assert compare(rows) == ["The hosts differ in accelerator: cuda on 5 hosts, cpu on 5 hosts."]
     assert notes(rows) == {}
     rows[9] = row("cpu-9", 7.0, accelerator="cpu", profile="cpu-py311-x86_64")
     compare(rows)
@@ -136,7 +136,7 @@ def test_a_cpu_is_measured_by_its_like() -> None:
 def test_of_two_hosts_the_difference_is_said_and_nobody_is_judged() -> None:
     rows = [row("a", 0.5), row("b", 1.5, {"rms_dbfs": -28.0}, release="other")]
     assert compare(rows) == [
-        "Not one release: r on a, other on b.",
+        "The hosts differ in release: r on a, other on b.",
         "b takes 3.0 times as long as a (1.50 s and 0.50 s from the request to the last byte).",
         "af_heart does not sound the same on a as on b (loudness -20.00 dBFS and -28.00 dBFS).",
     ]
@@ -158,7 +158,7 @@ def test_slow_under_load_alone() -> None:
     rows.append(row("h5", performance=loaded(4.8)))
     compare(rows)
     assert notes(rows) == {"h5": [("speed", "parallel.4.latency.p95")]}
-    assert "takes 4.0 times the fleet's median (4.80 s to the last byte, p95, of 4 at a time" in str(
+    assert "takes 4.0 times the fleet's median (4.80 s to the last byte, p95, with 4 requests at once" in str(
         rows[5]["stands_out"]
     )
 
