@@ -87,7 +87,7 @@ def _case(
     elif wrong:
         ET.SubElement(case, "skipped", message=_text("Not required: " + " ".join(wrong)))
     elif untried or not mine:
-        why = " ".join(untried) or "nothing was looked at."
+        why = " ".join(untried) or "nothing was checked."
         ET.SubElement(case, "skipped", message=_text(why if why.startswith("UNVERIFIED") else f"UNVERIFIED: {why}"))
 
 

@@ -74,7 +74,7 @@ def render(report: Mapping[str, Any], clips: Mapping[str, Mapping[str, Clip]], a
         *(f'<th scope="col" data-by="{by}"><button type="button">{name}</button></th>' for name, by in HEADS),
         "</tr></thead><tbody>",
         *(_row(place, row, report["usual"]) for place, row in enumerate(rows)),
-        '</tbody></table></div><p id="none" hidden>No host is like that.</p>',
+        '</tbody></table></div><p id="none" hidden>No host matches.</p>',
         _foot(report, sounds),
         f'<script type="application/json" id="data">{as_data(rows, sounds)}</script>\n',
         *(f'<script type="audio/wav" id="wav{place}">{data}</script>\n' for place, data in enumerate(sounds.data)),
@@ -201,7 +201,7 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> str:
         more = f" and {len(places) - 6:,} more" if len(places) > 6 else ""
         items.append(f"<li>{_sign(state)} <strong>{links}{more}</strong> {escape(said)}</li>")
     if len(found) > MOST_NOTES:
-        items.append(f'<li class="soft">{len(found) - MOST_NOTES:,} more notes stand in the table.</li>')
+        items.append(f'<li class="soft">{len(found) - MOST_NOTES:,} more notes are in the table.</li>')
     return f'<section><h2>Look at these first</h2><ul class="notes">{"".join(items)}</ul></section>'
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report on the proofs of all hosts, as data: what was proved where, what failed, and who differs from the rest.
+"""The report on the proofs of all hosts, as data: what was proved where, what failed, and which hosts differ.
 
-`report_page` makes the page of it, `report_table` the lines in the terminal, `junit` what CI reads, and `for_machines`
-what `report.json` holds.
+``page`` renders it for people, ``table`` for the terminal and ``junit`` for CI. ``for_machines`` is the content of
+``report.json``.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout im
 
 from . import differences
 
-# Of report.json; docs/report.md says what stands in it.
+# The version of report.json, which docs/report.md describes.
 SCHEMA = 3
-# What became of a host, the worst first: the order in which a person wants to see them.
+# The states of a host, in the order in which people want to see them: the worst first.
 FAILED, ODD, WELL = STATES = ("failed", "stands out", "well")
-# A level of a host: all that was looked at is good; something is not; it was not looked at, or not everywhere.
+# A level of a host: every check is good, a check is not, or a check is missing in at least one place.
 PASSED, REFUSED, UNVERIFIED = "passed", "failed", "UNVERIFIED"
-# These are of a host as a whole, the others of each sample.
+# These levels belong to the host as a whole. The others belong to each sample.
 OF_THE_HOST = ("phonemes", "performance", "offline")
-# The name of a finding that stands for a whole level, which was not asked for.
+# The name of a finding that stands for a whole level that was not requested.
 UNTRIED = "untried"
 
 IN_WORDS = {
     "none": "no proof",
-    "format": "a whole sound file, not shown to be speech",
+    "format": "a complete sound file, which may not be speech",
     "acoustic": "sounds like speech",
     "phonemes": "the text front end knows the words",
     "intelligible": "a recogniser heard the sentence",
-    "performance": "fast enough, on the hardware meant",
-    "offline": "nothing outside was asked for anything",
+    "performance": "fast enough, on the intended hardware",
+    "offline": "the service contacted nothing outside",
 }
 
 
 def folder_name(host: str) -> str:
-    """A host's name as a folder on the controller: inventory names may hold anything."""
+    """A host's name as a folder on the controller. A name in the inventory may contain any character."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", host).lstrip(".") or "_"
 
 
 @dataclass(frozen=True)
 class Clip:
-    """The sound of one voice on one host. `path` is relative to the report; the bytes stay in the file."""
+    """The sound of one voice on one host. ``path`` is relative to the report. The bytes stay in the file."""
 
     voice: str
     path: str
@@ -62,7 +62,7 @@ class Clip:
 
 @dataclass
 class Host:
-    """What is known of one host: the facts that the roles set, the WAV files that were brought, how the run ended."""
+    """What is known of one host: the facts that the roles set, the copied WAV files, and the end of the run."""
 
     name: str
     plan: dict[str, Any] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Host:
     end: End | None = None
 
     def row(self) -> dict[str, Any]:
-        """The host as a row of the report. Times in seconds, medians over its samples."""
+        """The host as a row of the report. Times are in seconds, and medians over its samples."""
         proof, plan = self.synthesis, self.plan
         samples = proof.get("samples") or []
         proved_in_plan = (plan.get("release") or {}).get("id") in (None, proof.get("release_id"))
@@ -104,7 +104,7 @@ class Host:
         return row
 
     def _ending(self) -> dict[str, Any]:
-        """How the run ended here, None where no run was counted, and the release that serves, None where unknown."""
+        """How the run ended on the host, and the release that serves. Unknown values are None."""
         tried = (self.plan.get("release") or {}).get("id") or self.synthesis.get("release_id")
         if self.end is None:
             return {"outcome": None, "why": "", "seconds": None, "serves": tried}
@@ -118,7 +118,7 @@ class Host:
 
 
 def accelerator_of(plan: Mapping[str, Any], profile: str | None) -> str | None:
-    """What a host computes on: as its plan says, else by the first word of its profile."""
+    """What a host computes on, by its plan or else by the first word of its profile."""
     said = plan.get("accelerator")
     return said if isinstance(said, str) and said else (profile or "").partition("-")[0] or None
 
@@ -126,7 +126,7 @@ def accelerator_of(plan: Mapping[str, Any], profile: str | None) -> str | None:
 def ladder(row: Mapping[str, Any]) -> list[dict[str, str]]:
     """Each level with its state and the reason, [{"level", "state", "why"}], for the host as a whole."""
     steps = []
-    # A format that the server does not have is none that it was to be good in.
+    # A format that the server lacks does not count.
     samples = [sample for sample in row["samples"] if sample.get("offered", True)]
     for level in LEVELS[1:]:
         findings = [finding for finding in row["findings"] if finding["level"] == level]
@@ -144,7 +144,7 @@ def ladder(row: Mapping[str, Any]) -> list[dict[str, str]]:
         elif untried or not findings:
             state, why = UNVERIFIED, untried or ["not tried"]
         elif level not in OF_THE_HOST and unseen:
-            state, why = UNVERIFIED, [f"Not looked at in {unseen} of {len(samples)} samples."]
+            state, why = UNVERIFIED, [f"Not checked in {unseen} of {len(samples)} samples."]
         else:
             state, why = PASSED, []
         said = list(dict.fromkeys(sentence.removeprefix("UNVERIFIED: ") for sentence in why))
@@ -154,12 +154,12 @@ def ladder(row: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _why_not(finding: Mapping[str, Any]) -> str:
-    """Why something was not looked at; of a whole level that was not asked for, in few words: there may be four."""
+    """Why a check did not run. A level that was not requested needs few words, because there may be four of them."""
     return "not tried (synthesis_try_level)" if finding["name"] == UNTRIED else str(finding["sentence"])
 
 
 def load_clips(folder: Path, host: str, synthesis: Mapping[str, Any]) -> dict[str, Clip]:
-    """The WAV files of a host that lie beside the report and are those of its proof, by voice; unread."""
+    """The WAV files beside the report that belong to a host's proof, by voice. Their content is not read yet."""
     found = {}
     for sample in synthesis.get("samples") or []:
         path = f"audio/{folder_name(host)}/{sample['voice']}.wav"
@@ -175,7 +175,7 @@ def load_clips(folder: Path, host: str, synthesis: Mapping[str, Any]) -> dict[st
 
 
 def build(hosts: list[Host], time: str, run: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The report as data. `time` is now, in UTC; `run` is the state that plugin_utils/fleet/rollout.py describes."""
+    """The report as data. ``time`` is now, in UTC. ``run`` is a state as plugin_utils/fleet/rollout.py describes it."""
     run = run or {}
     rows = [host.row() for host in sorted(hosts, key=lambda host: host.name)]
     proved = [row for row in rows if row["outcome"] in (None, *GOOD)]
@@ -211,13 +211,13 @@ def state_of(row: Mapping[str, Any]) -> str:
 
 
 def below(row: Mapping[str, Any]) -> bool:
-    """Whether less was proved than was required; of what was not proved at all, as in check mode, nothing is said."""
+    """Whether the proof is below the required level. Without any proof, as in check mode, the answer is no."""
     wanted = row["required_level"]
     return bool(row["samples"]) and wanted in LEVELS and LEVELS.index(row["level"]) < LEVELS.index(wanted)
 
 
 def reasons(row: Mapping[str, Any]) -> list[str]:
-    """Why a host is not among those that do well, in sentences without its name."""
+    """Why a host did not do well, in sentences without its name."""
     said = []
     if row["outcome"] not in (None, *GOOD):
         said.append(f"{row['outcome']}. {row['why']}".rstrip(". ") + "." if not row["why"] else row["why"])
@@ -230,17 +230,17 @@ def reasons(row: Mapping[str, Any]) -> list[str]:
 
 
 def first_the_worst(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows in the order in which a person wants to see them."""
+    """The rows in the order of their states."""
     return sorted(rows, key=lambda row: STATES.index(row["state"]))
 
 
 def unfinished(report: Mapping[str, Any]) -> list[str]:
-    """The hosts on which the run did not do what it was to do."""
+    """The hosts on which the run is not done."""
     return [row["host"] for row in report["hosts"] if row["outcome"] not in (None, *GOOD)]
 
 
 def for_machines(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What report.json holds: all but the findings that are good, which stand in each host's own record."""
+    """The content of report.json. It leaves out the good findings, which are in each host's own record."""
     return {**report, "hosts": [_without_good(row) for row in report["hosts"]]}
 
 
@@ -264,7 +264,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     if wanted and any(row["samples"] for row in rows):
         names = " or ".join(sorted(wanted, key=LEVELS.index))
         said.append(
-            f"Required is the level {names}: {_all(reached, counts['hosts'])} reached it"
+            f"The required level is {names}: {_all(reached, counts['hosts'])} reached it"
             f"{f', {short:,} did not' if short else ''}."
         )
     odd = sum(bool(row["stands_out"]) for row in rows)

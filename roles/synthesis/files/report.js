@@ -99,18 +99,18 @@
   function host(of) {
     const parts = [];
     const said = text(of.text);
-    if (said) parts.push(make("p", {}, `\u201c${said}\u201d `, make("span", { class: "soft" }, of.proved ? `Proved at ${of.proved}.` : "", of.alive ? " Found alive in this run." : "")));
+    if (said) parts.push(make("p", {}, `\u201c${said}\u201d `, make("span", { class: "soft" }, of.proved ? `Proved at ${of.proved}.` : "", of.alive ? " The model was alive in this run." : "")));
     if (of.source) parts.push(make("p", { class: "odd" }, `! ${text(of.said)}.`));
-    if (!of.cards.length) return [...parts, make("p", { class: "bad" }, "✗ No proof of speech was made on this host: see its own output.")];
+    if (!of.cards.length) return [...parts, make("p", { class: "bad" }, "✗ No proof of speech was made on this host. Its own output says why.")];
     parts.push(ladder(of));
     const more = of.findings.filter((finding) => finding[1] !== true);
     parts.push(...more.map(finding));
-    if (of.findings.length) parts.push(measured(of.findings, of.findings.length, "of the host"));
+    if (of.findings.length) parts.push(measured(of.findings, of.findings.length, "on the host"));
     const load = performance(of.performance);
     if (load) parts.push(load);
     const versions = Object.entries(of.versions).map(([name, place]) => `${name} ${text(place)}`).join(", ");
     parts.push(make("p", { class: "soft" }, "Manifest ", make("code", {}, of.manifest ?? "-"), versions ? `; ${versions}` : "", of.record ? "; " : "",
-      of.record ? make("a", { href: encodeURI(of.record) }, "all of it as JSON") : ""));
+      of.record ? make("a", { href: encodeURI(of.record) }, "the whole proof as JSON") : ""));
     parts.push(make("div", { class: "cards" }, ...of.cards.map((card) => voice(of, card))));
     return parts;
   }
@@ -135,21 +135,21 @@
   }
 
   function measured(findings, looked, what) {
-    const things = looked === 1 ? "1 thing" : `${looked} things`;
-    if (!data.measured) return make("p", { class: "soft" }, `${things} looked at ${what}; what was measured stands in the host\u2019s JSON.`);
+    const checks = `${looked} ${looked === 1 ? "check" : "checks"} ${what}`;
+    if (!data.measured) return make("p", { class: "soft" }, `${checks}. The host\u2019s JSON has the measurements.`);
     const lines = findings.map(([name, ok, value, limit, sentence]) => make("tr", {},
       make("td", {}, ok === true ? "✓" : ok === false ? "✗" : "?"), make("td", {}, text(name)),
       make("td", {}, value === null ? "" : String(value)), make("td", {}, text(limit)),
       make("td", {}, ok === true && typeof value === "string" ? text(sentence) : "")));
-    const head = make("tr", {}, ...["", "What", "Measured", "Limit", ""].map((name) => make("th", {}, name)));
-    return make("details", {}, make("summary", {}, `${things} looked at ${what}`), make("table", { class: "numbers" }, head, ...lines));
+    const head = make("tr", {}, ...["", "Check", "Measured", "Limit", ""].map((name) => make("th", {}, name)));
+    return make("details", {}, make("summary", {}, checks), make("table", { class: "numbers" }, head, ...lines));
   }
 
   function performance(found) {
     const loads = Object.entries((found && found.parallel) || {});
     if (!loads.length) return null;
     const measures = [["first_byte", "First byte", " s"], ["latency", "Last byte", " s"], ["real_time_factor", "Real-time factor", ""]];
-    const head = make("tr", {}, make("th", {}, "Requests at a time"), make("th", {}, "Requests"),
+    const head = make("tr", {}, make("th", {}, "Requests at once"), make("th", {}, "Requests"),
       ...measures.map(([, name]) => make("th", {}, `${name} p50 / p95`)));
     const lines = loads.map(([load, values]) => make("tr", {}, make("td", {}, load), make("td", {}, `${values.requests ?? "-"}${values.errors ? `, ${values.errors} failed` : ""}`),
       ...measures.map(([name, , unit]) => make("td", {}, values[name] ? `${number(values[name].p50, unit)} / ${number(values[name].p95, unit)}` : "-"))));
@@ -159,8 +159,8 @@
   function voice(of, card) {
     const parts = [make("h3", {}, card.voice, of.source ? make("small", { class: "odd" }, ` ${of.source}`) : "")];
     if (card.wav !== undefined) parts.push(...player(card.wav, `${card.voice} on ${of.host}`));
-    else if (card.path) parts.push(make("p", {}, make("a", { href: encodeURI(card.path) }, "Listen"), " (beside this page, which is large already)"));
-    else parts.push(make("p", { class: "soft" }, "No WAV of it was brought here."));
+    else if (card.path) parts.push(make("p", {}, make("a", { href: encodeURI(card.path) }, "Listen"), " (the sound is beside this page, because the page is large)"));
+    else parts.push(make("p", { class: "soft" }, "No WAV file of this voice was copied to the controller."));
     const like = data.reference.wavs[card.voice];
     if (card.wav !== undefined && like !== undefined && like !== card.wav) {
       const fold = make("details", { class: "compare" }, make("summary", {}, `Compare with ${data.reference.host}`));
@@ -172,7 +172,7 @@
     for (const sample of card.samples) {
       const numbers = sample.latency === null ? "" : ` ${number(sample.seconds, " s")} of audio in ${number(sample.latency, " s")} (${number(sample.rtf)})`;
       parts.push(make("p", {}, make("strong", {}, text(sample.format)), ` ${text(sample.level)},${numbers}`));
-      parts.push(...sample.findings.filter((one) => one[1] !== true).map(finding), measured(sample.findings, sample.looked, "in it"));
+      parts.push(...sample.findings.filter((one) => one[1] !== true).map(finding), measured(sample.findings, sample.looked, "of this sample"));
     }
     return make("div", { class: "card" }, ...parts);
   }
@@ -191,7 +191,7 @@
     const head = make("span", { class: "head", hidden: "" });
     const top = make("span", { class: "axis top" }), low = make("span", { class: "axis low" }, "0"), end = make("span", { class: "axis end" });
     const picture = make("div", { class: "picture" }, wave, spec, top, low, end, head);
-    // Draw it only when it becomes visible: a host may have fifty voices.
+    // Draw a picture only when it becomes visible, because a host may have fifty voices.
     new IntersectionObserver((entries, watcher) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
       watcher.disconnect();
@@ -214,7 +214,7 @@
     return [picture, audio];
   }
 
-  // Samples (first channel) and rate of a 16-bit WAV; null if it is not one.
+  // Returns the samples (first channel) and the rate of a 16-bit WAV file, or null for another file.
   function decode(base64) {
     const raw = atob(base64);
     const bytes = new Uint8Array(raw.length);
@@ -259,7 +259,7 @@
     }
   }
 
-  // Time to the right, 0 Hz at the bottom, half the sample rate at the top, RANGE dB from dark to light.
+  // Time runs to the right. 0 Hz is at the bottom, half the sample rate at the top. RANGE dB go from dark to light.
   function drawSpectrogram(canvas, samples) {
     const pen = canvas.getContext("2d");
     const image = pen.createImageData(canvas.width, BANDS);
@@ -295,7 +295,7 @@
     pen.putImageData(image, 0, 0);
   }
 
-  // Discrete Fourier transform in place; the length is a power of two.
+  // Makes the discrete Fourier transform in place. The length must be a power of two.
   function transform(real, imaginary) {
     const size = real.length;
     for (let i = 1, j = 0; i < size; i += 1) {

@@ -54,7 +54,7 @@ def test_a_level_that_was_not_tried_or_is_not_required_is_skipped_and_never_pass
     assert outcome(beyond)["af_heart wav acoustic"] == "skipped: Not required: Noise."
     cut = suite("acoustic", sample(finding("format", False, "Cut.")))
     assert outcome(cut)["af_heart wav format"] == "failure: Cut."
-    assert outcome(cut)["af_heart wav acoustic"] == "skipped: UNVERIFIED: nothing was looked at."
+    assert outcome(cut)["af_heart wav acoustic"] == "skipped: UNVERIFIED: nothing was checked."
 
 
 def test_levels_of_the_host_are_cases_of_their_own() -> None:
@@ -66,7 +66,7 @@ def test_levels_of_the_host_are_cases_of_their_own() -> None:
         "af_heart wav acoustic": "",
         "af_heart wav intelligible": "skipped: UNVERIFIED: not asked for",
         "host phonemes": "",
-        "host performance": "skipped: UNVERIFIED: nothing was looked at.",
+        "host performance": "skipped: UNVERIFIED: nothing was checked.",
         "host offline": "skipped: UNVERIFIED: no ss",
     }
 

@@ -169,7 +169,7 @@ def test_levels_of_the_host_and_of_its_samples() -> None:
         "performance": "UNVERIFIED", "offline": "failed",
     }  # fmt: skip
     why = {step["level"]: step["why"] for step in row["levels"]}
-    assert why["acoustic"] == "Not looked at in 1 of 2 samples."
+    assert why["acoustic"] == "Not checked in 1 of 2 samples."
     assert why["performance"] == "no nvidia-smi"
     assert why["offline"] == "It asked pypi.org."
     assert row["performance"] == {"parallel": {"1": {"requests": 4}}}

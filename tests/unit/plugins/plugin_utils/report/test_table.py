@@ -28,7 +28,7 @@ def lines(*hosts: Host, stop: str = "") -> list[str]:
 
 def test_a_run_of_three() -> None:
     found = lines(host("s1", "served"), host("s2", "failed", "It is\n  noise."), Host("s3", end=End("not tried")))
-    assert found[0] == "3 hosts: 1 served, 1 failed, 1 not tried. Required is the level acoustic: 2"
+    assert found[0] == "3 hosts: 1 served, 1 failed, 1 not tried. The required level is acoustic: 2"
     heads = found.index("") + 1
     assert found[heads].split() == ["host", "serves", "level", "outcome", "seconds", "voices", "latency", "RTF"]
     rows = {line.split()[0]: line.split() for line in found[heads + 1 : heads + 4]}
