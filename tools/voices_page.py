@@ -38,6 +38,21 @@ The service downloads nothing.
 """
 
 TAIL = """
+## English
+
+`kokoro_english_model` chooses the spaCy model that tags English words. From the tags follows how words such as "read",
+"record" and "live" sound.
+
+- `en_core_web_sm`, the default: a small model, as misaki loads it.
+- `en_core_web_trf`: a transformer. The repair `misaki-trf` makes every English front end of a process load it, once for
+  American and British English together. It takes the place of en_core_web_sm in the store and in releases. It runs on
+  the CPU, even if Kokoro runs on a GPU. Its packages are part of every release.
+
+{english}
+
+`fetch.yml` and `preflight` must see the same value. `preflight` refuses a store that lacks the model. The command
+`bench/english.py` measured these figures: [benchmarks](benchmarks.md#english).
+
 ## Japanese
 
 `kokoro_japanese_dictionary` chooses the dictionary:
@@ -60,7 +75,7 @@ same digest.
 
 The newer model has weights and an alphabet of its own. So it is a process of its own beside the first, and clients
 ask `kokoro-z` for its voices, or `kokoro` if Mandarin is the only language. English words in Chinese text are read
-too, so en_core_web_sm is added. The model has a hundred
+too, so the model of English is added. The model has a hundred
 voices, but only these have a digest that could be confirmed, so only these are served. In a folder
 (`artifact_store_kokoro_source=file://...`) its files are below `{zh}/`. Its revision is `{zh_revision}`.
 
@@ -85,6 +100,9 @@ The repair `kokoro-words` lets all languages speak every word of a text of any l
 Kokoro-82M, revision `{revision}`, {licence}. Each file is pinned by its sha256 in
 `plugins/plugin_utils/store/data/`, from which this page is generated.
 """
+
+
+ENGLISH = """FIGURES"""
 
 
 def _megabytes(packages: list[locks.LockedPackage]) -> float:
@@ -114,7 +132,7 @@ def page() -> str:
         zh=catalogue.KOKORO_ZH.name, zh_voices=" and ".join(f"`{voice}`" for voice in catalogue.KOKORO_ZH.voices),
         zh_revision=catalogue.KOKORO_ZH.revision, weights=WEIGHTS_MB, full=unidic.size / 1e6,
         unpacked=unidic.unpacked / 1e6, filename=unidic.filename,
-        revision=catalogue.KOKORO_REVISION, licence=catalogue.KOKORO_LICENCE,
+        revision=catalogue.KOKORO_REVISION, english=ENGLISH, licence=catalogue.KOKORO_LICENCE,
     )  # fmt: skip
     needs = "".join(_needs(language, lock) for language in languages)
     return HEAD + voices + NEEDS.format(weights=WEIGHTS_MB, voice=VOICE_MB) + needs + tail

@@ -4,6 +4,7 @@
 In the folder OUT:
 
     spacy/en_core_web_sm-3.8.0.tar.gz   a real spaCy pipeline: tok2vec, tagger; trained here, made by `spacy package`
+    spacy/en_core_web_trf-3.8.0.tar.gz  the same with a curated transformer in place of tok2vec; see transformer.py
     spacy/SOURCE.json
     kokoro/config.json                  as published with hexgrad/Kokoro-82M (Apache-2.0), byte for byte
     kokoro/kokoro-v1_0.pth              the true architecture, 81.8 M parameters; seeded random weights
@@ -43,7 +44,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 MARKER = "SOURCE.json"
-SPACY_MODEL = ("en_core_web_sm", "3.8.0")
+SPACY_VERSION = "3.8.0"
 SPACY_REQUIREMENT = ">=3.8.0,<3.9.0"  # what the published model of this version declares
 WEIGHTS = "kokoro-v1_0.pth"
 SENTENCE_PHONEMES = "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˈOvəɹ ðə lˈAzi dˈɔɡ."
@@ -76,7 +77,7 @@ def sha256(path: Path) -> str:
 def maker_digest(voices: list[str]) -> str:
     """SHA-256 over everything that shapes the stand-ins: these sources and the voices asked for."""
     digest = hashlib.sha256()
-    for name in ("make.py", "kokoro-config.json", "tagged.txt", "generator.npz"):
+    for name in ("make.py", "transformer.py", "kokoro-config.json", "tagged.txt", "generator.npz"):
         digest.update((HERE / name).read_bytes())
     digest.update(",".join(sorted(voices)).encode())
     return digest.hexdigest()
@@ -111,9 +112,25 @@ def read_tagged() -> list[tuple[list[str], list[str]]]:
 
 
 def make_spacy(out: Path) -> None:
-    import spacy
+    import transformer
+
+    package(train_small(), "core_web_sm", out)
+    package(transformer.train(read_tagged(), SEED), "core_web_trf", out)
+
+
+def tagged_examples(nlp: Any) -> list[Any]:
+    """tagged.txt as spaCy learns it."""
     from spacy.tokens import Doc
     from spacy.training import Example
+
+    return [
+        Example.from_dict(Doc(nlp.vocab, words=words), {"words": words, "tags": tags}) for words, tags in read_tagged()
+    ]
+
+
+def train_small() -> Any:
+    """The pipeline of en_core_web_sm: tok2vec and tagger."""
+    import spacy
 
     spacy.util.fix_random_seed(SEED)
     nlp = spacy.blank("en")
@@ -125,27 +142,29 @@ def make_spacy(out: Path) -> None:
     listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": width}
     nlp.add_pipe("tok2vec", config={"model": tok2vec})
     nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}})
-    examples = [
-        Example.from_dict(Doc(nlp.vocab, words=words), {"words": words, "tags": tags}) for words, tags in read_tagged()
-    ]
+    examples = tagged_examples(nlp)
     optimizer = nlp.initialize(lambda: examples)
     for _round in range(30):
         nlp.update(examples, sgd=optimizer)
-    accuracy = nlp.evaluate(examples)["tag_acc"]
-    if accuracy < 0.9:
-        raise SystemExit(f"The spaCy stand-in did not learn its own sentences (tag accuracy {accuracy:.2f}).")
+    return nlp
 
-    language, _, short = SPACY_MODEL[0].partition("_")
-    nlp.meta.update(name=short, version=SPACY_MODEL[1], spacy_version=SPACY_REQUIREMENT, description=NOTE)
+
+def package(nlp: Any, short: str, out: Path) -> None:
+    """Write a trained pipeline as the tarball en_SHORT. Ends with an error if it has not learnt its sentences."""
+    name = f"en_{short}-{SPACY_VERSION}"
+    accuracy = nlp.evaluate(tagged_examples(nlp))["tag_acc"]
+    if accuracy < 0.9:
+        raise SystemExit(f"{name} did not learn its own sentences (tag accuracy {accuracy:.2f}).")
+
+    nlp.meta.update(name=short, version=SPACY_VERSION, spacy_version=SPACY_REQUIREMENT, description=NOTE)
     with tempfile.TemporaryDirectory() as tmp:
         model, packages = Path(tmp, "model"), Path(tmp, "packages")
         packages.mkdir()
         nlp.to_disk(model)
         command = [sys.executable, "-m", "spacy", "package", str(model), str(packages)]
-        command += ["--name", short, "--version", SPACY_MODEL[1], "--build", "sdist"]
+        command += ["--name", short, "--version", SPACY_VERSION, "--build", "sdist"]
         environment = {**os.environ, "PYTHONUTF8": "1"}
         ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        name = f"{SPACY_MODEL[0]}-{SPACY_MODEL[1]}"
         sdist = packages / name / "dist" / f"{name}.tar.gz"
         if not sdist.is_file():
             raise SystemExit(f"spacy package made no {sdist.name}:\n{ran.stdout}\n{ran.stderr}")

@@ -61,6 +61,14 @@ for code, text in json.load(sys.stdin).items():
     print(json.dumps([code, max(map(len, parts)), "".join("".join(parts).split()), "".join(whole.split())]))
 """
 
+# Prints what reads American and British English, and whether it is one object.
+ENGLISH = """
+import json
+from kokoro import KPipeline
+american, british = (KPipeline(lang_code=code, repo_id="hexgrad/Kokoro-82M", model=False).g2p.nlp for code in "ab")
+print(json.dumps([american.meta["name"], american.pipe_names, american is british]))
+"""
+
 
 @pytest.fixture(scope="module")
 def phonemes(host: Host) -> dict[str, str]:
@@ -92,6 +100,16 @@ def test_every_word_of_a_paragraph_on_one_line_reaches_the_model(host: Host) -> 
 
 def test_the_newer_mandarin_model_reads_english_words_in_chinese_text(phonemes: dict[str, str]) -> None:
     assert phonemes["newer"] == NEWER[1]
+
+
+def test_the_transformer_model_reads_english(host: Host) -> None:
+    """The release has no other model of English. So what it speaks in English, it read with this one."""
+    said = host.check_output(f"TMPDIR=$(mktemp -d) {ENV}/bin/python -W ignore -c %s", ENGLISH).splitlines()[-1]
+    assert json.loads(said) == ["core_web_trf", ["transformer", "tagger"], True]
+    release = json.loads(host.file("/opt/voicefleet/current/release.json").content_string)
+    models = [(row["name"], row["source"]) for row in release["artifacts"] if row["kind"] == "spacy-model"]
+    assert models == [("en_core_web_trf", "made-up")]
+    assert "misaki-trf" in [patch["name"] for patch in release["patches"]]
 
 
 @pytest.mark.parametrize(("uid", "voice"), [("kokoro", "af_heart"), ("kokoro", "jf_alpha"), ("kokoro-z", "zf_001")])

@@ -82,9 +82,9 @@ FAILURES: tuple[Failure, ...] = (
         "SP08",
         r"Can't find factory for 'curated_transformer'|No module named 'spacy_curated_transformers'"
         r"|spacy-curated-transformers<1\.0\.0",
-        "A spaCy transformer model (trf) was requested, but its helper package is missing or too new. Kokoro never "
-        "uses a transformer model.",
-        "Remove the trf model from spacy_models_extra.",
+        "The environment that runs Kokoro has a spaCy transformer model (trf), but its helper package "
+        "spacy-curated-transformers is missing or does not fit. The locks contain it.",
+        _AGAIN + " To do without the model, set kokoro_english_model: en_core_web_sm.",
     ),
     # --- damaged or wrong artifacts
     Failure(

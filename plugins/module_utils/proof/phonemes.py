@@ -49,12 +49,13 @@ answer_to = os.dup(1)
 os.dup2(2, 1)  # misaki prints
 ESPEAK = {"e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br"}
 
+def refuse(name):
+    raise RuntimeError(f"spaCy's {name} is not installed; misaki would try to download it")
+
 def pipeline(language):
     if language in "ab":
-        import spacy.util
-        if not spacy.util.is_package("en_core_web_sm"):
-            raise RuntimeError("spaCy's en_core_web_sm is not installed; misaki would try to download it")
         from misaki import en, espeak
+        en.spacy.cli.download = refuse
         try:
             fallback = espeak.EspeakFallback(british=language == "b")
         except Exception as error:

@@ -442,7 +442,7 @@ def read_release(path: str) -> dict[str, Any]:
 
 
 # The parts of a release whose versions are kept with its proof.
-PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm")
+PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm", "en_core_web_trf")
 
 
 def versions_of(release: dict[str, Any]) -> dict[str, str]:

@@ -163,6 +163,25 @@ KOKORO_WORDS: Row = {
     ),
     "adds": "kokoro_text",
 }
+# misaki reads English with en_core_web_sm unless it is told otherwise, and neither Kokoro nor Xinference tells it. This
+# makes every English front end of a process share one transformer, which takes 0.5 GB.
+MISAKI_TRF: Row = {
+    "name": "misaki-trf",
+    "package": "misaki",
+    "file": "misaki/en.py",
+    "before": "ddf67ad3bc4dd98143dcc9b6fbcde259b9d879d8b91684201cf0deeb07aa9910",
+    "after": "86010af1f9593ea34e94a9f7bc09d098fc1a770e2a552598953768c37fcee8c8",
+    "old": """        name = f"en_core_web_{'trf' if trf else 'sm'}"\n""",
+    "new": """        trf = True\n        name = f"en_core_web_{'trf' if trf else 'sm'}"\n""",
+    "reason": "Xinference has no setting that makes Kokoro's English front end load a transformer model",
+    "more": (
+        (
+            "        self.nlp = spacy.load(name, enable=components)\n",
+            "        G2P.nlp = getattr(G2P, 'nlp', None) or spacy.load(name, enable=components)\n",
+        ),
+    ),
+    "extra": "en_core_web_trf",
+}
 # Xinference starts two processes one after the other. Each imports all of Xinference, which takes six seconds. With
 # these repairs, the first process starts the second earlier, and both import at the same time.
 START_LOCAL: Row = {
@@ -221,5 +240,6 @@ REPAIRS = (
     START_HOST,
     MISAKI_OPENJTALK,
     MISAKI_MOJIMOJI,
+    MISAKI_TRF,
     KOKORO_ZH,
 )

@@ -30,6 +30,8 @@ MEMORY_MB = 3500
 CANDIDATE_BYTES = 2_500_000_000
 # The front end of each further language: 0.01 GB for most, 0.10 for British English, 0.12 for Mandarin.
 LANGUAGE_BYTES = 100_000_000
+# en_core_web_trf takes this in each process that reads English (bench/english.py).
+ENGLISH_BYTES = {"en_core_web_trf": 600_000_000}
 # A model with weights of its own is one more process.
 MODEL_BYTES = 1_500_000_000
 # The supervisor's main process blocks six threads of a pool that has CPUs + 4. Large answers need more threads.
@@ -483,6 +485,7 @@ def choose_candidate(
     obstacles = ["a cluster changes as a whole"] if wanted.cluster is not None else []
     available = facts["memory"]["available"]
     needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1) + MODEL_BYTES * len(wanted.language_models)
+    needed += ENGLISH_BYTES.get(wanted.english, 0) * (1 + len(wanted.language_models))
     if available < needed:
         obstacles.append(f"{available / 1e9:.1f} GB of memory are free, it needs {needed / 1e9:.1f} GB")
     if accelerator.name == "cuda":

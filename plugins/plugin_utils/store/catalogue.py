@@ -82,6 +82,8 @@ class Language:
     extras: tuple[str, ...] = ()
 
 
+# The spaCy model of English in languages.json. en_core_web_trf may take its place.
+ENGLISH_MODEL = "en_core_web_sm"
 # Japanese needs a dictionary: the light one is a Python package, the full one is UniDic's own archive.
 JAPANESE_DICTIONARIES = ("light", "full")
 # The extras of the locks. bin/refresh reads the packages of each from the requirements.*.in beside them.
@@ -225,17 +227,20 @@ def extras_for(languages: Iterable[str], dictionary: str = "light", mandarin: st
     return tuple(sorted(found - {""}))
 
 
-def spacy_of(extras: Iterable[str]) -> list[str]:
+def spacy_of(extras: Iterable[str], english: str = ENGLISH_MODEL) -> list[str]:
     """The spaCy models that extras need: the newer Mandarin model reads English words as American English does."""
-    return list(LANGUAGES["a"].spacy_models) if KOKORO_ZH.extra in extras else []
+    return [english] if KOKORO_ZH.extra in extras else []
 
 
-def spacy_models_for(languages: Iterable[str], extra: Iterable[str] = ()) -> list[SpacyModel]:
+def spacy_models_for(
+    languages: Iterable[str], extra: Iterable[str] = (), english: str = ENGLISH_MODEL
+) -> list[SpacyModel]:
     """The spaCy models that misaki loads for some languages, and those named in ``extra``, sorted by name.
 
-    Raises ValueError on a name that the catalogue does not have.
+    ``english`` is the model of English. Raises ValueError on a name that the catalogue does not have.
     """
-    names = {name for code in languages for name in LANGUAGES[code].spacy_models} | set(extra)
+    loaded = {name for code in languages for name in LANGUAGES[code].spacy_models}
+    names = {english if name == ENGLISH_MODEL else name for name in loaded} | set(extra)
     unknown = sorted(names - SPACY_MODELS.keys())
     if unknown:
         raise ValueError(

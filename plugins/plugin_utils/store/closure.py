@@ -119,7 +119,7 @@ def _model_gaps(name: str, version: str, lock: locks.Lock) -> list[str]:
 
 
 def _speech_gaps(
-    store: Path, manifest: Manifest, languages: Sequence[str], voices: Iterable[str], extra: Iterable[str]
+    store: Path, manifest: Manifest, languages: Sequence[str], voices: Iterable[str], extra: Iterable[str], english: str
 ) -> list[Gap]:
     """Model files that the languages and voices need and the store lacks."""
     there = {(a.kind, a.name) for a in manifest.artifacts if (store / a.path).is_file()}
@@ -128,7 +128,7 @@ def _speech_gaps(
         if (f"kokoro-{part}", part) not in there:
             gaps.append(Gap("models", f"kokoro/{catalogue.KOKORO_NAME}/{file} is not in the store"))
     for code in languages:
-        for model in catalogue.spacy_models_for([code]):
+        for model in catalogue.spacy_models_for([code], english=english):
             if ("spacy-model", model.name) not in there:
                 title = catalogue.LANGUAGES[code].title
                 gaps.append(Gap(code, f"spacy/{model.filename} is not in the store: {title} does not start without it"))
@@ -149,12 +149,14 @@ def find_gaps(
     voices: Iterable[str] = (),
     extra: Iterable[str] = (),
     extras: Iterable[str] | None = None,
+    english: str = catalogue.ENGLISH_MODEL,
 ) -> list[Gap]:
     """All gaps of a store at once; an empty list if the store is complete. Changes nothing and uses no network.
 
     ``languages``, ``voices`` and ``extra`` (spaCy models) are the configured ones. If ``languages`` is None, the
     languages of the stored voices are used. An empty list means no models, for a store of wheels alone. ``extras``
     names what the languages need beyond the base release. If it is None, every extra of the languages is required.
+    ``english`` is the spaCy model of English.
     Raises ValueError on an unknown language or model.
     """
     if languages is None:
@@ -172,5 +174,5 @@ def find_gaps(
         if languages and zh.extra in needed and not any(zh.extra in a.extras for a in manifest.of_kind(kind)):
             gaps.append(Gap("z", f"kokoro/{zh.name}/{file} is not in the store"))
     if languages:
-        gaps += _speech_gaps(store, manifest, languages, voices, extra)
+        gaps += _speech_gaps(store, manifest, languages, voices, extra, english)
     return gaps

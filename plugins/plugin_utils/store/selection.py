@@ -31,6 +31,7 @@ class Selection:
     spacy_models: Sequence[str] = field(metadata=setting("spacy_models_extra"), default=())
     japanese_dictionary: str = field(metadata=setting("kokoro_japanese_dictionary"), default="light")
     mandarin_model: str = field(metadata=setting("kokoro_mandarin_model"), default="v1.0")
+    english_model: str = field(metadata=setting("kokoro_english_model"), default=catalogue.ENGLISH_MODEL)
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -38,14 +39,20 @@ class Selection:
         return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
 
     @property
+    def english(self) -> str:
+        """The spaCy model with which English is read; empty if nothing reads English."""
+        read = catalogue.spacy_models_for(self.languages, catalogue.spacy_of(self.extras))
+        return self.english_model if read else ""
+
+    @property
     def more_spacy_models(self) -> list[str]:
         """Names of spaCy models beyond those that the languages load."""
-        return [*self.spacy_models, *catalogue.spacy_of(self.extras)]
+        return [*self.spacy_models, *catalogue.spacy_of(self.extras, self.english_model)]
 
     @property
     def chosen_spacy_models(self) -> list[catalogue.SpacyModel]:
         """All spaCy models, sorted by name. Raises ValueError on an unknown name."""
-        return catalogue.spacy_models_for(self.languages, self.more_spacy_models)
+        return catalogue.spacy_models_for(self.languages, self.more_spacy_models, self.english_model)
 
     @property
     def chosen_voices(self) -> list[str]:
@@ -60,5 +67,5 @@ class Selection:
     def repairs(self, asked: Iterable[Patch]) -> list[Patch]:
         """Return the repairs that were asked for, and those without which the languages do not work."""
         wanted = list(asked)
-        needs = (*self.extras, *(["languages"] if len(self.languages) > 1 else []))
-        return [*wanted, *(patch for patch in needed_for(needs) if patch not in wanted)]
+        needs = (*self.extras, self.english, "languages" if len(self.languages) > 1 else "")
+        return [*wanted, *(patch for patch in needed_for(filter(None, needs)) if patch not in wanted)]

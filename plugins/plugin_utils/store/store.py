@@ -411,7 +411,9 @@ def build(
         removed = _remove(store, [path for path in known if path not in artifacts])
         uv = find_uv(request.uv, ready.iterdir(), Path(scratch))
         languages = request.languages if request.contents == "all" else []
-        gaps = closure.find_gaps(store, manifest, uv, languages, voices, request.more_spacy_models, request.extras)
+        gaps = closure.find_gaps(
+            store, manifest, uv, languages, voices, request.more_spacy_models, request.extras, request.english_model
+        )
         if gaps:
             lines = "".join(f"\n  {gap}" for gap in gaps)
             raise StoreError(f"the store is not complete, so its manifest was not written. It lacks:{lines}")

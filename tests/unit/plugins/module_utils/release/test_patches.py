@@ -164,6 +164,26 @@ def test_a_voice_is_spoken_by_the_pipeline_of_its_language() -> None:
     assert newer("Hi", "af_maple")[0][0] == "z"
 
 
+def test_all_english_front_ends_share_the_transformer_model() -> None:
+    """The repair misaki-trf, run on the lines that it changes."""
+    patch = patches.CATALOGUE["misaki-trf"]
+    lines = (patch.old, "        components = ['transformer' if trf else 'tok2vec', 'tagger']\n", patch.more[0][0])
+    source = "class G2P:\n    def __init__(self, trf=False):\n" + "".join(lines)
+    loaded: list[tuple[str, list[str]]] = []
+
+    def load(name: str, enable: list[str]) -> object:
+        loaded.append((name, enable))
+        return object()
+
+    names: dict[str, Any] = {"spacy": SimpleNamespace(load=load)}
+    exec(source, names)
+    assert names["G2P"]().nlp is not names["G2P"]().nlp
+    assert loaded.pop() == loaded.pop() == ("en_core_web_sm", ["tok2vec", "tagger"])
+    exec(patches.repair(patch, source.encode()), names)
+    assert names["G2P"]().nlp is names["G2P"](trf=False).nlp
+    assert loaded == [("en_core_web_trf", ["transformer", "tagger"])]
+
+
 def test_the_replacement_of_mojimoji_behaves_like_it() -> None:
     """After NFKC, the two calls change three quotation marks. Tested with mojimoji 0.0.13 on every character."""
     names: dict[str, type] = {}
