@@ -11,6 +11,7 @@ import ast
 import importlib.util
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ROOT / "roles"
 SETTINGS = "settings"
+VALUES = ROOT / "plugins" / "plugin_utils" / "fleet" / "data" / "values.toml"
 # The sub-packages of these are the rooms of docs/architecture.md.
 TREES = ("module_utils", "plugin_utils")
 HOST_PATTERN = "all:!localhost"
@@ -82,15 +84,17 @@ def mirrors() -> dict[str, str]:
 def places() -> dict[str, int]:
     """Return how many places declare each shared setting.
 
-    This counts defaults, specs, second defaults (``name | default(...)``), defaults of other roles that repeat it, and
-    the fields in Python that it fills. It does not count lines that read the setting.
+    This counts defaults, specs, rules for its values, second defaults (``name | default(...)``), defaults of other roles
+    that repeat it, and the fields in Python that it fills. It does not count lines that read the setting.
     """
+    rules = tomllib.loads(VALUES.read_text(encoding="utf-8"))["rules"]
     repeated = list(mirrors().values())
     texts = [path.read_text(encoding="utf-8") for path in _read_by_ansible()]
     code = [path.read_text(encoding="utf-8") for path in (ROOT / "plugins").rglob("*.py")]
     return {
         name: sum(name in defaults(role) for role in roles())
         + sum(options(role).count(name) for role in roles())
+        + (name in rules)
         + sum(len(re.findall(rf"\b{name}\s*\|\s*(?:default|d)\(", text)) for text in texts)
         + sum(len(re.findall(rf"\bsetting\(\s*[\"']{name}[\"']", text)) for text in code)
         + repeated.count(name)

@@ -209,7 +209,12 @@ def main() -> None:
     parts = [part for name in ("keys.cfg", "haproxy.cfg") for part in ("-f", os.path.join(folder, name))]
     try:
         result = Front(
-            unit, files_of(params, nodes), [params["haproxy"], "-c", *parts], record, module.check_mode
+            unit,
+            files_of(params, nodes),
+            [params["haproxy"], "-c", *parts],
+            record,
+            module.check_mode,
+            [*params["client_keys"], *(node.key for node in nodes)],
         ).apply()
         if module.check_mode:
             module.exit_json(**result)

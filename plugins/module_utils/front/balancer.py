@@ -59,8 +59,8 @@ def faults(nodes: Sequence[Node], client_keys: Sequence[str]) -> list[str]:
             found.append(f"{first} and {node.name} have the same address {node.address}:{node.port}.")
         if node.ca and "-----BEGIN CERTIFICATE-----" not in node.ca:
             found.append(f"{node.name}: ca is not a certificate in PEM form.")
-        if node.ca and not _HOST.match(node.server_name):
-            found.append(f"{node.name}: TLS needs the name in its certificate (server_name).")
+        if (node.ca or node.server_name) and not _HOST.match(node.server_name):
+            found.append(f"{node.name}: {node.server_name!r} is not the name in a certificate (server_name), which TLS needs.")
         found += _key_faults(f"{node.name}: its key", node.key)
     for number, key in enumerate(client_keys, 1):
         found += _key_faults(f"balancer_client_keys: key {number}", key)
@@ -85,10 +85,13 @@ def check_address(key: str) -> str:
 
 
 def keys_file(nodes: Iterable[Node]) -> str:
-    """The file of HAProxy's configuration that sets the nodes' keys as variables."""
+    """The file of HAProxy's configuration that sets the nodes' keys as variables.
+
+    HAProxy puts them into formats, where ``%`` begins a variable and ``%%`` is the sign itself.
+    """
     lines = ["# Managed by voicefleet.kokoro", "global"]
     for number, node in enumerate(nodes, 1):
-        lines.append(f'    setenv VOICEFLEET_KEY_{number} "{node.key}"')
+        lines.append(f'    setenv VOICEFLEET_KEY_{number} "{node.key.replace("%", "%%")}"')
         lines.append(f'    setenv VOICEFLEET_CHECK_{number} "{check_address(node.key)}"')
     return "\n".join(lines) + "\n"
 

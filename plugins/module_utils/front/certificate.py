@@ -53,7 +53,8 @@ def _must(*arguments: str, folder: str) -> str:
 def alternative_name(name: str) -> str:
     """A name as subjectAltName writes it. Raises CertificateError unless it is a host name or an address."""
     try:
-        return f"IP:{ipaddress.ip_address(name)}"
+        # Python takes any text after a percent sign in an IPv6 address.
+        return f"IP:{ipaddress.ip_address(name.replace('%', '!'))}"
     except ValueError:
         if not _NAME.match(name):
             raise CertificateError(f"{name!r} cannot be in a certificate: it is no host name and no address.") from None

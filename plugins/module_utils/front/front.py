@@ -9,13 +9,26 @@ from ..host import systemd_unit
 from ..host.managed import File, Managed, ManagedError
 
 
+PART = 6  # so many characters of a key are a part
+
+
 class Front(Managed):
-    """One proxy. ``command`` tests its files. A changed unit needs a restart, everything else a reload."""
+    """One proxy. ``command`` tests its files. A changed unit needs a restart, everything else a reload.
+
+    No message shows a part of the ``keys``.
+    """
 
     def __init__(
-        self, unit: systemd_unit.Unit, files: Sequence[File], command: Sequence[str], record: str, check: bool = False
+        self,
+        unit: systemd_unit.Unit,
+        files: Sequence[File],
+        command: Sequence[str],
+        record: str,
+        check: bool = False,
+        keys: Sequence[str] = (),
     ) -> None:
         super().__init__(unit, files, record, check)
+        self.keys = keys
         self.command = list(command)
         self.subject = f"{unit.name} "
 
@@ -29,4 +42,11 @@ class Front(Managed):
     def validate(self) -> None:
         status, output = systemd_unit.run(self.command, 60)
         if status != 0:
-            raise ManagedError(f"{' '.join(self.command)} refuses the configuration ({status}):\n{output}")
+            shown = "\n".join(without_keys(line, self.keys) for line in output.splitlines())
+            raise ManagedError(f"{' '.join(self.command)} refuses the configuration ({status}):\n{shown}")
+
+
+def without_keys(line: str, keys: Sequence[str]) -> str:
+    """A line, or a note in its place if it holds a part of a key. The parser may quote any part."""
+    parts = (key[start : start + PART] for key in keys for start in range(max(1, len(key) - PART + 1)))
+    return "(a line that quotes a key)" if any(part in line for part in parts) else line

@@ -9,6 +9,7 @@ service's user may only send to members. A connection whose answer is dropped is
 from __future__ import annotations
 
 import ipaddress
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from .systemd_unit import MARKER
 TABLE = "voicefleet"
 # Names that IPAddressAllow= of systemd knows (systemd.resource-control(5)).
 LOCAL_NAMES = ("localhost", "link-local")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\Z")
 PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 
 
@@ -61,7 +63,8 @@ def _families(networks: Sequence[str]) -> _Families:
     parsed = []
     for text in networks:
         try:
-            parsed.append(ipaddress.ip_network(text, strict=False))
+            # Python takes any text after a percent sign in an IPv6 address.
+            parsed.append(ipaddress.ip_network(text.replace("%", "!"), strict=False))
         except ValueError:
             raise FilterError(f"{text!r} is not an address and not a network") from None
     v4 = [network for network in parsed if isinstance(network, ipaddress.IPv4Network)]
@@ -89,6 +92,8 @@ def _let_in(ports: Sequence[int], networks: _Families) -> list[str]:
 
 def text(rules: Rules) -> str:
     """The file for ``nft -f``. It replaces our table in one step and no other. Raises :class:`FilterError`."""
+    if not _USER.match(rules.user):
+        raise FilterError(f"{rules.user!r} is not the name of a user")
     members = _families(rules.members)
     incoming, closed = ['iif "lo" accept'], set(rules.private)
     if rules.private:

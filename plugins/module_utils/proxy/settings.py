@@ -180,7 +180,8 @@ def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
     """Parse an entry as an address or a network, without brackets; None if it is neither."""
     bare = entry[1:-1] if entry.startswith("[") and entry.endswith("]") else entry
     try:
-        return ipaddress.ip_network(bare, strict=False)
+        # Python takes any text after a percent sign in an IPv6 address.
+        return ipaddress.ip_network(bare.replace("%", "!"), strict=False)
     except ValueError:
         return None
 

@@ -85,6 +85,7 @@ PRIVATE = (
 NOTHING: Json = {"accounts": {}, "keys": {}, "autostart": {}}
 
 PASSWORD_MIN_LENGTH = 8  # XINFERENCE_PASSWORD_MIN_LENGTH's default
+PASSWORD_MAX_BYTES = 72  # bcrypt refuses longer ones
 # One token that is safe without quoting in an EnvironmentFile, a header and JSON.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:@%^-]{16,512}\Z")
 
@@ -106,8 +107,12 @@ def make_secret(name: str) -> str:
 def check_secret(name: str, value: str) -> None:
     """Raise :class:`ConfigError` if a secret would be refused or misread later."""
     if name in PASSWORDS:
-        if len(value) < PASSWORD_MIN_LENGTH or not value.isprintable():
-            raise ConfigError(f"{name} must have at least {PASSWORD_MIN_LENGTH} printable characters")
+        fitting = PASSWORD_MIN_LENGTH <= len(value) and len(value.encode("utf-8", "replace")) <= PASSWORD_MAX_BYTES
+        if not fitting or not value.isprintable():
+            raise ConfigError(
+                f"{name} must have {PASSWORD_MIN_LENGTH} printable characters or more, and at most"
+                f" {PASSWORD_MAX_BYTES} bytes"
+            )
     elif not _TOKEN.match(value):
         raise ConfigError(f"{name} must be 16 to 512 characters out of letters, digits and ._~+/=:@%^-")
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,19 @@ PLAYBOOKS = frozenset(
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
 
-def known_variables(load: Callable[[str], Any], roles: Path = ROLES) -> dict[str, set[str]]:
-    """The variables in each role's argument specs, by role. Those of the playbooks are under ``voicefleet``.
+def known_variables(load: Callable[[str], Any], roles: Path = ROLES) -> dict[str, dict[str, Any]]:
+    """The options in each role's argument specs, by role and name. Those of the playbooks are under ``voicefleet``.
 
     ``load`` reads a YAML file by its path.
     """
-    known: dict[str, set[str]] = {"voicefleet": set(PLAYBOOKS)}
+    known: dict[str, dict[str, Any]] = {"voicefleet": dict.fromkeys(PLAYBOOKS)}
     for path in sorted(roles.glob("*/meta/argument_specs.yml")):
         specs = load(str(path)).get("argument_specs", {})
-        known[path.parts[-3]] = {str(name) for spec in specs.values() for name in spec.get("options", {})}
+        known[path.parts[-3]] = {name: row for spec in specs.values() for name, row in spec.get("options", {}).items()}
     return known
 
 
-def misspelt(names: Iterable[str], known: dict[str, set[str]]) -> list[str]:
+def misspelt(names: Iterable[str], known: Mapping[str, Iterable[str]]) -> list[str]:
     """A sentence for each variable whose name is nearly that of a role's variable.
 
     Other names do not count: another product may have variables that begin with ``artifacts_``.
