@@ -84,8 +84,8 @@ def mirrors() -> dict[str, str]:
 def places() -> dict[str, int]:
     """Return how many places declare each shared setting.
 
-    This counts defaults, specs, rules for its values, second defaults (``name | default(...)``), defaults of other roles
-    that repeat it, and the fields in Python that it fills. It does not count lines that read the setting.
+    This counts defaults, specs, rules for its values, second defaults (``name | default(...)``), defaults of other
+    roles that repeat it, and the fields in Python that it fills. It does not count lines that read the setting.
     """
     rules = tomllib.loads(VALUES.read_text(encoding="utf-8"))["rules"]
     repeated = list(mirrors().values())

@@ -60,7 +60,9 @@ def faults(nodes: Sequence[Node], client_keys: Sequence[str]) -> list[str]:
         if node.ca and "-----BEGIN CERTIFICATE-----" not in node.ca:
             found.append(f"{node.name}: ca is not a certificate in PEM form.")
         if (node.ca or node.server_name) and not _HOST.match(node.server_name):
-            found.append(f"{node.name}: {node.server_name!r} is not the name in a certificate (server_name), which TLS needs.")
+            found.append(
+                f"{node.name}: {node.server_name!r} is not the name in a certificate (server_name), which TLS needs."
+            )
         found += _key_faults(f"{node.name}: its key", node.key)
     for number, key in enumerate(client_keys, 1):
         found += _key_faults(f"balancer_client_keys: key {number}", key)

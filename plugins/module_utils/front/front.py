@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from ..host import systemd_unit
 from ..host.managed import File, Managed, ManagedError
 
-
 PART = 6  # so many characters of a key are a part
 
 

@@ -107,7 +107,7 @@ def make_secret(name: str) -> str:
 def check_secret(name: str, value: str) -> None:
     """Raise :class:`ConfigError` if a secret would be refused or misread later."""
     if name in PASSWORDS:
-        fitting = PASSWORD_MIN_LENGTH <= len(value) and len(value.encode("utf-8", "replace")) <= PASSWORD_MAX_BYTES
+        fitting = len(value) >= PASSWORD_MIN_LENGTH and len(value.encode("utf-8", "replace")) <= PASSWORD_MAX_BYTES
         if not fitting or not value.isprintable():
             raise ConfigError(
                 f"{name} must have {PASSWORD_MIN_LENGTH} printable characters or more, and at most"
