@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Copyright (c) voicefleet
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of this name, which runs on the controller."""
 
@@ -13,15 +12,8 @@ description:
   - Fails with one line for each wrong value. The line names the variable, the value and what would be right. It never
     shows a secret.
 version_added: "0.1.0"
-author:
-  - voicefleet (@voicefleet)
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
+author: voicefleet (@voicefleet)
+extends_documentation_fragment: [voicefleet.kokoro.attributes.unchanging]
 notes:
   - Runs on the controller only. The role P(voicefleet.kokoro.settings#role) runs it once for each host of a play.
 """

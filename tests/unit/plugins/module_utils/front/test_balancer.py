@@ -33,6 +33,7 @@ def test_valid_nodes_have_no_faults() -> None:
         ([node(address="10.0.0.1; x")], [], "is not an address"),
         ([node(ca="x", server_name="one")], [], "not a certificate in PEM form"),
         ([node(ca=PEM)], [], "server_name"),
+        ([node(server_name="one\n    option x")], [], "server_name"),
         ([node(key='"quoted" and long enough')], [], "one: its key cannot be used"),
         ([node()], ["short"], "balancer_client_keys: key 1 cannot be used"),
     ],
@@ -124,3 +125,8 @@ def test_after_the_time_limit_it_reports_the_current_states(tmp_path: Path) -> N
 def test_without_a_socket_it_fails_at_the_time_limit(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         balancer.wait_ready(str(tmp_path / "s"), 0.05, pause=0.01)
+
+
+def test_a_percent_sign_in_a_key_is_no_format_of_haproxy() -> None:
+    text = balancer.keys_file([node(key="xf-100%T-and-more-of-it")])
+    assert 'setenv VOICEFLEET_KEY_1 "xf-100%%T-and-more-of-it"' in text

@@ -97,7 +97,7 @@ def test_the_operators_certificate_must_be_valid_and_match_its_key(tmp_path: Pat
         assert "BEGIN" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["a name", "x,DNS:evil.example", "-x", "", "a\nb"])
+@pytest.mark.parametrize("name", ["a name", "x,DNS:evil.example", "-x", "", "a\nb", "fe80::1%a,DNS:evil.example"])
 def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(certificate.CertificateError, match="cannot be in a certificate"):
         certificate.alternative_name(name)

@@ -160,3 +160,13 @@ def test_the_reload_after_an_edit_by_hand_is_tried_again(host: Host) -> None:
     assert host.config.read_text() == "good\n"
     assert host.apply()["changed"]
     assert not host.apply()["changed"]
+
+
+def test_a_refusal_shows_no_part_of_a_key(host: Host) -> None:
+    proxy = host.front()
+    proxy.keys = ["xf-100%Tabcdefghijkl"]
+    proxy.command = ["sh", "-c", "echo line 7: no such variable Tabcdefgh; echo line 9: unknown word; exit 1"]
+    with pytest.raises(ManagedError) as caught:
+        proxy.apply()
+    assert "Tabcd" not in str(caught.value)
+    assert "unknown word" in str(caught.value)

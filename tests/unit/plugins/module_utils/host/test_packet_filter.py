@@ -67,10 +67,15 @@ def test_an_independent_host_only_answers_on_its_api() -> None:
     assert found[-4:-2] == ['meta skuid "nobody" tcp sport { 9997 } accept', 'meta skuid "nobody" drop']
 
 
-@pytest.mark.parametrize("members", [["host.example"], ["10.0.0.1; drop"]])
+@pytest.mark.parametrize("members", [["host.example"], ["10.0.0.1; drop"], ["fe80::1%a; drop\n"]])
 def test_an_invalid_address_is_refused(members: list[str]) -> None:
     with pytest.raises(packet_filter.FilterError):
         lines(members=members)
+
+
+def test_a_user_that_adds_a_rule_is_refused() -> None:
+    with pytest.raises(packet_filter.FilterError, match="not the name of a user"):
+        lines(user='x" accept')
 
 
 def test_overlapping_networks_are_merged() -> None:

@@ -39,6 +39,7 @@ HTTP = "http://proxy.corp:3128"
         ({"http": HTTP, "no_proxy": ("http://a.corp",)}, "Name only the host"),
         ({"http": HTTP, "no_proxy": ("a b",)}, "is not a name"),
         ({"http": HTTP, "no_proxy": ("10.0.0.0/99",)}, "is not a name"),
+        ({"http": HTTP, "no_proxy": ("fe80::1%a\nLD_PRELOAD=/x",)}, "is not a name"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_in_one_sentence(settings: dict, words: str) -> None:

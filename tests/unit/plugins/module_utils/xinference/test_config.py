@@ -185,6 +185,7 @@ def test_the_operators_secret_wins_and_stays() -> None:
     [
         ("admin_password", "short"),
         ("deploy_password", "two\nlines of it"),
+        ("admin_password", "\u00e4" * 37),
         ("client_key", "short"),
         ("client_key", "with a space in it, long enough"),
         ("xoscar_auth_key", "new\nLD_PRELOAD=/tmp/x.so;long-enough"),
