@@ -126,8 +126,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.redaction import Redactor
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import accounts, config, program
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.program import SetupError, redact
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.program import SetupError
 
 Json = dict[str, Any]
 
@@ -280,7 +281,7 @@ def main() -> None:
         secrets = key.secrets
         result = key.run()
     except (SetupError, config.ConfigError, OSError) as error:
-        module.fail_json(msg=redact(str(error), secrets))
+        module.fail_json(msg=Redactor(secrets).known(str(error)))
     module.exit_json(**result)
 
 

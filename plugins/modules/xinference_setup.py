@@ -177,8 +177,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout, private_files
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.redaction import Redactor
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config, program
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.program import SetupError, redact
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.program import SetupError
 
 Json = dict[str, Any]
 
@@ -315,7 +316,7 @@ def main() -> None:
     try:
         result = setup.run()
     except (SetupError, config.ConfigError, OSError) as error:
-        said = redact(str(error), setup.secrets.values())
+        said = Redactor(setup.secrets.values()).known(str(error))
         module.fail_json(msg=diagnosis.explain(said), changes=setup.changes)
     module.exit_json(**result)
 

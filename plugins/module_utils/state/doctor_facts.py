@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..doctor import diagnosis
-from ..host import deploy_lock, gpu_facts, layout, private_files, systemd_unit
+from ..host import deploy_lock, gpu_facts, layout, private_files, redaction, systemd_unit
 from ..host.reading import Reading
 from ..proof import proof, speech
 from ..release import ledger, release
@@ -90,7 +90,9 @@ def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: 
     part("speech", lambda: spoken(options, facts))
     part("logs", lambda: logs(options, facts, run))
     # These facts contain log lines, which end in terminals, reports and bundles.
-    redacted: Json = support.redact_all({**facts, "errors": reading.errors}, support.secrets_of(options.secrets_dir))
+    redacted: Json = redaction.Redactor(support.secrets_of(options.secrets_dir)).all(
+        {**facts, "errors": reading.errors}
+    )
     return redacted
 
 

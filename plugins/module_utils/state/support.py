@@ -8,76 +8,26 @@ When in doubt, a text is left out: a missing line is better than a leaked secret
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
 from typing import Any, Callable
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from ..host import gpu_facts, layout, private_files, systemd_unit
+from ..host.redaction import SHORTEST, Redactor, values
 from ..release import ledger, release
 from ..xinference import config as xinference_config
 
 MOST_BYTES = 4 << 20  # of all texts of one host
 FILE_BYTES = 1 << 20  # of one text, from its end
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}")
-HIDDEN = "[hidden]"
-SHORTEST = 6  # characters; a shorter value would match parts of other words
-
-_SHAPES = (
-    re.compile(r"(?<=://)[^/\s:@]+(:[^/\s@]*)?(?=@)"),  # credentials in an address
-    re.compile(r"(?i)(?<=bearer )\s*\S+"),
-    re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/=]{8,}"),
-    re.compile(r"\bxf-[A-Za-z0-9]{16,}"),  # Xinference's API keys
-    re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"),  # JSON web tokens
-    re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}"),  # bcrypt
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-)
-_ASSIGNED = re.compile(
-    r"""(?ix)\b([\w.-]*(?:password|passwd|secret|token|api[_-]?key|auth[_-]?key|encryption[_-]?key|credential)[\w.-]*
-    ["']?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s,;}"']+)"""
-)
 
 
-def values(texts: Iterable[str]) -> list[str]:
-    """All values in JSON files, environment files and plain key files, longest first."""
-    found: set[str] = set()
-    for text in texts:
-        with contextlib.suppress(ValueError):
-            loaded = json.loads(text)
-            if isinstance(loaded, dict):
-                found.update(str(value) for value in loaded.values() if isinstance(value, str))
-                continue
-        for line in text.splitlines():
-            name, sign, value = line.partition("=")
-            found.update((value.strip().strip("\"'"), line.strip()) if sign and " " not in name else (line.strip(),))
-    usable = {value for value in found if len(value) >= SHORTEST and not value.startswith("#")}
-    return sorted(usable, key=lambda value: (-len(value), value))
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Remove known secrets, also percent-encoded or JSON-escaped, and everything that looks like one."""
-    for secret in secrets:
-        for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
-            text = text.replace(form, HIDDEN)
-    for shape in _SHAPES:
-        text = shape.sub(HIDDEN, text)
-    return _ASSIGNED.sub(lambda match: match[1] + HIDDEN, text)
-
-
-def redact_all(value: Any, secrets: Sequence[str]) -> Any:
-    """Apply :func:`redact` to all texts in lists and dicts."""
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if isinstance(value, dict):
-        return {key: redact_all(item, secrets) for key, item in value.items()}
-    return [redact_all(item, secrets) for item in value] if isinstance(value, list) else value
-
-
-def end_of(path: str, most: int = FILE_BYTES) -> str:
-    """The end of a file, starting with a whole line. Links are not followed. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+def end_of(path: str, most: int = FILE_BYTES, links: int = os.O_NOFOLLOW) -> str:
+    """The end of a file, starting with a whole line. Links are not followed unless asked for. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | links)
     with os.fdopen(descriptor, "rb") as handle:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(max(0, size - most))
@@ -85,19 +35,56 @@ def end_of(path: str, most: int = FILE_BYTES) -> str:
     return text if size <= most else text.split("\n", 1)[-1]
 
 
-def secrets_of(secrets_dir: str) -> list[str]:
-    """Every secret of the service on this host."""
-    names = (
-        xinference_config.SECRETS_FILE,
-        xinference_config.ENVIRONMENT_FILE,
-        xinference_config.KEY_FILE,
-        xinference_config.APPLIED_FILE,
-    )
-    texts = []
-    for name in names:
+# The collection's files with secrets, in a folder of secrets and elsewhere.
+_KEPT = (
+    xinference_config.SECRETS_FILE,
+    xinference_config.ENVIRONMENT_FILE,
+    xinference_config.KEY_FILE,
+    xinference_config.HEADER_FILE,
+    xinference_config.APPLIED_FILE,
+    xinference_config.CLUSTER_FILE,
+    f"{xinference_config.KEYS_FOLDER}/*",
+)
+_FOLDERS = (layout.SECRETS, layout.CANDIDATE_SECRETS, layout.WORKER_SECRETS)
+_WITH_ADDRESSES = (
+    f"{layout.PROXY}/*",
+    "/etc/environment",
+    "/etc/environment.d/*voicefleet-proxy*",
+    "/etc/apt/apt.conf.d/*voicefleet-proxy*",
+    "/etc/dnf/dnf.conf",
+    "/etc/profile.d/voicefleet-proxy.sh",
+    "/etc/systemd/system.conf.d/*voicefleet-proxy*",
+    f"{layout.UNIT_FOLDER}/*.d/*voicefleet-proxy*",
+)
+_QUOTED_VALUE = re.compile(r'"([^"\n]{1,4096})"')
+_LOGIN = re.compile(r"://[^\s:@/]{0,256}:(\S{1,1024})@|(?m:^\s{0,8}proxy_password\s{0,8}=([^\n]{1,1024}))")
+
+
+def _texts(root: str, *patterns: str) -> list[str]:
+    """The files that match; what is missing or cannot be read is left out."""
+    found = []
+    for path in sorted({path for pattern in patterns for path in glob.glob(glob.escape(root) + pattern)}):
         with contextlib.suppress(OSError):
-            texts.append(private_files.read_text(os.path.join(secrets_dir, name)) or "")
-    return values(texts)
+            found.append(end_of(path, links=0))
+    return found
+
+
+def secrets_of(secrets_dir: str, root: str = "") -> list[str]:
+    """Every secret of the collection on this host, longest first.
+
+    They belong to the service, its candidate and worker, further clients, the gateway, the balancer and the proxy
+    settings. ``root`` is put before all folders but ``secrets_dir``.
+    """
+    of_service = [f"{glob.escape(secrets_dir)}/{name}" for name in _KEPT]
+    others = [f"{folder}/{name}" for folder in _FOLDERS for name in _KEPT]
+    found = values(_texts("", *of_service) + _texts(root, *others, f"{layout.GATEWAY}/*.key"))
+    for text in _texts(root, f"{layout.BALANCER}/keys.cfg"):
+        found += _QUOTED_VALUE.findall(text)
+    for text in _texts(root, *_WITH_ADDRESSES):
+        for match in _LOGIN.finditer(text):
+            password = (match[1] or match[2]).strip()
+            found += [password, unquote(password)]
+    return sorted({value for value in found if len(value) >= SHORTEST}, key=lambda value: (-len(value), value))
 
 
 def collect(
@@ -162,7 +149,7 @@ def collect(
         # It hangs forever if a card has failed.
         "nvidia-smi.txt": lambda: gpu_facts.run(["nvidia-smi"], 30)[1],
     }
-    secrets = secrets_of(secrets_dir)
+    redactor = Redactor(secrets_of(secrets_dir))
     collected: dict[str, str] = {}
     room = MOST_BYTES
     for name, read in sources.items():
@@ -172,7 +159,7 @@ def collect(
             text = f"could not be read: {error}"
         # Cut first and drop the first line: half a secret would no longer be recognised.
         kept = text[-FILE_BYTES:]
-        kept = redact(kept if len(kept) == len(text) else kept.split("\n", 1)[-1], secrets)[: max(0, room)]
+        kept = redactor.text(kept if len(kept) == len(text) else kept.split("\n", 1)[-1])[: max(0, room)]
         room -= len(kept.encode())
         collected[name] = kept
     return collected

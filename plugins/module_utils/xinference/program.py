@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..host import private_files
+from ..host.redaction import Redactor
 from . import accounts as xinference_accounts
 
 Json = dict[str, Any]
@@ -31,13 +32,6 @@ def program_source() -> str:
     if not source:
         raise SetupError("the accounts program is missing: the collection is incomplete")
     return source.decode()
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with every secret hidden."""
-    for value in sorted(secrets, key=len, reverse=True):
-        text = text.replace(value, "********")
-    return text
 
 
 def account(user: str, check: bool) -> tuple[int, int] | None:
@@ -93,7 +87,7 @@ def run(request: Json, release_path: str, user: str, owner: tuple[int, int], sec
     if "error" in reply:
         raise SetupError(
             f"Xinference's databases in {home} cannot be {VERBS[request['action']]}: "
-            + redact(str(reply["error"]), secrets)
+            + Redactor(secrets).known(str(reply["error"]))
             + ". If a database is damaged, stop the service. Restore auth/ and launch_history.db from a backup, or move"
             " them away: the next run then creates accounts, key and autostart again"
         )
