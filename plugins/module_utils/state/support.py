@@ -159,7 +159,8 @@ def collect(
             text = f"could not be read: {error}"
         # Cut first and drop the first line: half a secret would no longer be recognised.
         kept = text[-FILE_BYTES:]
-        kept = redactor.text(kept if len(kept) == len(text) else kept.split("\n", 1)[-1])[: max(0, room)]
+        kept = kept if len(kept) == len(text) else kept.split("\n", 1)[-1]
+        kept = redactor.text(kept)[:room] if room > 0 else ""
         room -= len(kept.encode())
         collected[name] = kept
     return collected
