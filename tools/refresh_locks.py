@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import urllib.parse
@@ -25,6 +26,8 @@ TORCH_CPU = LOCKS / "torch.cpu.toml"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 # These variables may name CPU builds of torch, which a profile with CUDA must not use.
 TORCH_VARIABLES = ("UV_FIND_LINKS", "UV_INDEX", "UV_EXTRA_INDEX_URL")
+# Packages that the index's torch needs for CUDA. Other packages need some of them too: Xinference needs nvidia-ml-py.
+_CUDA = re.compile(r"(nvidia-.+|cuda-.+|triton)\Z")
 
 
 def resolve(
@@ -78,6 +81,38 @@ def marked(lock: locks.Lock, resolved: Callable[[Iterable[str]], locks.Lock]) ->
     return replace(lock, packages=tuple(rows))
 
 
+def for_cpu(lock: locks.Lock, without_torch: locks.Lock, torch: locks.LockedPackage) -> locks.Lock:
+    """Replace torch in a lock with a CPU build, and drop the packages that only its CUDA build needs.
+
+    ``without_torch`` is the same lock resolved without torch. CUDA packages that it contains are needed by other
+    packages, so they stay. Raises LockError if the CPU build has another version than the lock.
+    """
+    locked, public = lock.version_of("torch"), torch.version.split("+")[0]
+    if locked != public:
+        raise locks.LockError(f"pinned CPU builds are torch {public}, but the packages need {locked}: pin those builds")
+    others = {package.name for package in without_torch.packages}
+    kept = [p for p in lock.packages if p.name != "torch" and (p.name in others or not _CUDA.match(p.name))]
+    return replace(lock, packages=tuple(sorted([*kept, torch], key=lambda package: package.name)))
+
+
+def differences(old: locks.Lock | None, new: locks.Lock) -> list[str]:
+    """The differences between two locks, one line for each package."""
+    before = {package.name: package for package in old.packages} if old is not None else {}
+    after = {package.name: package for package in new.packages}
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        a, b = before.get(name), after.get(name)
+        if a is None and b is not None:
+            lines.append(f"+ {name} {b.version}")
+        elif b is None and a is not None:
+            lines.append(f"- {name} {a.version}")
+        elif a is not None and b is not None and (a.version, a.sha256) != (b.version, b.sha256):
+            lines.append(f"~ {name} {a.version} -> {b.version}" + (" (another file)" if a.version == b.version else ""))
+        elif a is not None and b is not None and a.extras != b.extras:
+            lines.append(f"~ {name} {b.version} (for {', '.join(b.extras) or 'every language'})")
+    return lines
+
+
 def lock_of(profile: Profile, uv: str) -> locks.Lock:
     """Return the new lock of a profile. Raises LockError, CalledProcessError."""
     found = resolve(profile, uv, profile.left_out, catalogue.EXTRAS)
@@ -87,7 +122,7 @@ def lock_of(profile: Profile, uv: str) -> locks.Lock:
     if profile.accelerator == "cpu" and not cpu_build:
         print(f"{profile.name}: no find-links folder or index has a CPU build of torch: using the one pinned here")
         without_torch = resolve(profile, uv, [*profile.left_out, "torch"], catalogue.EXTRAS)
-        return locks.for_cpu(lock, without_torch, locks.read_lock(TORCH_CPU, profile).packages[0])
+        return for_cpu(lock, without_torch, locks.read_lock(TORCH_CPU, profile).packages[0])
     if profile.accelerator != "cpu" and cpu_build:
         raise locks.LockError("the package index gave a CPU build of torch: set UV_DEFAULT_INDEX to a mirror of PyPI")
     return lock
@@ -98,7 +133,7 @@ def refresh(profile: Profile, uv: str, check: bool) -> bool:
     path = LOCKS / Path(profile.lock_path).name
     fresh = lock_of(profile, uv)
     before = locks.read_lock(path) if path.exists() else None
-    changes = locks.differences(before, fresh)
+    changes = differences(before, fresh)
     print(f"{profile.name}: {len(fresh.packages)} packages, {len(changes)} changed", flush=True)
     for line in changes:
         print(f"  {line}")

@@ -11,8 +11,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from . import layout
 from .systemd_unit import MARKER
@@ -46,20 +46,13 @@ class Rules:
     metrics_networks: Sequence[str] = ()
 
 
-@dataclass
-class _Families:
-    ip: list[str] = field(default_factory=list)
-    ip6: list[str] = field(default_factory=list)
-
-
 def find_nft() -> str | None:
     """The path of nft, or None if nftables is not installed."""
     return shutil.which("nft", path=PATH)
 
 
-def _families(networks: Sequence[str]) -> _Families:
-    """Networks by family. Overlapping ones are merged, because an nftables set refuses them."""
-    found = _Families()
+def _families(networks: Sequence[str]) -> dict[str, list[str]]:
+    """Networks by family, as nft names it. Overlapping ones are merged, because an nftables set refuses them."""
     parsed = []
     for text in networks:
         try:
@@ -69,9 +62,10 @@ def _families(networks: Sequence[str]) -> _Families:
             raise FilterError(f"{text!r} is not an address and not a network") from None
     v4 = [network for network in parsed if isinstance(network, ipaddress.IPv4Network)]
     v6 = [network for network in parsed if isinstance(network, ipaddress.IPv6Network)]
-    found.ip = [_short(network) for network in ipaddress.collapse_addresses(v4)]
-    found.ip6 = [_short(network) for network in ipaddress.collapse_addresses(v6)]
-    return found
+    return {
+        "ip": [_short(network) for network in ipaddress.collapse_addresses(v4)],
+        "ip6": [_short(network) for network in ipaddress.collapse_addresses(v6)],
+    }
 
 
 def _short(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
@@ -82,12 +76,13 @@ def _ports(ports: Sequence[int]) -> str:
     return "{ " + ", ".join(str(port) for port in sorted(set(ports))) + " }"
 
 
-def _let_in(ports: Sequence[int], networks: _Families) -> list[str]:
-    return [
-        f"tcp dport {_ports(ports)} {family} saddr {{ {', '.join(values)} }} accept"
-        for family, values in (("ip", networks.ip), ("ip6", networks.ip6))
-        if values
-    ]
+def _accept(begin: str, end: str, networks: Mapping[str, Sequence[str]]) -> list[str]:
+    """A rule for each family: packets whose sender (``saddr``) or receiver (``daddr``) is in its networks may pass."""
+    return [f"{begin} {family} {end} {{ {', '.join(values)} }} accept" for family, values in networks.items() if values]
+
+
+def _let_in(ports: Sequence[int], networks: Mapping[str, Sequence[str]]) -> list[str]:
+    return _accept(f"tcp dport {_ports(ports)}", "saddr", networks)
 
 
 def text(rules: Rules) -> str:
@@ -108,12 +103,7 @@ def text(rules: Rules) -> str:
     if closed:
         incoming.append(f"tcp dport {_ports(sorted(closed))} drop")
     owner = f'meta skuid "{rules.user}"'
-    outgoing = ['oif "lo" accept']
-    outgoing += [
-        f"{owner} {family} daddr {{ {', '.join(values)} }} accept"
-        for family, values in (("ip", members.ip), ("ip6", members.ip6))
-        if values
-    ]
+    outgoing = ['oif "lo" accept', *_accept(owner, "daddr", members)]
     answering = [*rules.api, *rules.metrics]
     if answering:
         outgoing.append(f"{owner} tcp sport {_ports(answering)} accept")

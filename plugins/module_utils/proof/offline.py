@@ -107,8 +107,9 @@ class DeadEnd:
             self.stop()
             raise
         self.proxy_port = proxy.getsockname()[1]
-        for work, at in ((self._datagrams, questions), (self._accept_names, streams), (self._accept_visits, proxy)):
-            threading.Thread(target=work, args=(at,), daemon=True).start()
+        threading.Thread(target=self._datagrams, args=(questions,), daemon=True).start()
+        for at, serve in ((streams, self._name_stream), (proxy, self._visit)):
+            threading.Thread(target=self._accept, args=(at, serve), daemon=True).start()
 
     def stop(self) -> None:
         self._ends = True
@@ -144,12 +145,6 @@ class DeadEnd:
                     at.sendto(refusal(packet), sender)
             except OSError:
                 return
-
-    def _accept_names(self, at: socket.socket) -> None:
-        self._accept(at, self._name_stream)
-
-    def _accept_visits(self, at: socket.socket) -> None:
-        self._accept(at, self._visit)
 
     @staticmethod
     def _accept(at: socket.socket, serve: Callable[[socket.socket], None]) -> None:
@@ -351,17 +346,8 @@ def led_astray(
     file = os.path.join(folder, DROP_IN)
     undo = f"rm -rf {file} {place}; systemctl daemon-reload; systemctl try-restart {unit.name}"
     runner(["systemctl", "stop", f"{TIMER}.timer"], 30)  # of a run that was interrupted
-    armed = [
-        "systemd-run",
-        "--quiet",
-        "--collect",
-        f"--unit={TIMER}",
-        f"--on-active={seconds:.0f}",
-        "/bin/sh",
-        "-c",
-        undo,
-    ]
-    status, said = runner(armed, 30)
+    armed = ["systemd-run", "--quiet", "--collect", f"--unit={TIMER}", f"--on-active={seconds:.0f}"]
+    status, said = runner([*armed, "/bin/sh", "-c", undo], 30)
     if status != 0:
         raise SystemdError(f"systemd-run failed ({status}): {said}")
     before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}

@@ -21,8 +21,6 @@ from typing import Any
 from .manifest import DIGEST
 from .profiles import Profile, best_tag
 
-# Packages that the index's torch needs for CUDA. Other packages need some of them too: Xinference needs nvidia-ml-py.
-_CUDA = re.compile(r"(nvidia-.+|cuda-.+|triton)\Z")
 _IN_EXTRAS = re.compile(r"'([a-z-]+)' in extras")
 
 
@@ -186,35 +184,3 @@ def render_lock(lock: Lock, profile: Profile) -> str:
 def relocated(package: LockedPackage, filename: str, sha256: str, size: int) -> LockedPackage:
     """The same package as a store's lock lists it: a wheel next to the locks folder."""
     return replace(package, filename=filename, location=f"../wheels/{filename}", sha256=sha256, size=size)
-
-
-def for_cpu(lock: Lock, without_torch: Lock, torch: LockedPackage) -> Lock:
-    """Replace torch in a lock with a CPU build, and drop the packages that only its CUDA build needs.
-
-    ``without_torch`` is the same lock resolved without torch. CUDA packages that it contains are needed by other
-    packages, so they stay. Raises LockError if the CPU build has another version than the lock.
-    """
-    locked, public = lock.version_of("torch"), torch.version.split("+")[0]
-    if locked != public:
-        raise LockError(f"pinned CPU builds are torch {public}, but the packages need {locked}: pin those builds")
-    others = {package.name for package in without_torch.packages}
-    kept = [p for p in lock.packages if p.name != "torch" and (p.name in others or not _CUDA.match(p.name))]
-    return replace(lock, packages=tuple(sorted([*kept, torch], key=lambda package: package.name)))
-
-
-def differences(old: Lock | None, new: Lock) -> list[str]:
-    """The differences between two locks, one line for each package."""
-    before = {package.name: package for package in old.packages} if old is not None else {}
-    after = {package.name: package for package in new.packages}
-    lines = []
-    for name in sorted(before.keys() | after.keys()):
-        a, b = before.get(name), after.get(name)
-        if a is None and b is not None:
-            lines.append(f"+ {name} {b.version}")
-        elif b is None and a is not None:
-            lines.append(f"- {name} {a.version}")
-        elif a is not None and b is not None and (a.version, a.sha256) != (b.version, b.sha256):
-            lines.append(f"~ {name} {a.version} -> {b.version}" + (" (another file)" if a.version == b.version else ""))
-        elif a is not None and b is not None and a.extras != b.extras:
-            lines.append(f"~ {name} {b.version} (for {', '.join(b.extras) or 'every language'})")
-    return lines

@@ -90,3 +90,28 @@ def test_a_package_belongs_to_the_extras_that_need_it_and_to_none_where_all_do(t
     assert {package.name: package.extras for package in marked.packages} == {
         "fugashi": ("japanese",), "jieba": ("mandarin",), "kokoro": (), "regex": (), "shared": ("japanese", "mandarin"),
     }  # fmt: skip
+
+
+def package(name: str, version: str = "1.0", digest: str = "0") -> locks.LockedPackage:
+    return locks.LockedPackage(name, version, f"{name}.whl", f"https://host/{name}.whl", digest * 64, 7)
+
+
+def of(*packages: locks.LockedPackage) -> locks.Lock:
+    return locks.Lock(">=3.11", packages)
+
+
+def test_differences_name_added_removed_and_changed_packages(tool: ModuleType) -> None:
+    before, after = of(package("a"), package("b")), of(package("b", digest="1"), package("c"))
+    assert tool.differences(before, after) == ["- a 1.0", "~ b 1.0 -> 1.0 (another file)", "+ c 1.0"]
+    assert tool.differences(after, after) == []
+
+
+def test_a_cpu_build_replaces_torch_and_drops_what_only_torch_required(tool: ModuleType) -> None:
+    cpu = locks.LockedPackage("torch", "1.0+cpu", "torch-1.0+cpu.whl", "https://host/cpu.whl", "1" * 64, 0)
+    names = ("cuda-toolkit", "numpy", "nvidia-cudnn-cu13", "nvidia-ml-py", "sympy", "torch", "triton")
+    without = of(package("numpy"), package("nvidia-ml-py"))
+    lock = tool.for_cpu(of(*map(package, names)), without, cpu)
+    assert [p.name for p in lock.packages] == ["numpy", "nvidia-ml-py", "sympy", "torch"]
+    assert lock.packages[-1] == cpu
+    with pytest.raises(locks.LockError, match=r"are torch 1\.0, but the packages need 2\.0"):
+        tool.for_cpu(of(package("torch", "2.0")), without, cpu)

@@ -80,17 +80,6 @@ def test_rendering_gives_the_same_lock_and_the_same_bytes() -> None:
     assert [p.name for p in lock.packages] == ["a", "b"]
 
 
-def test_differences_name_added_removed_and_changed_packages() -> None:
-    before = locks.parse_lock(
-        text(package("a", entry("a-1.0-py3-none-any.whl")), package("b", entry("b-1.0-py3-none-any.whl"))), "t"
-    )
-    after = locks.parse_lock(
-        text(package("b", entry("b-1.0-py3-none-any.whl", "1")), package("c", entry("c-1.0-py3-none-any.whl"))), "t"
-    )
-    assert locks.differences(before, after) == ["- a 1.0", "~ b 1.0 -> 1.0 (another file)", "+ c 1.0"]
-    assert locks.differences(after, after) == []
-
-
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
 def test_committed_locks_are_whole(path: Path) -> None:
     """Every package has a public address, a size, and a tag that the profile can install."""
@@ -132,22 +121,6 @@ def test_the_cpu_builds_are_the_pinned_ones(path: Path) -> None:
 def test_a_profile_without_a_pinned_cpu_build_is_reported() -> None:
     with pytest.raises(locks.LockError, match=r"torch 2\.13\.0\+cpu has no file that fits"):
         locks.read_lock(FOLDER / "torch.cpu.toml", Profile("cpu", "3.10", "x86_64"))
-
-
-def of(*names: str, version: str = "1.0") -> locks.Lock:
-    rows = (locks.LockedPackage(n, version, f"{n}.whl", f"https://host/{n}.whl", "0" * 64, 7) for n in sorted(names))
-    return locks.Lock(">=3.11", tuple(rows))
-
-
-def test_a_cpu_build_replaces_torch_and_drops_what_only_torch_required() -> None:
-    cpu = locks.LockedPackage("torch", "1.0+cpu", "torch-1.0+cpu.whl", "https://host/cpu.whl", "1" * 64, 0)
-    full = of("cuda-toolkit", "numpy", "nvidia-cudnn-cu13", "nvidia-ml-py", "sympy", "torch", "triton")
-    without = of("numpy", "nvidia-ml-py")
-    lock = locks.for_cpu(full, without, cpu)
-    assert [p.name for p in lock.packages] == ["numpy", "nvidia-ml-py", "sympy", "torch"]
-    assert lock.packages[-1] == cpu
-    with pytest.raises(locks.LockError, match=r"are torch 1\.0, but the packages need 2\.0"):
-        locks.for_cpu(of("torch", version="2.0"), without, cpu)
 
 
 def test_a_size_that_is_not_known_is_left_out() -> None:
