@@ -119,7 +119,7 @@ def test_repairs_that_a_language_needs_are_not_optional() -> None:
     ]
     assert patches.needed_for(["mandarin"]) == []
     assert patches.needed_for([]) == []
-    assert patches.OPTIONAL == ["kokoro-eval", "kokoro-words", "start-local", "start-host"]
+    assert patches.OPTIONAL == ["kokoro-eval", "kokoro-words", "audio-only", "start-local", "start-host"]
 
 
 def test_a_repair_may_bring_a_module_that_is_listed_compiled_and_part_of_the_release(env: Path) -> None:
