@@ -182,7 +182,7 @@ MISAKI_TRF: Row = {
     ),
     "extra": "en_core_web_trf",
 }
-# Each of Xinference's processes reads the catalogues of about 300 models, most of them language models, and matches each
+# Each of Xinference's processes reads the catalogues of about 300 models, most of them for text, and matches each
 # with every engine. That takes half of the time that the process needs to import Xinference.
 AUDIO_ONLY: Row = {
     "name": "audio-only",
