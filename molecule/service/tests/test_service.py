@@ -335,7 +335,9 @@ def test_two_syntheses_of_one_text_differ_only_by_the_decoders_noise(host: Host,
     assert difference["published"] > 0.05
 
 
-@pytest.mark.parametrize("name", ["kokoro-eval", "kokoro-words", "kokoro-languages", "audio-only", "start-local", "start-host"])
+@pytest.mark.parametrize(
+    "name", ["kokoro-eval", "kokoro-words", "kokoro-languages", "audio-only", "start-local", "start-host"]
+)
 def test_a_repair_is_recorded(host: Host, name: str) -> None:
     release = json.loads(host.file(f"{CURRENT}/release.json").content_string)
     (patch,) = [patch for patch in release["patches"] if patch["name"] == name]
