@@ -97,7 +97,6 @@ answered:
   sample: 401
 """
 
-import http.client
 import os
 import shutil
 import socket
@@ -108,8 +107,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import certificate
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import direct, layout, private_files, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, ManagedError
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.api import base_url
 
 
 class Gateway:
@@ -208,22 +208,18 @@ class Gateway:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         names = self.params["names"] or ["localhost"]
+        url = base_url(self.params["host"], self.params["port"]).replace("http:", "https:", 1) + "/v1/models"
         end = time.monotonic() + 10
         while True:
-            connection = http.client.HTTPSConnection(self.params["host"], self.params["port"], timeout=10)
             try:
-                raw = socket.create_connection((self.params["host"], self.params["port"]), 10)
-                connection.sock = context.wrap_socket(raw, server_hostname=names[0])
-                connection.request("GET", "/v1/models", headers={"Host": names[0]})
-                return connection.getresponse().status
-            except (OSError, http.client.HTTPException) as error:
+                headers = {"Host": names[0]}
+                return direct.ask("GET", url, 10, 1 << 20, headers, context=context, server_name=names[0]).status
+            except direct.PeerError as error:
                 if time.monotonic() > end:
                     raise ManagedError(
-                        f"nginx runs, but port {self.params['port']} does not answer over TLS: {error}"
+                        f"nginx runs, but port {self.params['port']} does not answer over TLS: it {error}"
                     ) from None
                 time.sleep(0.5)
-            finally:
-                connection.close()
 
 
 def main() -> None:

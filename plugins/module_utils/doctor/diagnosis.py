@@ -10,12 +10,13 @@ from typing import NamedTuple
 from .failures import FAILURES, Failure
 
 _COMPILED = [(re.compile(failure.pattern), failure) for failure in FAILURES]
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_ANSI = re.compile(r"\x1b\[[0-9;?]{0,40}[ -/]{0,9}[@-~]")
 # Xinference's actors prefix their errors with address and process; its log lines begin with time and level.
-_ACTOR = re.compile(r"\[address=[^\]]*?pid=\d+\]\s*")
-_LOG_HEAD = re.compile(r"^\d{4}-\d\d-\d\d[T ][\d:.,]+Z? +([A-Z]+) ")
-_PLACE = re.compile(r"pid:\d+ role:\S+ address:\S+ node:\S+ ")
-_USER_IN_URL = re.compile(r"(?<=://)[^/\s:@]+(:[^/\s@]*)?@")
+_ACTOR = re.compile(r"\[address=[^\]]{0,200}?pid=\d{1,10}\]\s{0,9}")
+_LOG_HEAD = re.compile(r"^\d{4}-\d\d-\d\d[T ][\d:.,]{1,20}Z? {1,9}([A-Z]{1,9}) ")
+_PLACE = re.compile(r"pid:\d{1,10} role:\S{1,99} address:\S{1,99} node:\S{1,99} ")
+_USER_IN_URL = re.compile(r"(?<=://)[^/\s:@]{1,200}(:[^/\s@]{0,200})?@")
+LINE_READ = 8192  # characters of a line that are searched: a hostile line must not take minutes
 LINE_MOST = 300  # maximum number of characters shown of a line
 HEADING = "What this means:"
 
@@ -35,8 +36,8 @@ class Diagnosis(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """Return a text without colours, and without the prefixes of Xinference's actors."""
-    return _ACTOR.sub("", _ANSI.sub("", text))
+    """Return the first LINE_READ characters of a message, without colours and Xinference's actors."""
+    return _ACTOR.sub("", _ANSI.sub("", text[:LINE_READ]))
 
 
 def clean(line: str) -> str:

@@ -18,8 +18,8 @@ _BY_HAND = "A package was installed into the release by hand. "
 class Failure(NamedTuple):
     """One known failure.
 
-    ``pattern`` is a regular expression for one line. ``general`` marks a message that other failures cause too. It
-    counts only if none of them was found.
+    ``pattern`` is a regular expression for one line; each of its repeats has a limit. ``general`` marks a message that
+    other failures cause too. It counts only if none of them was found.
     """
 
     code: str
@@ -61,7 +61,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "SP05",
-        r"\[E053\] Could not read .* from",
+        r"\[E053\] Could not read .{0,300} from",
         "The spaCy model is incomplete, or it was built for another spaCy version.",
         "spaCy needs models of its own minor version. " + _AGAIN,
     ),
@@ -89,7 +89,8 @@ FAILURES: tuple[Failure, ...] = (
     # --- damaged or wrong artifacts
     Failure(
         "KM01",
-        r"No such file or directory: '[^']*(config\.json|kokoro-v1_0\.pth)'|model_path`?: .* does not exist",
+        r"No such file or directory: '[^']{0,300}(config\.json|kokoro-v1_0\.pth)'"
+        r"|model_path`?: .{0,300} does not exist",
         "The model folder is missing or incomplete. It must hold config.json, kokoro-v1_0.pth and voices/*.pt.",
         _AGAIN + " If the error remains, check xinference_model_path.",
     ),
@@ -115,7 +116,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "HF09",
-        r"Entry Not Found for url: .*voices/|404 Client Error.*voices/",
+        r"Entry Not Found for url: .{0,300}voices/|404 Client Error.{0,300}voices/",
         "No voice has this name. The name is misspelt, or the voice was withdrawn.",
         "Correct kokoro_voices or the client's request. docs/voices.md lists all voices.",
     ),
@@ -137,7 +138,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "PX03",
-        r"Failed to parse: .*(is not a valid host or port|://)|Invalid IPv6 URL",
+        r"Failed to parse: .{0,300}(is not a valid host or port|://)|Invalid IPv6 URL",
         "The proxy's address contains a character that must be escaped (# @ [ ] ? / %), usually in the password. uv "
         "accepts it, but pip and requests do not.",
         "Percent-encode the user and the password: # is %23, @ is %40, % is %25.",
@@ -227,14 +228,14 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "HF04",
-        r"(cas-server|cas-bridge|transfer)[\w.-]*\.xethub",
+        r"(cas-server|cas-bridge|transfer)[\w.-]{0,100}\.xethub",
         "Large files of the hub come from another host (xethub.hf.co). The mirror or the proxy does not cover that "
         "host.",
         "Allow *.xethub.hf.co for the connected machine, or name a mirror in artifact_store_kokoro_source.",
     ),
     Failure(
         "HF06",
-        r"host='(www\.)?modelscope\.cn'.*(Max retries|Failed to establish)",
+        r"host='(www\.)?modelscope\.cn'.{0,500}(Max retries|Failed to establish)",
         "Xinference contacted ModelScope. It does so even if all files of the model are present.",
         "The model was launched by its hub name. Launch it with model_path, as the role xinference does.",
     ),
@@ -247,7 +248,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "HF05",
-        r"Failed to download model '.*' .*after multiple retries",
+        r"Failed to download model '[^']{0,200}' .{0,300}after multiple retries",
         "Xinference tried to download the model instead of loading it from the release.",
         "Run deploy.yml again: the role xinference launches the model with model_path.",
         True,
@@ -298,13 +299,13 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "PY12",
-        r"huggingface[-_]hub[><=0-9., ]+ is required for a normal functioning",
+        r"huggingface[-_]hub[><=0-9., ]{1,60} is required for a normal functioning",
         "The installed versions of transformers and huggingface_hub do not work together.",
         _BY_HAND + "The lock names versions that do. " + _AGAIN,
     ),
     Failure(
         "PY13",
-        r"GLIBC_2\.\d+' not found|GLIBCXX_3\.\d+\.\d+' not found",
+        r"GLIBC_2\.\d{1,4}' not found|GLIBCXX_3\.\d{1,4}\.\d{1,4}' not found",
         "The host's C library is too old for a wheel. espeak-ng's wheel needs glibc 2.29. With an older glibc, words "
         "that no dictionary holds are silently left out of the speech.",
         "Use RHEL 9, Debian 11, Ubuntu 20.04 or newer.",
@@ -330,7 +331,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "PY04",
-        r"Failed to fetch: `?https://[^/ ]+/(simple|packages|whl)",
+        r"Failed to fetch: `?https://[^/ ]{1,255}/(simple|packages|whl)",
         "The package index was contacted although the release holds all packages. Virtual environments for models "
         "are on, or uv runs without --offline.",
         "On hosts, leave XINFERENCE_ENABLE_VIRTUAL_ENV at 0 and enable_virtual_env at false. On the connected "
@@ -355,7 +356,7 @@ FAILURES: tuple[Failure, ...] = (
     # --- espeak-ng
     Failure(
         "ES01",
-        r"Error processing file '.*espeak-ng-data/phontab': No such file or directory",
+        r"Error processing file '.{0,1000}espeak-ng-data/phontab': No such file or directory",
         "The path of espeak-ng's data has 160 bytes or more. The library then ends the whole process without an "
         "exception.",
         "Choose a shorter voicefleet_root, and an xinference_home of at most 50 characters.",
@@ -363,7 +364,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "ES02",
         r"failed to map segment from shared object|cannot change memory protections"
-        r"|cannot load library '.*libespeak-ng",
+        r"|cannot load library '.{0,500}libespeak-ng",
         "A library cannot be loaded from the temporary folder. Its file system is mounted noexec, or SELinux forbids "
         "it. espeak-ng's library is copied there before it is loaded.",
         "The service's TMPDIR is xinference_home/tmp. Mount that file system with exec, or move xinference_home.",
@@ -439,7 +440,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "GP08",
-        r"Device \S+ is not available!|CUDA requested but not available",
+        r"Device \S{1,60} is not available!|CUDA requested but not available",
         "A GPU was requested, but torch sees none.",
         "Run the doctor, which checks the driver and the cards. If xinference_devices is set, it must name all "
         "device nodes of the GPU.",
@@ -466,14 +467,15 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "GP12",
-        r"Unable to determine the device handle for|GPU is lost|GPU has fallen off the bus|NVRM: Xid \([^)]*\): 79,",
+        r"Unable to determine the device handle for|GPU is lost|GPU has fallen off the bus"
+        r"|NVRM: Xid \([^)]{0,60}\): 79,",
         "A card no longer answers on the bus. The reason is power, heat, a riser or the card itself.",
         "Power the host off and on: a reboot alone may not bring the card back. Run journalctl -k and read the NVRM "
         "lines of that moment. If it happens again, replace the card. Until then, let the host serve without it.",
     ),
     Failure(
         "GP13",
-        r"uncorrectable ECC error encountered|NVRM: Xid \([^)]*\): (48|63|64|94|95),",
+        r"uncorrectable ECC error encountered|NVRM: Xid \([^)]{0,60}\): (48|63|64|94|95),",
         "The card's memory has errors that could not be corrected.",
         "Reboot the host: this takes the bad memory rows out of use. If errors return, replace the card. nvidia-smi "
         "-q -d ECC,ROW_REMAPPER shows them.",
@@ -488,7 +490,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "GP15",
-        r"Failed to initialize NVML: (Unknown Error|Insufficient Permissions)|nvmlInit\w*: Insufficient Permissions",
+        r"Failed to initialize NVML: (Unknown Error|Insufficient Permissions)"
+        r"|nvmlInit\w{0,20}: Insufficient Permissions",
         "The driver's device nodes cannot be opened. This user may not open them, or a container lost them, for "
         "example at a daemon-reload on its host.",
         "Check ls -l /dev/nvidia*. Start the container again and name each device to the runtime.",
@@ -534,20 +537,20 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "AU06",
-        r"Language mismatch, loading .* voice into .* pipeline",
+        r"Language mismatch, loading .{0,60} voice into .{0,60} pipeline",
         "A voice was used with the front end of another language. The speech is wrong or silent.",
         "Add the voice's language to kokoro_languages, then fetch and deploy again.",
     ),
     Failure(
         "AU07",
-        r"Phoneme string too long: \d+ > 510|Truncating len\(ps\)",
+        r"Phoneme string too long: \d{1,9} > 510|Truncating len\(ps\)",
         "A piece of text was longer than 510 phonemes. Its end was not spoken.",
         "Deploy with the repair kokoro-words (preflight_patches), or let the client send short sentences.",
     ),
     # --- languages
     Failure(
         "LG02",
-        r"cotonoha-dic[\w.-]*amazonaws|polm/unidic-py/master/dicts\.json",
+        r"cotonoha-dic[\w.-]{0,100}amazonaws|polm/unidic-py/master/dicts\.json",
         "The Japanese dictionary UniDic was requested from the internet.",
         "Deploy from a store that was fetched with j in kokoro_languages. Such a store holds the dictionary.",
     ),
@@ -574,7 +577,7 @@ FAILURES: tuple[Failure, ...] = (
     # --- Xinference
     Failure(
         "XI03",
-        r"\[Errno 98\]|[Aa]ddress already in use|Cannot listen on \S+:\d+",
+        r"\[Errno 98\]|[Aa]ddress already in use|Cannot listen on \S{1,255}:\d{1,5}",
         "Another process uses the port, perhaps an older Xinference.",
         "Run ss -ltnp to see which. Stop it, or choose another xinference_port.",
     ),
@@ -630,7 +633,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "XI12",
-        r"not ready within [\d.]+ s\b|is still \w+ after [\d.]+ s\b",
+        r"not ready within [\d.]{1,20} s\b|is still \w{1,40} after [\d.]{1,20} s\b",
         "The service or its model took longer to start than allowed. It is still starting. A busy or slow host needs "
         "more than half a minute.",
         "Check again in a minute. Raise xinference_ready_timeout for such hosts. If it never becomes ready, read the "
@@ -739,7 +742,7 @@ FAILURES: tuple[Failure, ...] = (
     # --- messages that follow many different failures
     Failure(
         "PX08",
-        r"Expecting value: line \d+ column 1 \(char \d+\)",
+        r"Expecting value: line \d{1,9} column 1 \(char \d{1,9}\)",
         "An answer that should be JSON is a web page. A proxy stands between the client and the service.",
         "Add localhost, 127.0.0.1, ::1 and the host's own names to NO_PROXY and no_proxy of that client.",
         True,
@@ -755,8 +758,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "XI05",
-        r"ServerClosed|Remote server \S+ closed|Recreating model actor|Process \S+:\d+ is down"
-        r"|Model \S+ is in stopping state",
+        r"ServerClosed|Remote server \S{1,255} closed|Recreating model actor|Process \S{1,255}:\d{1,10} is down"
+        r"|Model \S{1,255} is in stopping state",
         "The model's process ended while it was needed. Memory ran out, a library ended it, or somebody killed it.",
         "Xinference starts it again by itself. If it keeps ending, look for OOM lines in journalctl -k and read the "
         "lines before this one.",

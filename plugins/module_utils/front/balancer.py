@@ -13,8 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..host import direct
 from ..xinference import config as xinference_config
 
+ANSWER_BYTES = 4 << 20  # a node has two lines of a few hundred bytes
 # What HAProxy accepts as the name of a server.
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}\Z")
@@ -145,7 +147,8 @@ def node_states(stat: str) -> list[NodeState]:
 
 
 def ask(path: str, command: str, timeout: float = 5.0) -> str:
-    """Send one command to HAProxy's socket and return the answer. Raises OSError."""
+    """Send one command to HAProxy's socket and return the answer, of at most ANSWER_BYTES. Raises OSError."""
+    end = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         connection.connect(path)
@@ -153,6 +156,9 @@ def ask(path: str, command: str, timeout: float = 5.0) -> str:
         answer = bytearray()
         while part := connection.recv(65536):
             answer += part
+            connection.settimeout(direct.left(end))
+            if len(answer) > ANSWER_BYTES:
+                raise OSError(f"{path} sent more than {ANSWER_BYTES >> 20} MiB")
     return answer.decode("utf-8", "replace")
 
 

@@ -16,13 +16,12 @@ import re
 import select
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from . import private_files
+from . import commands, private_files
 
 Json = dict[str, Any]
 # Exit status and output of a command. The status is 124 if it ran into the time limit.
@@ -34,35 +33,16 @@ _CLASSES = ("0x03", "0x12")
 _MODULES = ("nvidia", "nvidia_uvm", "nvidia_modeset", "nouveau", "amdgpu")
 # A driver without persistence wakes each card for each query, 1 to 2 s per card. One that hangs never answers.
 SECONDS = 40.0
-HUNG = 124
+HUNG = commands.LATE
 _MIB = 1024 * 1024
 _XML = re.compile(r"<nvidia_smi_log>.*</nvidia_smi_log>", re.DOTALL)
 _NVML = "libnvidia-ml.so.1"
 
 
 def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
-    """Run a command and return its exit status and output. Abandon it after ``timeout`` seconds.
-
-    A process that waits in the driver cannot be killed. Waiting for its end would hang as well.
-    """
-    environment = {**os.environ, "LC_ALL": "C"}
-    try:
-        process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return 127, str(error)
-    try:
-        output, _nothing = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return HUNG, ""
-    return process.returncode, output.decode("utf-8", "replace")
+    """Run a command and return its exit status and output; no output if it ran into the time limit."""
+    status, output = commands.run(command, timeout)
+    return status, "" if status == HUNG else output
 
 
 def _read(path: str) -> str:

@@ -152,10 +152,18 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError, also if it is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_object(path: str) -> dict[str, Any]:
     """The object in a JSON file. Empty if the file cannot be read or holds something else."""
     with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as handle:
-        loaded = json.load(handle)
+        loaded = parse_json(handle.read())
         if isinstance(loaded, dict):
             return loaded
     return {}

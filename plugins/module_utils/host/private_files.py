@@ -27,6 +27,19 @@ def read_if_possible(path: str) -> str:
         return ""
 
 
+def end_of(path: str, most: int, links: int = os.O_NOFOLLOW) -> str:
+    """The end of a file of any size, starting with a whole line. Links are followed only with ``links`` 0.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | links)
+    with os.fdopen(descriptor, "rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - most))
+        text = handle.read(most).decode("utf-8", "replace")
+    return text if size <= most else text.split("\n", 1)[-1]
+
+
 def write_text(path: str, text: str, mode: int, uid: int = 0, gid: int = 0) -> None:
     """Replace a file in one step. Its text is never readable for others than its owner and mode allow."""
     write_atomic(path, text.encode(), mode, (uid, gid))

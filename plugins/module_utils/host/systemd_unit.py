@@ -10,43 +10,23 @@ import hashlib
 import os
 import re
 import socket
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Callable
 
 from . import layout, private_files
+from .commands import run as run
 from .hashing import read_object
 
 MARKER = "# Managed by voicefleet.kokoro"
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_ROUTINE = re.compile(r"^(Starting|Started|Stopping|Stopped) \S+\.service |: (Deactivated successfully|Consumed )")
+_ANSI = re.compile(r"\x1b\[[0-9;?]{0,40}[ -/]{0,9}[@-~]")
+_ROUTINE = re.compile(r"^(Starting|Started|Stopping|Stopped) \S{1,99}\.service |: (Deactivated successfully|Consumed )")
 
 Runner = Callable[[Sequence[str], float], "tuple[int, str]"]
 
 
 class SystemdError(Exception):
     """systemctl failed. The message is its own."""
-
-
-def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
-    """Run a command without a shell. Return its exit status (124 after ``timeout`` seconds) and output."""
-    environment = dict(os.environ, LC_ALL="C", SYSTEMD_PAGER="", SYSTEMD_COLORS="0")
-    try:
-        done = subprocess.run(
-            list(command),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return 124, f"{command[0]} did not answer within {timeout:g} s"
-    except OSError as error:
-        return 127, str(error)
-    return done.returncode, done.stdout.decode("utf-8", "replace").strip()
 
 
 class Unit:
@@ -99,7 +79,7 @@ class Unit:
         """
         command = ["journalctl", "--unit", self.name, "--lines", "100", "--no-pager", "--output", "cat", "--quiet"]
         status, output = self._run(command, 20)
-        lines = [_ANSI.sub("", line)[:400] for line in output.splitlines()] if status == 0 else []
+        lines = [_ANSI.sub("", line[:4000])[:400] for line in output.splitlines()] if status == 0 else []
         return [line for line in lines if line.strip() and not _ROUTINE.search(line)][-count:]
 
     def drop_ins(self) -> list[str]:

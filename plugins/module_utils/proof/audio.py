@@ -11,6 +11,11 @@ import sys
 from array import array
 from dataclasses import dataclass
 
+# More seconds are no answer to a sentence. The decoder stops here too, whatever a header says.
+MOST_SECONDS = 300
+# FLAC frames that are tried at a file's end. Sound looks like a valid frame header once in thousands of files.
+_FLAC_TRIES = 16
+
 LABELS = {
     ("wav", "pcm_s16le"): "WAV, 16-bit PCM",
     ("mp3", "mp3"): "MP3",
@@ -43,7 +48,23 @@ class Stream:
 
 
 def inspect(data: bytes) -> Stream:
-    """Recognise a container by its first bytes and read it to its end. Raises AudioError."""
+    """Recognise a container by its first bytes and read it to its end.
+
+    Raises AudioError if it is something else, holds no sound or promises more than MOST_SECONDS.
+    """
+    try:
+        stream = _inspect(data)
+    except (struct.error, IndexError):
+        raise AudioError("The file is cut inside its header.") from None
+    if stream.seconds > MOST_SECONDS:
+        said = f"The file promises {stream.seconds:.0f} s of audio"
+        raise AudioError(f"{said}; more than {MOST_SECONDS} s is not an answer to a text of a proof.")
+    if stream.complete and stream.seconds <= 0:
+        raise AudioError("The file holds no sound: its length is 0 s.")
+    return stream
+
+
+def _inspect(data: bytes) -> Stream:
     if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
         return _wav(data)[0]
     if data[:4] == b"fLaC":
@@ -101,6 +122,8 @@ def _wav(data: bytes) -> tuple[Stream, int, int]:
             left = len(data) - at
             length = left if streamed else min(size, left)
             width = max(1, bits // 8) * channels
+            if width > 1 << 10:
+                raise AudioError(f"The WAV's header makes no sense: {bits} bits for each sample.")
             note = ""
             if not streamed and size > left:
                 note = f"its header promises {size} bytes of samples and {left} came"
@@ -148,6 +171,8 @@ def _mp3(data: bytes) -> Stream:
     side = {(1152, 1): 17, (1152, 2): 32, (576, 1): 9, (576, 2): 17}[per_frame, channels]
     tag = at + 4 + side
     if data[tag : tag + 4] in (b"Xing", b"Info"):
+        if len(data) < tag + 12:
+            raise AudioError("The MP3 is cut inside its first frame.")
         if data[tag + 7] & 1:
             promised = struct.unpack_from(">I", data, tag + 8)[0]
         at += first[0]
@@ -200,8 +225,8 @@ def _flac(data: bytes) -> Stream:
         raise AudioError("The FLAC header gives no sample rate.")
     table8, table16 = _crc_table(8, 0x07), _crc_table(16, 0x8005)
     note = "its last frame is damaged or cut"
-    at = len(data)
-    while True:
+    at, tries = len(data), 0
+    while tries < _FLAC_TRIES:
         at = data.rfind(b"\xff", 42, at)
         if at < 0 or len(data) - at > 1 << 18:
             break
@@ -210,6 +235,7 @@ def _flac(data: bytes) -> Stream:
         header = _flac_header(data, at)
         if header is None or _crc(data[at : at + header[0] + 1], 8, table8):
             continue
+        tries += 1
         if _crc(data[at:-2], 16, table16) != struct.unpack_from(">H", data, len(data) - 2)[0]:
             continue
         _size, number, block = header

@@ -64,12 +64,19 @@ class Series:
     """A series of requests: its numbers by name of the measure, and its errors."""
 
     at_once: int
+    sent: int = 0
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
     errors: list[str] = field(default_factory=list)
 
     @property
     def requests(self) -> int:
         return len(self.values["latency"])
+
+    @property
+    def missing(self) -> int:
+        """Return how many requests have neither an answer nor an error; never below 1 if nothing was measured."""
+        known = self.requests + len(self.errors)
+        return self.sent - known if known else max(1, self.sent)
 
     def add(self, reply: Reply) -> None:
         """Raises AudioError if the answer is not a sound file."""
@@ -97,27 +104,33 @@ def measure(ask: Ask, voices: Sequence[str], requests: int, at_once: int, second
     """
     series, lock = Series(at_once), threading.Lock()
     waiting = [voices[number % len(voices)] for number in range(max(requests, at_once))][::-1]
-    begun, end = [0], time.monotonic() + seconds
+    end = time.monotonic() + seconds
 
     def work() -> None:
         while True:
             with lock:
-                if not waiting or series.errors or (begun[0] >= at_once and time.monotonic() > end):
+                if not waiting or series.errors or (series.sent >= at_once and time.monotonic() > end):
                     return
                 voice = waiting.pop()
-                begun[0] += 1
+                series.sent += 1
             try:
                 reply = ask(voice)
                 with lock:
                     series.add(reply)
-            except (SpeechError, audio.AudioError) as error:
+            except Exception as error:  # a thread that dies would take its request out of the count
+                known = isinstance(error, (SpeechError, audio.AudioError))
                 with lock:
-                    series.errors.append(str(error))
+                    series.errors.append(str(error) if known else f"{type(error).__name__}: {error}")
 
     threads = [threading.Thread(target=work, daemon=True) for _each in range(at_once)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    started = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:  # the host has no room for more threads
+        series.errors.append(f"{at_once} requests at once are not possible: {error}")
+    for thread in started:
         thread.join()
     return series
 
@@ -127,14 +140,14 @@ def prove(ask: Ask, voices: Sequence[str], load: Load) -> tuple[dict[str, Any], 
     numbers: dict[str, Any] = {"parallel": {}, "limits": dict(load.limits)}
     findings: list[Finding] = []
     warm_up = measure(ask, voices, len(set(voices)), 1)
-    if warm_up.errors:
-        said = f"The speed was not measured because the warm-up failed: {warm_up.errors[0]}"
+    if warm_up.errors or warm_up.missing:
+        said = f"The speed was not measured because the warm-up failed: {_fault(warm_up)}"
         return numbers, [Finding("answers", LEVEL, False, None, "every request answered", said)]
     for at_once in dict.fromkeys((1, load.parallel)):
         series = measure(ask, voices, load.requests, at_once)
         numbers["parallel"][str(at_once)] = series.summary()
         findings += judge(series, load.limits)
-        if series.errors:
+        if series.errors or series.missing:
             break
     return numbers, findings
 
@@ -143,9 +156,10 @@ def judge(series: Series, limits: Mapping[str, float]) -> list[Finding]:
     """Return a finding for the answers and one for each measure. A measure without a limit is reported and good."""
     at_once = f"{series.at_once} at once" if series.at_once > 1 else "one at a time"
     found = []
-    if series.errors:
-        said = f"{len(series.errors)} of {series.requests + len(series.errors)} requests, {at_once}, failed: "
-        found.append(Finding("answers", LEVEL, False, len(series.errors), "0", said + series.errors[0]))
+    failed = len(series.errors) + series.missing
+    if failed:
+        said = f"{failed} of {max(series.sent, failed)} requests, {at_once}, failed: {_fault(series)}"
+        found.append(Finding("answers", LEVEL, False, failed, "0", said))
     for name, words in MEASURES.items():
         values = series.values[name]
         if not values:
@@ -159,6 +173,10 @@ def judge(series: Series, limits: Mapping[str, float]) -> list[Finding]:
         said += "." if limit is None else f"; {'within' if ok else 'over'} the limit of {limit:g}{unit} ({key})."
         found.append(Finding(key, LEVEL, ok, round(high, 4), "none" if limit is None else f"{limit:g}{unit}", said))
     return found
+
+
+def _fault(series: Series) -> str:
+    return series.errors[0] if series.errors else "there is no answer and no error"
 
 
 def gpu_finding(

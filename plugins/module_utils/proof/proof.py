@@ -8,7 +8,6 @@ The evidence (sound files and `proof.json`) is kept in `<folder>/<release>/`, re
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import time
@@ -18,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..host import sources
-from ..host.hashing import canonical_json, read_object, sha256_bytes, sha256_file, write_atomic
-from . import acoustics, audio, interpreter, recogniser, speech
+from ..host.hashing import canonical_json, parse_json, read_object, sha256_bytes, sha256_file, write_atomic
+from . import acoustics, audio, interpreter, recogniser, speech, textfile
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
 from .interpreter import InterpreterError
@@ -46,6 +45,9 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,+-]{0,99}")
 # After these, do not ask for the next voice: it would fail too, and each wrong key counts towards a ban.
 _HOPELESS = ("unauthorized", "forbidden", "refused", "unreachable", "no_model", "limited", "loading", "timeout")
 
+MOST_FRAMES = audio.MOST_SECONDS * OPUS_RATE
+# What reading a damaged proof raises.
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError)
 # Reads [base64, ...] and writes [{"rate": Hz, "pcm": base64} or {"error": str}, ...].
 _DECODER = """
 import base64, io, json, sys
@@ -53,7 +55,8 @@ import soundfile
 answers = []
 for item in json.load(sys.stdin):
     try:
-        samples, rate = soundfile.read(io.BytesIO(base64.b64decode(item)), dtype="int16", always_2d=True)
+        file = io.BytesIO(base64.b64decode(item))
+        samples, rate = soundfile.read(file, frames=MOST_FRAMES, dtype="int16", always_2d=True)
         pcm = samples[:, 0].astype("<i2").tobytes()
         answers.append({"rate": rate, "pcm": base64.b64encode(pcm).decode()})
     except Exception as error:
@@ -230,7 +233,8 @@ def decode(blobs: list[bytes], python: str | None, timeout: float) -> list[tuple
     if not python:
         return ["no Python with soundfile is named that could decode it"] * len(blobs)
     try:
-        decoded = interpreter.ask(python, _DECODER, [base64.b64encode(blob).decode() for blob in blobs], timeout)
+        program = f"MOST_FRAMES = {MOST_FRAMES}\n{_DECODER}"
+        decoded = interpreter.ask(python, program, [base64.b64encode(blob).decode() for blob in blobs], timeout)
     except InterpreterError as error:
         return [f"{python} could not decode it: {error}"] * len(blobs)
     return [
@@ -389,27 +393,42 @@ class Evidence:
         self.proof = os.path.join(self.folder, PROOF_FILE)
 
     def read(self) -> dict[str, Any] | None:
-        """Return the kept proof, or None if no proof can be read."""
+        """Return the kept proof, or None if there is none or it is damaged."""
         report = read_object(self.proof)
-        return report if report.get("schema") == 1 else None
+        try:
+            good = report["schema"] == 1 and report["time"] and {report["level"], report["required_level"]} <= {*LEVELS}
+            # Whoever reads a proof shows it, so one that cannot be shown is damaged.
+            in_words(report)
+            textfile.render(report, None, 0.0)
+        except _DAMAGED:
+            return None
+        return report if good else None
 
     def holds(self, wanted: Wanted) -> dict[str, Any] | None:
         """Return the kept proof if it matches, reached the required level, and its files are unchanged."""
         report = self.read()
         if report is None or any(report.get(name) != value for name, value in wanted.key().items()):
             return None
-        if LEVELS.index(report["level"]) < LEVELS.index(wanted.required_level):
-            return None
-        if LEVELS.index(report.get("tried_level", ALWAYS)) < LEVELS.index(wanted.top):
-            return None
-        if not {*wanted.extra_formats} <= {*report.get("extra_formats", []), *wanted.formats}:
-            return None
         try:
+            if LEVELS.index(report["level"]) < LEVELS.index(wanted.required_level):
+                return None
+            if LEVELS.index(report.get("tried_level", ALWAYS)) < LEVELS.index(wanted.top):
+                return None
+            if not {*wanted.extra_formats} <= {*report.get("extra_formats", []), *wanted.formats}:
+                return None
             kept = [sample for sample in report["samples"] if sample.get("offered", True)]
-            whole = all(sample["sha256"] == sha256_file(sample["file"]) for sample in kept)
-        except (OSError, TypeError):
+            whole = all(sample["sha256"] == self._digest(sample) for sample in kept)
+        except _DAMAGED:
             return None
-        return report if whole else None
+        return report if whole and kept else None
+
+    def _digest(self, sample: dict[str, Any]) -> str:
+        """Return the digest of a kept sound file. Raises OSError, ValueError if it is not one of this folder."""
+        name = os.path.basename(sample["file"])
+        path = os.path.join(self.folder, name)
+        if name != f"{sample['voice']}.{sample['format']}" or not os.path.isfile(path):
+            raise ValueError(f"{sample['file']} is no kept sound file")
+        return sha256_file(path)
 
     def write(self, report: dict[str, Any], answers: dict[str, bytes]) -> None:
         """Keep a proof: sound files first, `proof.json` last. Remove files of an earlier proof. Raises OSError."""
@@ -431,7 +450,7 @@ def read_release(path: str) -> dict[str, Any]:
     """Read a release's `release.json`: id, voices, stand-ins and interpreter. Raises ValueError in a sentence."""
     try:
         with open(path, encoding="utf-8") as handle:
-            release = json.load(handle)
+            release = parse_json(handle.read())
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: no release was deployed to this host.") from None
     except (OSError, ValueError) as error:

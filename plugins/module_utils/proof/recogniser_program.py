@@ -189,7 +189,7 @@ def samples_of(data: bytes) -> bytes:
     """Return a sound file as 16-bit mono samples of RATE, with quiet at both ends. Raises ValueError, RuntimeError."""
     numpy: Any = importlib.import_module("numpy")
     soundfile: Any = importlib.import_module("soundfile")
-    sound, rate = soundfile.read(io.BytesIO(data), always_2d=True)
+    sound, rate = soundfile.read(io.BytesIO(data), frames=int(LONGEST * 48000) + 1, always_2d=True)
     if len(sound) > LONGEST * rate:
         raise ValueError(f"it is longer than {LONGEST:.0f} s")
     quiet = numpy.zeros(rate // 4)

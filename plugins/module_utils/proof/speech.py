@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import socket
 import ssl
 import time
 import unicodedata
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..host import direct
+from ..host.hashing import parse_json
 from .acoustics import Expectation
 
 # Kokoro answers a 10 s sentence with 480 kB of WAV; more than this is not an answer to a sentence.
 MOST_BYTES = 64 << 20
 # Xinference prefixes its errors with the actor's address and process.
-_ACTOR = re.compile(r"\[address=[^\]]*?pid=\d+\]\s*")
+_ACTOR = re.compile(r"\[address=[^\]]{0,200}?pid=\d{1,10}\]\s{0,9}")
 
 # The first is libsndfile's message in Xinference, the second the field's name in messages of other servers.
 _NO_FORMAT = re.compile(r"Unknown format: |\bresponse_format\b")
@@ -60,8 +58,9 @@ class SpeechClient:
     """Client of one endpoint.
 
     `endpoint` is the server's address without path, such as http://127.0.0.1:9997. `key` is a bearer key or None.
-    `timeout` limits one request in seconds. `patience` is how many seconds to retry while the server does not listen
-    yet or its model loads. `ca_file` (PEM) names the CA of the server's certificate, if the host does not know it.
+    `timeout` limits one request in seconds, whatever the server sends. `patience` is how many seconds to retry while
+    the server does not listen yet or its model loads. `ca_file` (PEM) names the CA of the server's certificate, if the
+    host does not know it.
     """
 
     def __init__(
@@ -72,28 +71,25 @@ class SpeechClient:
         patience: float = 0.0,
         ca_file: str | None = None,
     ) -> None:
-        if not re.match(r"https?://[^/\s]+", endpoint):
-            raise SpeechError("odd", f"The endpoint {endpoint!r} is not an address such as http://127.0.0.1:9997.")
+        try:
+            direct.place(endpoint)
+        except direct.PeerError:
+            said = f"The endpoint {endpoint!r} is not an address such as http://127.0.0.1:9997."
+            raise SpeechError("odd", said) from None
         self.endpoint = endpoint.rstrip("/")
         self.timeout = timeout
         self.patience = patience
         self._key = key
         try:
-            context = ssl.create_default_context(cafile=ca_file)
+            self._context = ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
             raise SpeechError("odd", f"The CA file {ca_file} cannot be used: {error}.") from None
-        self._opener = direct.opener(context)
 
     def speak(self, model: str, text: str, voice: str, audio_format: str, speed: float = 1.0) -> Reply:
         """Synthesise `text`. Retry only while the model loads, never after a 401. Raises SpeechError."""
         body = {"model": model, "input": text, "voice": voice, "response_format": audio_format, "speed": speed}
-        request = urllib.request.Request(
-            self.endpoint + "/v1/audio/speech",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Accept": "*/*"},
-            method="POST",
-        )
-        return self._ask(request, model, voice)
+        headers = {"Content-Type": "application/json", "Accept": "*/*"}
+        return self._ask("speech", headers, json.dumps(body).encode(), model, voice)
 
     def transcribe(self, model: str, data: bytes, file_name: str, language: str) -> str:
         """Return the transcription of a sound file by `POST /v1/audio/transcriptions`. Raises SpeechError."""
@@ -106,63 +102,37 @@ class SpeechClient:
             f'--{line}\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         )
-        request = urllib.request.Request(
-            self.endpoint + "/v1/audio/transcriptions",
-            data=parts.encode() + data + f"\r\n--{line}--\r\n".encode(),
-            headers={"Content-Type": f"multipart/form-data; boundary={line}", "Accept": "application/json"},
-            method="POST",
-        )
-        reply = self._ask(request, model, "")
+        headers = {"Content-Type": f"multipart/form-data; boundary={line}", "Accept": "application/json"}
+        body = parts.encode() + data + f"\r\n--{line}--\r\n".encode()
+        reply = self._ask("transcriptions", headers, body, model, "")
         try:
-            return str(json.loads(reply.data)["text"])
+            return str(parse_json(reply.data)["text"])
         except (ValueError, KeyError, TypeError):
             raise SpeechError("odd", f"{self.endpoint} did not answer with a transcription.") from None
 
-    def _ask(self, request: urllib.request.Request, model: str, voice: str) -> Reply:
+    def _ask(self, what: str, headers: dict[str, str], body: bytes, model: str, voice: str) -> Reply:
         if self._key:
-            request.add_unredirected_header("Authorization", f"Bearer {self._key}")
+            headers["Authorization"] = f"Bearer {self._key}"
         give_up = time.monotonic() + self.patience
         while True:
             try:
-                return self._once(request, model, voice)
+                return self._once(what, headers, body, model, voice)
             except SpeechError as error:
                 if error.kind not in ("loading", "refused") or time.monotonic() + 1 > give_up:
                     raise
                 time.sleep(1)
 
-    def _once(self, request: urllib.request.Request, model: str, voice: str) -> Reply:
-        start = time.monotonic()
-        late = SpeechError("timeout", f"{self.endpoint} did not answer within {self.timeout:.0f} s.")
+    def _once(self, what: str, headers: dict[str, str], body: bytes, model: str, voice: str) -> Reply:
+        url = f"{self.endpoint}/v1/audio/{what}"
         try:
-            with self._opener.open(request, timeout=self.timeout) as answer:
-                first = time.monotonic() - start
-                data = bytearray()
-                while True:
-                    part = answer.read1(1 << 20)
-                    if time.monotonic() - start > self.timeout:
-                        raise late
-                    if not part:
-                        break
-                    data += part
-                    if len(data) > MOST_BYTES:
-                        raise SpeechError("odd", f"{self.endpoint} sent more than {MOST_BYTES >> 20} MiB.")
-                promised = answer.headers.get("Content-Length")
-                if promised is not None and promised.isdigit() and len(data) < int(promised):
-                    raise SpeechError("odd", f"{self.endpoint} broke off after {len(data)} of {promised} bytes.")
-                return Reply(bytes(data), answer.headers.get_content_type(), first, time.monotonic() - start)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refusal(error.code, error.read(1 << 16), model, voice) from None
-        except (socket.timeout, TimeoutError):
-            raise late from None
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, (socket.timeout, TimeoutError)):
-                raise late from None
-            if isinstance(error.reason, ConnectionRefusedError):
+            answer = direct.ask("POST", url, self.timeout, MOST_BYTES, headers, body, self._context)
+        except direct.PeerError as error:
+            if error.kind == "refused":
                 raise SpeechError("refused", f"Nothing listens at {self.endpoint}: connection refused.") from None
-            raise SpeechError("unreachable", f"{self.endpoint} cannot be reached: {error.reason}.") from None
-        except (OSError, ValueError) as error:
-            raise SpeechError("unreachable", f"{self.endpoint} broke the connection: {error}.") from None
+            raise SpeechError(error.kind, f"{self.endpoint} {error}.") from None
+        if not answer.good:
+            raise self._refusal(answer.status, answer.data, model, voice)
+        return Reply(answer.data, answer.content_type, answer.first_byte_seconds, answer.seconds)
 
     def _refusal(self, status: int, body: bytes, model: str, voice: str) -> SpeechError:
         """Turn an HTTP error into a sentence that says what to do."""
@@ -190,7 +160,7 @@ def server_words(body: bytes) -> str:
     """Return an error body in one line, without the addresses and process ids that Xinference adds."""
     text = body.decode("utf-8", "replace")
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except ValueError:
         document = None
     if isinstance(document, dict):

@@ -23,7 +23,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..host import layout
+from ..host import direct as peers, layout
 from .settings import RELAY, Settings, address_of, applies
 
 SECONDS = 10.0
@@ -34,7 +34,7 @@ ANY_TARGET = "https://pypi.org/simple/"
 _MOST = 1 << 16
 
 _LOGIN_PLACE = re.compile(r"log-?in|sign-?in|sso|portal|captive|/auth", re.IGNORECASE)
-_LOGIN_FORM = re.compile(rb"<input[^>]+type\s*=\s*[\"']?password", re.IGNORECASE)
+_LOGIN_FORM = re.compile(rb"<input[^>]{1,500}?type\s{0,9}=\s{0,9}[\"']?password", re.IGNORECASE)
 # basicConstraints (2.5.29.19), critical or not: a SEQUENCE that begins with TRUE (RFC 5280, 4.2.1.9).
 _IS_CA = re.compile(rb"\x06\x03\x55\x1d\x13(?:\x01\x01\xff)?\x04.\x30.\x01\x01\xff", re.DOTALL)
 
@@ -304,8 +304,8 @@ def _authorization(settings: Settings) -> list[str]:
 def _send(sock: socket.socket, lines: Sequence[str], method: str) -> http.client.HTTPResponse:
     sock.settimeout(SECONDS)
     sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-    answer = http.client.HTTPResponse(sock, method=method)
-    answer.begin()
+    answer = peers.receive(sock, method, time.monotonic() + SECONDS, _MOST)
+    sock.settimeout(SECONDS)
     return answer
 
 

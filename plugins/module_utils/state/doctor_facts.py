@@ -41,7 +41,7 @@ _PROXY = re.compile(r"(https?|all|ftp)_proxy\Z", re.IGNORECASE)
 _OOM = re.compile(r"Out of memory: Killed process|Memory cgroup out of memory|oom-kill:")
 DAY = 86400
 BEFORE = 600  # seconds to read before the last start or end of a service that does not serve
-LOG_BYTES = 1 << 20  # of Xinference's log, from its end
+LOG_BYTES = 1 << 20  # of the journal and of Xinference's log, from the end
 
 
 @dataclass
@@ -359,7 +359,7 @@ def logs(options: Options, facts: Mapping[str, Any], run: systemd_unit.Runner) -
     log = os.path.join(options.home, "logs", "xinference.log")
     begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
     sources = {
-        f"journalctl -u {options.unit}": output.splitlines() if status == 0 else [],
+        f"journalctl -u {options.unit}": output[-LOG_BYTES:].splitlines() if status == 0 else [],
         log: xinference_launch.log_lines(log, begin, LOG_BYTES),
     }
     found = [

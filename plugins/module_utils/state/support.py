@@ -24,17 +24,6 @@ MOST_BYTES = 4 << 20  # of all texts of one host
 FILE_BYTES = 1 << 20  # of one text, from its end
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}")
 
-
-def end_of(path: str, most: int = FILE_BYTES, links: int = os.O_NOFOLLOW) -> str:
-    """The end of a file, starting with a whole line. Links are not followed unless asked for. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | links)
-    with os.fdopen(descriptor, "rb") as handle:
-        size = handle.seek(0, os.SEEK_END)
-        handle.seek(max(0, size - most))
-        text = handle.read(most).decode("utf-8", "replace")
-    return text if size <= most else text.split("\n", 1)[-1]
-
-
 # The collection's files with secrets, in a folder of secrets and elsewhere.
 _KEPT = (
     xinference_config.SECRETS_FILE,
@@ -65,7 +54,7 @@ def _texts(root: str, *patterns: str) -> list[str]:
     found = []
     for path in sorted({path for pattern in patterns for path in glob.glob(glob.escape(root) + pattern)}):
         with contextlib.suppress(OSError):
-            found.append(end_of(path, links=0))
+            found.append(private_files.end_of(path, FILE_BYTES, links=0))
     return found
 
 
@@ -122,14 +111,16 @@ def collect(
 
     def unit_files() -> str:
         ours = systemd_unit.Unit(unit)
-        return "\n".join(f"# {path}\n{end_of(path)}" for path in [ours.path, *ours.drop_ins()])
+        return "\n".join(
+            f"# {path}\n{private_files.end_of(path, FILE_BYTES)}" for path in [ours.path, *ours.drop_ins()]
+        )
 
     sources: dict[str, Callable[[], str]] = {
         "journal.txt": command("journalctl", "--unit", unit, "--lines", "5000", "--no-pager", "--output", "short-iso"),
         "kernel.txt": command(
             "journalctl", "--dmesg", "--boot", "--lines", "200", "--no-pager", "--output", "short-iso"
         ),
-        "xinference.log": lambda: end_of(os.path.join(home, "logs", "xinference.log")),
+        "xinference.log": lambda: private_files.end_of(os.path.join(home, "logs", "xinference.log"), FILE_BYTES),
         "unit.txt": unit_files,
         "unit_state.txt": command("systemctl", "show", unit),
         "environment_names.txt": environment,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""REST client of Xinference 4.1, on urllib alone: no proxies, always a time limit, typed errors.
+"""REST client of Xinference 4.1: no proxies, always limits of time and size, typed errors.
 
 Requests go only to the given address. A proxy in the environment is ignored and redirects are not followed, so that a
 credential never leaves the host. A rejected credential is never sent again: ten bad tokens within 300 seconds ban an
@@ -11,29 +11,32 @@ The tests hold answers that were recorded from a running Xinference.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from ..doctor import diagnosis
 from ..host import direct
+from ..host.hashing import parse_json
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 READY = "READY"
 ERROR = "ERROR"
+MESSAGE_MOST = 4000  # characters of one message
 ENDED = ("TERMINATED", "TERMINATING", ERROR)
+
+MOST_BYTES = 16 << 20  # of one answer
+# What reading an answer of another shape raises.
+_ODD = (TypeError, KeyError, ValueError, AttributeError, ArithmeticError)
 
 
 def clean(text: object) -> str:
-    """Return a message of Xinference for people: without ``[address=..., pid=...]`` and ANSI codes."""
-    return diagnosis.plain("" if text is None else str(text)).strip()
+    """Return a message of Xinference for people: without ``[address=..., pid=...]`` and ANSI codes, cut to length."""
+    return diagnosis.plain("" if text is None else str(text)[:MESSAGE_MOST]).strip()
 
 
 class XinferenceError(Exception):
@@ -111,18 +114,18 @@ class Instance:
 
     @classmethod
     def parse(cls, data: Json) -> Instance:
-        """Read one element of ``GET /v1/models/instances``. Raises KeyError if it is something else."""
+        """Read one element of ``GET /v1/models/instances``. Raises an error of _ODD if it is something else."""
         replicas = data.get("replica_statuses") or []
         return cls(
-            uid=data["model_uid"],
-            name=data["model_name"],
-            status=data["status"],
+            uid=str(data["model_uid"]),
+            name=str(data["model_name"]),
+            status=str(data["status"]),
             replicas=int(data.get("replica") or 0),
-            workers=tuple(item["worker_address"] for item in replicas if item.get("worker_address")),
+            workers=tuple(str(item["worker_address"]) for item in replicas if item.get("worker_address")),
             errors=tuple(clean(item["error_message"]) for item in replicas if item.get("error_message")),
             replica_ids=tuple(int(item["replica_id"]) for item in replicas if item.get("status") not in ENDED),
             ready=tuple(
-                item["worker_address"]
+                str(item["worker_address"])
                 for item in replicas
                 if item.get("worker_address") and item.get("status") == READY
             ),
@@ -132,7 +135,7 @@ class Instance:
 class XinferenceClient:
     """One Xinference at ``http://host:port``. ``token`` is an API key, or a user's token after :meth:`login`.
 
-    ``timeout`` is in seconds and limits each wait on the socket. All methods raise :class:`XinferenceError`.
+    ``timeout`` is in seconds and limits each request as a whole. All methods raise :class:`XinferenceError`.
     """
 
     def __init__(self, base_url: str, token: str | None = None, timeout: float = 10.0) -> None:
@@ -140,7 +143,6 @@ class XinferenceClient:
         self.timeout = timeout
         self._token = token
         self._rejected: Unauthorized | None = None
-        self._opener = direct.opener()
 
     # -- transport
 
@@ -149,42 +151,39 @@ class XinferenceClient:
     ) -> bytes:
         if authorized and self._rejected is not None:
             raise self._rejected
-        request = urllib.request.Request(self.base_url + path, method=method)
-        request.add_header("Accept", "application/json")
+        headers = {"Accept": "application/json"}
         if authorized and self._token is not None:
-            request.add_header("Authorization", "Bearer " + self._token)
+            headers["Authorization"] = "Bearer " + self._token
+        data = None
         if body is not None:
-            request.data = json.dumps(body).encode("utf-8")
-            request.add_header("Content-Type", "application/json")
+            data = json.dumps(body).encode("utf-8")
+            headers["Content-Type"] = "application/json"
+        url = self.base_url + path
         try:
-            with self._opener.open(request, timeout=timeout or self.timeout) as response:
-                data: bytes = response.read()
-                return data
-        except urllib.error.HTTPError as error:
-            failure = _error_of(error.code, self._detail(error))
-            if authorized and isinstance(failure, Unauthorized):
-                self._rejected = failure
-            raise failure from None
-        except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
-            reason = getattr(error, "reason", None) or error
-            raise Unreachable(f"{method} {self.base_url}{path}: {reason or type(error).__name__}") from None
+            answer = direct.ask(method, url, timeout or self.timeout, MOST_BYTES, headers, data)
+        except direct.PeerError as error:
+            raise Unreachable(f"{method} {url}: the service {error}") from None
+        if answer.good:
+            return answer.data
+        failure = _error_of(answer.status, self._detail(answer))
+        if authorized and isinstance(failure, Unauthorized):
+            self._rejected = failure
+        raise failure
 
     @staticmethod
-    def _detail(error: urllib.error.HTTPError) -> str:
+    def _detail(answer: direct.Answer) -> str:
         """Return FastAPI's ``detail`` of an error answer, or the start of its text."""
-        text = ""
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            text = error.read(65536).decode("utf-8", "replace")
+        text = answer.data.decode("utf-8", "replace")
         with contextlib.suppress(ValueError, TypeError, KeyError):
-            text = str(json.loads(text)["detail"])
-        return text.strip()[:4000] or f"HTTP {error.code} {error.reason}"
+            text = str(parse_json(text)["detail"])
+        return text.strip()[:MESSAGE_MOST] or f"HTTP {answer.status} {answer.reason}"
 
     def _json(
         self, method: str, path: str, body: Json | None = None, authorized: bool = True, timeout: float | None = None
     ) -> Any:
         data = self._send(method, path, body, authorized, timeout)
         try:
-            return json.loads(data.decode("utf-8"))
+            return parse_json(data.decode("utf-8"))
         except ValueError:
             start = data[:80].decode("utf-8", "replace")
             raise ProtocolError(
@@ -196,7 +195,7 @@ class XinferenceClient:
         answer = self._json(method, path, *more, **options)
         try:
             return kind(answer[key])
-        except (TypeError, KeyError, ValueError):
+        except _ODD:
             raise ProtocolError(f"{self.base_url}{path} gave no {key}, so it is not Xinference's") from None
 
     # -- readiness
@@ -252,7 +251,7 @@ class XinferenceClient:
         answer = self._json("GET", f"/v1/models/instances{query}")
         try:
             return [Instance.parse(item) for item in answer]
-        except (TypeError, KeyError):
+        except _ODD:
             raise ProtocolError(f"{self.base_url}/v1/models/instances is not Xinference's") from None
 
     def models(self) -> list[Json]:
@@ -285,7 +284,8 @@ class XinferenceClient:
 
     def progress(self, uid: str) -> float:
         """Return how far a model is loaded, 0 to 1; also 0 for an unknown model. An API key is enough."""
-        return self._field(float, "progress", "GET", f"/v1/models/{urllib.parse.quote(uid, safe='')}/progress")
+        path = f"/v1/models/{urllib.parse.quote(uid, safe='')}/progress"
+        return min(1.0, max(0.0, self._field(float, "progress", "GET", path)))
 
     def add_replicas(self, uid: str, count: int, timeout: float) -> None:
         """Add replicas of a running model with its own parameters, and wait until they serve. Needs a user's token."""

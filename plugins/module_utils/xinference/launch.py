@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ..doctor import diagnosis
+from ..host import private_files
 from ..host.systemd_unit import Unit
 from . import api
 
@@ -26,7 +27,7 @@ Json = dict[str, Any]
 COMPARED = ("model_name", "model_path", "lang_code", "enable_virtual_env", "device", "gpu_idx", "request_limits")
 ABSENT_GRACE = 10.0  # seconds that autostart may take to begin, once the service answers
 CRASHES = 2  # stop waiting after the service restarted this often
-_FAULT = re.compile(r" (ERROR|CRITICAL) |^[A-Za-z_][\w.]*(Error|Exception|Exit)\b")
+_FAULT = re.compile(r" (ERROR|CRITICAL) |^[A-Za-z_][\w.]{0,200}?(Error|Exception|Exit)\b")
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
@@ -85,10 +86,7 @@ def log_lines(path: str, since: str, most: int) -> list[str]:
     Empty if there is no log. Raises OSError.
     """
     try:
-        with open(path, "rb") as handle:
-            handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, handle.tell() - most))
-            lines = handle.read().decode("utf-8", "replace").splitlines()
+        lines = private_files.end_of(path, most).splitlines()
     except FileNotFoundError:
         return []
     times = itertools.accumulate(lines, lambda last, line: line[:19] if _TIME.match(line) else last, initial="")
@@ -98,7 +96,8 @@ def log_lines(path: str, since: str, most: int) -> list[str]:
 def log_faults(path: str, since: str, count: int = 6) -> list[str]:
     """Return the last error lines of Xinference's log, each once. An error before ``since`` suggests a wrong cause."""
     with contextlib.suppress(OSError):
-        faults = [api.clean(line)[:240] for line in log_lines(path, since, 1 << 16) if _FAULT.search(line)]
+        lines = [line[: diagnosis.LINE_READ] for line in log_lines(path, since, 1 << 16)]
+        faults = [api.clean(line)[:240] for line in lines if _FAULT.search(line)]
         return list(dict.fromkeys(reversed(faults)))[:count][::-1]
     return []
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Callable
@@ -13,7 +14,8 @@ from ..host import direct
 TOTAL, ERRORS = "xinference:model_request_total", "xinference:model_request_errors_total"
 # Xinference sends requests to the replicas in turn, and other clients' requests take turns too.
 ROUNDS = 4
-_LINE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{[^}]*\})? ([0-9.eE+]+)\s*$", re.MULTILINE)
+METRICS_BYTES = 16 << 20
+_LINE = re.compile(rf"^({TOTAL}|{ERRORS})(?:{{[^}}\n]*}})? ([0-9.eE+]{{1,40}})\s*$")
 
 
 class WorkerSilent(Exception):
@@ -23,20 +25,21 @@ class WorkerSilent(Exception):
 def answered(metrics: str) -> float:
     """Return from a worker's metrics how many requests it has answered well since its start."""
     counts = {TOTAL: 0.0, ERRORS: 0.0}
-    for name, value in _LINE.findall(metrics):
-        if name in counts:
-            counts[name] += float(value)
+    for line in filter(None, map(_LINE.match, metrics.splitlines())):
+        with contextlib.suppress(ValueError):
+            counts[line[1]] += float(line[2])
     return counts[TOTAL] - counts[ERRORS]
 
 
 def read_metrics(address: str, timeout: float = 10.0) -> str:
     """Return a worker's metrics from ``host:port``. Raises :class:`WorkerSilent`."""
     try:
-        with direct.opener().open(f"http://{address}/metrics", timeout=timeout) as answer:
-            data: bytes = answer.read(1 << 24)
-    except (OSError, ValueError) as error:
-        raise WorkerSilent(f"the metrics of a worker at {address} cannot be read: {error}") from None
-    return data.decode("utf-8", "replace")
+        answer = direct.ask("GET", f"http://{address}/metrics", timeout, METRICS_BYTES)
+    except direct.PeerError as error:
+        raise WorkerSilent(f"the metrics of a worker at {address} cannot be read: it {error}") from None
+    if not answer.good:
+        raise WorkerSilent(f"the metrics of a worker at {address} cannot be read: it answered {answer.status}")
+    return answer.data.decode("utf-8", "replace")
 
 
 def hear_each(

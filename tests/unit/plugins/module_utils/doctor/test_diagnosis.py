@@ -4,11 +4,18 @@ from __future__ import annotations
 import json
 import lzma
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor.failures import FAILURES
+
+try:
+    from re import _parser as parser  # type: ignore[attr-defined]
+except ImportError:  # before Python 3.11
+    import sre_parse as parser  # type: ignore[no-redef]
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = json.loads((FIXTURES / "failure_messages.json").read_text(encoding="utf-8"))
@@ -131,3 +138,64 @@ def test_more_text_is_searched_only_if_the_message_matches_nothing() -> None:
 def test_the_shown_line_holds_no_credentials() -> None:
     [found] = diagnosis.diagnose("Cannot connect to proxy http://kim:se%40cret@proxy:3128")
     assert found.line == "Cannot connect to proxy http://[hidden]@proxy:3128"
+
+
+def repeats(tree: Any, outer: int = 1) -> Iterator[tuple[int, int]]:
+    """Yield each repeat of a pattern: how often it may repeat, and how often the repeat around it may."""
+    for operation, argument in tree:
+        if "REPEAT" in str(operation):
+            _least, most, inner = argument
+            if most > 1:
+                yield int(most), outer
+            yield from repeats(inner, max(outer, int(most)))
+        elif isinstance(argument, tuple):
+            for part in argument:
+                for branch in part if isinstance(part, list) else [part]:
+                    if isinstance(branch, parser.SubPattern):
+                        yield from repeats(branch, outer)
+
+
+PATTERNS = [
+    *(failure.pattern for failure in FAILURES),
+    *(pattern.pattern for pattern in vars(diagnosis).values() if isinstance(pattern, re.Pattern)),
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_each_repeat_of_a_pattern_has_a_limit_and_none_is_nested(pattern: str) -> None:
+    """So a line costs at most a number of steps in proportion to its length."""
+    found = list(repeats(parser.parse(pattern)))
+    assert [most for most, _outer in found if most > 1000] == []
+    assert [outer for _most, outer in found if outer > 1] == []
+
+
+def test_unlimited_and_nested_repeats_are_noticed() -> None:
+    assert [most > 1000 for most, _outer in repeats(parser.parse("a(b|c[^d]*e)"))] == [True]
+    assert [outer for _most, outer in repeats(parser.parse("(a{1,5}){2,7}"))] == [1, 7]
+
+
+def test_only_the_start_of_a_line_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Pattern:
+        def search(self, text: str) -> None:
+            seen.append(len(text))
+
+    monkeypatch.setattr(diagnosis, "_COMPILED", [(Pattern(), FAILURES[0])])
+    assert diagnosis.diagnose(["x" * (1 << 20)]) == []
+    assert seen == [diagnosis.LINE_READ]
+
+
+@pytest.mark.parametrize("part", ["[address=", "\x1b[0;", "://a", "pid:1 role:", "[E053] Could not read ", "transfer."])
+def test_a_line_of_a_megabyte_is_cut(part: str) -> None:
+    line = part * (1 << 17)
+    assert len(diagnosis.clean(line)) <= diagnosis.LINE_MOST
+    assert diagnosis.recognise(line) is None
+
+
+def test_every_message_repeated_to_a_megabyte_is_searched() -> None:
+    for code, message in MESSAGES.items():
+        half = message[: max(1, len(message) // 2)]
+        diagnosis.recognise((half * (1 + (1 << 20) // len(half)))[: 1 << 20])
+        found = diagnosis.recognise(message + half * ((1 << 20) // len(half)))
+        assert found is not None, code

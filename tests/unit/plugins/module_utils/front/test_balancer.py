@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,23 @@ def test_without_a_socket_it_fails_at_the_time_limit(tmp_path: Path) -> None:
 def test_a_percent_sign_in_a_key_is_no_format_of_haproxy() -> None:
     text = balancer.keys_file([node(key="xf-100%T-and-more-of-it")])
     assert 'setenv VOICEFLEET_KEY_1 "xf-100%%T-and-more-of-it"' in text
+
+
+@pytest.mark.parametrize(("part", "pause"), [(b"x" * 65536, 0.0), (b"x", 0.05)])
+def test_an_endless_answer_of_the_socket_ends(tmp_path: Path, part: bytes, pause: float) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+
+    def answer() -> None:
+        connection, _address = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            while True:
+                connection.sendall(part)
+                time.sleep(pause)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    with listener, pytest.raises(OSError, match="sent more than 4 MiB|timed out"):
+        balancer.ask(str(tmp_path / "s"), "show stat", 1.0)
+    thread.join()

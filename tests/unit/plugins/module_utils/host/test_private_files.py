@@ -92,3 +92,21 @@ def test_owning_below_follows_no_symbolic_or_hard_link(tmp_path: Path) -> None:
     with pytest.raises(PermissionError):
         private_files.own_below(str(home), ("auth", "second"), 0o600, UID, GID)
     assert mode(outside) == 0o644
+
+
+def test_of_a_file_of_10_gb_only_the_end_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with open(path, "wb") as handle:
+        handle.seek(10 << 30)  # a hole, which takes no space
+        handle.write(b"half a line\nlast\n")
+    assert private_files.end_of(str(path), 12) == "last\n"
+    path.write_text("a\nb\n")
+    assert private_files.end_of(str(path), 12) == "a\nb\n"
+
+
+def test_the_end_of_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    for name in ("pipe", "link", "none"):
+        with pytest.raises(OSError, match="."):
+            private_files.end_of(str(tmp_path / name), 12)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import struct
 from array import array
 
@@ -170,3 +171,47 @@ def test_opus_is_told_from_vorbis() -> None:
     struct.pack_into("<I", page, 22, audio._crc(bytes(page), 32, audio._crc_table(32, 0x04C11DB7)))
     stream = audio.inspect(bytes(page))
     assert (stream.codec, stream.channels, stream.seconds, stream.complete) == ("opus", 1, 0.5, True)
+
+
+@pytest.mark.parametrize("length", range(40))
+@pytest.mark.parametrize("name", ["mp3", "flac", "ogg", "wav", "info"])
+def test_a_file_cut_anywhere_in_its_header_is_refused_in_words(name: str, length: int) -> None:
+    whole = {"wav": wav(SAMPLES), "info": mp3(3, promised=3)}.get(name) or (FIXTURES / f"yes.{name}").read_bytes()
+    with contextlib.suppress(audio.AudioError):
+        assert not audio.inspect(whole[:length]).complete
+
+
+def test_an_empty_wav_is_no_sound() -> None:
+    with pytest.raises(audio.AudioError, match="holds no sound"):
+        audio.inspect(wav(array("h")))
+
+
+def flac_of(rate: int, samples: int) -> bytes:
+    """A FLAC whose header promises so many samples."""
+    data = bytearray((FIXTURES / "yes.flac").read_bytes())
+    channels_and_bits = struct.unpack_from(">Q", data, 18)[0] >> 36 & 0xFF
+    struct.pack_into(">Q", data, 18, rate << 44 | channels_and_bits << 36 | samples)
+    return bytes(data)
+
+
+def test_a_header_that_promises_hours_is_refused_before_anything_is_decoded() -> None:
+    with pytest.raises(audio.AudioError, match="promises 2863312 s of audio; more than 300 s"):
+        audio.inspect(flac_of(24000, (1 << 36) - 1))
+
+
+def test_many_frame_headers_in_a_flac_cost_few_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = b"\xff\xf8\x69\x08\x00"
+    header += bytes([audio._crc(header + b"\x00", 8, audio._crc_table(8, 0x07))])
+    frame = b"\xff\xf8\x69\x08\x00\x00" + header[-1:]
+    assert audio._flac_header(frame, 0) is not None
+    summed: list[int] = []
+    real = audio._crc
+
+    def counting(data: bytes, width: int, table: list[int]) -> int:
+        summed.append(len(data) if width == 16 else 0)
+        return real(data, width, table)
+
+    monkeypatch.setattr(audio, "_crc", counting)
+    bomb = (FIXTURES / "yes.flac").read_bytes()[:42] + frame * 2000
+    assert not audio.inspect(bomb).complete
+    assert 0 < len([size for size in summed if size]) <= 16

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 
@@ -184,3 +185,47 @@ def test_where_it_cannot_be_told_it_is_unverified() -> None:
 def test_a_cpu_is_not_asked_for_a_gpu() -> None:
     found = gpu_finding(False, [1], None)
     assert (found.ok, found.value) == (True, "cpu")
+
+
+class Broken:
+    """Answers every second request; the others raise what no client should raise."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error, self.asked, self.lock = error, 0, threading.Lock()
+
+    def ask(self, voice: str) -> Reply:
+        with self.lock:
+            self.asked += 1
+            odd = self.asked % 2
+        if odd:
+            return Reply(TWO_SECONDS, "audio/wav", 0.1, 0.2)
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [http.client.IncompleteRead(b""), http.client.BadStatusLine("x"), KeyError("x")])
+def test_any_exception_is_an_error_of_its_request(error: Exception) -> None:
+    series = measure(Broken(error).ask, ["a"], 10, 1)
+    assert (series.sent, series.requests, len(series.errors)) == (2, 1, 1)
+    assert type(error).__name__ in series.errors[0]
+    numbers, findings = prove(Broken(error).ask, ["a"], Load(requests=10))
+    assert [(finding.name, finding.ok) for finding in findings][0] == ("answers", False)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_request_without_answer_and_error_fails_the_proof() -> None:
+    """SystemExit ends a thread without a word."""
+    series = measure(Broken(SystemExit()).ask, ["a"], 10, 1)
+    assert (series.sent, series.requests, series.errors, series.missing) == (2, 1, [], 1)
+    found = performance.judge(series, {})
+    assert (found[0].name, found[0].ok, found[0].value) == ("answers", False, 1)
+    assert "1 of 2 requests, one at a time, failed: there is no answer and no error" in found[0].sentence
+    empty = performance.Series(1)
+    assert [finding.ok for finding in performance.judge(empty, {})] == [False]
+
+
+def test_threads_that_cannot_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert "4 requests at once are not possible" in measure(Endpoint().ask, ["a"], 4, 4).errors[0]

@@ -151,7 +151,8 @@ def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    def __getitem__(self, key): return self\n"
         "    def astype(self, kind): return self\n"
         "    def tobytes(self): return bytes(self)\n"
-        "def read(file, dtype, always_2d):\n"
+        "def read(file, frames, dtype, always_2d):\n"
+        "    assert frames == 300 * 48000\n"
         "    data = file.read()\n"
         "    if not data.startswith(b'RIFF'): raise ValueError('Format not recognised.')\n"
         "    return Samples(data[44:]), 24000\n"
@@ -384,3 +385,57 @@ def test_a_proof_in_words_tells_speed_phonemes_and_what_was_not_tried() -> None:
     assert not any("contacted nothing" in line for line in proof.in_words(proof.as_report(wanted(), [], [], facts)))
     quick = proof.in_words(proof.as_report(wanted(), [], [], {}))
     assert quick == ["not tried: phonemes, intelligible, performance, offline"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"level": "superb"},
+        {"level": None},
+        {"tried_level": []},
+        {"extra_formats": 5},
+        {"samples": None},
+        {"samples": []},
+        {"samples": ["x"]},
+        {"samples": [{}]},
+        {"findings": [1]},
+        {"performance": {"parallel": 5}},
+        {"unpublished": 7},
+        {"time": None},
+        {"phonemes": 3},
+        {"schema": 2},
+    ],
+)
+def test_a_damaged_proof_does_not_hold(tmp_path: Path, change: dict[str, Any], kept: tuple[Wanted, str]) -> None:
+    want, text = kept
+    evidence = Evidence(str(tmp_path), want.release_id)
+    os.makedirs(evidence.folder)
+    for damaged in (json.dumps({**json.loads(text), **change}), text[: len(text) // 2], "[" * 100_000, "5"):
+        Path(evidence.proof).write_text(damaged)
+        assert evidence.holds(want) is None
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "../proof.json", "fifo", None, 5])
+def test_a_kept_proof_leads_to_no_file_but_its_own(tmp_path: Path, file: Any, kept: tuple[Wanted, str]) -> None:
+    want, text = kept
+    evidence = Evidence(str(tmp_path), want.release_id)
+    os.makedirs(evidence.folder)
+    report = json.loads(text)
+    report["samples"][0]["file"] = file
+    os.mkfifo(os.path.join(evidence.folder, "fifo"))
+    Path(evidence.proof).write_text(json.dumps(report))
+    assert evidence.holds(want) is None
+
+
+@pytest.fixture
+def kept() -> tuple[Wanted, str]:
+    """A proof of one sample, as it is kept."""
+    want = wanted(voices=["af_heart"], required_level="format")
+    sample = proof.Sample("af_heart", "wav", "format", sha256="0" * 64, file="/x/af_heart.wav")
+    return want, json.dumps(proof.as_report(want, [sample], {}, {}))
+
+
+def test_an_empty_wav_proves_nothing() -> None:
+    samples, _answers = proof.prove(both(wav(pcm([])), wav(pcm([]))), wanted())
+    assert [sample.level for sample in samples] == ["none", "none"]
+    assert bad(samples[0]) == {"container": False}

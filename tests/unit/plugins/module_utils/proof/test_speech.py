@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import speech
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import SpeechClient, SpeechError
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.hostile import ANSWERS, serving
 
 # As Xinference says it.
 HUB = (
@@ -222,3 +223,29 @@ def test_expected_length_follows_numbers_and_speed() -> None:
     assert (
         speech.expected_length("Hello there", 2.0).max_seconds == speech.expected_length("Hello there").max_seconds / 2
     )
+
+
+@pytest.mark.parametrize("name", sorted(ANSWERS))
+def test_a_hostile_answer_is_a_speech_error_in_time(name: str) -> None:
+    begin = time.monotonic()
+    with serving(ANSWERS[name]()) as url:
+        client = SpeechClient(url, timeout=1.0)
+        with pytest.raises(SpeechError) as caught:
+            client.transcribe("whisper", b"sound", "a.wav", "en")
+    assert caught.value.kind in ("timeout", "unreachable", "odd", "failed")
+    assert time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize("body", [b"[" * 65536, b'{"detail":' * 9000, b"[address=" * 9000, b"\xff" * 100])
+def test_an_odd_error_body_is_shown_in_one_short_line(server: Server, body: bytes) -> None:
+    server.answers = [(500, body, {})]
+    error = error_of(SpeechClient(server.url))
+    assert error.kind == "failed"
+    assert len(str(error)) < 600
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("url", ["http://h:abc", "http://[::1", "http://a b", "http://a\nb", "http://u:p@h"])
+def test_an_odd_address_is_a_speech_error(url: str) -> None:
+    with pytest.raises(SpeechError, match="is not an address"):
+        SpeechClient(url)

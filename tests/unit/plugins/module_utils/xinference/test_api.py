@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.hostile import ANSWERS, serving, slowly
 
 KEY = "xf-" + "k" * 48
 
@@ -373,3 +374,43 @@ def test_autostart_entries(server: Server) -> None:
     entry = {"enabled": True, "launch": {"model_uid": "kokoro"}, "state": {"status": "error", "last_error": "x"}}
     server.answers["GET /v1/autostart/models"] = [(200, {"models": [entry]})]
     assert client(server).autostart() == [entry]
+
+
+@pytest.mark.parametrize("name", sorted(ANSWERS))
+def test_a_hostile_answer_is_an_error_in_time(name: str) -> None:
+    begin = time.monotonic()
+    with serving(ANSWERS[name]()) as url, pytest.raises(api.XinferenceError):
+        api.XinferenceClient(url, timeout=1.0).instances()
+    assert time.monotonic() - begin < 60
+
+
+def test_wait_ready_keeps_its_limit_if_headers_come_byte_by_byte() -> None:
+    begin = time.monotonic()
+    with (
+        serving(slowly(b"HTTP/1.1 200 OK\r\n" * 1000)) as url,
+        pytest.raises(api.Unreachable, match="not ready within"),
+    ):
+        api.XinferenceClient(url).wait_ready(1.0)
+    assert time.monotonic() - begin < 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"replica_statuses": ["x"]},
+        {"replica_statuses": 5},
+        {"replica_statuses": [{"replica_id": "one"}]},
+        {"replica": float("inf")},
+        {"replica": []},
+    ],
+)
+def test_instances_of_another_shape_are_not_xinferences(server: Server, change: dict[str, Any]) -> None:
+    server.answers["GET /v1/models/instances"] = [(200, [{**CREATING, **change}])]
+    with pytest.raises(api.ProtocolError):
+        client(server).instances()
+
+
+@pytest.mark.parametrize(("given", "shown"), [("NaN", 0.0), ("Infinity", 1.0), ("-3", 0.0), ("1e400", 1.0)])
+def test_progress_is_a_number_of_0_to_1(server: Server, given: str, shown: float) -> None:
+    server.answers["GET /v1/models/kokoro/progress"] = [(200, f'{{"progress": {given}}}'.encode())]
+    assert client(server).progress("kokoro") == shown

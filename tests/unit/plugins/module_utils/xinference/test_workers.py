@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import workers
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.hostile import ANSWERS, serving
 
 METRICS = """
 # HELP xinference:model_request_total Total number of model requests.
@@ -68,3 +71,16 @@ def test_a_silent_worker_is_named(turns: tuple[str | None, ...]) -> None:
 def test_unreadable_metrics_are_reported() -> None:
     with pytest.raises(workers.WorkerSilent, match="127.0.0.1:1 cannot be read"):
         workers.read_metrics("127.0.0.1:1", 2)
+
+
+@pytest.mark.parametrize("name", ["a header byte by byte", "chunks without end", "another protocol"])
+def test_hostile_metrics_are_reported_in_time(name: str) -> None:
+    begin = time.monotonic()
+    with serving(ANSWERS[name]()) as url, pytest.raises(workers.WorkerSilent, match="cannot be read"):
+        workers.read_metrics(url.split("//")[1], 1.0)
+    assert time.monotonic() - begin < 60
+
+
+def test_odd_lines_in_metrics_count_nothing() -> None:
+    odd = f"{workers.TOTAL} 1e+e+\n{workers.TOTAL}{{{'x' * (1 << 20)}\n" + "a" * (1 << 20) + f"\n{workers.TOTAL} 2\n"
+    assert workers.answered(odd) == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy import probe as proxy_probe
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proxy.settings import Settings
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.hostile import ANSWERS, serving
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.proxies import Proxy, issue, page, web
 
 URL = "https://mirror.lab/simple"
@@ -174,3 +175,13 @@ def test_other_failures_get_no_explanation() -> None:
     assert proxy_probe.reason_of(missing, "mirror.lab", "http://proxy.lab:3128") is None
     assert proxy_probe.reason_of(ConnectionResetError(), "mirror.lab", "http://proxy.lab:3128") is None
     assert proxy_probe.reason_of(urllib.error.URLError("x"), "mirror.lab", "") is None
+
+
+@pytest.mark.parametrize("name", ["a header byte by byte", "100 Continue without end", "headers without end"])
+def test_a_hostile_target_ends_in_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy_probe, "SECONDS", 1.0)
+    begin = time.monotonic()
+    with serving(ANSWERS[name]()) as url:
+        (finding,) = proxy_probe.probe(Settings(), [], url)
+    assert finding.code in ("TARGET_DEAD", "NO_HTTP")
+    assert time.monotonic() - begin < 60
