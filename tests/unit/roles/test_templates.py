@@ -21,6 +21,7 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import packet_filter
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import service, values
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_gpu, test_preflight
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet.test_values import OPTIONS, TABLE
@@ -116,6 +117,7 @@ UNIT = ("xinference", "voicefleet-xinference.service.j2")
 BALANCER_UNIT = ("balancer", "voicefleet-balancer.service.j2")
 GATEWAY = ("gateway", "voicefleet.conf.j2")
 BALANCER = ("balancer", "haproxy.cfg.j2")
+NETWORKS = ("xinference_allowed_networks", "xinference_metrics_networks")
 
 
 @functools.cache
@@ -201,6 +203,29 @@ def test_haproxy_reads_every_balancer(tmp_path_factory: pytest.TempPathFactory) 
         (folder / "keys.cfg").write_text(balancer.keys_file([balancer.Node.parse(row) for row in rows]))
         found = run("haproxy", "-c", "-q", "-f", str(folder / "keys.cfg"), "-f", str(folder / "haproxy.cfg"))
         assert found == "", value
+
+    judge()
+
+
+@pytest.mark.hypothesis
+@needs("nft")
+@needs("unshare")
+def test_nft_reads_every_filter(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Test the rules in a network namespace of their own."""
+    file = tmp_path_factory.mktemp("nft") / "rules.nft"
+    networks = st.lists(texts("allowed"), max_size=3)
+
+    @FEW
+    @given(value=st.fixed_dictionaries(dict.fromkeys(NETWORKS, networks)), port=st.integers(1, 65535))
+    def judge(value: dict[str, Any], port: int) -> None:
+        if values.problems(value, OPTIONS):
+            return
+        clients, metrics = (value[name] for name in NETWORKS)
+        rules = packet_filter.Rules("nobody", ["10.0.0.1"], [port], [port], clients, [port], metrics)
+        file.write_text(packet_filter.text(rules))
+        command = ["unshare", "--map-root-user", "--net", "nft", "--check", "--file", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 or "unshare" in done.stderr, (value, done.stderr)
 
     judge()
 
