@@ -290,12 +290,7 @@ class ActionModule(ControllerAction):
         tally.wire += done.wire
 
     def _fetch(
-        self,
-        source: http_fetch.Source,
-        todo: Rows,
-        _state: dict[str, Any],
-        progress: delivery.Progress,
-        tally: Tally,
+        self, source: http_fetch.Source, todo: Rows, _state: dict[str, Any], progress: delivery.Progress, tally: Tally
     ) -> None:
         """Let the host fetch files, a few seconds at a time."""
         moved = failures = 0

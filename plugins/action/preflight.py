@@ -80,8 +80,7 @@ class ActionModule(ControllerAction):
             self._give_back(lock, task_vars)
             lines = "\n".join(f"  {finding}" for finding in verdict.findings)
             raise AnsibleActionFail(
-                f"{host} cannot be deployed, nothing was changed. {about}.\n{lines}",
-                result={"findings": findings},
+                f"{host} cannot be deployed, nothing was changed. {about}.\n{lines}", result={"findings": findings}
             )
         for finding in verdict.findings:
             display.warning(f"{host}: {finding}")

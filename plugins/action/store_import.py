@@ -24,11 +24,7 @@ class ActionModule(base.ControllerAction):
             export.read_index(folder)
             trust = signature.check(folder, arguments["signature_policy"], allowed)
             done = export.import_store(
-                folder,
-                path,
-                lambda line: base.display.display(f"  {path.name}: {line}"),
-                memo,
-                check=self.check_mode,
+                folder, path, lambda line: base.display.display(f"  {path.name}: {line}"), memo, check=self.check_mode
             )
         except (export.ExportError, ManifestError, BusyError, signature.SignatureError) as error:
             raise AnsibleActionFail(f"Nothing was imported into {path}: {error}", result=base.findings(error)) from None

@@ -49,11 +49,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import a
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "model": {"type": "path", "required": True},
-            **artifact_options(),
-        },
-        supports_check_mode=True,
+        argument_spec={"model": {"type": "path", "required": True}, **artifact_options()}, supports_check_mode=True
     )
     model, paths = module.params["model"], Paths(module.params["root"])
     rows = of_kind(module.params["artifacts"], "kokoro-config", "kokoro-weights", "kokoro-voice")

@@ -143,10 +143,7 @@ def main() -> None:
             "proof": {"type": "dict"},
             "failure": {
                 "type": "dict",
-                "options": {
-                    "task": {"type": "str", "required": True},
-                    "reason": {"type": "str", "required": True},
-                },
+                "options": {"task": {"type": "str", "required": True}, "reason": {"type": "str", "required": True}},
             },
             "operator": {"type": "str", "default": ""},
             "receipts": {"type": "path", "default": layout.RECEIPTS},

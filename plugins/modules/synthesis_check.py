@@ -381,12 +381,7 @@ def main() -> None:
             "model": {"type": "str", "default": "kokoro"},
             "voices": {"type": "list", "elements": "str", "default": []},
             "text": {"type": "str", "default": proof.TEXT},
-            "formats": {
-                "type": "list",
-                "elements": "str",
-                "choices": list(proof.FORMATS),
-                "default": ["wav", "mp3"],
-            },
+            "formats": {"type": "list", "elements": "str", "choices": list(proof.FORMATS), "default": ["wav", "mp3"]},
             "extra_formats": {"type": "list", "elements": "str", "choices": list(proof.FORMATS), "default": []},
             "evidence_dir": {"type": "path", "default": layout.EVIDENCE},
             "release_id": {"type": "str"},

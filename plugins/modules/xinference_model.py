@@ -177,12 +177,7 @@ def make_keepers(params: Json, secrets: dict[str, str]) -> list[launch.Keeper]:
     addresses = tuple(worker["address"] for worker in params["workers"])
     return [
         launch.Keeper(
-            client,
-            login,
-            unit,
-            config.autostart_entry(payload, 1, 1)["launch"],
-            params["home"],
-            workers=addresses,
+            client, login, unit, config.autostart_entry(payload, 1, 1)["launch"], params["home"], workers=addresses
         )
         for payload in config.launches(params["launch"], params["languages"], params["language_models"])
     ]
@@ -268,10 +263,7 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "default": [],
-                "options": {
-                    "address": {"type": "str", "required": True},
-                    "metrics": {"type": "str", "required": True},
-                },
+                "options": {"address": {"type": "str", "required": True}, "metrics": {"type": "str", "required": True}},
             },
         },
         supports_check_mode=True,

@@ -17,11 +17,7 @@ from .speech import Reply, SpeechError
 
 LEVEL = "performance"
 # What is measured of each request, and its name in a sentence. All in seconds except the factor.
-MEASURES = {
-    "first_byte": "first byte",
-    "latency": "whole answer",
-    "real_time_factor": "real-time factor",
-}
+MEASURES = {"first_byte": "first byte", "latency": "whole answer", "real_time_factor": "real-time factor"}
 # A limit applies to the 95th percentile of single requests; this prefix makes it apply to parallel requests.
 PARALLEL = "parallel_"
 LIMITS = (*MEASURES, *(PARALLEL + name for name in MEASURES))

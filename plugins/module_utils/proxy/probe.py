@@ -121,8 +121,7 @@ def tls_failure(host: str, error: ssl.SSLError) -> Finding:
         )
     if "WRONG_VERSION_NUMBER" in said.upper():
         return Finding(
-            "NO_TLS",
-            f"{host} answers in plain text instead of TLS. It is a login page or a port without TLS",
+            "NO_TLS", f"{host} answers in plain text instead of TLS. It is a login page or a port without TLS"
         )
     return Finding("TLS", f"the TLS connection to {host} failed: {said}")
 

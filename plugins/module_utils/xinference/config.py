@@ -77,11 +77,7 @@ ADMIN_PERMISSIONS = [
 DEPLOY_PERMISSIONS = ["models:list", "models:read", "models:write", "keys:create", "keys:manage"]
 
 # What below the service's home must belong to it and be closed to others: path, mode, whether it is a folder.
-PRIVATE = (
-    (("auth",), 0o700, True),
-    (("auth", "auth.db"), 0o600, False),
-    (("launch_history.db",), 0o600, False),
-)
+PRIVATE = ((("auth",), 0o700, True), (("auth", "auth.db"), 0o600, False), (("launch_history.db",), 0o600, False))
 NOTHING: Json = {"accounts": {}, "keys": {}, "autostart": {}}
 
 PASSWORD_MIN_LENGTH = 8  # XINFERENCE_PASSWORD_MIN_LENGTH's default
@@ -195,12 +191,7 @@ def autostart_entry(launch: Mapping[str, Any], max_retries: int, retry_interval:
         raise ConfigError(
             "envs of a model may hold secrets, and Xinference stores them as plain text. Use the unit instead"
         )
-    return {
-        "priority": 100,
-        "max_retries": max_retries,
-        "retry_interval_seconds": retry_interval,
-        "launch": payload,
-    }
+    return {"priority": 100, "max_retries": max_retries, "retry_interval_seconds": retry_interval, "launch": payload}
 
 
 def uids(uid: str, languages: Sequence[str], models: Mapping[str, str]) -> dict[str, str]:
