@@ -13,8 +13,6 @@ OPTIONS = {name: option for options in KNOWN.values() for name, option in option
 
 
 class ActionModule(ControllerAction):
-    """``voicefleet.kokoro.check_variables``: see the module's documentation."""
-
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         # A task that runs once for all hosts would end the run of all for the value of one. Each is checked later.
         if not self._task.run_once:

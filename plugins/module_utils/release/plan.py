@@ -24,50 +24,39 @@ class Release:
     """A release on the host."""
 
     id: str
-    # Its folder, below ``paths["releases"]``.
-    path: str
-    # Whether it is sealed and unchanged, so that nothing must be built.
-    complete: bool
-    # Whether its files changed since it was sealed, so that it must be repaired.
-    drifted: bool = False
+    path: str  # its folder, below ``paths["releases"]``
+    complete: bool  # whether it is sealed and unchanged, so that nothing must be built
+    drifted: bool = False  # whether its files changed since it was sealed, so that it must be repaired
 
 
 @dataclass(frozen=True)
 class Python:
     """The interpreter that a release is built on."""
 
-    # The feature version, such as 3.11.
-    version: str
+    version: str  # the feature version, such as 3.11
     path: str
-    # The digest of the store's Python; None for the host's own.
-    artifact: str | None = None
+    artifact: str | None = None  # the digest of the store's Python; None for the host's own
 
 
 @dataclass(frozen=True)
 class Model:
     """The model that all languages share, unless ``Plan.language_models`` says otherwise."""
 
-    # Its name in Xinference.
-    name: str
-    # Its folder in the release.
-    path: str
+    name: str  # its name in Xinference
+    path: str  # its folder in the release
 
 
 @dataclass(frozen=True)
 class Candidate:
     """The candidate: the planned release beside the current one."""
 
-    # Whether to try a candidate.
-    wanted: bool = False
-    # Whether an interrupted run left a candidate behind.
-    left: bool = False
+    wanted: bool = False  # whether to try a candidate
+    left: bool = False  # whether an interrupted run left a candidate behind
     unit: str = CANDIDATE_UNIT
     home: str = ""
-    # The home of the system user, which the candidate shares with the service.
-    account_home: str = ""
+    account_home: str = ""  # the home of the system user, which the candidate shares with the service
     secrets_dir: str = CANDIDATE_SECRETS
-    # On loopback. 0 if no port is free.
-    port: int = 0
+    port: int = 0  # on loopback. 0 if no port is free.
 
 
 @dataclass(frozen=True)
@@ -86,50 +75,31 @@ class Former:
 class Plan:
     """What to do on one host."""
 
-    # The store on the controller; None for a rollback.
-    store: str | None
-    # The digest of the manifest that the release is made from.
-    manifest_sha256: str
-    # Accelerator, Python and architecture, such as cpu-py311-x86_64.
-    profile: str
-    # What the release computes on: cpu or cuda.
-    accelerator: str
-    # The GPUs that the service uses, by nvidia-smi's index. Empty means all.
-    cards: list[int]
-    # The release to serve.
-    release: Release
-    # The id of the current release; None if there is none.
-    current: str | None
-    # How to restore that one; None if there is none.
-    former: Former | None
+    store: str | None  # the store on the controller; None for a rollback
+    manifest_sha256: str  # the digest of the manifest that the release is made from
+    profile: str  # Accelerator, Python and architecture, such as cpu-py311-x86_64
+    accelerator: str  # what the release computes on: cpu or cuda
+    cards: list[int]  # the GPUs that the service uses, by nvidia-smi's index. Empty means all.
+    release: Release  # the release to serve
+    current: str | None  # the id of the current release; None if there is none
+    former: Former | None  # how to restore that one; None if there is none
     candidate: Candidate
-    # The folders below the root: root, artifacts, releases, current, tools.
-    paths: dict[str, str]
+    paths: dict[str, str]  # the folders below the root: root, artifacts, releases, current, tools
     python: Python
-    # The files of the release, as rows of the manifest.
-    artifacts: list[dict[str, Any]]
-    # Digests of artifacts that the host lacks.
-    missing: list[str]
-    # Paths of artifacts that the host has with other bytes.
-    stale: list[str]
-    # Files on the host that no release refers to, each with name and size.
-    surplus: list[dict[str, Any]]
-    # How many bytes must be sent.
-    bytes: int
+    artifacts: list[dict[str, Any]]  # the files of the release, as rows of the manifest
+    missing: list[str]  # digests of artifacts that the host lacks
+    stale: list[str]  # paths of artifacts that the host has with other bytes
+    surplus: list[dict[str, Any]]  # files on the host that no release refers to, each with name and size
+    bytes: int  # how many bytes must be sent
     model: Model
-    # The languages, by Kokoro's letters.
-    languages: list[str]
-    # Languages that another model speaks, each with that model's name.
-    language_models: dict[str, str]
+    languages: list[str]  # the languages, by Kokoro's letters
+    language_models: dict[str, str]  # languages that another model speaks, each with that model's name
     voices: list[str]
-    # The extras of the lock that the languages need.
-    extras: list[str]
+    extras: list[str]  # the extras of the lock that the languages need
     # Paths of files that are not the published ones, each with its source; see module_utils/host/sources.py.
     unpublished: dict[str, str]
-    # Repairs of upstream files, each with its name and digests.
-    patches: list[dict[str, Any]]
-    # The owner of the host's deploy lock; empty if none was taken.
-    lock: dict[str, Any] = field(default_factory=dict)
+    patches: list[dict[str, Any]]  # repairs of upstream files, each with its name and digests
+    lock: dict[str, Any] = field(default_factory=dict)  # the owner of the host's deploy lock; empty if none was taken
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fact ``voicefleet_plan``."""
