@@ -23,7 +23,7 @@ def valid(xml: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("fleet", FLEETS)
-def test_report_json_keeps_to_its_schema(written: Callable[[str], Written], fleet: str) -> None:
+def test_report_json_matches_its_schema(written: Callable[[str], Written], fleet: str) -> None:
     schema = json.loads((ROOT / "docs" / "report.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
     found = json.loads((written(fleet).folder / "report.json").read_text())
@@ -33,7 +33,7 @@ def test_report_json_keeps_to_its_schema(written: Callable[[str], Written], flee
 
 
 @pytest.mark.parametrize("fleet", FLEETS)
-def test_junit_keeps_to_its_schema(written: Callable[[str], Written], fleet: str, tmp_path: Path) -> None:
+def test_junit_matches_its_schema(written: Callable[[str], Written], fleet: str, tmp_path: Path) -> None:
     xml = written(fleet).folder / "junit.xml"
     done = valid(xml)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -48,7 +48,7 @@ def wait_for(chromium: Chromium, script: str) -> Any:
 
 
 @pytest.mark.parametrize(("fleet", "hosts"), [("one", 1), ("eight", 8), ("made_up", 2)])
-def test_every_sound_can_be_played_and_is_drawn(
+def test_every_sound_has_a_player_and_pictures(
     chromium: Chromium, written: Make, pictures: Path, fleet: str, hosts: int
 ) -> None:
     chromium.open(written(fleet).page, height=3000)
@@ -67,7 +67,7 @@ def test_every_sound_can_be_played_and_is_drawn(
     quiet(chromium)
 
 
-def test_the_tone_stands_where_it_is_in_the_spectrogram(chromium: Chromium, written: Make, tmp_path: Path) -> None:
+def test_the_spectrogram_shows_a_tone_at_its_time_and_pitch(chromium: Chromium, written: Make, tmp_path: Path) -> None:
     """6 kHz is the middle of 0 to 12 kHz; the tone is in the second half."""
     from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import page as report_page, report
     from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import pcm, silence, sine, wav
@@ -93,7 +93,7 @@ def test_the_tone_stands_where_it_is_in_the_spectrogram(chromium: Chromium, writ
     assert loud_half.index(max(loud_half)) == pytest.approx(len(loud_half) / 2, abs=2)
 
 
-def test_it_plays_and_a_click_in_the_picture_moves_it(chromium: Chromium, written: Make) -> None:
+def test_a_click_in_the_picture_plays_from_there(chromium: Chromium, written: Make) -> None:
     chromium.open(written("one").page, height=1600)
     chromium.run(DURATIONS)
     box = chromium.run("(({x, y, width}) => [x, y, width])(document.querySelector('.picture').getBoundingClientRect())")
@@ -108,7 +108,7 @@ def test_it_plays_and_a_click_in_the_picture_moves_it(chromium: Chromium, writte
     quiet(chromium)
 
 
-def test_failing_and_odd_hosts_come_first_and_say_why(chromium: Chromium, written: Make) -> None:
+def test_failed_and_odd_hosts_come_first_with_the_reason(chromium: Chromium, written: Make) -> None:
     chromium.open(written("eight").page)
     assert chromium.run(NAMES)[:4] == ["gpu-008", "gpu-003", "gpu-005", "gpu-006"]
     notes = chromium.run("[...document.querySelectorAll('.notes li')].map((note) => note.textContent)")
@@ -126,7 +126,7 @@ def test_failing_and_odd_hosts_come_first_and_say_why(chromium: Chromium, writte
     assert wait_for(chromium, "document.querySelector('#h1 .fold').getAttribute('aria-expanded') === 'true'")
 
 
-def test_a_host_is_compared_with_one_that_does_as_most(chromium: Chromium, written: Make) -> None:
+def test_a_host_is_compared_with_a_typical_host(chromium: Chromium, written: Make) -> None:
     chromium.open(written("eight").page, height=3000)
     chromium.run(OPEN.format(count=1))
     assert chromium.run("document.querySelector('details.compare summary').textContent").startswith(
@@ -139,7 +139,7 @@ def test_a_host_is_compared_with_one_that_does_as_most(chromium: Chromium, writt
     assert chromium.run(different)
 
 
-def test_columns_are_sorted_by_keyboard(chromium: Chromium, written: Make) -> None:
+def test_the_keyboard_sorts_columns(chromium: Chromium, written: Make) -> None:
     chromium.open(written("eight").page)
     chromium.run(OPEN.format(count=1))
     chromium.run("document.querySelector('th[data-by=latency] button').focus()")
@@ -163,7 +163,7 @@ def test_columns_are_sorted_by_keyboard(chromium: Chromium, written: Make) -> No
     assert chromium.run("document.querySelector('#h4').nextElementSibling.id") == "d4"
 
 
-def test_hosts_are_found(chromium: Chromium, written: Make) -> None:
+def test_search_and_filters_find_hosts(chromium: Chromium, written: Make) -> None:
     chromium.open(written("eight").page)
     chromium.key("/", "Slash", "/")
     assert chromium.run("document.activeElement.id") == "find"
@@ -184,7 +184,7 @@ def test_hosts_are_found(chromium: Chromium, written: Make) -> None:
     quiet(chromium)
 
 
-def test_what_a_host_says_never_runs(chromium: Chromium, written: Make, pictures: Path) -> None:
+def test_text_from_a_host_never_runs(chromium: Chromium, written: Make, pictures: Path) -> None:
     chromium.open(written("hostile").page, height=2400)
     chromium.run(OPEN.format(count=9))
     chromium.run("[...document.querySelectorAll('details')].forEach((one) => { one.open = true })")
@@ -221,9 +221,7 @@ def test_the_policy_stops_foreign_scripts_and_requests(chromium: Chromium, writt
     ("fleet", "said"),
     [("made_up", "this audio is not Kokoro's voice"), ("converted", "from an 8-bit copy, not the published file")],
 )
-def test_what_is_not_published_is_loud_and_never_green(
-    chromium: Chromium, written: Make, fleet: str, said: str
-) -> None:
+def test_unpublished_files_are_marked_and_never_green(chromium: Chromium, written: Make, fleet: str, said: str) -> None:
     chromium.open(written(fleet).page, height=2400)
     chromium.run(OPEN.format(count=9))
     assert said in chromium.run("document.querySelector('[role=alert]').innerText")
@@ -238,7 +236,7 @@ def test_what_is_not_published_is_loud_and_never_green(
     assert chromium.run("document.querySelector('.banner')") is None
 
 
-def test_what_is_unverified_does_not_look_passed(chromium: Chromium, written: Make) -> None:
+def test_an_unverified_level_does_not_look_passed(chromium: Chromium, written: Make) -> None:
     chromium.open(written("eight").page, height=2400)
     chromium.run(OPEN.format(count=8))
     steps = chromium.run("""[...document.querySelectorAll('.ladder li')].map((step) =>
@@ -256,7 +254,7 @@ def test_what_is_unverified_does_not_look_passed(chromium: Chromium, written: Ma
     assert not any("performance" in step[0] for step in passed)
 
 
-def test_levels_that_were_not_asked_for_are_said_once(chromium: Chromium, written: Make) -> None:
+def test_levels_that_were_not_requested_appear_once(chromium: Chromium, written: Make) -> None:
     chromium.open(written("one").page, height=2400)
     open_ = chromium.run("[...document.querySelectorAll('.ladder .open-level')].map((step) => step.textContent)")
     assert [step.split()[1] for step in open_] == ["phonemes", "intelligible", "performance", "offline"]
@@ -264,7 +262,7 @@ def test_levels_that_were_not_asked_for_are_said_once(chromium: Chromium, writte
     assert chromium.run("document.querySelectorAll('.finding').length") == 0
 
 
-def test_times_under_load_are_shown_where_they_are_known(chromium: Chromium, written: Make) -> None:
+def test_times_under_load_appear_if_they_were_measured(chromium: Chromium, written: Make) -> None:
     chromium.open(written("eight").page, height=2400)
     chromium.run(OPEN.format(count=1))
     cells = chromium.run("[...document.querySelector('.performance').rows[2].cells].map((cell) => cell.textContent)")
@@ -289,7 +287,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_it_can_be_read_in_light_and_dark(chromium: Chromium, written: Make, pictures: Path, dark: bool) -> None:
+def test_the_contrast_suffices_in_light_and_dark(chromium: Chromium, written: Make, pictures: Path, dark: bool) -> None:
     chromium.open(written("eight").page, dark=dark, height=2400)
     chromium.run(OPEN.format(count=2))
     time.sleep(0.3)
@@ -327,7 +325,7 @@ def test_nothing_is_wider_than_the_window(
     assert min(sizes) >= 12
 
 
-def test_it_prints(chromium: Chromium, written: Make, tmp_path: Path) -> None:
+def test_the_page_can_be_printed(chromium: Chromium, written: Make, tmp_path: Path) -> None:
     chromium.open(written("eight").page, dark=True)
     chromium.call("Emulation.setEmulatedMedia", media="print")
     assert chromium.run("[...document.querySelectorAll('.tools')].some((one) => one.checkVisibility())") is False
@@ -337,7 +335,7 @@ def test_it_prints(chromium: Chromium, written: Make, tmp_path: Path) -> None:
     assert (tmp_path / "page.pdf").read_bytes()[:5] == b"%PDF-"
 
 
-def test_everything_that_can_be_pressed_has_a_name(chromium: Chromium, written: Make) -> None:
+def test_every_control_has_a_name(chromium: Chromium, written: Make) -> None:
     chromium.open(written("eight").page, height=2400)
     chromium.run(OPEN.format(count=1))
     tree = chromium.call("Accessibility.getFullAXTree")["nodes"]
@@ -348,7 +346,7 @@ def test_everything_that_can_be_pressed_has_a_name(chromium: Chromium, written: 
     assert chromium.run("document.documentElement.lang") == "en"
 
 
-def test_a_thousand_hosts(chromium: Chromium, written: Make) -> None:
+def test_the_page_of_a_thousand_hosts_is_usable(chromium: Chromium, written: Make) -> None:
     """Figures of it: bench/page. Here, what would make it useless."""
     fleet = written("thousand")
     assert fleet.page.stat().st_size < 40e6

@@ -45,11 +45,11 @@ def test_speech_is_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_what_moves_like_speech_is_accepted(seed: int) -> None:
+def test_sounds_that_move_like_speech_are_accepted(seed: int) -> None:
     assert refused(speech_like(seed=seed)) == {}
 
 
-def test_silence_is_refused_by_name_and_nothing_else_is_said() -> None:
+def test_silence_is_the_only_finding_of_a_silent_file() -> None:
     assert list(refused(silence(3))) == ["silence"]
     assert list(refused([0.2] * (3 * RATE))) == ["silence"]
     assert list(refused(white(3, level=0.0005))) == ["silence"]
@@ -97,7 +97,7 @@ def test_clipped_speech_is_refused_by_name(speech: list[float], gain: float) -> 
     assert "clipped" in refused([value * gain for value in speech])
 
 
-def test_clipping_is_seen_after_the_volume_was_turned_down(speech: list[float]) -> None:
+def test_clipping_is_found_at_a_lower_volume(speech: list[float]) -> None:
     assert "clipped" in refused([0.3 * max(-1.0, min(1.0, value * 5)) for value in speech])
 
 
@@ -112,24 +112,24 @@ def test_looped_speech_is_refused_by_name(speech: list[float]) -> None:
     assert "looped" in refused(speech[RATE // 2 : RATE] * 6)
 
 
-def test_a_loop_that_went_through_a_codec_is_seen(speech: list[float]) -> None:
+def test_a_loop_is_found_after_a_lossy_codec(speech: list[float]) -> None:
     """No byte is the same any more: another level and some noise in each round."""
     rounds = [value * level for level in (1.0, 0.9) for value in speech]
     assert "looped" in refused(mix(rounds, white(len(rounds) / RATE, level=0.002)))
 
 
-def test_level_pauses_and_offset(speech: list[float]) -> None:
+def test_level_pauses_and_offset_are_checked(speech: list[float]) -> None:
     assert "level" in refused([value * 0.02 for value in speech])
     assert "mostly_silent" in refused(speech + silence(10), Expectation(1, 20))
     assert "dc_offset" in refused([value * 0.8 + 0.1 for value in speech])
 
 
-def test_length_of_the_text(speech: list[float]) -> None:
+def test_the_length_must_fit_the_text(speech: list[float]) -> None:
     assert list(refused(speech, Expectation(3.5, 8))) == ["too_short"]
     assert list(refused(speech, Expectation(0.3, 1.5))) == ["too_long"]
 
 
-def test_a_word_is_too_little_to_tell_and_is_unverified() -> None:
+def test_a_single_word_is_unverified() -> None:
     findings = judge(measure(pcm(silence(0.2) + sine(0.3, 440) + silence(0.2)), RATE), Expectation(0.1, 2))
     enough = next(f for f in findings if f.name == "enough")
     assert enough.ok is None
@@ -149,7 +149,7 @@ def test_measurements_of_known_signals() -> None:
     assert measure(pcm(pink(2)), RATE).tilt_db == pytest.approx(-3, abs=0.7)
 
 
-def test_transform_is_the_transform() -> None:
+def test_the_fft_equals_the_definition() -> None:
     values = [complex(math.sin(i * i), math.cos(3 * i)) for i in range(64)]
     straight = [sum(v * cmath.exp(-2j * math.pi * k * n / 64) for n, v in enumerate(values)) for k in range(64)]
     assert acoustics.fft(values) == pytest.approx(straight)
@@ -159,7 +159,7 @@ def test_transform_is_the_transform() -> None:
     assert second == pytest.approx([abs(v) ** 2 for v in acoustics.fft([complex(v) for v in two])[:32]])
 
 
-def test_ten_seconds_take_well_under_two() -> None:
+def test_ten_seconds_of_audio_are_measured_quickly() -> None:
     samples = array("h", (pcm(speech_like(5)) + pcm(speech_like(5, seed=9)))[: 10 * RATE])
     start = time.process_time()
     measure(samples, RATE)

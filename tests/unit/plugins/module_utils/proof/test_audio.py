@@ -12,7 +12,7 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signa
 SAMPLES = array("h", [0, 1, -1, 32767, -32768, 1000] * 100)
 
 
-def test_wav_is_read_and_decoded() -> None:
+def test_wav_is_decoded() -> None:
     data = wav(SAMPLES)
     stream = audio.inspect(data)
     assert (stream.container, stream.codec, stream.sample_rate, stream.channels) == ("wav", "pcm_s16le", 24000, 1)
@@ -23,34 +23,34 @@ def test_wav_is_read_and_decoded() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF - 36])
-def test_sizes_that_streaming_writers_leave(size: int) -> None:
+def test_wav_sizes_of_streaming_writers_are_accepted(size: int) -> None:
     data = wav(SAMPLES, data_size=size)
     assert audio.inspect(data).complete
     assert audio.decode_wav(data)[0] == SAMPLES
 
 
-def test_chunks_before_and_after_the_samples_are_no_samples() -> None:
+def test_other_chunks_of_a_wav_are_not_samples() -> None:
     data = wav(SAMPLES)
     data = data[:36] + b"LIST\x05\x00\x00\x00INFOx\x00" + data[36:] + b"cue \x04\x00\x00\x00abcd"
     assert audio.inspect(data).complete
     assert audio.decode_wav(data)[0] == SAMPLES
 
 
-def test_extensible_header_is_pcm() -> None:
+def test_a_wav_with_an_extensible_header_is_pcm() -> None:
     guid = struct.pack("<HHI", 22, 16, 4) + b"\x01\x00" + bytes(14)
     fmt = struct.pack("<4sIHHIIHH", b"fmt ", 40, 0xFFFE, 1, 24000, 48000, 2, 16) + guid
     data = b"RIFF\xff\xff\xff\xffWAVE" + fmt + b"data" + struct.pack("<I", 4) + b"\x01\x00\x02\x00"
     assert audio.decode_wav(data) == (array("h", [1, 2]), 24000)
 
 
-def test_of_stereo_the_first_channel_is_decoded() -> None:
+def test_only_the_first_channel_of_stereo_is_decoded() -> None:
     data = wav(array("h", [1, -1, 2, -2]), channels=2)
     assert audio.inspect(data).channels == 2
     assert list(audio.decode_wav(data)[0]) == [1, 2]
 
 
 @pytest.mark.parametrize(("left", "why"), [(-2, "promises 1200 bytes"), (-1, "promises 1200"), (-600, "and 600 came")])
-def test_truncated_wav(left: int, why: str) -> None:
+def test_a_truncated_wav_is_found(left: int, why: str) -> None:
     data = wav(SAMPLES)[:left]
     stream = audio.inspect(data)
     assert not stream.complete
@@ -58,11 +58,11 @@ def test_truncated_wav(left: int, why: str) -> None:
     assert len(audio.decode_wav(data)[0]) == (1200 + left) // 2
 
 
-def test_streamed_wav_that_ends_inside_a_sample() -> None:
+def test_a_streamed_wav_may_end_inside_a_sample() -> None:
     assert "middle of a sample" in audio.inspect(wav(SAMPLES, data_size=0)[:-1]).note
 
 
-def test_float_wav_is_no_pcm() -> None:
+def test_a_float_wav_is_not_pcm() -> None:
     data = bytearray(wav(SAMPLES))
     struct.pack_into("<H", data, 20, 3)
     assert audio.inspect(bytes(data)).codec == "wav_0x0003"
@@ -85,7 +85,7 @@ def test_float_wav_is_no_pcm() -> None:
         (b"ID3\x04\0\0\0\0\0\x00", "no Layer III frame"),
     ],
 )
-def test_what_is_no_sound_file(data: bytes, why: str) -> None:
+def test_other_files_are_not_sound_files(data: bytes, why: str) -> None:
     with pytest.raises(audio.AudioError, match=why):
         audio.inspect(data)
 
@@ -93,7 +93,7 @@ def test_what_is_no_sound_file(data: bytes, why: str) -> None:
 @pytest.mark.parametrize(
     ("name", "codec", "seconds"), [("mp3", "mp3", 0.6), ("flac", "flac", 0.5725), ("ogg", "vorbis", 0.5725)]
 )
-def test_what_libsndfile_writes(name: str, codec: str, seconds: float) -> None:
+def test_files_of_libsndfile_are_recognised(name: str, codec: str, seconds: float) -> None:
     stream = audio.inspect((FIXTURES / f"yes.{name}").read_bytes())
     assert (stream.container, stream.codec, stream.sample_rate, stream.channels) == (name, codec, 24000, 1)
     assert stream.complete, stream.note
@@ -102,20 +102,20 @@ def test_what_libsndfile_writes(name: str, codec: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("name", ["mp3", "flac", "ogg"])
 @pytest.mark.parametrize("missing", [1, 100, 2000])
-def test_what_is_cut_at_its_end(name: str, missing: int) -> None:
+def test_a_file_that_is_cut_at_its_end_is_found(name: str, missing: int) -> None:
     stream = audio.inspect((FIXTURES / f"yes.{name}").read_bytes()[:-missing])
     assert not stream.complete
     assert stream.note
 
 
 @pytest.mark.parametrize("name", ["flac", "ogg"])
-def test_a_flipped_byte_is_seen_where_there_are_checksums(name: str) -> None:
+def test_a_flipped_byte_is_found_by_checksums(name: str) -> None:
     data = bytearray((FIXTURES / f"yes.{name}").read_bytes())
     data[-5] ^= 1
     assert not audio.inspect(bytes(data)).complete
 
 
-def test_flac_cut_between_two_frames() -> None:
+def test_flac_that_is_cut_between_two_frames_is_found() -> None:
     data = (FIXTURES / "yes.flac").read_bytes()
     last = data.rfind(b"\xff\xf8")
     assert "samples before its end" in audio.inspect(data[:last]).note
@@ -136,7 +136,7 @@ def test_mp3_frames_are_counted() -> None:
     assert audio.inspect(mp3(50, promised=50)).seconds == pytest.approx(50 * 0.024)
 
 
-def test_mp3_tags_are_no_frames() -> None:
+def test_mp3_tags_are_not_frames() -> None:
     tagged = b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128) + mp3(5) + b"TAG" + bytes(125)
     stream = audio.inspect(tagged)
     assert stream.complete
@@ -159,13 +159,13 @@ def test_mpeg_1_stereo() -> None:
         (mp3(2) + mp3(1, header=b"\xff\xf3\x84\x04"), "changes the sample rate or the channels"),
     ],
 )
-def test_mp3_that_is_not_whole(data: bytes, why: str) -> None:
+def test_an_incomplete_mp3_is_found(data: bytes, why: str) -> None:
     stream = audio.inspect(data)
     assert not stream.complete
     assert why in stream.note
 
 
-def test_opus_is_told_from_vorbis() -> None:
+def test_opus_and_vorbis_are_distinguished() -> None:
     packet = b"OpusHead\x01\x01\x38\x01" + bytes(7)
     page = bytearray(b"OggS\x00\x06" + struct.pack("<q", 24312) + bytes(12) + bytes([1, len(packet)]) + packet)
     struct.pack_into("<I", page, 22, audio._crc(bytes(page), 32, audio._crc_table(32, 0x04C11DB7)))

@@ -66,7 +66,7 @@ def named(findings: Sequence[Finding]) -> list[tuple[str, str, bool | None]]:
 # --- the rule of the ladder
 
 
-def test_a_sample_has_its_own_findings_those_of_its_language_and_those_of_the_host() -> None:
+def test_the_findings_of_language_and_host_count_for_a_sample() -> None:
     found = samples("format", "acoustic", "intelligible")
     assert [sample.level for sample in found] == ["acoustic", "acoustic"]
     american = phonemes.Spoken("a", "American English", good("phonemes"))
@@ -77,7 +77,7 @@ def test_a_sample_has_its_own_findings_those_of_its_language_and_those_of_the_ho
     assert [sample.level for sample in found] == ["performance", "acoustic"]
 
 
-def test_a_level_counts_where_all_below_it_were_reached() -> None:
+def test_a_level_counts_only_above_reached_levels() -> None:
     found = samples("format", "acoustic", "intelligible")
     proof.settle(found, [], good("performance", "offline"))
     assert {sample.level for sample in found} == {"acoustic"}  # nobody looked at the phonemes
@@ -93,7 +93,7 @@ def test_a_level_counts_where_all_below_it_were_reached() -> None:
         ("acoustic", "offline", "offline"),
     ],
 )
-def test_what_is_tried(required: str, tried: str, top: str) -> None:
+def test_the_levels_up_to_the_wanted_one_are_tried(required: str, tried: str, top: str) -> None:
     asked = wanted(required_level=required, tried_level=tried)
     assert asked.top == top
     untried = [finding.level for finding in proof.untried(asked)]
@@ -101,7 +101,7 @@ def test_what_is_tried(required: str, tried: str, top: str) -> None:
     assert [level for level in LEVELS[1:] if not asked.tries(level)] == untried
 
 
-def test_a_quick_proof_asks_for_nothing_more() -> None:
+def test_a_quick_proof_makes_no_further_requests() -> None:
     endpoint = Endpoint()
     found = climb(endpoint, wanted(), samples("format", "acoustic"), Place())  # type: ignore[arg-type]
     assert endpoint.asked == []
@@ -130,7 +130,7 @@ def test_phonemes_are_tried_once_for_each_language_with_its_model(tmp_path: Path
     assert [each["level"] for each in found.facts()["findings"][:4]] == ["phonemes"] * 4
 
 
-def test_performance_is_measured_and_told() -> None:
+def test_performance_is_measured_and_reported() -> None:
     found = climb(
         Endpoint(),  # type: ignore[arg-type]
         wanted(tried_level="performance", load=Load(2, 3, {"latency": 0.1})),
@@ -147,7 +147,7 @@ def test_performance_is_measured_and_told() -> None:
     }
 
 
-def test_a_host_that_says_nothing_is_not_measured() -> None:
+def test_a_silent_host_is_not_measured() -> None:
     endpoint = Endpoint()
     silent = [Sample("af_heart", "wav")]
     found = climb(endpoint, wanted(tried_level="offline"), silent, Place(restart=True, unit="x.service"))  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ def test_a_host_that_says_nothing_is_not_measured() -> None:
         ("cuda-py311-x86_64", None, None),
     ],
 )
-def test_the_gpu_is_looked_at_where_the_release_is_for_one(
+def test_the_gpu_is_checked_for_a_gpu_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str | None, apps: str | None, ok: bool | None
 ) -> None:
     monkeypatch.setattr(Unit, "processes", lambda _self: [4711])
@@ -203,7 +203,7 @@ def offline_of(place: Place) -> Finding:
     return next(finding for finding in found.findings if finding.level == "offline")
 
 
-def test_where_it_is_allowed_the_service_is_watched(proved: list[str]) -> None:
+def test_the_service_is_watched_if_a_restart_is_allowed(proved: list[str]) -> None:
     assert offline_of(Place(restart=True, unit="x.service")).ok is True
     assert proved == ["x.service"]
 
@@ -215,14 +215,14 @@ def test_where_it_is_allowed_the_service_is_watched(proved: list[str]) -> None:
         (Place(restart=True), "No service of this host is named"),
     ],
 )
-def test_where_it_is_not_it_is_unverified(proved: list[str], place: Place, words: str) -> None:
+def test_the_level_is_unverified_without_a_restart(proved: list[str], place: Place, words: str) -> None:
     finding = offline_of(place)
     assert finding.ok is None
     assert words in finding.sentence
     assert proved == []
 
 
-def test_nothing_is_restarted_in_anothers_deploy(proved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_restarts_during_another_deploy(proved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     owner = {"controller": "fetch1", "pid": 1}
     monkeypatch.setattr(ladder.deploy_lock, "look", lambda: {"owner": owner, "time": 1.0})
     assert "A deploy is changing this host" in offline_of(Place(restart=True, unit="x.service")).sentence
@@ -236,7 +236,7 @@ def test_an_account_that_is_not_root_restarts_nothing(proved: list[str], monkeyp
     assert proved == []
 
 
-def test_it_is_waited_until_the_service_speaks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_waits_until_the_service_speaks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladder.time, "sleep", lambda _seconds: None)
     errors = [SpeechError("refused", "no"), SpeechError("no_model", "not yet"), SpeechError("loading", "soon")]
 

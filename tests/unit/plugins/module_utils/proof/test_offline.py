@@ -46,7 +46,7 @@ def until(true: Callable[[], bool]) -> None:
 # --- who comes to the dead end
 
 
-def test_a_name_that_is_asked_for_is_noted_and_refused(dead_end: DeadEnd) -> None:
+def test_a_name_lookup_is_noted_and_refused(dead_end: DeadEnd) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(5)
         for kind in (1, 28):
@@ -62,7 +62,7 @@ def test_a_name_that_is_asked_for_is_noted_and_refused(dead_end: DeadEnd) -> Non
     assert dead_end.names["something that is no question (4 bytes)"] == 1
 
 
-def test_a_name_over_tcp_is_noted_too(dead_end: DeadEnd) -> None:
+def test_a_name_lookup_over_tcp_is_noted(dead_end: DeadEnd) -> None:
     with socket.create_connection(("127.0.0.1", dead_end.name_port), 5) as client:
         asked = question("modelscope.cn", 65)
         client.sendall(struct.pack(">H", len(asked)) + asked)
@@ -73,12 +73,12 @@ def test_a_name_over_tcp_is_noted_too(dead_end: DeadEnd) -> None:
 @pytest.mark.parametrize(
     "packet", [b"", question("x")[:14], question("x")[:2] + b"\x81" + question("x")[3:], b"\0" * 40]
 )
-def test_what_is_no_question(packet: bytes) -> None:
+def test_other_packets_are_not_dns_questions(packet: bytes) -> None:
     asked = offline.parse_question(packet)
     assert asked is None
 
 
-def test_the_system_resolver_meets_it() -> None:
+def test_the_system_resolver_reaches_the_name_server() -> None:
     """What a question looks like is not ours to invent: glibc's own, where one may be asked on port 53."""
     packet = b"\xab\xcd\x01\x20\x00\x01\x00\x00\x00\x00\x00\x01\x03raw\x11githubusercontent\x03com\x00\x00\x01\x00\x01"
     packet += b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"  # EDNS, after the question
@@ -93,7 +93,7 @@ def test_the_system_resolver_meets_it() -> None:
         ("http://user:secret@pypi.org/simple/?key=secret", "http://pypi.org/simple/"),
     ],
 )
-def test_a_client_that_heeds_proxies_is_noted_without_its_secrets(dead_end: DeadEnd, address: str, noted: str) -> None:
+def test_a_client_of_the_proxy_is_noted_without_its_secrets(dead_end: DeadEnd, address: str, noted: str) -> None:
     proxy = f"http://127.0.0.1:{dead_end.proxy_port}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": proxy, "https": proxy}))
     with pytest.raises(OSError, match="502|Dead end"):
@@ -101,12 +101,12 @@ def test_a_client_that_heeds_proxies_is_noted_without_its_secrets(dead_end: Dead
     assert dead_end.visits == {noted: 1}
 
 
-def test_a_visitor_that_says_nothing_is_noted(dead_end: DeadEnd) -> None:
+def test_a_silent_connection_is_noted(dead_end: DeadEnd) -> None:
     socket.create_connection(("127.0.0.1", dead_end.proxy_port), 5).close()
     until(lambda: dead_end.visits == {"a connection that said nothing": 1})
 
 
-def test_a_port_that_is_taken_is_told_and_nothing_stays_open(dead_end: DeadEnd) -> None:
+def test_a_taken_port_is_reported_and_nothing_stays_open(dead_end: DeadEnd) -> None:
     second = DeadEnd("127.0.0.1", dead_end.name_port)
     with pytest.raises(OSError, match="in use"):
         second.start()
@@ -151,11 +151,11 @@ def add(proc: Path, table: str, text: str) -> None:
         handle.write(text)
 
 
-def test_a_server_with_clients_reaches_for_nothing(proc: Path) -> None:
+def test_incoming_connections_do_not_count(proc: Path) -> None:
     assert outward(str(proc), 990, [4711]) == set()
 
 
-def test_what_leads_outside_is_seen(proc: Path) -> None:
+def test_sockets_that_lead_outside_are_found(proc: Path) -> None:
     add(proc, "tcp", row("0500000A:8001", "010200C0:01BB", "02", 990, 20))  # 192.0.2.1:443
     add(proc, "udp", row("0500000A:8002", "08080808:0035", "01", 990, 21))
     six = "B80D0120000000000000000001000000"  # 2001:db8::1
@@ -187,7 +187,7 @@ def test_the_real_tables_are_read() -> None:
         assert "udp 192.0.2.1:53" in outward("/proc", None, [os.getpid()])
 
 
-def test_what_had_no_route_is_counted_by_the_kernel(proc: Path) -> None:
+def test_the_kernel_counts_packets_without_a_route(proc: Path) -> None:
     assert offline.no_routes(str(proc)) is None
     (proc / "net/snmp").write_text("Ip: Forwarding OutNoRoutes InDelivers\nIp: 1 7 30\nIcmp: InMsgs\nIcmp: 1\n")
     assert offline.no_routes(str(proc)) == 7
@@ -195,7 +195,7 @@ def test_what_had_no_route_is_counted_by_the_kernel(proc: Path) -> None:
     assert offline.no_routes(str(proc)) == 9
 
 
-def test_a_default_route(proc: Path) -> None:
+def test_a_default_route_is_found(proc: Path) -> None:
     head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
     (proc / "net/route").write_text(head + "eth0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n")
     none = f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 00000001 00000000 00200200"
@@ -238,7 +238,7 @@ def places(tmp_path: Path) -> dict[str, str]:
     return {"place": str(tmp_path / "offline"), "drop_ins": str(tmp_path / "system")}
 
 
-def test_the_way_astray_and_back(tmp_path: Path) -> None:
+def test_the_drop_in_is_written_and_removed(tmp_path: Path) -> None:
     systemd = Systemd()
     file = tmp_path / "system" / f"{NAME}.d" / offline.DROP_IN
     with offline.led_astray(Unit(NAME, runner=systemd.run), DeadEnd(), 60, runner=systemd.run, **places(tmp_path)):
@@ -256,7 +256,7 @@ def test_the_way_astray_and_back(tmp_path: Path) -> None:
     assert not (tmp_path / "offline").exists()
 
 
-def test_it_is_taken_back_whatever_happens_and_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+def test_the_service_is_restored_after_an_error(tmp_path: Path) -> None:
     systemd = Systemd()
     other = tmp_path / "system" / f"{NAME}.d" / "operator.conf"
     other.parent.mkdir(parents=True)
@@ -271,7 +271,7 @@ def test_it_is_taken_back_whatever_happens_and_leaves_what_is_not_its_own(tmp_pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_it_is_taken_back_where_the_play_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_service_is_restored_after_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     systemd = Systemd()
     before = signal.getsignal(number)
 
@@ -287,7 +287,7 @@ def test_it_is_taken_back_where_the_play_is_ended(tmp_path: Path, number: signal
     assert signal.getsignal(number) == before
 
 
-def test_without_the_timer_nothing_is_touched(tmp_path: Path) -> None:
+def test_nothing_changes_without_the_timer(tmp_path: Path) -> None:
     systemd = Systemd(**{"systemd-run": lambda: (1, "no")})
     with (
         pytest.raises(SystemdError, match="systemd-run failed"),
@@ -298,7 +298,7 @@ def test_without_the_timer_nothing_is_touched(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_drop_in_leads_names_and_http_to_us(tmp_path: Path) -> None:
+def test_the_drop_in_redirects_names_and_http(tmp_path: Path) -> None:
     (tmp_path / "resolv.conf").write_text("")
     opened = DeadEnd()
     opened.proxy_port = 4321
@@ -310,7 +310,7 @@ def test_the_drop_in_leads_names_and_http_to_us(tmp_path: Path) -> None:
     assert not any("nsswitch" in line for line in lines)  # the host has none, and gets none
 
 
-def test_names_are_asked_for_at_the_name_server_alone() -> None:
+def test_only_the_name_server_resolves_names() -> None:
     text = "passwd: files systemd\nhosts: mymachines resolve [!UNAVAIL=return] files myhostname dns\n"
     assert offline.nsswitch(text) == "passwd: files systemd\nhosts: files myhostname dns\n"
     assert offline.nsswitch("hosts: files\n") == "hosts: files dns\n"
@@ -340,7 +340,7 @@ def seen(findings: dict[str, Finding]) -> dict[str, bool | None]:
     return {name: finding.ok for name, finding in findings.items()}
 
 
-def test_a_service_that_is_silent(proc: Path) -> None:
+def test_a_service_without_contacts_passes(proc: Path) -> None:
     (proc / "net/snmp").write_text("Ip: OutNoRoutes\nIp: 7\n")
     facts, findings = check(proc, astray(lambda _opened: time.sleep(0.2)))
     assert seen(findings) == {"spoke": True, "names": True, "proxied": True, "sockets": True, "without_route": True}
@@ -349,7 +349,7 @@ def test_a_service_that_is_silent(proc: Path) -> None:
     assert {finding.level for finding in findings.values()} == {"offline"}
 
 
-def test_every_way_out_is_seen(proc: Path) -> None:
+def test_every_contact_is_found(proc: Path) -> None:
     (proc / "net/snmp").write_text("Ip: OutNoRoutes\nIp: 7\n")
 
     def reaches_out(opened: DeadEnd) -> None:
@@ -374,14 +374,14 @@ def test_every_way_out_is_seen(proc: Path) -> None:
     assert "2 packets of this host had no route" in findings["without_route"].sentence
 
 
-def test_with_a_default_route_the_kernels_count_says_nothing(proc: Path) -> None:
+def test_the_kernels_count_is_ignored_with_a_default_route(proc: Path) -> None:
     (proc / "net/snmp").write_text("Ip: OutNoRoutes\nIp: 7\n")
     head = "Iface Destination Gateway Flags RefCnt Use Metric Mask\n"
     (proc / "net/route").write_text(head + "eth0 00000000 0100000A 0003 0 0 0 00000000\n")
     assert "without_route" not in check(proc, astray())[1]
 
 
-def test_a_service_that_does_not_speak(proc: Path) -> None:
+def test_a_service_that_does_not_speak_is_a_failure(proc: Path) -> None:
     def spoken() -> float:
         raise SpeechError("loading", "the model is not ready")
 
@@ -391,7 +391,7 @@ def test_a_service_that_does_not_speak(proc: Path) -> None:
     assert "does not speak: the model is not ready" in findings["restored"].sentence
 
 
-def test_a_restart_that_fails(proc: Path) -> None:
+def test_a_failed_restart_is_a_failure(proc: Path) -> None:
     @contextmanager
     def way(_unit: Unit, _opened: DeadEnd, seconds: float) -> Iterator[None]:
         if seconds:
@@ -410,7 +410,7 @@ def test_a_restart_that_fails(proc: Path) -> None:
     assert seen(check(proc, dies, systemd=systemd)[1]) == {"restored": False, "watched": None}
 
 
-def test_what_cannot_be_watched_is_unverified_and_not_restarted(proc: Path, dead_end: DeadEnd) -> None:
+def test_a_service_that_cannot_be_watched_is_not_restarted(proc: Path, dead_end: DeadEnd) -> None:
     systemd = Systemd()
     systemd.active = "inactive"
     _facts, findings = check(proc, astray(lambda _opened: pytest.fail("restarted")), systemd=systemd)
@@ -423,7 +423,7 @@ def test_what_cannot_be_watched_is_unverified_and_not_restarted(proc: Path, dead
     assert "cannot listen" in finding.sentence
 
 
-def test_tables_that_cannot_be_read_are_not_taken_for_silence(proc: Path) -> None:
+def test_unreadable_tables_are_unverified(proc: Path) -> None:
     (proc / "net/tcp").write_text(HEAD + row("broken", "address", "01", 65534, 5))
     _facts, findings = check(proc, astray(lambda _opened: time.sleep(0.1)))
     assert seen(findings)["sockets"] is None

@@ -43,14 +43,14 @@ class Endpoint:
         return Reply(TWO_SECONDS, "audio/wav", 0.1 * number, 0.2 * number)
 
 
-def test_the_nearest_rank() -> None:
+def test_a_percentile_is_the_nearest_rank() -> None:
     values = [float(number) for number in range(20, 0, -1)]
     assert (percentile(values, 0.5), percentile(values, 0.95), percentile(values, 1.0)) == (10.0, 19.0, 20.0)
     assert (percentile([7.0], 0.5), percentile([7.0], 0.95)) == (7.0, 7.0)
     assert percentile([1.0, 9.0], 0.95) == 9.0
 
 
-def test_a_series_in_numbers() -> None:
+def test_a_series_has_percentiles_and_counts() -> None:
     endpoint = Endpoint()
     series = measure(endpoint.ask, ["a", "b"], 10, 1)
     assert endpoint.voices == ["a", "b"] * 5
@@ -64,7 +64,7 @@ def test_a_series_in_numbers() -> None:
     }
 
 
-def test_so_many_at_once_and_no_more() -> None:
+def test_no_more_requests_run_at_once_than_wanted() -> None:
     endpoint = Endpoint(wait=0.05)
     series = measure(endpoint.ask, ["a"], 12, 4)
     assert endpoint.most == 4
@@ -73,11 +73,11 @@ def test_so_many_at_once_and_no_more() -> None:
     assert measure(Endpoint().ask, ["a"], 2, 8).requests == 8
 
 
-def test_a_slow_server_is_asked_one_round_and_no_more() -> None:
+def test_a_slow_server_gets_only_one_round() -> None:
     assert measure(Endpoint(wait=0.05).ask, ["a"], 100, 2, seconds=0.01).requests == 2
 
 
-def test_a_warm_up_comes_first_and_counts_for_nothing() -> None:
+def test_the_warm_up_comes_first_and_does_not_count() -> None:
     endpoint = Endpoint()
     numbers, findings = prove(endpoint.ask, ["a", "b"], Load(requests=4, parallel=2))
     assert endpoint.voices[:2] == ["a", "b"]
@@ -92,13 +92,13 @@ def test_a_warm_up_comes_first_and_counts_for_nothing() -> None:
     assert {(finding.level, finding.ok, finding.limit) for finding in findings} == {("performance", True, "none")}
 
 
-def test_one_series_where_one_at_once_is_all() -> None:
+def test_one_request_at_once_makes_one_series() -> None:
     numbers, findings = prove(Endpoint().ask, ["a"], Load(requests=3, parallel=1))
     assert list(numbers["parallel"]) == ["1"]
     assert len(findings) == 3
 
 
-def test_limits_hold_for_95_of_100() -> None:
+def test_a_limit_applies_to_95_of_100_requests() -> None:
     series = measure(Endpoint().ask, ["a"], 10, 1)
     limits = {"latency": 1.9, "first_byte": 1.0, "parallel_real_time_factor": 0.01}
     found = {finding.name: finding for finding in performance.judge(series, limits)}
@@ -113,7 +113,7 @@ def test_limits_hold_for_95_of_100() -> None:
     assert found["latency"].limit == "1.9 s"
 
 
-def test_a_request_that_fails_is_a_failure_and_ends_it() -> None:
+def test_a_failed_request_ends_the_series() -> None:
     endpoint = Endpoint(fails_from=4)
     numbers, findings = prove(endpoint.ask, ["a"], Load(requests=50, parallel=4))
     assert len(endpoint.voices) == 4
@@ -127,7 +127,7 @@ def test_a_request_that_fails_is_a_failure_and_ends_it() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no sound", TWO_SECONDS[:5000]])
-def test_an_answer_that_is_no_whole_sound_is_no_answer(data: bytes) -> None:
+def test_an_incomplete_sound_is_a_failed_request(data: bytes) -> None:
     series = measure(lambda voice: Reply(data, "audio/wav", 0.1, 0.2), ["a"], 3, 1)
     assert (series.requests, len(series.errors)) == (0, 1)
 
@@ -143,7 +143,7 @@ def test_an_answer_that_is_no_whole_sound_is_no_answer(data: bytes) -> None:
         (Load(limits={"speed": 1.0}), "there is no limit 'speed'. Known limits: first_byte"),
     ],
 )
-def test_a_load_that_makes_no_sense(load: Load, words: str) -> None:
+def test_invalid_settings_of_a_load_are_named(load: Load, words: str) -> None:
     assert [words in fault for fault in load.faults()] == [True]
     assert Load().faults() == []
 
@@ -161,7 +161,7 @@ def test_the_service_holds_memory_on_the_configured_card() -> None:
     assert gpu_finding(True, [4711], APPS, CARDS).ok is True
 
 
-def test_another_card_or_none_is_a_failure() -> None:
+def test_another_card_or_no_card_is_a_failure() -> None:
     stray = gpu_finding(True, [4711], APPS, CARDS, [0])
     assert stray.ok is False
     assert stray.sentence.endswith("the configured card is 0.")
@@ -171,7 +171,7 @@ def test_another_card_or_none_is_a_failure() -> None:
     assert gpu_finding(True, [99], "", CARDS).ok is False
 
 
-def test_where_it_cannot_be_told_it_is_unverified() -> None:
+def test_an_unknown_use_of_the_gpu_is_unverified() -> None:
     assert gpu_finding(None, [1], APPS).ok is None
     assert gpu_finding(True, [4711], None).ok is None
     assert gpu_finding(True, [], APPS).ok is None
@@ -182,7 +182,7 @@ def test_where_it_cannot_be_told_it_is_unverified() -> None:
     assert gpu_finding(True, [4711], "GPU-1, 4711, [N/A]\n").ok is True
 
 
-def test_a_cpu_is_not_asked_for_a_gpu() -> None:
+def test_a_release_for_cpus_needs_no_gpu() -> None:
     found = gpu_finding(False, [1], None)
     assert (found.ok, found.value) == (True, "cpu")
 

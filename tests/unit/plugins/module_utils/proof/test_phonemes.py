@@ -104,7 +104,7 @@ def results(spoken: phonemes.Spoken) -> dict[str, bool | None]:
 
 
 @pytest.mark.parametrize("language", sorted(REFERENCES))
-def test_a_reference_can_tell_what_it_should(language: str) -> None:
+def test_a_reference_can_show_every_mistake(language: str) -> None:
     """Each line is there, and its invented words are phonemes that the plain text does not have."""
     reference = REFERENCES[language]
     lines = {name: (text, said) for name, text, said in reference.lines}
@@ -125,13 +125,13 @@ def test_phonemes_are_counted_without_stress_and_punctuation() -> None:
     assert count("") == 0
 
 
-def test_the_right_phonemes_are_good_however_they_are_composed() -> None:
+def test_the_right_phonemes_pass_in_every_unicode_form() -> None:
     for form in ("NFC", "NFD"):
         said = {name: unicodedata.normalize(form, words) for name, _text, words in REFERENCES["h"].lines}
         assert set(results(judge("h", answer("h", **said), None)).values()) == {True}
 
 
-def test_words_that_are_left_out_are_named() -> None:
+def test_missing_words_are_named() -> None:
     spoken = judge("a", answer("a", invented="ðə  dˈɔɡ."), None)
     assert results(spoken) == {"sentence": True, "number": True, "abbreviation": True, "invented": False}
     assert "the invented words of 'The zorblaxen glimbrious dog.' are left out" in spoken.findings[-1].sentence
@@ -143,7 +143,7 @@ def test_words_that_are_left_out_are_named() -> None:
     assert spoken.as_dict()["lines"][1] == {"text": "42 dogs.", "expected": "fˈɔɹTi tˈu dˈɔɡz.", "phonemes": " dˈɔɡz."}
 
 
-def test_what_could_not_be_tried_is_unverified_and_what_breaks_is_a_failure() -> None:
+def test_a_missing_misaki_is_unverified_and_a_broken_one_is_a_failure() -> None:
     assert results(judge("q", None, None)) == {"sentence": None}
     spoken = judge("a", None, "no release on this host")
     assert (results(spoken), spoken.as_dict()["ok"]) == ({"sentence": None}, None)
@@ -153,7 +153,7 @@ def test_what_could_not_be_tried_is_unverified_and_what_breaks_is_a_failure() ->
     assert "The release's misaki cannot read French: RuntimeError: no espeak." in spoken.findings[0].sentence
 
 
-def test_the_releases_misaki_is_asked_in_one_process(misaki: Interpreter) -> None:
+def test_one_process_asks_the_releases_misaki(misaki: Interpreter) -> None:
     asked: list[tuple[str, str]] = []
 
     def seconds_of(language: str, text: str) -> float:
@@ -173,7 +173,7 @@ def test_the_releases_misaki_is_asked_in_one_process(misaki: Interpreter) -> Non
     assert len(asked) == 2 * len(languages)
 
 
-def test_the_newer_mandarin_model_reads_in_its_own_way(misaki: Interpreter) -> None:
+def test_the_newer_mandarin_model_has_its_own_reference(misaki: Interpreter) -> None:
     assert phonemes.reading("z", {}) == phonemes.reading("z", {"z": "Kokoro-82M"}) == "z"
     for models, first in (({}, "ʨi→"), ({"z": "Kokoro-82M-v1.1-zh"}, "ㄐ阴1")):
         (spoken,) = prove(["z"], misaki.path, 30, None, models)
@@ -181,7 +181,9 @@ def test_the_newer_mandarin_model_reads_in_its_own_way(misaki: Interpreter) -> N
         assert spoken.lines[0]["phonemes"].startswith(first)
 
 
-def test_it_leaves_nothing_behind(misaki: Interpreter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_temporary_folder_is_left_behind(
+    misaki: Interpreter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(phonemes, "scratch_base", lambda: str(scratch))
@@ -189,7 +191,7 @@ def test_it_leaves_nothing_behind(misaki: Interpreter, monkeypatch: pytest.Monke
     assert list(scratch.iterdir()) == []
 
 
-def test_a_model_of_spacy_that_is_missing_is_not_downloaded(misaki: Interpreter) -> None:
+def test_a_missing_spacy_model_is_not_downloaded(misaki: Interpreter) -> None:
     misaki.has_model(False)
     (a, e) = prove(["a", "e"], misaki.path, 30, None)
     assert results(a) == {"sentence": False}
@@ -197,7 +199,7 @@ def test_a_model_of_spacy_that_is_missing_is_not_downloaded(misaki: Interpreter)
     assert set(results(e).values()) == {True}
 
 
-def test_an_interpreter_that_cannot_gives_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_that_fails_gives_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert ask(None, {"a": ["x"]}, 5) == ({}, "no release's Python with misaki is named")
     assert "no release on this host" in str(ask(str(tmp_path / "none"), {"a": ["x"]}, 5)[1])
@@ -216,7 +218,7 @@ def test_an_interpreter_that_cannot_gives_the_reason(tmp_path: Path, monkeypatch
         assert "exit status 3" in spoken.findings[0].sentence
 
 
-def test_invented_words_must_be_heard_in_the_length() -> None:
+def test_invented_words_must_make_the_audio_longer() -> None:
     good = phonemes.judge_lengths("a", 0.6, 1.9)
     assert (good.ok, good.value) == (True, 1.3)
     assert "zorblaxen and glimbrious make the audio 1.30 s longer" in good.sentence
@@ -225,13 +227,13 @@ def test_invented_words_must_be_heard_in_the_length() -> None:
     assert "Words that are in no dictionary are left out" in lost.sentence
 
 
-def test_an_endpoint_that_does_not_say_them_is_a_failure(misaki: Interpreter) -> None:
+def test_an_endpoint_that_does_not_speak_the_words_is_a_failure(misaki: Interpreter) -> None:
     (spoken,) = prove(["p"], misaki.path, 30, lambda _language, _text: "answered 500")
     assert spoken.findings[-1].ok is False
     assert "'A raposa' could not be spoken: answered 500" in spoken.findings[-1].sentence
 
 
-def test_the_scratch_folder_lies_where_code_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scratch_folder_is_not_on_a_noexec_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = {"/tmp": os.ST_NOEXEC, "/var/tmp": 0}
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=flags[path]))
     assert phonemes.scratch_base() == "/var/tmp"

@@ -66,7 +66,7 @@ def bad(sample: proof.Sample) -> dict[str, bool | None]:
     return {f.name: f.ok for f in sample.findings if f.ok is not True}
 
 
-def test_speech_reaches_acoustic() -> None:
+def test_speech_reaches_the_level_acoustic() -> None:
     endpoint = both(SPEECH["af_heart"], SPEECH["am_michael"])
     samples, answers = proof.prove(endpoint, wanted())
     assert [(s.voice, s.format, s.level) for s in samples] == [
@@ -79,7 +79,7 @@ def test_speech_reaches_acoustic() -> None:
     assert samples[0].measurements["voiced_share"] > 0.15
 
 
-def test_noise_is_a_sound_file_and_no_more() -> None:
+def test_noise_reaches_only_the_level_format() -> None:
     samples, _answers = proof.prove(both(SPEECH["af_heart"], NOISE), wanted())
     report = proof.as_report(wanted(), samples, {"kokoro/x.pth": "made-up"}, {"profile": "cpu"})
     assert [s.level for s in samples] == ["acoustic", "format"]
@@ -108,14 +108,14 @@ def test_the_same_bytes_for_two_voices_are_refused() -> None:
         (SPEECH["am_michael"][:-5000], "complete"),
     ],
 )
-def test_what_is_not_the_file_asked_for_proves_nothing(answer: bytes, finding: str) -> None:
+def test_a_wrong_file_proves_nothing(answer: bytes, finding: str) -> None:
     samples, _answers = proof.prove(both(SPEECH["af_heart"], answer), wanted())
     assert samples[1].level == "none"
     assert finding in bad(samples[1])
     assert {f.level for f in samples[1].findings} == {"format"}
 
 
-def test_one_voice_that_fails_does_not_hide_the_next() -> None:
+def test_a_failed_voice_does_not_stop_the_next_one() -> None:
     endpoint = both(SpeechError("failed", "500: no such voice", 500), SPEECH["am_michael"])
     samples, _answers = proof.prove(endpoint, wanted())
     assert [s.level for s in samples] == ["none", "acoustic"]
@@ -123,7 +123,7 @@ def test_one_voice_that_fails_does_not_hide_the_next() -> None:
 
 
 @pytest.mark.parametrize("kind", ["unauthorized", "refused", "no_model", "timeout"])
-def test_where_all_would_fail_no_more_is_asked(kind: str) -> None:
+def test_no_more_requests_are_made_if_all_would_fail(kind: str) -> None:
     endpoint = both(SpeechError(kind, "no way"), SPEECH["am_michael"])
     samples, answers = proof.prove(endpoint, wanted())
     assert len(endpoint.asked) == 1
@@ -132,7 +132,7 @@ def test_where_all_would_fail_no_more_is_asked(kind: str) -> None:
     assert "Not tried, because: no way" in samples[1].findings[0].sentence
 
 
-def test_what_cannot_be_decoded_is_unverified_not_passed() -> None:
+def test_an_undecoded_sample_is_unverified() -> None:
     endpoint = Endpoint({("af_heart", "mp3"): (FIXTURES / "yes.mp3").read_bytes()})
     (sample,), _answers = proof.prove(endpoint, wanted(voices=["af_heart"], formats=["mp3"]))
     assert sample.level == "format"
@@ -167,7 +167,7 @@ def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_other_formats_are_decoded_by_the_release(interpreter: Path) -> None:
+def test_the_releases_python_decodes_other_formats(interpreter: Path) -> None:
     decoded = proof.decode([SPEECH["af_heart"], b"what"], str(interpreter), 30)
     assert decoded[1] == "Format not recognised."
     samples, rate = decoded[0]
@@ -176,7 +176,7 @@ def test_other_formats_are_decoded_by_the_release(interpreter: Path) -> None:
     assert proof.decode([], None, 1) == []
 
 
-def test_an_interpreter_that_cannot_gives_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_that_fails_gives_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "No such file" in str(proof.decode([b"x"], str(tmp_path / "none"), 5)[0])
     broken = tmp_path / "broken"
@@ -185,7 +185,7 @@ def test_an_interpreter_that_cannot_gives_the_reason(tmp_path: Path, monkeypatch
     assert str(proof.decode([b"x"], str(broken), 5)[0]).endswith("could not decode it: ModuleNotFoundError: soundfile")
 
 
-def test_levels() -> None:
+def test_a_level_needs_all_levels_below_it() -> None:
     def finding(level: str, ok: bool | None) -> Finding:
         return Finding("x", level, ok, None, "", "")
 
@@ -201,7 +201,7 @@ def test_levels() -> None:
 @pytest.mark.parametrize(
     "change", [{"voices": ["../etc"]}, {"voices": []}, {"formats": []}, {"text": " "}, {"release_id": ".."}]
 )
-def test_what_cannot_be_proved_is_refused(change: dict[str, Any]) -> None:
+def test_an_impossible_proof_is_refused(change: dict[str, Any]) -> None:
     assert len(wanted(**change).faults()) == 1
     assert wanted().faults() == []
 
@@ -227,7 +227,7 @@ def test_a_voice_is_requested_from_the_model_that_speaks_its_language() -> None:
     assert models == ["kokoro", "kokoro-z"]
 
 
-def test_alive_or_not() -> None:
+def test_a_short_request_shows_whether_the_model_is_alive() -> None:
     endpoint = both(NOISE, NOISE)
     assert proof.still_alive(endpoint, wanted()) == 0.65
     assert endpoint.asked == [("Ready.", "af_heart", "wav")]
@@ -244,7 +244,7 @@ def keep(folder: Path, want: Wanted, endpoint: Endpoint) -> tuple[Evidence, dict
     return evidence, report
 
 
-def test_evidence_is_kept_for_root_alone(tmp_path: Path) -> None:
+def test_only_root_can_read_the_evidence(tmp_path: Path) -> None:
     evidence, report = keep(tmp_path / "evidence", wanted(), both(SPEECH["af_heart"], SPEECH["am_michael"]))
     folder = tmp_path / "evidence" / "1.2.3-abc"
     assert sorted(os.listdir(folder)) == ["af_heart.wav", "am_michael.wav", "proof.json"]
@@ -265,13 +265,13 @@ def test_evidence_is_kept_for_root_alone(tmp_path: Path) -> None:
         {"required_level": "format"},
     ],
 )
-def test_evidence_of_something_else_does_not_hold(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_evidence_of_another_proof_does_not_count(tmp_path: Path, change: dict[str, Any]) -> None:
     evidence, _report = keep(tmp_path, wanted(), both(SPEECH["af_heart"], SPEECH["am_michael"]))
     assert evidence.holds(wanted(**change)) is None
     assert evidence.holds(wanted(voices=["am_michael", "af_heart"])) is not None
 
 
-def test_evidence_that_was_touched_or_was_no_proof_does_not_hold(tmp_path: Path) -> None:
+def test_changed_or_insufficient_evidence_does_not_count(tmp_path: Path) -> None:
     evidence, _report = keep(tmp_path, wanted(), both(SPEECH["af_heart"], NOISE))
     assert evidence.holds(wanted()) is None
     evidence, _report = keep(tmp_path, wanted(required_level="format"), both(SPEECH["af_heart"], NOISE))
@@ -285,13 +285,13 @@ def test_evidence_that_was_touched_or_was_no_proof_does_not_hold(tmp_path: Path)
     assert evidence.read() is None
 
 
-def test_a_new_proof_leaves_no_sound_of_an_old_one(tmp_path: Path) -> None:
+def test_a_new_proof_removes_the_old_sounds(tmp_path: Path) -> None:
     keep(tmp_path, wanted(), both(SPEECH["af_heart"], SPEECH["am_michael"]))
     keep(tmp_path, wanted(), both(SPEECH["af_heart"], SpeechError("failed", "500")))
     assert sorted(os.listdir(tmp_path / "1.2.3-abc")) == ["af_heart.wav", "proof.json"]
 
 
-def test_the_release_file(tmp_path: Path) -> None:
+def test_the_release_file_is_read_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "release.json"
     with pytest.raises(ValueError, match="no release was deployed"):
         proof.read_release(str(path))
@@ -310,7 +310,7 @@ def test_the_release_file(tmp_path: Path) -> None:
 # --- formats that a server need not have, and what kept evidence is good for
 
 
-def test_a_format_that_the_server_need_not_have_counts_for_nothing() -> None:
+def test_a_missing_optional_format_does_not_count() -> None:
     refused = SpeechError("no_format", "answered 400: no opus", 400)
     endpoint = Endpoint(
         {(voice, form): SPEECH[voice] if form == "wav" else refused for voice in SPEECH for form in ("wav", "opus")}
@@ -328,13 +328,13 @@ def test_a_format_that_the_server_need_not_have_counts_for_nothing() -> None:
     )
 
 
-def test_a_format_that_is_demanded_and_refused_is_a_failure() -> None:
+def test_a_missing_required_format_is_a_failure() -> None:
     endpoint = Endpoint({("af_heart", "opus"): SpeechError("no_format", "answered 400: no opus", 400)})
     (sample,), _answers = proof.prove(endpoint, wanted(voices=["af_heart"], formats=["opus"], extra_formats=["opus"]))
     assert (sample.offered, sample.level, sample.findings[0].ok) == (True, "none", False)
 
 
-def test_opus_counts_at_48_khz_and_nothing_else_does() -> None:
+def test_only_opus_counts_at_48_khz() -> None:
     opus = (FIXTURES / "yes.opus").read_bytes()
     assert {f.name for f in proof.check_format(opus, "opus", None)[1] if not f.ok} == set()
     assert {f.name for f in proof.check_format(opus, "ogg", None)[1] if not f.ok} == {"container", "sample_rate"}
@@ -351,7 +351,9 @@ def test_opus_counts_at_48_khz_and_nothing_else_does() -> None:
         ({"load": Load(limits={"latency": 1.0})}, False),
     ],
 )
-def test_a_kept_proof_holds_for_what_was_tried_in_it(tmp_path: Path, change: dict[str, Any], holds: bool) -> None:
+def test_a_kept_proof_counts_only_for_the_levels_that_it_tried(
+    tmp_path: Path, change: dict[str, Any], holds: bool
+) -> None:
     asked = wanted(tried_level="performance", extra_formats=["opus"])
     answers = {
         **{(voice, "wav"): data for voice, data in SPEECH.items()},
@@ -363,7 +365,7 @@ def test_a_kept_proof_holds_for_what_was_tried_in_it(tmp_path: Path, change: dic
     assert (evidence.holds(wanted(**change)) is not None) is holds
 
 
-def test_a_proof_in_words_tells_speed_phonemes_and_what_was_not_tried() -> None:
+def test_a_proof_in_words_names_speed_phonemes_and_untried_levels() -> None:
     numbers = {name: {"p50": 0.5, "p95": 1.25} for name in ("first_byte", "latency", "real_time_factor")}
     facts = {
         "findings": [

@@ -38,27 +38,27 @@ SAID = recogniser_program.read_dictionary(DICTIONARY)
         (" … ", []),
     ],
 )
-def test_words_of_a_text(text: str, words: list[str]) -> None:
+def test_a_text_is_split_into_words(text: str, words: list[str]) -> None:
     assert recogniser_program.words_of(text) == words
 
 
-def test_distance_counts_what_is_put_in_taken_out_and_exchanged() -> None:
+def test_the_distance_counts_added_missing_and_exchanged_words() -> None:
     count = recogniser_program.distance
     assert count("kitten", "sitting") == 3
     assert (count(WORDS, WORDS), count(WORDS, []), count([], WORDS)) == (0, 9, 9)
 
 
-def test_a_word_has_several_ways_to_say_it() -> None:
+def test_a_word_has_several_pronunciations() -> None:
     assert SAID["the"] == [("DH", "AH"), ("DH", "IY")]
 
 
-def test_the_english_drop_an_r_before_a_consonant_and_keep_it_before_a_vowel() -> None:
+def test_a_british_r_is_silent_before_a_consonant() -> None:
     assert ("HH", "AO", "S") in recogniser_program.british(("HH", "AO", "R", "S"))
     assert ("AH", "V", "AH") in recogniser_program.british(("OW", "V", "ER"))
     assert recogniser_program.british(("B", "R", "AW", "N"))[0] == ("B", "R", "AW", "N")
 
 
-def test_the_grammar_offers_what_sounds_unlike_the_word() -> None:
+def test_the_grammar_offers_words_that_sound_different() -> None:
     words = ["the", "dog", "over", "dogs"]
     assert recogniser_program.choices(words, 0, SAID) == []
     # Of the common words water sounds like it, with its vowel, and of the text's own dogs.
@@ -72,7 +72,7 @@ def judged(heard: str, british: bool = False) -> bool | None:
     return recogniser.judge(WORDS, heard.split(), british).ok
 
 
-def test_the_text_word_for_word_is_heard() -> None:
+def test_the_exact_words_pass() -> None:
     assert judged(" ".join(WORDS)) is True
 
 
@@ -87,7 +87,7 @@ def test_the_text_word_for_word_is_heard() -> None:
         ("", False),
     ],
 )
-def test_what_is_not_the_text(heard: str, ok: bool | None) -> None:
+def test_other_words_do_not_pass(heard: str, ok: bool | None) -> None:
     assert judged(heard) is ok
 
 
@@ -96,7 +96,7 @@ def test_more_words_of_a_british_voice_may_be_misheard() -> None:
     assert (judged(heard), judged(heard, british=True)) == (False, None)
 
 
-def test_the_sentence_says_what_was_heard() -> None:
+def test_the_finding_names_the_heard_words() -> None:
     assert "heard 'month' instead of 'the quick" in recogniser.judge(WORDS, ["month"], False).sentence
     assert "heard nothing instead of" in recogniser.judge(WORDS, [], False).sentence
 
@@ -105,7 +105,7 @@ def test_the_sentence_says_what_was_heard() -> None:
     ("voice", "language", "british"),
     [("af_heart", "en", False), ("bf_emma", "en", True), ("jf_alpha", "ja", False), ("fable", "en", False)],
 )
-def test_the_language_of_a_voice(voice: str, language: str, british: bool) -> None:
+def test_the_name_of_a_voice_gives_its_language(voice: str, language: str, british: bool) -> None:
     recording = Recording(voice, "a.wav", b"")
     assert (recording.language, recording.british) == (language, british)
 
@@ -129,7 +129,7 @@ def _as_the_one_who_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter, "as_nobody", dict)
 
 
-def test_what_can_not_be_heard_is_unverified_and_says_why(tmp_path: Path) -> None:
+def test_an_unheard_sample_is_unverified_with_the_reason(tmp_path: Path) -> None:
     text = "One two three."
     assert "fewer than 3 words" in sentence_of("Two words.", sys.executable)
     assert "ff_siwis speaks another language" in sentence_of(text, sys.executable, "ff_siwis")
@@ -149,7 +149,7 @@ def test_a_recogniser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Mo
     assert "did not finish within" in sentence_of("One two three.", python_that(tmp_path, "exec sleep 60"))
 
 
-def test_the_program_tells_of_words_that_it_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_program_names_unknown_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "en-us").mkdir()
     (tmp_path / "en-us" / "cmudict-en-us.dict").write_text("\n".join(DICTIONARY))
 
@@ -174,7 +174,7 @@ def test_the_program_tells_of_words_that_it_does_not_know(tmp_path: Path, monkey
         ("こんにちは世界", "さようなら世界", "ja", False),
     ],
 )
-def test_a_transcription(text: str, heard: str, language: str, ok: bool) -> None:
+def test_a_transcription_is_judged_by_its_wrong_words(text: str, heard: str, language: str, ok: bool) -> None:
     finding = recogniser.compare(text, heard, language, 0.2)
     assert finding.ok is ok
     assert heard.rstrip("。")[:4] in finding.sentence

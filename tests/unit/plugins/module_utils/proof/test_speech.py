@@ -72,7 +72,7 @@ def error_of(client: SpeechClient) -> SpeechError:
     return caught.value
 
 
-def test_the_request_and_the_reply(server: Server) -> None:
+def test_a_request_gets_a_reply(server: Server) -> None:
     reply = SpeechClient(server.url + "/", "xf-secret").speak("kokoro", "Hé.", "af_heart", "mp3")
     (path, headers, body), *more = server.requests
     assert not more
@@ -86,7 +86,7 @@ def test_the_request_and_the_reply(server: Server) -> None:
     assert 0 < reply.first_byte_seconds <= reply.seconds < 5
 
 
-def test_without_a_key_none_is_sent(server: Server) -> None:
+def test_no_key_is_sent_if_none_is_set(server: Server) -> None:
     SpeechClient(server.url).speak("kokoro", "Hi.", "af_heart", "wav")
     assert "authorization" not in server.requests[0][1]
 
@@ -98,7 +98,7 @@ def test_proxies_of_the_environment_are_not_used(server: Server, monkeypatch: py
     assert SpeechClient(server.url).speak("kokoro", "Hi.", "af_heart", "wav").data == b"RIFF"
 
 
-def test_a_redirect_is_not_followed_with_the_key(server: Server) -> None:
+def test_no_redirect_is_followed_with_the_key(server: Server) -> None:
     server.answers = [(302, b"", {"Location": server.url + "/elsewhere"})]
     error = error_of(SpeechClient(server.url, "xf-secret"))
     assert (error.kind, error.status) == ("failed", 302)
@@ -125,7 +125,7 @@ def test_a_redirect_is_not_followed_with_the_key(server: Server) -> None:
         (503, '{"error":{"message":"Model is loading"}}', "loading", "the model is not ready. Model is loading"),
     ],
 )
-def test_refusals_in_words(server: Server, status: int, body: str, kind: str, words: str) -> None:
+def test_a_refusal_is_explained(server: Server, status: int, body: str, kind: str, words: str) -> None:
     server.answers = [(status, body.encode(), {})]
     error = error_of(SpeechClient(server.url, "xf-secret"))
     assert (error.kind, error.status) == (kind, status)
@@ -135,26 +135,26 @@ def test_refusals_in_words(server: Server, status: int, body: str, kind: str, wo
     assert "xf-secret" not in str(error)
 
 
-def test_a_401_is_never_tried_again(server: Server) -> None:
+def test_no_request_follows_a_401(server: Server) -> None:
     server.answers = [(401, b"", {})]
     assert "it requires a key, and none was given" in str(error_of(SpeechClient(server.url, patience=30)))
     assert len(server.requests) == 1
 
 
-def test_a_loading_model_is_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_waits_for_a_loading_model(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech.time, "sleep", lambda seconds: None)
     server.answers = [(503, b"", {}), (503, b"", {}), (200, b"sound", {})]
     assert SpeechClient(server.url, patience=30).speak("kokoro", "Hi.", "af_heart", "wav").data == b"sound"
     assert len(server.requests) == 3
 
 
-def test_patience_ends(server: Server) -> None:
+def test_the_client_waits_for_a_limited_time(server: Server) -> None:
     server.answers = [(503, b"", {})]
     assert error_of(SpeechClient(server.url, patience=0)).kind == "loading"
     assert len(server.requests) == 1
 
 
-def test_an_endpoint_that_hangs(server: Server) -> None:
+def test_an_endpoint_that_hangs_causes_a_timeout(server: Server) -> None:
     server.answers = [2.0]
     start = time.monotonic()
     error = error_of(SpeechClient(server.url, timeout=0.3))
@@ -162,30 +162,30 @@ def test_an_endpoint_that_hangs(server: Server) -> None:
     assert time.monotonic() - start < 1.5
 
 
-def test_an_answer_that_breaks_off(server: Server) -> None:
+def test_an_incomplete_answer_is_an_error(server: Server) -> None:
     server.answers = [(200, b"half", {"Content-Length": "9"})]
     assert error_of(SpeechClient(server.url)).kind in ("odd", "unreachable")
 
 
-def test_an_answer_without_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_answer_is_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "MOST_BYTES", 1000)
     server.answers = [(200, bytes(5000), {})]
     assert "sent more than" in str(error_of(SpeechClient(server.url)))
 
 
-def test_nothing_listens(server: Server) -> None:
+def test_a_closed_port_is_an_error(server: Server) -> None:
     server.httpd.shutdown()
     server.httpd.server_close()
     error = error_of(SpeechClient(server.url))
     assert (error.kind, error.status) == ("refused", None)
 
 
-def test_an_address_that_is_none() -> None:
+def test_an_invalid_address_is_an_error() -> None:
     with pytest.raises(SpeechError, match="is not an address"):
         SpeechClient("localhost:9997")
 
 
-def test_the_key_file(tmp_path: Path) -> None:
+def test_the_key_file_is_read_and_checked(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("xf-abc\n")
     assert speech.read_key(str(key)) == "xf-abc"
@@ -210,14 +210,14 @@ def test_the_key_file(tmp_path: Path) -> None:
         ("ऋषियों को सताने वाले दुष्ट राक्षसों के राजा रावण का सर्वनाश करने वाले राम.", 4.70),
     ],
 )
-def test_expected_length_holds_what_was_measured(text: str, seconds: float) -> None:
+def test_the_expected_length_covers_measured_speech(text: str, seconds: float) -> None:
     band = speech.expected_length(text)
     assert band.min_seconds < seconds < band.max_seconds
     assert not band.min_seconds < seconds / 3
     assert band.max_seconds < 4 * seconds
 
 
-def test_expected_length_follows_numbers_and_speed() -> None:
+def test_the_expected_length_depends_on_numbers_and_speed() -> None:
     assert speech.expected_length("2026").min_seconds > speech.expected_length("abcd").min_seconds
     assert speech.expected_length("...").min_seconds == 0
     assert (

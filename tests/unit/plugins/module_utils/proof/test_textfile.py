@@ -33,7 +33,7 @@ def values(text: str) -> dict[str, float]:
     return found
 
 
-def test_a_host_that_speaks() -> None:
+def test_metrics_of_a_host_that_speaks() -> None:
     assert values(textfile.render(REPORT, 0.7, 1795366900.4)) == {
         "voicefleet_proof_level": 1,
         "voicefleet_proof_required_level": 2,
@@ -46,26 +46,26 @@ def test_a_host_that_speaks() -> None:
     }
 
 
-def test_a_host_that_is_silent_has_no_time_for_an_answer() -> None:
+def test_metrics_of_a_silent_host_have_no_response_time() -> None:
     found = values(textfile.render({**REPORT, "level": "none", "samples": []}, None, 1795366900.0))
     assert found["voicefleet_check_success"] == 0
     assert found["voicefleet_proof_level"] == 0
     assert "voicefleet_check_seconds" not in found
 
 
-def test_a_label_can_not_break_the_format() -> None:
+def test_a_label_cannot_break_the_format() -> None:
     text = textfile.render({**REPORT, "release_id": 'a"b\\c\nd'}, None, 0.0)
     assert 'release="a\\"b\\\\c d"' in text
 
 
-def test_the_exporter_may_read_the_file(tmp_path: Path) -> None:
+def test_the_exporter_can_read_the_file(tmp_path: Path) -> None:
     textfile.write(str(tmp_path), textfile.render(REPORT, None, 0.0))
     (file,) = tmp_path.iterdir()
     assert file.name == "voicefleet.prom"
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
-def test_the_numbers_of_the_levels_are_told_where_they_are_shown() -> None:
+def test_the_help_of_a_metric_names_the_levels_by_number() -> None:
     text = textfile.render(REPORT, None, 0.0)
     assert "reached: 0 none, 1 format, 2 acoustic, 3 phonemes, 4 intelligible, 5 performance, 6 offline." in text
     dashboard = json.loads((Path(__file__).parents[5] / "roles/monitoring/files/dashboard.json").read_text())
