@@ -9,26 +9,26 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.doctor imp
 HEAD = """\
 # The doctor
 
-The doctor examines every host and changes nothing: no file, no process, no setting. It also works on a host that has
-no release, a dead service or no answer at all. It reports these as findings.
+The doctor examines every host and changes nothing: no file, no process, no setting. It also works on a host
+that has no release or a dead service, or that does not answer. Each of these is a finding. Run it in `playbooks/`:
 
 ```bash
-playbooks/voicefleet-doctor -i inventory.yml                            # one line per finding: OK, WARN or FAIL
-playbooks/voicefleet-doctor -i inventory.yml --quiet                    # without the findings that are OK
-playbooks/voicefleet-doctor -i inventory.yml --json                     # only the whole report, as JSON
-playbooks/voicefleet-doctor -i inventory.yml --bundle support.tar.gz    # and a support bundle of all hosts
+./voicefleet-doctor -i inventory.yml                            # one line for each finding: OK, WARN or FAIL
+./voicefleet-doctor -i inventory.yml --quiet                    # without the findings that are OK
+./voicefleet-doctor -i inventory.yml --json                     # only the whole report, as JSON
+./voicefleet-doctor -i inventory.yml --bundle support.tar.gz    # and a support bundle of all hosts
 ```
 
 Other arguments go to `ansible-playbook` (`--limit`, `--forks`, `-e`). In an installed collection, the command is
 `ansible_collections/voicefleet/kokoro/playbooks/voicefleet-doctor`.
 
-| exit status of `playbooks/voicefleet-doctor` | meaning |
+| exit status of `voicefleet-doctor` | meaning |
 | --- | --- |
 | 0 | everything is OK |
 | 1 | there are warnings |
 | 2 | something failed, or no host could be examined; standard error then holds Ansible's messages |
 
-`ansible-playbook doctor.yml` (or `voicefleet.kokoro.doctor.yml`) prints the same report. Its own exit status is 2 if
+`ansible-playbook doctor.yml` (or `voicefleet.kokoro.doctor`) prints the same report. Its own exit status is 2 if
 something failed and 0 otherwise, so it does not show warnings. With `-e doctor_strict=true`, it is 2 for warnings too.
 `-e doctor_json_file=FILE` writes the JSON. `-e doctor_bundle=FILE` writes the bundle.
 

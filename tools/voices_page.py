@@ -75,11 +75,11 @@ same digest.
 
 The newer model has weights and an alphabet of its own. So it is a process of its own beside the first, and clients
 ask `kokoro-z` for its voices, or `kokoro` if Mandarin is the only language. English words in Chinese text are read
-too, so the model of English is added. The model has a hundred
-voices, but only these have a digest that could be confirmed, so only these are served. In a folder
-(`artifact_store_kokoro_source=file://...`) its files are below `{zh}/`. Its revision is `{zh_revision}`.
+too, so the model of English is added. The model has a hundred voices. Only the digests of these could be confirmed, so
+only these are served. In a folder (`artifact_store_kokoro_source=file://...`) its files are below `{zh}/`. Its
+revision is `{zh_revision}`.
 
-## What is read, and what is not
+## What is misread
 
 The repair `kokoro-words` lets all languages speak every word of a text of any length. These are still misread:
 
@@ -93,7 +93,7 @@ The repair `kokoro-words` lets all languages speak every word of a text of any l
   `₹` in Hindi.
 - In Spanish, Italian and Portuguese, a point before three digits separates thousands: `3.141` is read as 3141. Write
   decimals with a comma.
-- From twice the speed on, words begin to go.
+- At twice the speed or more, words begin to disappear.
 
 ## Sources
 

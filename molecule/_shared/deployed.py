@@ -63,7 +63,7 @@ class Speaker:
 
 
 def read_wav(body: bytes) -> wave.Wave_read:
-    """The WAV in an answer. Fails with the first bytes if it is none."""
+    """The WAV in an answer. Fails with the first bytes if it is not a WAV."""
     try:
         return wave.open(io.BytesIO(body))
     except (wave.Error, EOFError) as error:

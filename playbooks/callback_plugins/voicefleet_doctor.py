@@ -48,8 +48,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
 
 def meaning_of(result: dict[str, Any]) -> str:
-    """What a task's result, or that of a loop's item, means; empty where it is not known or was said already."""
-    # Of a loop's items only those that failed; what callbacks get of the task as a whole does not say that it did.
+    """The explanation of a failed task or loop item. Empty if the failure is unknown or already explained."""
+    # Of a loop, only the failed items: the result that callbacks get for the whole task does not say that it failed.
     failed = [result, *(item for item in result.get("results") or [] if {"failed", "unreachable"} & item.keys())]
     if any(diagnosis.HEADING in str(part.get("msg")) for part in failed):
         return ""

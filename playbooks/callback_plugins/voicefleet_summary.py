@@ -18,9 +18,9 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import re
 DOCUMENTATION = """
 name: voicefleet_summary
 type: aggregate
-short_description: the summary of a run that ended before its report
+short_description: show the summary of a run that ended before its report
 description:
-  - For the playbooks of voicefleet.kokoro, beside which it lies.
+  - For the playbooks of voicefleet.kokoro, which lie next to it.
 """
 
 
@@ -36,7 +36,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self.facts: dict[str, dict[str, Any]] = {}
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Keep what the roles said of a host; `voicefleet_to_count` comes with the report."""
+        """Keep the facts that roles set on a host. `voicefleet_to_count` means that the report was written."""
         facts = result.result.get("ansible_facts") or {}
         self.state = {} if "voicefleet_to_count" in facts else facts.get("voicefleet_rollout", self.state)
         self.facts.setdefault(result.host.get_name(), {}).update(
@@ -50,14 +50,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
 
 def summary(state: dict[str, Any], facts: dict[str, dict[str, Any]], now: float) -> list[str]:
-    """The table of such a run and how to go on, for a terminal."""
+    """The table of such a run and what is left, as lines for a terminal."""
     known = {host: facts.get(host, {}) for host in state["hosts"]}
     ends = rollout.result(state, {host: of.get("voicefleet_outcome", {}) for host, of in known.items()}, now)
     hosts = [
         report.Host(host, of.get("voicefleet_plan", {}), of.get("voicefleet_synthesis", {}), end=ends[host])
         for host, of in known.items()
     ]
-    lost = f"every host of batch {len(state['batches'])} is gone, or had failed before"
+    lost = f"every host of batch {len(state['batches'])} was lost or had failed"
     data = report.build(hosts, "", {**state, "stop": state["stop"] or lost})
     left = report.unfinished(data)
     return ["", *report_table.table(data), f"Not done on {len(left)} of {len(hosts)} hosts; no report was written."]

@@ -111,7 +111,7 @@ class ActionModule(ControllerAction):
         return http_fetch.Source(url, http.get("user") or "", http.get("password") or "", ca)
 
     def _choose(self, wanted: str, state: dict[str, Any], needed: bool) -> tuple[str, str]:
-        """The transport, and the words before rsync on the host. Fails if rsync is demanded but impossible."""
+        """The transport, and the command before rsync on the host. Fails if rsync is demanded but impossible."""
         if wanted in ("connection", "http"):
             return wanted, ""
         obstacle, become = self._rsync(state)
@@ -127,7 +127,7 @@ class ActionModule(ControllerAction):
         return "connection", ""
 
     def _rsync(self, state: dict[str, Any]) -> tuple[str, str]:
-        """Why rsync cannot be used, or an empty string; and the words that make it root on the host."""
+        """Why rsync cannot be used, or an empty string; and the command before rsync that makes it root on the host."""
         if self._connection.transport != "ssh":
             return f"the connection is {self._connection.transport}, not ssh", ""
         if shutil.which("rsync") is None:
@@ -197,7 +197,8 @@ class ActionModule(ControllerAction):
         lines = "\n".join(f"  {by_digest[sha256]['path']}: {reason}" for sha256, reason in sorted(wrong.items()))
         raise self._fail(
             f"{len(wrong)} file(s) did not arrive intact in {ROUNDS} attempts:\n{lines}\n"
-            "Something between the store and the host changes bytes: a disk, memory, or a box that inspects traffic. "
+            "Something between the store and the host changes bytes: a disk, memory, or a device that inspects "
+            "traffic. "
             "The files that arrived are kept; nothing was installed."
         )
 
@@ -316,7 +317,7 @@ class ActionModule(ControllerAction):
             time.sleep(failures)
         if refused:
             lines = "".join(f"\n  {row['path']}: {refused[row['sha256']]}" for row in todo if row["sha256"] in refused)
-            raise Stopped(f"{source.url} did not give {len(refused)} file(s):{lines}\n")
+            raise Stopped(f"{source.url} did not deliver {len(refused)} file(s):{lines}\n")
 
     @contextlib.contextmanager
     def _served(self, http: dict[str, Any]) -> Iterator[str]:

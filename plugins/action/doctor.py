@@ -57,7 +57,7 @@ class ActionModule(ControllerAction):
             if facts:  # else nothing can be read there, and a finding says so
                 files = self.state("voicefleet.kokoro.service_state", wanted, task_vars)["support"]
         except AnsibleError as error:
-            why = Finding("WARN", "UNREAD", f"no logs came for the bundle: {error}.", "See UNREACHABLE.")
+            why = Finding("WARN", "UNREAD", f"the host sent no texts for the bundle: {error}.", "See UNREACHABLE.")
             found = doctor.as_rows([why])
         bundle.keep(archive, host, files, {"findings": rows + found, "facts": facts})
         return found

@@ -45,7 +45,7 @@ class ActionModule(base.ControllerAction):
             message += "; they are already there"
         return {
             "changed": done.changed,
-            "msg": f"{message}; {len(done.removed)} files are removed by the import" if done.removed else message,
+            "msg": f"{message}; the import removes {len(done.removed)} files" if done.removed else message,
             "manifest_sha256": done.manifest,
             "volumes": done.volumes,
             "size": done.size,

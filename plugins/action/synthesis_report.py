@@ -32,7 +32,9 @@ class ActionModule(ControllerAction):
         lines = table.table(data)
         if unfinished:
             where = f"@{again}" if not self.check_mode else ",".join(unfinished)
-            lines.append(f"Not done on {len(unfinished)} of {len(hosts)} hosts. When repaired: --limit '{where}'")
+            lines.append(
+                f"Not done on {len(unfinished)} of {len(hosts)} hosts. After the repair, add --limit '{where}'"
+            )
         result = {
             "html": str(html),
             "json": str(record),

@@ -68,7 +68,9 @@ options:
         type: int
         default: 0
       address:
-        description: The controller's name or address as the hosts reach it. If unset, the one on the way to the host.
+        description:
+          - The controller's name or address as the hosts reach it. If unset, the address that the controller uses to
+            reach the host.
         type: str
   seconds:
     description: How long one step of a fetch takes. Set by the action.

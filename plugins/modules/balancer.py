@@ -83,7 +83,7 @@ options:
     type: int
     default: 1500
   admin_socket:
-    description: HAProxy's admin socket, which tells the state of each node.
+    description: HAProxy's admin socket, from which the module reads the state of each node.
     type: path
     default: /run/voicefleet-balancer/admin.sock
   ready_seconds:

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: kokoro_files
 short_description: Put Kokoro's configuration, weights and voices into a release
 description:
-  - Arranges the files as Xinference expects them, so that it finds each voice by name and asks no hub.
+  - Arranges the files as Xinference expects them, so that it finds each voice by name and asks no model hub.
   - A second model of the release, such as the one for Mandarin, has its own folder beside the first.
   - Files are hard links to the host's artifacts if the file system allows.
 version_added: "0.1.0"
@@ -30,7 +30,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Files that were put there, relative to the model's folder.
+  description: Files that were added, relative to the model's folder.
   returned: always
   type: list
   elements: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: proxy
-short_description: Configure proxies, mirrors and private CAs on a host from files of the controller, or remove that
+short_description: Configure proxies, mirrors and private CAs on a host with the controller's files, or remove them
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 description:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: proxy_settings
-short_description: Configure proxies, mirrors and private CAs for a host's clients, or remove that
+short_description: Configure proxies, mirrors and private CAs for a host's clients, or remove these settings
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 description:

@@ -13,8 +13,8 @@ description:
   - Rebuilds an unfinished environment and leaves a finished one alone.
   - If the files of a sealed release have changed, it reopens the release first and removes the wrong files. This step
     and later steps then restore them. An environment with any wrong file is rebuilt as a whole.
-  - Unpacks a Japanese dictionary, if the artifacts hold one, beside the packages.
-  - Unpacks a Python first, if the artifacts hold one, to the place that O(python) names.
+  - If the artifacts hold a Japanese dictionary, unpacks it beside the packages.
+  - If the artifacts hold a Python, first unpacks it to the place that O(python) names.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 options:
@@ -23,13 +23,14 @@ options:
     type: path
     required: true
   python:
-    description: The interpreter to build on. It is the host's own, or the place for the one in the artifacts.
+    description:
+      - The interpreter to build on. It is the host's own, or the path at which the artifacts' Python is unpacked.
     type: path
     required: true
   patches:
     description:
       - Names of repairs to make in upstream files of the environment. Each repair applies to one published file, known
-        by its digest. If the lock brings another file, the module stops with a message.
+        by its digest. If the lock contains another file, the module stops with a message.
     type: list
     elements: str
     default: []

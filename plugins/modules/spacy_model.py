@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: spacy_model
 short_description: Install spaCy model tarballs into a release
 description:
-  - Turns each tarball, which is an sdist, into a wheel without running its C(setup.py). Then installs it with uv.
+  - Turns each tarball, which is an sdist, into a wheel without running its C(setup.py). Then installs the wheel with
+    uv.
   - Needs no network, compiler or setuptools. spaCy, uv and pip see the model as an installed package.
   - Checks the model's C(spacy_version) against the locked spaCy first.
 version_added: "0.1.0"
@@ -19,7 +20,7 @@ options:
     type: path
     required: true
   python_version:
-    description: The feature version of the release's Python.
+    description: The minor version of the release's Python, such as V(3.11).
     type: str
     required: true
   spacy_version:
@@ -27,7 +28,7 @@ options:
     type: str
     required: true
   uv_version:
-    description: The version of uv in C(tools/).
+    description: The version of uv in C(tools/), which installs the wheels.
     type: str
     required: true
 extends_documentation_fragment: [voicefleet.kokoro.artifacts, voicefleet.kokoro.attributes]
@@ -108,7 +109,7 @@ def main() -> None:
             model = spacy_sdist.read_model(tarball)
             if (model.name, model.version) != (row["name"], row["version"]):
                 raise spacy_sdist.SpacyModelError(
-                    f"{row['path']} holds {model.name} {model.version}, not what its name says"
+                    f"{row['path']} holds {model.name} {model.version}, which does not match its file name"
                 )
             if not spacy_sdist.suits(model.spacy_version, params["spacy_version"]):
                 raise spacy_sdist.SpacyModelError(

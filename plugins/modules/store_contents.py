@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: store_contents
 short_description: Report what a store holds
 description:
-  - For each file, the report shows name, version, size, licence, hosts, and whether it is a stand-in. It also shows
-    totals by kind, profile and licence.
+  - For each file, the report shows name, version, size, licence, hosts and source. It also shows totals by kind,
+    profile and licence.
   - The module reads only the manifest. The same manifest gives the same report.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)

@@ -117,7 +117,7 @@ unpublished:
   returned: success
   type: dict
 source_in_words:
-  description: What a listener must know of these files. Empty if all are the published ones.
+  description: What a listener must know about these files. Empty if all are the published ones.
   returned: success
   type: str
 """

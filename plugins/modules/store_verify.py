@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: store_verify
 short_description: Check every file of a store against its manifest
 description:
-  - Checks the signature, then presence and size of every file, then the digests on all cores. It does not read a file
-    again that has not changed since it was hashed.
+  - Checks the signature, then presence and size of every file, then the digests on all cores. It does not
+    hash a file again that is unchanged since it was hashed last.
   - Reports all findings at once. The kind of a finding is V(missing), V(truncated), V(corrupt), V(unlisted) or
     V(unreadable).
 version_added: "0.1.0"

@@ -11,18 +11,19 @@ description:
   - Requests a sentence from an OpenAI-style C(/v1/audio/speech) in every voice and format, and checks each answer.
   - Level V(format) means that the answer is a complete file of the requested format, 24 kHz, mono, and different from
     the other voices' answers.
-  - Level V(acoustic) means that it is not silence, noise or a constant tone, not clipped, cut or looped, and as long as
-    the text takes.
-  - Level V(phonemes) means that the release's own misaki makes the expected phonemes for each language. Numbers and
-    abbreviations are spoken. Invented words are in the phonemes and make the audio longer.
-  - Level V(intelligible) means that its words are those of the text. C(pocketsphinx) in O(python) recognises English,
-    word for word and without a network. The model O(transcriber) recognises other languages; without it they are
-    UNVERIFIED.
+  - Level V(acoustic) means that the audio is not silence, noise or a constant tone. It is not clipped, cut or looped,
+    and its length fits the text.
+  - Level V(phonemes) means that the release's own misaki makes the expected phonemes for each language. It must turn
+    numbers and abbreviations into phonemes too. With invented words in a sentence, there must be more phonemes and
+    longer audio.
+  - Level V(intelligible) means that a recogniser hears the words of the text. C(pocketsphinx) in O(python) recognises
+    English, word for word and without a network. The model O(transcriber) recognises other languages; without it they
+    are UNVERIFIED.
   - Level V(performance) means that the endpoint meets O(limits), with one request at a time and with several at once.
     If the release is for a GPU, the GPU does the work.
   - Level V(offline) means that the service contacts nothing outside from its start to its first words. The check
     restarts the service, so O(restart) must allow it.
-  - Level V(none) means that there is not even a file. What could not be checked is UNVERIFIED and never counts as
+  - Level V(none) means that no complete file arrived. A check that could not run is UNVERIFIED and never counts as
     passed.
   - A server without a release of this collection is proved the same way, with O(release_id), O(voices) and
     O(endpoint). What needs a release or its service is UNVERIFIED there.
@@ -156,7 +157,7 @@ options:
         neither on the GPU nor while the service starts.
     type: str
   gpu_indexes:
-    description: The cards that the model is to use, by nvidia-smi's index. Empty means any.
+    description: The GPUs that the model must use, by nvidia-smi's index. Empty means any.
     type: list
     elements: int
     default: []
@@ -250,7 +251,7 @@ unpublished:
   returned: always
   type: dict
 live:
-  description: Whether one short request showed that the model is alive, and the kept proof is returned.
+  description: Whether one short request showed that the model is alive. The module then returns the kept proof.
   returned: always
   type: bool
 live_seconds:

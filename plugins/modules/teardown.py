@@ -9,9 +9,9 @@ module: teardown
 short_description: Remove what this collection installed on a host
 description:
   - Stops, disables and removes the units that this collection wrote. Removes artifacts, releases, tools, secrets and
-    the service's user. Anything else in those folders stays, and then the folders stay too.
-  - Data and evidence stay unless you ask for their removal. While data stay, their user stays too, because somebody
-    else could otherwise get its number.
+    the service's user. If those folders hold anything else, it stays, and so do the folders.
+  - Data and evidence stay unless you ask for their removal. While data stay, their user stays too. Otherwise another
+    account could get its user ID and own the data.
   - Without O(confirmed), the module fails and lists what it would remove.
   - If the ledger stays, it gets a receipt of the teardown.
 version_added: "0.1.0"

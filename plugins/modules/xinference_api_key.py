@@ -11,11 +11,11 @@ version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 description:
   - Makes an API key for one client, valid for the named models, or takes the operator's. Corrects its value, models,
-    owner and end if they were changed. Rotates it, so that the former key stays valid for a while. Removes it.
+    owner and expiry if they were changed. Rotates it, so that the former key stays valid for a while. Removes it.
   - The key lies on the host in files that only root can read. It never appears as a process argument, in the result,
     in the difference or in a log.
   - Writes to Xinference's databases with Xinference's own classes, beside the running service, which sees the change at
-    its next request. It makes no HTTP request, so it never spends an attempt with a bad token.
+    its next request. It makes no HTTP request, so it never adds to the bad tokens that ban an address.
 options:
   name:
     description: The client. This is the key's name in Xinference and the name of its files.
@@ -47,7 +47,7 @@ options:
     type: int
     default: 3600
   expires_at:
-    description: When the key ends, in UTC, such as C(2027-01-31) or C(2027-01-31T12:00:00). Empty means never.
+    description: When the key expires, in UTC, such as C(2027-01-31) or C(2027-01-31T12:00:00). Empty means never.
     type: str
     default: ""
   release_path:

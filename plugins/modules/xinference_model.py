@@ -86,7 +86,7 @@ options:
     description:
       - The workers of a cluster, on its supervisor. The module waits for all of them, and adds a replica to each one
         that has no READY replica.
-      - Requests go to the replicas in turn. The module makes short ones until each worker has answered one.
+      - Requests go to the replicas in turn. The module sends short requests until each worker has answered one.
     type: list
     elements: dict
     default: []
@@ -133,8 +133,8 @@ course:
   sample: {"kokoro": ["0 s: absent", "3 s: CREATING, 0 %", "14 s: CREATING, 80 %", "16 s: READY"]}
 status:
   description:
-    - V(READY) or V(absent). In check mode the state that was found, of several models the first that is not as wanted;
-      also V(unauthorized) or V(unreachable).
+    - V(READY) or V(absent). In check mode, the state that was found, which may also be V(unauthorized) or
+      V(unreachable). With several models, it is the state of the first one that is not as wanted.
   returned: success
   type: str
   sample: READY

@@ -11,9 +11,9 @@ version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 description:
   - Writes the unit, reloads systemd, enables the unit, and starts it. Restarts it if the running process was not
-    started from the unit, drop-ins and environment files that are on disk now. All in one call.
-  - Records after each start what the process was started from, and forgets that before a file changes. If a run is
-    interrupted between file and restart, the next run therefore restarts. A handler could not do that.
+    started from the unit, drop-ins and environment files that are on disk now.
+  - After each start, records what the process was started from. Deletes that record before it changes a file. If a run
+    is interrupted before the restart, the next run therefore restarts the service. A handler could not do that.
   - Never touches a unit of this name that this collection did not write, or another process on the port.
 options:
   state:
@@ -71,7 +71,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep the service's unit and run what it says
+- name: Write the unit and start or restart the service
   voicefleet.kokoro.xinference_service:
     content: "{{ lookup('ansible.builtin.template', 'voicefleet-xinference.service.j2') }}"
     environment_files:
@@ -92,7 +92,7 @@ changes:
   elements: str
   sample:
     - unit written
-    - "restarted (the unit is not what it was started from)"
+    - "restarted (the unit has changed since the start)"
 action:
   description: What was done to the process, V(none), V(started), V(restarted) or V(stopped).
   returned: success

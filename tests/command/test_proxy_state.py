@@ -16,7 +16,7 @@ def test_proxy_http_alone_changes_no_host(tmp_path: Path) -> None:
     done = ansible_playbook(tmp_path, str(PLAYBOOKS / "proxy.yml"), "-i", str(inventory), *ARGUMENTS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "changed=0" in done.stdout
-    assert "skipping: [speech-01]" in done.stdout.split("or remove that]")[1]
+    assert "skipping: [speech-01]" in done.stdout.split("or remove these settings]")[1]
 
 
 def test_proxy_state_changes_the_host(tmp_path: Path) -> None:

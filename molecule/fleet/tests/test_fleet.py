@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Eight hosts that serve, and what happens to the others when one of them fails or is off.
 
-Read from top to bottom: each part starts from eight hosts that serve, and leaves them so. A proof is made to fail by
-asking of a host, to be understood, a text that its stand-in was not taught; nothing of the product is replaced.
+Read from top to bottom: each part starts from eight hosts that serve, and leaves them so. To make a proof fail, a host
+is required to say a text intelligibly that its stand-in does not know. No part of the product is replaced.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FAIL = {"synthesis_text": "All is well on this host, and it says so.", "synthesi
 
 @dataclass
 class Run:
-    """What a run of a playbook said, its report, and Ansible's own count by host."""
+    """The output of a run, its report, and Ansible's recap by host."""
 
     status: int
     output: str
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def recap(self) -> dict[str, dict[str, int]]:
-        """Ansible's count by host, of those that it has any of."""
+        """Ansible's recap by host, without zeros."""
         rows = re.findall(r"^(\S+)\s+: (ok=.*)$", self.output.rpartition("PLAY RECAP")[2], re.MULTILINE)
         return {host: {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
 
@@ -68,7 +68,7 @@ def deploy(folder: Path, *arguments: str, hosts: dict[str, dict[str, Any]] | Non
             "-i", INVENTORY, "-i", str(more), "-e", json.dumps(variables), *arguments,
         ],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        # The test of what a terminal shows must not depend on who runs it.
+        # What a terminal shows must not depend on who runs the test.
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"},
     )  # fmt: skip
     print(done.stdout + done.stderr)
@@ -91,7 +91,7 @@ def unreachable(name: str) -> Iterator[None]:
 
 
 def visits(name: str) -> int:
-    """How often somebody became root on the host. Sudo's own log has the line before the command runs."""
+    """How often somebody became root on the host. Sudo writes to its log before it runs the command."""
     return docker("exec", name, "cat", "/var/log/sudo.log").count("COMMAND=")
 
 
@@ -103,7 +103,7 @@ def speaks(name: str) -> bool:
 
 
 def test_the_canary_went_first_alone() -> None:
-    """As the run before, of Molecule, reported it."""
+    """According to the report of Molecule's own run before."""
     report = json.loads((REPORTS / "report.json").read_text())
     assert report["batches"] == [[CANARY], OTHERS[:4], OTHERS[4:]]
     assert {row["outcome"] for row in report["hosts"]} == {"served"}
@@ -127,7 +127,7 @@ def test_an_unchanged_run(tmp_path: Path) -> None:
 
 def test_a_canary_that_fails_is_the_only_host_that_was_touched(tmp_path: Path) -> None:
     before = {name: visits(name) for name in HOSTS}
-    # However much may fail of other batches.
+    # This does not depend on the limit of other batches.
     run = deploy(tmp_path, hosts={CANARY: FAIL}, voicefleet_max_fail_percentage=100)
     assert {name for name in HOSTS if visits(name) != before[name]} == {CANARY}
     assert run.status != 0
@@ -185,7 +185,7 @@ def test_an_unreachable_host_stops_no_other_and_the_next_run_finishes_it(tmp_pat
     assert run.status != 0
     assert run.outcomes == {**dict.fromkeys(HOSTS, "served"), off: "unreachable"}
     assert {host for host, counts in run.recap.items() if counts["unreachable"]} == {off}
-    # One may be proved anew, where a test above asked its voices for more than they can.
+    # One may be proved again, because a test above required more of its voices than they can do.
     assert {host for host, counts in run.recap.items() if counts["failed"]} == set()
     assert run.table_names() == set(HOSTS)
 

@@ -394,9 +394,9 @@ FAILURES: tuple[Failure, ...] = (
         "GP01",
         r"no kernel image is available for execution on the device"
         r"|is not compatible with the current PyTorch installation",
-        "The release's torch does not support this GPU's architecture. The card is too new or too old for it.",
+        "The release's torch does not support this GPU's architecture. The GPU is too new or too old for it.",
         "Run nvidia-smi --query-gpu=compute_cap --format=csv and compare the number with docs/gpu.md. Set "
-        "preflight_accelerator: cpu for such hosts until the locks hold a torch for their card.",
+        "preflight_accelerator: cpu for such hosts until the locks hold a torch for their GPU.",
     ),
     Failure(
         "GP04",
@@ -424,7 +424,7 @@ FAILURES: tuple[Failure, ...] = (
         "GP05",
         r"CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED",
         "The GPU's memory is full. Kokoro itself takes up to 1.7 GB plus the CUDA context.",
-        "Run nvidia-smi to see which process holds the memory. Choose another card with xinference_cards.",
+        "Run nvidia-smi to see which process holds the memory. Choose another GPU with xinference_cards.",
     ),
     Failure(
         "GP06",
@@ -442,7 +442,7 @@ FAILURES: tuple[Failure, ...] = (
         "GP08",
         r"Device \S{1,60} is not available!|CUDA requested but not available",
         "A GPU was requested, but torch sees none.",
-        "Run the doctor, which checks the driver and the cards. If xinference_devices is set, it must name all "
+        "Run the doctor, which checks the driver and the GPUs. If xinference_devices is set, it must name all "
         "device nodes of the GPU.",
     ),
     Failure(
@@ -461,7 +461,7 @@ FAILURES: tuple[Failure, ...] = (
         "GP11",
         r"CUDA unknown error - this may be due to an incorrectly set up environment|invalid device ordinal",
         "CUDA cannot start. The kernel module nvidia_uvm is not loaded, the unit hides the device nodes, or "
-        "CUDA_VISIBLE_DEVICES names a missing card.",
+        "CUDA_VISIBLE_DEVICES names a missing GPU.",
         "Run modprobe nvidia_uvm, then nvidia-modprobe -u -c 0, which creates the device nodes. Check "
         "xinference_cards and gpu_idx.",
     ),
@@ -499,8 +499,8 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "GP16",
         r"No devices were found",
-        "The NVIDIA driver is loaded but finds no card that it can use.",
-        "journalctl -k | grep NVRM shows the reason. The card is too old for this driver, the open kernel module "
+        "The NVIDIA driver is loaded but finds no GPU that it can use.",
+        "journalctl -k | grep NVRM shows the reason. The GPU is too old for this driver, the open kernel module "
         "does not support it (older than Turing), or a virtual machine has it.",
     ),
     # --- audio and requests

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read a host's GPUs and their driver from the kernel, nvidia-smi and NVML. A host needs none of these.
 
-This module only reads facts. On the controller, ``plugin_utils/fleet/gpu.py`` judges whether a card suits a release.
-Faults are facts, too: the errors of nvidia-smi (``messages``), a hung driver, a card without driver or device node.
+This module only reads facts. On the controller, ``plugin_utils/fleet/gpu.py`` judges whether a GPU suits a release.
+Faults are facts, too: the errors of nvidia-smi (``messages``), a hung driver, a GPU without driver or device node.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Json = dict[str, Any]
 Runner = Callable[[Sequence[str], float], tuple[int, str]]
 
 NVIDIA, AMD = "0x10de", "0x1002"
-# Display controllers and processing accelerators. A card's sound device has the same vendor.
+# Display controllers and processing accelerators. A GPU's sound device has the same vendor.
 _CLASSES = ("0x03", "0x12")
 _MODULES = ("nvidia", "nvidia_uvm", "nvidia_modeset", "nouveau", "amdgpu")
-# A driver without persistence wakes each card for each query, 1 to 2 s per card. One that hangs never answers.
+# A driver without persistence wakes each GPU for each query, 1 to 2 s per card. One that hangs never answers.
 SECONDS = 40.0
 HUNG = commands.LATE
 _MIB = 1024 * 1024
@@ -326,7 +326,7 @@ def gather(
 ) -> Json:
     """All facts about a host's GPUs, JSON-ready, with sizes in bytes. Without a GPU, it calls no program.
 
-    ``vendor`` is ``nvidia`` if the host has a card or a driver, else ``amd`` or ``none``. ``cards`` have nvidia-smi's
+    ``vendor`` is ``nvidia`` if the host has a GPU or a driver, else ``amd`` or ``none``. ``cards`` have nvidia-smi's
     indexes, in the order of the PCI bus. ``seconds`` limits everything that may hang.
     """
     on_bus = pci(sys)
@@ -356,7 +356,7 @@ def gather(
         _ask_smi(facts, runner, smi, end)
     if not facts["hung"] and not (facts["cards"] and facts["cuda"] and all(c["capability"] for c in facts["cards"])):
         _merge(facts, ask(max(1.0, end - time.monotonic())))
-    # nvidia-smi alone proves no card: its package may be installed everywhere.
+    # nvidia-smi alone proves no GPU: its package may be installed everywhere.
     seen = ours or facts["cards"] or facts["hung"] or "nvidia" in loaded
     facts["vendor"] = "nvidia" if seen else "amd" if on_bus else "none"
     return facts

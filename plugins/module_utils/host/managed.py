@@ -134,7 +134,7 @@ class Managed:
         action = self._load(self._settle(written), written)
         return self._result(
             action,
-            f"{self.unit.name} runs what its files say",
+            f"{self.unit.name} is up to date",
             [file.diff(before[file.path], why) for file, why in faults],
         )
 

@@ -115,9 +115,9 @@ def load_record(path: str) -> dict[str, str]:
 def restart_reasons(wanted: Mapping[str, str], record: Mapping[str, str]) -> list[str]:
     """Why a running process does not match what is on disk now. Empty if it does."""
     if not record:
-        return ["it is unknown what it was started from"]
+        return ["it is unknown which files it was started from"]
     return [
-        f"{'the unit' if name == 'unit' else name} is not what it was started from"
+        f"{'the unit' if name == 'unit' else name} has changed since the start"
         for name in sorted({*wanted, *record})
         if wanted.get(name) != record.get(name)
     ]

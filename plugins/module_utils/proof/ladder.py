@@ -30,7 +30,7 @@ class Place:
     python: str | None = None  # the release's interpreter
     profile: str | None = None  # of the release, such as cpu-py311-x86_64
     unit: str | None = None  # the service that answers, if it runs on this host
-    gpu_indexes: tuple[int, ...] = ()  # the configured cards; empty means any
+    gpu_indexes: tuple[int, ...] = ()  # the configured GPUs; empty means any
     restart: bool = False  # whether the service may be restarted
     restart_seconds: float = 300.0
     language_models: Mapping[str, str] = field(default_factory=dict)  # names of models of one language, by language
@@ -100,7 +100,7 @@ def _performance(
 
 
 def _gpu(place: Place, runner: systemd_unit.Runner = gpu_facts.run) -> Finding:
-    """Ask nvidia-smi whether the service's processes hold memory on a card."""
+    """Ask nvidia-smi whether the service's processes hold memory on a GPU."""
     expected = None if not place.profile else not place.profile.startswith("cpu")
     if not expected:
         return performance.gpu_finding(expected, (), None)

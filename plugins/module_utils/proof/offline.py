@@ -140,7 +140,7 @@ class DeadEnd:
                 if self._ends:  # the socket's end woke us, not a packet
                     return
                 asked = parse_question(packet)
-                self._note(self.names, asked or f"something that is no question ({len(packet)} bytes)")
+                self._note(self.names, asked or f"a malformed question ({len(packet)} bytes)")
                 if asked:
                     at.sendto(refusal(packet), sender)
             except OSError:
@@ -163,7 +163,7 @@ class DeadEnd:
     def _name_stream(self, visitor: socket.socket) -> None:
         packet = visitor.recv(4096)[2:]
         asked = parse_question(packet)
-        self._note(self.names, asked or "something that is no question (TCP)")
+        self._note(self.names, asked or "a malformed question (TCP)")
         if asked:
             answer = refusal(packet)
             visitor.sendall(struct.pack(">H", len(answer)) + answer)
@@ -174,7 +174,7 @@ class DeadEnd:
             line = visitor.recv(1024).split(b"\r\n", 1)[0]
         # Keep method and target; drop the query, which may hold a secret.
         said = re.sub(r"[?#\s].*|(?<=//)[^/\s]*@", "", line.decode("ascii", "replace").partition(" ")[2])
-        self._note(self.visits, said or "a connection that said nothing")
+        self._note(self.visits, said or "a connection without a request")
         visitor.sendall(b"HTTP/1.1 502 Dead end\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
@@ -434,7 +434,7 @@ def prove(
         sockets=sorted(watch.seen),
         looks=watch.looks,
         longest_gap_seconds=round(watch.longest, 3),
-        not_looked=watch.trouble if watch.looks else watch.trouble or "there was no time",
+        not_looked=watch.trouble if watch.looks else watch.trouble or "no reading took place",
         without_route=None if before is None or after is None else after - before,
     )
     findings += judge(facts, default_route(proc))
@@ -463,10 +463,10 @@ def judge(facts: dict[str, Any], routed: bool) -> list[Finding]:
     names, proxied, sockets = facts["names"], facts["proxied"], facts["sockets"]
     looks, gap, lost = facts["looks"], facts["longest_gap_seconds"], facts["without_route"]
     bad = f"The service looked up names: {listed(names)}."
-    look("names", not names, sum(names.values()), "no name asked for", "The service looked up no name.", bad)
+    look("names", not names, sum(names.values()), "no name looked up", "The service looked up no name.", bad)
     good = "No client of the service contacted the proxy in its environment."
     bad = f"The service tried to contact by HTTP: {listed(proxied)}."
-    look("proxied", not proxied, sum(proxied.values()), "nobody came to the proxy", good, bad)
+    look("proxied", not proxied, sum(proxied.values()), "no request to the proxy", good, bad)
     good = f"None of its sockets led outside in {looks} looks, at most {gap:.2f} s apart."
     bad = f"The service opened sockets to the outside: {listed(sockets)}."
     limit = "no socket that leads outside"

@@ -183,15 +183,15 @@ def gpu_finding(
     configured: Sequence[int] | None = None,
     contained: bool = False,
 ) -> Finding:
-    """Check that the service's processes hold memory on the configured card.
+    """Check that the service's processes hold memory on the configured GPU.
 
     `apps` is the output of ``nvidia-smi --query-compute-apps=gpu_uuid,pid,used_memory --format=csv,noheader,nounits``.
     `cards` is that of ``--query-gpu=index,uuid``. Each is None if the query is not possible. `configured` lists the
-    indexes of the configured cards; None means any. In a container, nvidia-smi does not name processes.
+    indexes of the configured GPUs; None means any. In a container, nvidia-smi does not name processes.
     """
 
     def finding(ok: bool | None, value: str | None, said: str) -> Finding:
-        return Finding("gpu", LEVEL, ok, value, "the model's process holds memory on the configured card", said)
+        return Finding("gpu", LEVEL, ok, value, "the model's process holds memory on the configured GPU", said)
 
     if expected is None:
         return finding(None, None, "It is not known whether a GPU should do the work: no release names its profile.")
@@ -217,10 +217,10 @@ def gpu_finding(
     if configured is None:
         return finding(True, held, f"The service holds {held}.")
     if any(row[0] not in indexes for row in mine):
-        return finding(None, held, f"The service holds {held}; nvidia-smi does not say on which card.")
+        return finding(None, held, f"The service holds {held}; nvidia-smi does not say on which GPU.")
     strays = [row for row in mine if indexes[row[0]] not in configured]
     meant = ", ".join(map(str, configured))
-    said = f"The service holds {held}, but the configured card is {meant}."
+    said = f"The service holds {held}, but the configured GPU is {meant}."
     return finding(not strays, held, said if strays else f"The service holds {held}, as configured.")
 
 

@@ -110,7 +110,7 @@ def _hear_english(recordings: Sequence[Recording], text: str, python: str | None
         )
         return [unverified(why)] * len(recordings)
     return [
-        unverified(f"it could not be heard: {result['error']}.")
+        unverified(f"it could not be recognised: {result['error']}.")
         if "error" in result
         else judge(done["words"], result["heard"], each.british)
         for each, result in zip(recordings, done["samples"])
@@ -134,7 +134,7 @@ def run(request: dict[str, Any], python: str) -> dict[str, Any]:
         if "pocketsphinx" in str(error) and "ModuleNotFoundError" in str(error):
             why = "the release is older than this collection. Run fetch.yml and deploy.yml."
             raise RecogniserError(f"{python} has no pocketsphinx: {why}") from None
-        raise RecogniserError(f"{python} could not hear it: {error}.") from None
+        raise RecogniserError(f"{python} could not recognise the words: {error}.") from None
 
 
 def compare(text: str, heard: str, language: str, limit: float) -> Finding:

@@ -220,7 +220,7 @@ def answer(request: Json) -> Json:
     listeners: dict[bool, Listener] = {}
     for sample in request["samples"]:
         if time.monotonic() > give_up:
-            done["samples"].append({"error": f"its turn did not come within {request['seconds']} s"})
+            done["samples"].append({"error": f"the recogniser did not reach it within {request['seconds']} s"})
             continue
         try:
             pcm = samples_of(base64.b64decode(sample["audio"]))

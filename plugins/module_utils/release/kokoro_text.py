@@ -3,7 +3,7 @@
 
 Kokoro speaks at most 510 phonemes at once. In other languages than English, upstream divides a text at ``.!?`` alone
 and then leaves out what is too long. This file divides at the sentence ends of all nine languages, then at clauses,
-then between words. Of a single word that is too long, it divides the phonemes.
+then between words. If a single word is too long, it divides the word's phonemes.
 
 The release runs it beside Kokoro, so it needs the standard library alone.
 """
@@ -22,7 +22,7 @@ from typing import Any, Callable
 LIMIT = 510
 # A divided text aims at this many in each part. Kokoro's list of voices warns of hasty speech above it.
 WANTED = 400
-# An abbreviation is shorter than this many characters. No more is looked at before a full stop.
+# An abbreviation is shorter than this many characters. So no more characters before a full stop are examined.
 WORD = 32
 # Silence to keep where two parts meet, on each side, in samples at 24 kHz. Kokoro begins and ends each part with 0.2 s;
 # some Mandarin voices end with 1.3 s. After a clause or sentence 0.2 s remain, which makes a usual pause together.
@@ -108,7 +108,7 @@ def _released(found: Iterable[Piece]) -> Iterator[Piece]:
 
 
 def english(chunks: Iterable[tuple[str, str, Any]]) -> Iterator[Piece]:
-    """Yield the parts into which Kokoro itself divides an English line. It leaves out only what a single word has."""
+    """Yield the parts into which Kokoro divides an English line. Only a word with too many phonemes loses some."""
     found = [Piece(text, spoken, tokens=tokens) for text, spoken, tokens in chunks]
     for before, after in zip(found, found[1:]):
         before.after = after.before = NO_PAUSE if before.phonemes[-1:].isalpha() else PAUSE
@@ -182,7 +182,7 @@ def _groups(parts: list[str], count: int) -> list[str]:
 
 
 def _cut(piece: Piece) -> Iterator[Piece]:
-    """Yield a part whose phonemes are too many in several, divided at spaces where there are any."""
+    """Divide a part that has too many phonemes, at spaces if there are any."""
     rest, before = piece.phonemes, piece.before
     while len(rest) > LIMIT:
         at = rest.rfind(" ", 1, LIMIT + 1)

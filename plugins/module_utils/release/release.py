@@ -92,7 +92,7 @@ def choose_former(paths: Paths, wanted: str, receipts: Sequence[Mapping[str, Any
     others = ", ".join(f"{item} (current)" if item == serving else item for item in usable) or "none"
     choice = f"Complete releases on this host: {others}. Name one in releases_rollback_to, or run deploy.yml"
     if name is None:
-        raise ReleaseError(f"no release is known to have served before {serving or 'anything was current'}. {choice}")
+        raise ReleaseError(f"the ledger names no release{f' before {serving}' if serving else ''}. {choice}")
     # Accept a name, never a path that leads elsewhere.
     sealed = read(paths.release(name)) if os.path.basename(name) == name else None
     if sealed is not None:

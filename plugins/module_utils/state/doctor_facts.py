@@ -99,8 +99,8 @@ def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: 
 def unit_state(options: Options, run: systemd_unit.Runner, proc: str = "/proc") -> Json:
     """The state of the unit.
 
-    Besides systemd's properties, ``age`` is the seconds since it became active, ``turned`` the seconds since it last
-    became active or ended, and ``stale`` says why its process does not match what is on disk.
+    Besides systemd's properties, ``age`` is the seconds since it became active. ``turned`` is the seconds since it last
+    became active or ended. ``stale`` says why its process does not match what is on disk.
     """
     status, output = run(["systemctl", "show", options.unit, "--property=" + _PROPERTIES], 30)
     if status != 0:

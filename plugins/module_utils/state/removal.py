@@ -145,7 +145,7 @@ def remove(found: Removal, places: Places, runner: systemd_unit.Runner = systemd
         os.unlink(unit.path)
     if found.units:
         systemd_unit.Unit(found.units[0], places.units, runner).ctl("daemon-reload")
-    # The link to the current release goes first: half a teardown must not look like a host that serves.
+    # Remove the link to the current release first, so that a partial teardown does not look like a serving host.
     for path in sorted(found.paths, key=lambda path: (not os.path.islink(path), path in found.folders)):
         if path in found.folders:
             os.rmdir(path)

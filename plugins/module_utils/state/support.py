@@ -137,7 +137,7 @@ def collect(
         "memory.txt": lambda: private_files.read_text("/proc/meminfo") or "",
         "processes.txt": command("ps", "-eo", "pid,ppid,user,rss,etime,comm"),
         "ports.txt": command("ss", "-ltn"),
-        # It hangs forever if a card has failed.
+        # It hangs forever if a GPU has failed.
         "nvidia-smi.txt": lambda: gpu_facts.run(["nvidia-smi"], 30)[1],
     }
     redactor = Redactor(secrets_of(secrets_dir))

@@ -234,8 +234,8 @@ def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Fin
     absent = [voice for voice in voices if voice not in there]
     if wanted.voices and absent:
         remedy = (
-            "For a voice that is not on the host, Xinference asks the model hub at its first sentence, and that fails "
-            f"without a network. The store has: {', '.join(sorted(there)) or 'none'}. Add the voice to kokoro_voices "
+            "If a voice is not on the host, Xinference asks the model hub for it, which fails without a network. "
+            f"The store has: {', '.join(sorted(there)) or 'none'}. Add the voice to kokoro_voices "
             "and run playbooks/fetch.yml again, or remove it."
         )
         files = ", ".join(f"voices/{voice}.pt" for voice in absent)

@@ -137,7 +137,7 @@ def _in_turn(
         yield from ((of[turn], host) for host, of in others if turn < len(of))
 
 
-# --- what stands above the table -------------------------------------------------------------------------------------
+# --- what is above the table -------------------------------------------------------------------------------------
 
 
 def _head(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -186,7 +186,7 @@ def _banner(unpublished: Mapping[str, str]) -> str:
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Failures and differences, each once with all hosts that have it."""
+    """Failures and differences, each listed once with all its hosts."""
     found: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):
         for reason in reasons(row):
@@ -210,7 +210,7 @@ def _link(place: int, host: str) -> str:
 
 
 def _sign(state: str, unpublished: bool = False) -> str:
-    """The sign of a state. Only what rests on published files is green."""
+    """The sign of a state. It is green only if all files are the published ones."""
     if unpublished and state == WELL:
         return '<span class="sign odd" aria-hidden="true">!</span>'
     kind = {FAILED: "bad", ODD: "odd", WELL: "good"}[state]
@@ -300,7 +300,7 @@ def _tools(report: Mapping[str, Any]) -> str:
     )
     return (
         '<h2>Hosts</h2><div class="tools" role="search"><label>Find <input id="find" type="search" autocomplete="off"'
-        ' placeholder="host, release, message" title="The key / leads here."></label>'
+        ' placeholder="host, release, message" title="Press / to get here."></label>'
         f'<div class="choices">{buttons}</div>'
         '<p id="shown" class="soft" aria-live="polite"></p></div>'
     )
@@ -340,7 +340,7 @@ def _row(place: int, row: Mapping[str, Any], usual: Mapping[str, float | None]) 
 
 
 def _folded(said: str) -> str:
-    """A message; of a long one, as a module's or a compiler's can be, the beginning, and the whole of it folded."""
+    """A message. Of a long one, such as a compiler's, show the beginning and fold the rest."""
     if len(said) <= MOST_REASON:
         return escape(said)
     begin = " ".join(said[:MOST_REASON].split())
@@ -353,7 +353,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
     if row["outcome"] and (row["state"] != FAILED or row["outcome"] not in GOOD):
         return str(row["outcome"])
     if row["state"] == FAILED:
-        return "not proved" if not row["samples"] else "not enough proved"
+        return "not proved" if not row["samples"] else "below the required level"
     return "proved"
 
 
@@ -362,7 +362,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _badge(row: Mapping[str, Any]) -> str:
-    """The level with a sign and in words. Only what rests on published files is green."""
+    """The level with a sign and in words. It is green only if all files are the published ones."""
     if row["level"] == LEVELS[0] or below(row):
         kind, sign = "bad", SIGNS[FAILED]
     else:
@@ -430,7 +430,7 @@ def _foot(report: Mapping[str, Any], sounds: Sounds) -> str:
 
 
 class _Texts:
-    """Keeps every text once. The data refer to its place."""
+    """Keeps each text once. The data refer to it by its place."""
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}

@@ -102,7 +102,7 @@ def _unused(cache: Path, used: set[str]) -> Iterator[tuple[str, str]]:
         if wheel in used:
             sources.add(note.stem)
         else:
-            yield note.relative_to(cache).as_posix(), "records how a wheel was built that no store uses"
+            yield note.relative_to(cache).as_posix(), "records the build of a wheel that no store uses"
     for path in _files(cache / "sha256"):
         if path.rsplit("/", 1)[-1] not in used | sources:
             yield f"sha256/{path}", "no store uses it"

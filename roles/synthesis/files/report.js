@@ -120,7 +120,7 @@
 
   function ladder(of) {
     return make("ul", { class: "ladder", "aria-label": "Levels" }, ...of.levels.map(([level, state, why]) => {
-      // Only what rests on published files is green.
+      // Green only if all files are the published ones.
       const kind = of.source && text(state) === "passed" ? "odd" : kinds[text(state)];
       const word = text(state) === "passed" ? "" : text(state) === "failed" ? " failed" : " UNVERIFIED";
       const required = text(level) === of.required ? make("span", { class: "soft" }, " (required)") : "";

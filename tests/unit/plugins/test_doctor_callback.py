@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor's words under failures of tasks that are not ours, here for real."""
+"""The doctor's explanations of failures in tasks that are not ours, in real plays."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def test_a_known_failure_of_any_task_is_explained_once_for_all_hosts(tmp_path: P
     assert recognise(KNOWN).code in said.partition(HEADING)[2]  # type: ignore[union-attr]
 
 
-def test_what_is_not_known_gets_no_guess(tmp_path: Path) -> None:
+def test_an_unknown_failure_is_not_explained(tmp_path: Path) -> None:
     assert HEADING not in run(tmp_path, "a thing").stdout
 
 
-def test_a_failure_that_is_ignored_is_not_explained(tmp_path: Path) -> None:
+def test_an_ignored_failure_is_not_explained(tmp_path: Path) -> None:
     assert HEADING not in run(tmp_path, KNOWN, ignore_errors=True).stdout
 
 
-def test_what_was_explained_is_not_explained_again(tmp_path: Path) -> None:
+def test_an_explained_failure_is_not_explained_again(tmp_path: Path) -> None:
     fail = {"ansible.builtin.fail": {"msg": f"{KNOWN}\n{HEADING}\n  as was said."}}
     said = run(tmp_path, **fail).stdout
     assert HEADING in said

@@ -12,7 +12,7 @@ import pytest
 
 PLUGINS = Path(__file__).parents[3] / "plugins"
 LAYOUT = PLUGINS / "module_utils" / "host" / "layout.py"
-# Documentation must be plain YAML, so a default stands there once more. Another test compares both.
+# Documentation must be plain YAML, so it repeats the default. Another test compares both.
 DOCUMENTATION = {"DOCUMENTATION", "EXAMPLES", "RETURN", "SERVICE", "API"}
 OURS = re.compile(
     r"/(etc|opt|run|var/lib)/voicefleet|voicefleet-[\w-]*\.service|^/etc/systemd/system/?$"
@@ -21,7 +21,7 @@ OURS = re.compile(
 
 
 def literals(source: str) -> Iterator[tuple[int, str]]:
-    """Line and text of each string in a program that is a place on a host. Sentences and documentation do not count."""
+    """Line and text of each string in a program that is a path or name on a host. Not sentences and documentation."""
     tree = ast.parse(source)
     skipped: set[ast.AST] = set()
     for node in ast.walk(tree):
@@ -49,7 +49,7 @@ def literals(source: str) -> Iterator[tuple[int, str]]:
         ('X = "voicefleet-client"', 0),
     ],
 )
-def test_a_place_is_told_from_a_sentence(source: str, found: int) -> None:
+def test_paths_are_distinguished_from_sentences(source: str, found: int) -> None:
     assert len(list(literals(source))) == found
 
 

@@ -40,7 +40,7 @@ def test_sub_packages_import_few_others(measure: ModuleType) -> None:
     assert 0 < figure.value <= figure.limit == 15
 
 
-def test_code_for_hosts_imports_the_only_the_standard_library(measure: ModuleType) -> None:
+def test_code_for_hosts_imports_only_the_standard_library(measure: ModuleType) -> None:
     strays = [
         f"{path.relative_to(ROOT)}: {name}"
         for path in sorted((ROOT / "plugins" / "module_utils").rglob("*.py"))

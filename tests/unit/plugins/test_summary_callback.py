@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run that Ansible ends before its report still ends with a summary: here for real, with a host that is not there."""
+"""A run that Ansible ends before its report still shows a summary. This is a real run with a missing host."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def run(folder: Path, lost: bool) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_a_run_that_lost_its_canary_says_so_of_every_host(tmp_path: Path) -> None:
+def test_a_run_that_lost_its_canary_reports_every_host(tmp_path: Path) -> None:
     done = run(tmp_path, lost=True)
     assert done.returncode != 0
     after = done.stdout.rpartition("PLAY RECAP")[2]
     assert "2 hosts: 1 lost on the way, 1 not tried." in after, done.stdout + done.stderr
     assert "s1    none   lost on the way" in after
     assert "s2    none   not tried" in after
-    assert "every host of batch 1 is gone" in after
+    assert "every host of batch 1 was lost or had failed" in after
     assert not (tmp_path / "report").exists()
 
 
-def test_a_run_that_came_to_its_report_is_not_summed_up_twice(tmp_path: Path) -> None:
+def test_a_run_with_a_report_gets_no_second_summary(tmp_path: Path) -> None:
     done = run(tmp_path, lost=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "report" / "retry").exists() is False

@@ -16,7 +16,7 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
 # Other roles depend on it: it declares what they share, and checks all variables.
 SETTINGS = "settings"
-# All that reads variables.
+# Everything that reads variables.
 FILES = [
     *sorted(path for path in ROLES.glob("*/*/*") if path.suffix in (".yml", ".j2")),
     *sorted((ROLES.parent / "playbooks").glob("*.yml")),
@@ -64,7 +64,7 @@ def test_documented_defaults_are_the_real_ones(role: str) -> None:
 
 @pytest.mark.parametrize("role", NAMES)
 def test_a_variable_is_required_or_has_a_default(role: str) -> None:
-    """No default at all would be an error at run time; one that is null is written as such."""
+    """A missing default would be an error at run time. A default of null is written as null."""
     defaults = load(role, "defaults/main.yml") or {}
     own = {name: option for name, option in options(role).items() if name.startswith(f"{role}_")}
     assert [name for name, option in own.items() if not option.get("required") and name not in defaults] == []
@@ -78,7 +78,7 @@ def test_variables_carry_the_name_of_their_role(role: str) -> None:
 
 
 def test_every_setting_has_its_default_in_its_spec() -> None:
-    """A number that is computed is the exception: the documentation's format takes no expression for it."""
+    """A computed number is the exception, because the documentation's format takes no expression."""
     defaults = load(SETTINGS, "defaults/main.yml")
     declared = options(SETTINGS)
     assert set(declared) == set(defaults)
@@ -106,7 +106,7 @@ def test_no_line_gives_a_setting_a_second_default(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROLES.parent)))
 def test_every_key_of_the_plan_is_there(path: Path) -> None:
-    """No line gives a key of the plan a default, and none names a key that a plan does not have."""
+    """No line gives a key of the plan a default, and none names a key that the plan lacks."""
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"voicefleet_plan(?:\.\w+)+\s*\|\s*(?:default|d)\(", text) == []
     named = re.findall(r"\bvoicefleet_plan((?:\.\w+)+)", text)
@@ -114,7 +114,7 @@ def test_every_key_of_the_plan_is_there(path: Path) -> None:
 
 
 def _has(kind: Any, names: list[str]) -> bool:
-    """Whether a dataclass has a field at this path; what lies in a plain dictionary or list is not looked at."""
+    """Whether a dataclass has a field at this path. Plain dictionaries and lists are not examined."""
     if not names or not is_dataclass(kind):
         return True
     types = get_type_hints(kind)

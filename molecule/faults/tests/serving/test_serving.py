@@ -13,7 +13,7 @@ from testinfra.host import Host
 
 OTHER = ("--extra-vars", '{"kokoro_voices": ["af_heart"]}')
 FAULTS = {
-    "unit_that_does_not_start": ("serves again", "What failed: Keep the service's unit and run what it says"),
+    "unit_that_does_not_start": ("serves again", "What failed: Write the unit and start or restart the service"),
     "synthesis_that_fails": ("serves again", "did not reach the level intelligible"),
     "model_that_does_not_launch": ("continues to serve without a gap", "What failed: Wait until the model is ready"),
 }

@@ -195,7 +195,7 @@ def sudo(password: str | None = None, name: str = "sudo") -> SimpleNamespace:
         ({"become": sudo()}, ""),
     ],
 )
-def test_rsync_is_used_if_possible_and_refused_if_requested_in_vain(
+def test_rsync_is_used_if_possible_and_refused_if_requested_but_impossible(
     far: Far, run: Any, connection: MagicMock, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
 ) -> None:
     connection.transport = changes.get("transport", "ssh")
@@ -226,5 +226,5 @@ def test_a_fetch_without_progress_ends(far: Far, run: Any) -> None:
 def test_files_that_the_server_lacks_are_named(far: Far, run: Any) -> None:
     refused = {hashlib.sha256(DATA["wheels/b.whl"]).hexdigest(): "HTTP 404 Not Found"}
     far.answers = [{"arrived": 3_000_000, "wire": 3_000_200, "left": [], "refused": refused, "error": ""}]
-    with pytest.raises(AnsibleActionFail, match=r"did not give 1 file\(s\):\n  wheels/b.whl: HTTP 404 Not Found"):
+    with pytest.raises(AnsibleActionFail, match=r"did not deliver 1 file\(s\):\n  wheels/b.whl: HTTP 404 Not Found"):
         run(transport="http", http={"url": "http://depot"})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock of plays that have no preflight, and what every action of ours refuses."""
+"""The lock of plays without preflight, and what every action refuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELD = {
 
 
 def run(answer: dict[str, Any], check: bool = False, **arguments: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the action returns, and what it asked of the module on the host."""
+    """What the action returns, and the options that it passed to the module on the host."""
     task = SimpleNamespace(args={}, check_mode=check, async_val=0, delegate_to=None, action="x")
     action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
     asked: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ def run(answer: dict[str, Any], check: bool = False, **arguments: Any) -> tuple[
     return action.act(wanted, {"inventory_hostname": "speech-01"}), asked
 
 
-def test_it_is_taken_for_the_play_and_given_back_with_what_it_returned() -> None:
+def test_the_lock_is_taken_for_the_play_and_released_with_its_owner() -> None:
     result, asked = run(FREE, state="taken")
     assert asked == [{"state": "taken", "owner": result["owner"], "seconds": 60}]
     assert (result["changed"], result["owner"]["pid"]) == (False, os.getppid())
@@ -42,18 +42,18 @@ def test_it_is_taken_for_the_play_and_given_back_with_what_it_returned() -> None
     assert asked == [{"owner": result["owner"]}]
 
 
-def test_another_plays_lock_is_refused_with_who_and_at_what() -> None:
+def test_the_lock_of_another_play_is_refused_with_its_owner_and_phase() -> None:
     words = r"speech-01 is being deployed to by kim on anna \(process 42\), 10 minutes ago, last at proof: nothing was"
     with pytest.raises(AnsibleActionFail, match=words):
         run(HELD, state="taken")
 
 
-def test_a_check_takes_none() -> None:
+def test_check_mode_takes_no_lock() -> None:
     result, asked = run(HELD, check=True, state="taken")
     assert (result["owner"], asked) == ({}, [])
 
 
-def test_a_misspelt_variable_is_refused_by_whatever_action_comes_first() -> None:
+def test_every_action_refuses_a_misspelt_variable() -> None:
     with pytest.raises(
         AnsibleActionFail, match="speech-01: nothing was changed: variable teardown_confrim does not exist"
     ):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor's actions: a host that can't be reached is a finding, and no failure ends without words."""
+"""The doctor's actions: a host that cannot be reached is a finding, and every failure is explained."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ def report(hosts: dict[str, Any], check_mode: bool = False, **more: Any) -> dict
     return result
 
 
-def test_a_host_that_was_not_examined_is_no_good_news() -> None:
+def test_a_host_that_was_not_examined_is_a_failure() -> None:
     result = report({"speech-01": None})
     assert result["status"] == 2
     assert "UNREACHABLE" in result["lines"][0]
 
 
-def test_a_failing_action_ends_with_what_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_action_explains_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(ControllerAction):
         __module__ = "plugins.action.deploy_lock"  # whose documentation it takes for its own
 
@@ -144,7 +144,7 @@ def command(folder: Path, status: object, *arguments: str) -> subprocess.Complet
 
 
 @pytest.mark.parametrize("status", [0, 1, 2])
-def test_the_command_ends_with_the_reports_status(tmp_path: Path, status: int) -> None:
+def test_the_command_exits_with_the_status_of_the_report(tmp_path: Path, status: int) -> None:
     done = command(tmp_path / "bin", status, "-i", "hosts with blanks.yml")
     assert (done.returncode, done.stdout, done.stderr) == (status, "a line\n", "")
     assert "hosts with blanks.yml" in (tmp_path / "bin" / "arguments").read_text().splitlines()
@@ -155,13 +155,13 @@ def test_the_command_prints_json_and_nothing_else(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["status"] == 1
 
 
-def test_the_command_says_what_ansible_said_where_there_is_no_report(tmp_path: Path) -> None:
+def test_the_command_prints_ansibles_output_if_there_is_no_report(tmp_path: Path) -> None:
     done = command(tmp_path / "bin", None)
     assert (done.returncode, done.stdout) == (2, "")
     assert "said\ndoctor: no host was examined" in done.stderr
 
 
-def test_the_command_hands_its_own_options_on(tmp_path: Path) -> None:
+def test_the_command_passes_its_options_to_the_playbook(tmp_path: Path) -> None:
     command(tmp_path / "bin", 0, "--quiet", "--bundle", str(tmp_path / "b.tar.gz"))
     given = (tmp_path / "bin" / "arguments").read_text()
     assert f'{{"doctor_show_ok": false, "doctor_bundle": "{tmp_path}/b.tar.gz"}}' in given

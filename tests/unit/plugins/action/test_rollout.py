@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action around plugin_utils/fleet/rollout.py: where its facts come from and go to."""
+"""The action around plugin_utils/fleet/rollout.py: which facts it reads and sets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fleet(rollout: dict[str, Any] | None = None, **hosts: dict[str, Any]) -> dic
     }
 
 
-def test_a_run_is_planned_and_begun_and_stopped() -> None:
+def test_a_run_is_planned_begins_and_stops() -> None:
     planned = run(fleet(a={}, b={}), step="plan", canary=1)["ansible_facts"]["voicefleet_rollout"]
     assert (planned["serial"], planned["hosts"]) == ([1, "100%"], ["a", "b"])
     first = run(fleet(planned, a={}, b={}), step="begin")
@@ -41,7 +41,7 @@ def test_a_run_is_planned_and_begun_and_stopped() -> None:
     assert second["ansible_facts"]["voicefleet_rollout"]["stop"]
 
 
-def test_settings_that_cannot_be_are_refused_together() -> None:
+def test_all_invalid_settings_are_refused_at_once() -> None:
     with pytest.raises(AnsibleActionFail, match=r"voicefleet_canary applies to .*voicefleet_serial is 'some'"):
         run(fleet(a={"voicefleet_canary": 2}, b={}), step="plan", canary=2, serial="some")
 
@@ -49,14 +49,14 @@ def test_settings_that_cannot_be_are_refused_together() -> None:
 @pytest.mark.parametrize(
     ("settings", "serial"), [({}, ["100%"]), ({"voicefleet_canary": 1}, [1, "100%"]), ({"voicefleet_serial": 2}, [2])]
 )
-def test_the_members_of_a_cluster_go_together_unless_told(settings: dict[str, Any], serial: list[Any]) -> None:
+def test_the_members_of_a_cluster_share_a_batch_by_default(settings: dict[str, Any], serial: list[Any]) -> None:
     member = {"xinference_topology": "cluster", **settings}
     given = {"canary": settings.get("voicefleet_canary", 1), "serial": settings.get("voicefleet_serial", "40%")}
     state = run(fleet(a=member, b=member), step="plan", **given)["ansible_facts"]["voicefleet_rollout"]
     assert state["serial"] == serial
 
 
-def test_a_run_in_one_batch_forgets_the_one_before() -> None:
+def test_a_run_in_one_batch_forgets_the_previous_run() -> None:
     old = {"serial": [1], "canary": True, "limit": 0, "hosts": ["x"], "batches": [{"hosts": ["a"], "began": 1}]}
     state = run(fleet(old, a={}), step="begin", whole=True)["ansible_facts"]["voicefleet_rollout"]
     assert (len(state["batches"]), state["hosts"], state["stop"]) == (1, ["a"], "")
@@ -77,19 +77,19 @@ def test_a_run_in_one_batch_forgets_the_one_before() -> None:
         ),
     ],
 )
-def test_how_a_host_ended_is_noted(check_mode: bool, arguments: dict[str, Any], outcome: str, why: str) -> None:
+def test_the_outcome_of_a_host_is_noted(check_mode: bool, arguments: dict[str, Any], outcome: str, why: str) -> None:
     end = run({"inventory_hostname": "a"}, check_mode, step="note", **arguments)["ansible_facts"]["voicefleet_outcome"]
     assert (end["outcome"], end["why"]) == (outcome, why)
 
 
-def test_ansible_is_told_in_the_end() -> None:
+def test_the_last_step_reports_the_failures_to_ansible() -> None:
     failed = run({"voicefleet_outcome": {"outcome": "failed"}}, step="count")
     assert (failed.get("failed"), failed.get("unreachable")) == (True, None)
     silent = run({"voicefleet_outcome": {"outcome": "unreachable"}}, step="count")
     assert (silent.get("failed"), silent.get("unreachable")) == (None, True)
 
 
-def test_a_run_that_ends_before_it_serves_says_so() -> None:
+def test_a_run_that_ends_before_it_serves_is_reported_as_prepared() -> None:
     def outcome(**tags: list[str]) -> str:
         said: str = run({"inventory_hostname": "a", **tags}, step="note")["ansible_facts"]["voicefleet_outcome"][
             "outcome"
@@ -101,7 +101,7 @@ def test_a_run_that_ends_before_it_serves_says_so() -> None:
     assert outcome(ansible_run_tags=["all"], ansible_skip_tags=["serve", "releases"]) == "prepared"
 
 
-def test_tags_that_make_no_deploy_are_refused_before_a_batch() -> None:
+def test_invalid_tags_are_refused_before_a_batch() -> None:
     for step in ("plan", "begin", "note"):
         with pytest.raises(AnsibleActionFail, match="Nothing was changed: the tags leave out artifacts"):
             run({**fleet(a={}), "ansible_run_tags": ["python_env"]}, step=step)

@@ -32,7 +32,7 @@ def action(name: str) -> type[base.ControllerAction]:
 
 
 def derived(name: str) -> dict[str, Any]:
-    """The action's spec. Read anew, as Ansible's validator fills the defaults of the one that it is given."""
+    """The action's spec, read anew, because Ansible's validator fills in the defaults of the spec that it gets."""
     return spec.of_module(name, action(name).SETS)
 
 
@@ -70,7 +70,7 @@ def test_an_action_takes_the_documented_options(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - PASSED_ON))
-def test_every_default_is_a_value_that_its_own_option_takes(name: str) -> None:
+def test_every_default_is_valid_for_its_option(name: str) -> None:
     given = {option: found["default"] for option, found in derived(name).items() if found.get("default") is not None}
     asked = {option: {**found, "required": False} for option, found in derived(name).items()}
     assert ArgumentSpecValidator(asked).validate(given).error_messages == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The actions on stores: what they answer, that check mode writes nothing, and that failures are in words."""
+"""The actions on stores: their results, that check mode writes nothing, and that failures are explained."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def sample(voice: str = "af_heart", audio_format: str = "wav", **changes: Any) -
 
 
 class Host:
-    """What the modules answer, and which were run."""
+    """The answers of the modules, and which modules ran."""
 
     def __init__(self) -> None:
         self.samples = [sample(), sample(audio_format="mp3")]
@@ -56,7 +56,7 @@ def run(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return call
 
 
-def test_the_sound_and_the_record_come_to_where_the_play_was_started(host: Host, run: Any, tmp_path: Path) -> None:
+def test_sounds_and_record_are_copied_to_the_folder_of_the_play(host: Host, run: Any, tmp_path: Path) -> None:
     result = run(report_dir="report")
     assert result["ansible_facts"]["voicefleet_synthesis"]["level"] == "acoustic"
     assert "changed" not in result["ansible_facts"]["voicefleet_synthesis"]
@@ -67,14 +67,14 @@ def test_the_sound_and_the_record_come_to_where_the_play_was_started(host: Host,
     assert host.calls[1][1] == {"src": f"{HERE}/af_heart.wav"}
 
 
-def test_what_is_here_already_is_not_brought_again(host: Host, run: Any) -> None:
+def test_a_file_that_is_here_is_not_copied_again(host: Host, run: Any) -> None:
     run(report_dir="report")
     host.calls.clear()
     run(report_dir="report")
     assert len(host.calls) == 1
 
 
-def test_other_bytes_than_were_proved_are_not_kept(host: Host, run: Any, tmp_path: Path) -> None:
+def test_bytes_that_differ_from_the_proof_are_not_kept(host: Host, run: Any, tmp_path: Path) -> None:
     for answer in ({"content": base64.b64encode(b"other").decode()}, {"failed": True, "msg": "gone"}, {"content": "%"}):
         host.sound = answer
         result = run(report_dir="report")
@@ -82,7 +82,7 @@ def test_other_bytes_than_were_proved_are_not_kept(host: Host, run: Any, tmp_pat
         assert list((tmp_path / "report/audio/speaker1").iterdir()) == []
 
 
-def test_names_from_a_host_lead_nowhere_else(host: Host, run: Any, tmp_path: Path) -> None:
+def test_names_from_a_host_cannot_leave_the_folder(host: Host, run: Any, tmp_path: Path) -> None:
     host.samples = [sample("../../../evil"), sample("/evil")]
     run("../../evil", report_dir="report")
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
@@ -90,7 +90,7 @@ def test_names_from_a_host_lead_nowhere_else(host: Host, run: Any, tmp_path: Pat
     ]
 
 
-def test_a_failed_proof_is_brought_too_and_says_its_message_alone(host: Host, run: Any, tmp_path: Path) -> None:
+def test_a_failed_proof_is_copied_too_and_shows_only_its_message(host: Host, run: Any, tmp_path: Path) -> None:
     host.failed = True
     result = run(report_dir="report")
     assert result["failed"]
@@ -101,7 +101,7 @@ def test_a_failed_proof_is_brought_too_and_says_its_message_alone(host: Host, ru
     assert (tmp_path / "report/hosts/speaker1.json").exists()
 
 
-def test_check_mode_and_no_folder_bring_nothing(host: Host, run: Any, tmp_path: Path) -> None:
+def test_nothing_is_copied_in_check_mode_or_without_a_folder(host: Host, run: Any, tmp_path: Path) -> None:
     assert run(report_dir="report", check_mode=True)["ansible_facts"]
     assert run()["ansible_facts"]
     assert list(tmp_path.iterdir()) == []

@@ -51,20 +51,20 @@ def test_a_failed_proof_is_found_beside_the_report(tmp_path: Path) -> None:
         assert gather(hostvars, tmp_path, {}) == [("speaker1", PLAN, found)]
 
 
-def test_check_mode_and_no_hosts_write_nothing(tmp_path: Path) -> None:
+def test_nothing_is_written_in_check_mode_or_without_hosts(tmp_path: Path) -> None:
     run(tmp_path / "report", {"speaker1": {"voicefleet_plan": PLAN}}, check_mode=True)
     result = run(tmp_path / "report", {"localhost": {}})
     assert "no report was written" in result["lines"][0]
     assert not (tmp_path / "report").exists()
 
 
-def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
+def test_an_invalid_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file")
     with pytest.raises(AnsibleActionFail, match="The report cannot be written: .*report"):
         run(tmp_path / "report", {"speaker1": {"voicefleet_plan": PLAN}})
 
 
-def test_of_a_counted_run_every_host_is_in_it(tmp_path: Path) -> None:
+def test_every_host_of_a_counted_run_is_in_the_report(tmp_path: Path) -> None:
     state = {
         "hosts": ["s1", "s2", "s3"],
         "batches": [{"hosts": ["s1", "s2"], "began": 10}],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts with cards, as nvidia-smi of several driver generations tells of them: recorded texts, no card is asked."""
+"""Hosts with GPUs, as nvidia-smi of several driver generations reports them. The texts are recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import gpu_
 FOLDER = Path(__file__).parent / "fixtures" / "gpu"
 MESSAGES: dict[str, Any] = json.loads((FOLDER / "messages.json").read_text(encoding="utf-8"))
 
-# The facts of a host without a card.
+# The facts of a host without a GPU.
 NO_CARD: dict[str, Any] = {
     "vendor": "none",
     "pci": [],
@@ -37,7 +37,7 @@ def recorded(name: str) -> str:
 
 
 class Smi:
-    """An nvidia-smi that gives recorded answers; ``capabilities`` None is a driver that does not know the field."""
+    """An nvidia-smi that gives recorded answers; ``capabilities`` is None for a driver that does not know the field."""
 
     def __init__(self, text: str, status: int = 0, capabilities: str | None = "0, 8.9\n1, 8.9\n") -> None:
         self.text, self.status, self.capabilities = text, status, capabilities

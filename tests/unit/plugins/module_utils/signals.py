@@ -16,12 +16,12 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def pcm(values: list[float]) -> array[int]:
-    """Values of -1..1 as 16-bit samples; what is beyond is clipped."""
+    """Values of -1..1 as 16-bit samples. Values outside are clipped."""
     return array("h", [max(-32768, min(32767, round(value * 32767))) for value in values])
 
 
 def wav(samples: array[int], rate: int = RATE, channels: int = 1, data_size: int | None = None) -> bytes:
-    """A WAV file; `data_size` is what the header says where that shall differ from the truth."""
+    """A WAV file. `data_size` is the size in its header, if that must be wrong."""
     data = samples.tobytes()
     size = len(data) if data_size is None else data_size
     head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * 2 * channels, 2 * channels, 16)
@@ -64,8 +64,10 @@ def mix(*parts: list[float]) -> list[float]:
 
 
 def speech_like(seconds: float = 2.6, seed: int = 1) -> list[float]:
-    """Syllables as a vocal tract makes them: a pulse train whose pitch moves, through two formants that change from
-    syllable to syllable, every third syllable beginning with a hiss, pauses between; quiet at both ends."""
+    """Syllables as a vocal tract makes them: a pulse train whose pitch moves, filtered by two formants that change with
+    each syllable. Every third syllable begins with a hiss. There are pauses between syllables, and silence at both
+    ends.
+    """
     source = random.Random(seed)
     out = silence(0.1)
     previous = [0.0] * 4

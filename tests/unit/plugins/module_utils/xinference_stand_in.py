@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A release whose ``xinference`` package has the few classes that the accounts program calls.
 
-The tables and the signatures are Xinference's; hashing and encryption are stand-ins. It lets the program
-run for real, as its own process and with the release's interpreter, where the 2 GB of a true release are not at hand.
+The tables and the signatures are Xinference's; hashing and encryption are stand-ins. With it, the program runs as its
+own process in the release's interpreter, without the 2 GB of a real release.
 """
 
 from __future__ import annotations

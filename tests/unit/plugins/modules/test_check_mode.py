@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check mode writes nothing, and reports a change exactly if the run then changes something.
 
-The way of a release through all modules that write files on a host. Those that also speak with systemd or Xinference
+A release passes through all modules that write files on a host. Those that also speak with systemd or Xinference
 have tests of their own: xinference_setup, xinference_service, xinference_model, synthesis_check, deploy_lock.
 """
 
@@ -80,7 +80,7 @@ def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def test_the_way_of_a_release(
+def test_a_release_passes_through_all_modules(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = tmp_path / "host"

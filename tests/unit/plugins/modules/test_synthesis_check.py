@@ -19,7 +19,7 @@ NOISE = wav(pcm(white(2.6)))
 
 
 class Endpoint:
-    """The server of a test: what it says, and what it was asked."""
+    """The server of a test: its answers, and the requests that it got."""
 
     def __init__(self) -> None:
         self.answer: bytes | SpeechError = SPEECH
@@ -95,7 +95,7 @@ def test_an_unchanged_run_makes_one_short_request(server: Endpoint, run: Any) ->
     "change",
     [{"refresh": True}, {"text": "Six seven eight nine ten."}, {"voices": ["am_michael"]}, {"release_id": "2"}],
 )
-def test_what_proves_all_again(server: Endpoint, run: Any, change: dict[str, Any]) -> None:
+def test_changed_settings_repeat_the_proof(server: Endpoint, run: Any, change: dict[str, Any]) -> None:
     run()
     server.asked.clear()
     result, status = run(**change)
@@ -111,7 +111,7 @@ def test_a_proof_that_holds_does_not_hide_a_dead_model(server: Endpoint, run: An
     assert result["msg"] == "No speech: Nothing listens."
 
 
-def test_a_proof_of_a_release_that_was_mended_since_is_made_again(server: Endpoint, run: Any, tmp_path: Path) -> None:
+def test_a_repaired_release_is_proved_again(server: Endpoint, run: Any, tmp_path: Path) -> None:
     file = tmp_path / "release.json"
     for made, live in ((1, False), (1, True), (2, False), (2, True)):
         file.write_text(json.dumps({"id": "1.2.3-abc", "voices": ["af_heart"], "made": made}))
@@ -119,7 +119,7 @@ def test_a_proof_of_a_release_that_was_mended_since_is_made_again(server: Endpoi
         assert (status, result["live"]) == (0, live)
 
 
-def test_noise_fails_with_every_finding_in_words_and_is_kept(server: Endpoint, run: Any) -> None:
+def test_noise_fails_with_every_finding_and_its_evidence_is_kept(server: Endpoint, run: Any) -> None:
     server.answer = NOISE
     result, status = run(unpublished={"kokoro/x.pth": "made-up"}, voices=["af_heart", "am_michael"])
     assert (status, result["level"]) == (1, "none")
@@ -130,7 +130,7 @@ def test_noise_fails_with_every_finding_in_words_and_is_kept(server: Endpoint, r
     assert Path(result["samples"][0]["file"]).read_bytes() == NOISE
 
 
-def test_a_stand_in_passes_where_the_format_is_enough_and_is_named(server: Endpoint, run: Any) -> None:
+def test_a_stand_in_passes_if_only_the_format_is_required_and_is_named(server: Endpoint, run: Any) -> None:
     server.answer = NOISE
     result, status = run(unpublished={"kokoro/x.pth": "made-up"})
     assert status == 1
@@ -141,7 +141,7 @@ def test_a_stand_in_passes_where_the_format_is_enough_and_is_named(server: Endpo
     assert any(f["name"] == "noise" and f["ok"] is False for f in result["samples"][0]["findings"])
 
 
-def test_check_mode_asks_writes_and_fails_nothing(server: Endpoint, run: Any, tmp_path: Path) -> None:
+def test_check_mode_requests_nothing_writes_nothing_and_never_fails(server: Endpoint, run: Any, tmp_path: Path) -> None:
     result, status = run(_ansible_check_mode=True, api_key_file="/none")
     assert (status, result["changed"], result["level"]) == (0, True, "none")
     assert "would synthesise 1 voices in wav" in result["msg"]
@@ -155,7 +155,7 @@ def test_check_mode_asks_writes_and_fails_nothing(server: Endpoint, run: Any, tm
     assert server.asked == []
 
 
-def test_the_release_file_gives_what_is_not_said(server: Endpoint, run: Any, tmp_path: Path) -> None:
+def test_the_release_file_gives_the_missing_options(server: Endpoint, run: Any, tmp_path: Path) -> None:
     release = {"id": "1.2.3-def", "voices": ["bf_emma"], "unpublished": {"kokoro/x.pth": "made-up"}, "profile": "cpu"}
     wheels = [{"kind": "wheel", "name": name, "version": "1.2.3"} for name in ("xinference", "requests")]
     release.update({"python": {"version": "3.11"}, "artifacts": wheels})
@@ -179,7 +179,7 @@ def test_the_release_file_gives_what_is_not_said(server: Endpoint, run: Any, tmp
         ({"release_id": None}, "which release to prove"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_asked(
+def test_bad_input_is_refused_before_any_request(
     server: Endpoint, run: Any, change: dict[str, Any], words: str
 ) -> None:
     result, status = run(**change)
@@ -221,7 +221,7 @@ def foreign() -> Iterator[str]:
         server.shutdown()
 
 
-def test_an_endpoint_without_a_release_of_ours_is_proved_as_far_as_it_can_be(foreign: str, run: Any) -> None:
+def test_a_foreign_endpoint_is_proved_as_far_as_possible(foreign: str, run: Any) -> None:
     result, status = run(
         endpoint=foreign,
         model="tts-1",
@@ -249,14 +249,14 @@ def test_an_endpoint_without_a_release_of_ours_is_proved_as_far_as_it_can_be(for
     assert result["performance"]["parallel"]["2"]["requests"] == 2
 
 
-def test_a_required_level_that_cannot_be_tried_is_a_failure_that_says_why(foreign: str, run: Any) -> None:
+def test_a_required_level_that_cannot_be_tried_fails_with_the_reason(foreign: str, run: Any) -> None:
     result, status = run(endpoint=foreign, model="tts-1", voices=["alloy"], required_level="phonemes")
     assert status == 1
     assert "did not reach the level phonemes" in result["msg"]
     assert "UNVERIFIED sentence: American English could not be tried" in result["msg"]
 
 
-def test_a_limit_that_is_not_kept_fails_where_it_is_required(server: Endpoint, run: Any) -> None:
+def test_a_missed_limit_fails_if_its_level_is_required(server: Endpoint, run: Any) -> None:
     slow = {"limits": {"latency": 0.1}, "requests": 1, "parallel": 1}
     result, status = run(try_level="performance", **slow)
     assert (status, result["level"]) == (0, "acoustic")
@@ -277,7 +277,7 @@ def test_a_limit_that_is_not_kept_fails_where_it_is_required(server: Endpoint, r
         ({"requests": 10**6}, "synthesis_requests is 1000000; it must be 1 to 1000"),
     ],
 )
-def test_a_load_that_makes_no_sense_is_refused_before_anything_is_asked(
+def test_invalid_load_settings_are_refused_before_any_request(
     server: Endpoint, run: Any, given: dict[str, Any], words: str
 ) -> None:
     result, status = run(**given)
@@ -285,7 +285,9 @@ def test_a_load_that_makes_no_sense_is_refused_before_anything_is_asked(
     assert server.asked == []
 
 
-def test_the_trial_of_an_upgrade_marks_no_proof(server: Endpoint, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proof_of_a_candidate_marks_no_phase_of_its_own(
+    server: Endpoint, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marked: list[str] = []
     monkeypatch.setattr(synthesis_check.deploy_lock, "mark", marked.append)
     run(candidate=True)

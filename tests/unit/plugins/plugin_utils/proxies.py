@@ -119,7 +119,7 @@ def web(answer: bytes, certificate: Path | None = None) -> int:
 class Proxy:
     """A proxy that sends every CONNECT to one port, whatever its name, or gives a fixed answer.
 
-    ``login`` is ``user:password`` where it wants one. ``requests`` are the first lines that it got.
+    ``login`` is ``user:password`` if it requires one. ``requests`` are the first lines that it got.
     """
 
     target: int = 0

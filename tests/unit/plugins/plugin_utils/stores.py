@@ -13,7 +13,7 @@ PROFILE = "cpu-py311-x86_64"
 
 
 def write_store(folder: Path, files: Mapping[str, bytes]) -> Manifest:
-    """Write files ``{path: contents}`` and the manifest that lists them; what else lies in the folder stays."""
+    """Write files ``{path: contents}`` and the manifest that lists them. Other files in the folder stay."""
     artifacts = []
     for path, data in files.items():
         target = folder / path

@@ -34,13 +34,13 @@ def test_a_driver_of_2020_lacks_some_fields() -> None:
     assert card["ecc"] == {"enabled": True, "uncorrectable": 2, "pending": True, "failure": False}
 
 
-def test_a_card_with_mig_lists_its_instances() -> None:
+def test_a_gpu_with_mig_lists_its_instances() -> None:
     [card] = gpu_facts.parse_xml(recorded("r535-a100-mig"))["cards"]
     assert card["mig"] is True
     assert [row["memory"]["total"] >> 20 for row in card["instances"]] == [19968, 19968]
 
 
-def test_two_cards_with_their_processes() -> None:
+def test_two_gpus_are_read_with_their_processes() -> None:
     facts = gpu_facts.parse_xml(recorded("r580-2x-l40s"))
     assert (facts["driver"], facts["cuda"]) == ("580.95.05", [13, 0])
     assert [card["index"] for card in facts["cards"]] == [0, 1]
@@ -50,7 +50,7 @@ def test_two_cards_with_their_processes() -> None:
     assert facts["messages"] == []
 
 
-def test_memory_errors_and_the_recovery_that_the_driver_asks_for() -> None:
+def test_memory_errors_and_the_requested_recovery_are_read() -> None:
     [card] = gpu_facts.parse_xml(recorded("r590-ecc"))["cards"]
     assert card["ecc"] == {"enabled": True, "uncorrectable": 3, "pending": True, "failure": True}
     assert card["recovery"] == "Reboot"
@@ -74,7 +74,7 @@ def test_capabilities_are_read_and_other_lines_are_ignored() -> None:
     assert gpu_facts.parse_capabilities(MESSAGES["field"][1]) == {}
 
 
-def test_a_host_without_a_card_calls_no_program(tmp_path: Path) -> None:
+def test_a_host_without_a_gpu_calls_no_program(tmp_path: Path) -> None:
     def asked(seconds: float) -> Any:
         raise AssertionError("nothing was to be asked")
 
@@ -83,7 +83,7 @@ def test_a_host_without_a_card_calls_no_program(tmp_path: Path) -> None:
     assert facts["cards"] == []
 
 
-def test_an_amd_card_is_recognised(tmp_path: Path) -> None:
+def test_an_amd_gpu_is_recognised(tmp_path: Path) -> None:
     folder = tmp_path / "sys/bus/pci/devices/0000:c3:00.0"
     folder.mkdir(parents=True)
     for name, text in (("vendor", "0x1002"), ("class", "0x038000"), ("device", "0x74a1")):
@@ -101,7 +101,7 @@ def test_a_sound_device_is_not_a_gpu(tmp_path: Path) -> None:
     assert host(tmp_path)["vendor"] == "none"
 
 
-def test_the_cards_of_a_healthy_host_are_read(tmp_path: Path) -> None:
+def test_the_gpus_of_a_healthy_host_are_read(tmp_path: Path) -> None:
     facts = host(
         tmp_path,
         Smi(recorded("r580-2x-l40s")),
@@ -139,7 +139,7 @@ def test_the_messages_of_a_failed_driver_are_kept(tmp_path: Path, message: str) 
     assert facts["messages"][0] == text.splitlines()[0].strip()
 
 
-def test_nvidia_smi_without_a_card_is_not_a_gpu(tmp_path: Path) -> None:
+def test_nvidia_smi_alone_is_not_a_gpu(tmp_path: Path) -> None:
     status, text = MESSAGES["not_loaded"]
     assert host(tmp_path, Smi(text, status))["vendor"] == "none"
 
@@ -208,7 +208,7 @@ class Library:
         return call
 
 
-def test_nvml_alone_reports_the_card() -> None:
+def test_nvml_alone_reports_the_gpu() -> None:
     facts = gpu_facts.nvml(Library(nvmlDeviceGetMigMode=3))
     assert (facts["driver"], facts["cuda"]) == ("580.95.05", [13, 0])
     [card] = facts["cards"]
@@ -216,7 +216,7 @@ def test_nvml_alone_reports_the_card() -> None:
     assert card["memory"] == {"total": 48 * GIB, "used": 0, "free": 47 * GIB}
 
 
-def test_nvml_reports_a_lost_card_and_reads_the_others() -> None:
+def test_nvml_reports_a_lost_gpu_and_reads_the_others() -> None:
     facts = gpu_facts.nvml(Library(nvmlDeviceGetHandleByIndex_v2=15))
     assert facts["cards"] == []
     assert facts["messages"] == ["card 0: nvmlDeviceGetHandleByIndex_v2: GPU is lost (15)"]

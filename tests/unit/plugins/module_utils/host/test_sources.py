@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of files that are not the published ones."""
+"""Messages about files that are not the published ones."""
 
 from __future__ import annotations
 

@@ -97,15 +97,13 @@ def test_restart_reasons_name_what_changed(tmp_path: Path) -> None:
     prints = su.fingerprint("[Unit]", [str(env)])
     assert su.restart_reasons(prints, prints) == []
     env.write_text("A=2\n")
-    assert su.restart_reasons(su.fingerprint("[Unit]", [str(env)]), prints) == [
-        f"{env} is not what it was started from"
-    ]
+    assert su.restart_reasons(su.fingerprint("[Unit]", [str(env)]), prints) == [f"{env} has changed since the start"]
     assert su.restart_reasons(su.fingerprint("[unit]", [str(env)]), {"unit": prints["unit"], str(env): "x"}) == [
-        f"{env} is not what it was started from",
-        "the unit is not what it was started from",
+        f"{env} has changed since the start",
+        "the unit has changed since the start",
     ]
     # A removed drop-in is a reason, too, and so is a missing record.
-    assert su.restart_reasons(prints, dict(prints, gone="x")) == ["gone is not what it was started from"]
+    assert su.restart_reasons(prints, dict(prints, gone="x")) == ["gone has changed since the start"]
     assert len(su.restart_reasons(prints, {})) == 1
 
 

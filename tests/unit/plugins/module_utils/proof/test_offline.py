@@ -59,7 +59,7 @@ def test_a_name_lookup_is_noted_and_refused(dead_end: DeadEnd) -> None:
         client.sendto(b"what", ("127.0.0.1", dead_end.name_port))
     until(lambda: len(dead_end.names) == 3)
     assert dead_end.names["huggingface.co A"] == dead_end.names["huggingface.co AAAA"] == 1
-    assert dead_end.names["something that is no question (4 bytes)"] == 1
+    assert dead_end.names["a malformed question (4 bytes)"] == 1
 
 
 def test_a_name_lookup_over_tcp_is_noted(dead_end: DeadEnd) -> None:
@@ -103,7 +103,7 @@ def test_a_client_of_the_proxy_is_noted_without_its_secrets(dead_end: DeadEnd, a
 
 def test_a_silent_connection_is_noted(dead_end: DeadEnd) -> None:
     socket.create_connection(("127.0.0.1", dead_end.proxy_port), 5).close()
-    until(lambda: dead_end.visits == {"a connection that said nothing": 1})
+    until(lambda: dead_end.visits == {"a connection without a request": 1})
 
 
 def test_a_taken_port_is_reported_and_nothing_stays_open(dead_end: DeadEnd) -> None:

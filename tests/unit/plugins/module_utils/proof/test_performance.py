@@ -164,7 +164,7 @@ def test_the_service_holds_memory_on_the_configured_card() -> None:
 def test_another_card_or_no_card_is_a_failure() -> None:
     stray = gpu_finding(True, [4711], APPS, CARDS, [0])
     assert stray.ok is False
-    assert stray.sentence.endswith("the configured card is 0.")
+    assert stray.sentence.endswith("the configured GPU is 0.")
     cpu = gpu_finding(True, [99], APPS, CARDS)
     assert cpu.ok is False
     assert cpu.sentence == "No process of the service holds memory on a GPU; 2 others do. The CPU does the work."

@@ -138,7 +138,7 @@ def test_an_unheard_sample_is_unverified_with_the_reason(tmp_path: Path) -> None
     old = python_that(tmp_path, "echo \"ModuleNotFoundError: No module named 'pocketsphinx'\" >&2; exit 1")
     assert "the release is older than this collection. Run fetch.yml" in sentence_of(text, old)
     assert "Segmentation" in sentence_of(text, python_that(tmp_path, "echo Segmentation fault >&2; exit 139"))
-    assert "could not hear it" in sentence_of(text, python_that(tmp_path, "echo no JSON"))
+    assert "could not recognise the words" in sentence_of(text, python_that(tmp_path, "echo no JSON"))
     unknown = {"words": ["call", "555"], "unknown": ["555"], "samples": []}
     assert "dictionary lacks '555'" in sentence_of(text, python_that(tmp_path, f"echo '{json.dumps(unknown)}'"))
 

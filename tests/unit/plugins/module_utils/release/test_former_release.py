@@ -53,7 +53,7 @@ def make(paths: Paths, name: str) -> Path:
 RECEIPTS = [{"release": "one", "previous": None}, {"release": "two", "previous": "one"}]
 
 
-def test_without_a_name_it_is_the_one_before(paths: Paths) -> None:
+def test_without_a_name_it_is_the_previous_release(paths: Paths) -> None:
     assert release.choose_former(paths, "", RECEIPTS)["id"] == "one"
     assert release.choose_former(paths, "two", RECEIPTS)["id"] == "two"
 
@@ -99,14 +99,14 @@ def test_an_unfinished_release_and_one_that_is_not_there_are_refused(paths: Path
         release.choose_former(paths, "../releases/one", RECEIPTS)
 
 
-def test_nothing_before_is_said(paths: Paths) -> None:
-    with pytest.raises(release.ReleaseError, match="no release is known to have served before two"):
+def test_a_missing_previous_release_is_reported(paths: Paths) -> None:
+    with pytest.raises(release.ReleaseError, match="the ledger names no release before two"):
         release.choose_former(paths, "", [])
-    with pytest.raises(release.ReleaseError, match="before anything was current.*Complete releases on this host: none"):
+    with pytest.raises(release.ReleaseError, match="the ledger names no release. Complete releases on this host: none"):
         release.choose_former(Paths("/nowhere"), "", [])
 
 
-def test_a_file_of_a_second_model_is_looked_for_beside_the_first(paths: Paths) -> None:
+def test_a_file_of_a_second_model_is_sought_beside_the_first(paths: Paths) -> None:
     row = {**VOICE, "path": "kokoro/Kokoro-82M-v1.1-zh/voices/zf_001.pt", "name": "zf_001"}
     contents = {**CONTENTS, "artifacts": [*CONTENTS["artifacts"], row]}
     (missing,) = release.damage(paths.release("one"), contents)

@@ -113,7 +113,7 @@ def test_parts_are_of_similar_length() -> None:
     assert max(lengths) - min(lengths) <= 41
 
 
-def test_a_word_without_end_is_divided_by_its_phonemes() -> None:
+def test_a_very_long_word_is_divided_by_its_phonemes() -> None:
     found = split("x" * 1200, "e")
     assert [len(piece.phonemes) for piece in found] == [510, 510, 180]
     assert [piece.after for piece in found] == [text.NO_PAUSE, text.NO_PAUSE, None]

@@ -33,7 +33,7 @@ def test_a_damaged_database_is_an_error_not_an_empty_one(tmp_path: Path) -> None
     assert "not a database" in accounts.answer({"action": "observe", "home": str(tmp_path)})["error"]
 
 
-def test_damaged_launch_data_is_told_as_none(tmp_path: Path) -> None:
+def test_damaged_launch_data_counts_as_none(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / accounts.LAUNCH_DB) as connection:
         connection.execute(
             "CREATE TABLE launch_history (model_uid, data, created_by, autostart_priority, autostart_max_retries,"
@@ -54,7 +54,7 @@ class Crypto:
 @pytest.mark.parametrize(
     ("stored", "fits"), [("$2b$right", True), ("$2b$wrong", False), ("not a hash", False), ("", False), (None, False)]
 )
-def test_a_stored_hash_that_is_none_fits_nothing(stored: str | None, fits: bool) -> None:
+def test_an_invalid_stored_hash_matches_nothing(stored: str | None, fits: bool) -> None:
     assert accounts._verified(Crypto, "right", stored) is fits
 
 

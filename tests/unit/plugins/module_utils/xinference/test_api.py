@@ -130,7 +130,7 @@ def client(server: Server, **kwargs: Any) -> api.XinferenceClient:
     return api.XinferenceClient(server.url, token=KEY, **kwargs)
 
 
-def test_clean_takes_addresses_and_colours_away() -> None:
+def test_clean_removes_addresses_and_colours() -> None:
     text = "\x1b[31m[address=0.0.0.0:41071, pid=61] [address=[::1]:1, pid=2] No such voice\x1b[0m\n"
     assert api.clean(text).endswith("No such voice")
     assert "pid=61" not in api.clean(text)
@@ -187,7 +187,7 @@ def test_progress_of_a_model(server: Server) -> None:
         client(server).progress("kokoro")
 
 
-def test_instances_tell_the_error_without_its_address(server: Server) -> None:
+def test_instances_report_the_error_without_its_address(server: Server) -> None:
     server.answers["GET /v1/models/instances"] = [(200, [FAILED])]
     (instance,) = client(server).instances("kokoro")
     assert instance.errors == ("[Errno 2] No such file or directory: '/m/config.json'",)
@@ -325,12 +325,12 @@ def test_another_service_on_the_port_is_recognised(server: Server, body: Any) ->
         client(server).wait_ready(5)
 
 
-def test_nobody_there() -> None:
+def test_a_port_where_nobody_listens_is_unreachable() -> None:
     with pytest.raises(api.Unreachable, match="refused"):
         api.XinferenceClient("http://127.0.0.1:9").status()
 
 
-def test_a_hanging_port_costs_its_time_limit_only(server: Server) -> None:
+def test_a_hanging_port_ends_at_the_time_limit(server: Server) -> None:
     server.answers["GET /status"] = [(-1, 3.0)]
     begin = time.monotonic()
     with pytest.raises(api.Unreachable):
@@ -338,7 +338,7 @@ def test_a_hanging_port_costs_its_time_limit_only(server: Server) -> None:
     assert time.monotonic() - begin < 2
 
 
-def test_wait_ready_outlasts_hanging_and_a_missing_worker(server: Server) -> None:
+def test_wait_ready_waits_through_hanging_and_for_a_worker(server: Server) -> None:
     server.answers["GET /status"] = [
         (-1, 0.0),
         (503, {"detail": "x"}),
@@ -350,7 +350,7 @@ def test_wait_ready_outlasts_hanging_and_a_missing_worker(server: Server) -> Non
     assert all("Authorization" not in item[2] for item in server.asked)
 
 
-def test_wait_ready_ends_with_its_limit_and_says_why() -> None:
+def test_wait_ready_ends_at_its_limit_and_gives_the_reason() -> None:
     now = [0.0]
 
     def sleep(seconds: float) -> None:
@@ -362,7 +362,7 @@ def test_wait_ready_ends_with_its_limit_and_says_why() -> None:
     assert 3 <= now[0] < 4
 
 
-def test_wait_ready_ends_early_where_the_watcher_says_so() -> None:
+def test_wait_ready_ends_early_if_the_watcher_raises() -> None:
     def watch() -> None:
         raise RuntimeError("the unit failed")
 

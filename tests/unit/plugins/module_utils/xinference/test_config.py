@@ -60,12 +60,12 @@ def found(observed: dict[str, Any], applied: dict[str, Any], secrets: Any = None
     return config.differences(observed, wanted, applied)
 
 
-def test_a_host_as_wanted_has_no_differences() -> None:
+def test_a_correct_host_has_no_differences() -> None:
     observed, applied = converged()
     assert found(observed, applied) == []
 
 
-def test_a_fresh_host_lacks_all() -> None:
+def test_a_fresh_host_lacks_everything() -> None:
     assert found(config.NOTHING, {}) == [
         "account admin: missing",
         "account voicefleet-deploy: missing",
@@ -153,7 +153,7 @@ def test_a_model_of_another_name_replaces_the_one_we_made() -> None:
     ]
 
 
-def test_differences_and_memory_hold_no_secret() -> None:
+def test_differences_and_record_hold_no_secret() -> None:
     observed, applied = converged()
     changed = {name: value + "2" for name, value in SECRETS.items()}
     told = json.dumps([found(observed, applied, changed), applied])
@@ -222,7 +222,7 @@ def test_damaged_secrets_stop_instead_of_being_replaced(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]"])
-def test_a_damaged_memory_is_empty(text: str) -> None:
+def test_a_damaged_record_counts_as_empty(text: str) -> None:
     assert config.load_applied(text) == {}
 
 

@@ -27,7 +27,7 @@ def instance(status: str, *errors: str) -> api.Instance:
 
 
 class FakeClient:
-    """Return one instance after another, the last one for ever. The effect of a launch is given."""
+    """Return one instance after another, then repeat the last one. The effect of a launch is given."""
 
     def __init__(self, course: list[Any], launch: Any = None) -> None:
         self.course = course

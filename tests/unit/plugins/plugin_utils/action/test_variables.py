@@ -40,7 +40,7 @@ def test_the_collection_knows_its_own_variables() -> None:
         ("preflight_accept_unpublishd", "preflight_accept_unpublished"),
     ],
 )
-def test_a_near_miss_is_told(name: str, meant: str) -> None:
+def test_a_near_miss_is_reported(name: str, meant: str) -> None:
     sentence = f"variable {name} does not exist; did you mean {meant}?"
     assert variables.misspelt([name, "kokoro_voices"], KNOWN) == [sentence]
 

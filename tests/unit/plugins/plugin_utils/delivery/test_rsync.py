@@ -59,9 +59,7 @@ def test_rsync_continues_after_the_bytes_that_arrived(
     }
 
 
-def test_rsync_starts_with_the_words_that_make_it_root(
-    files: list[tuple[str, Path]], incoming: Path, tmp_path: Path
-) -> None:
+def test_rsync_becomes_root_by_the_given_command(files: list[tuple[str, Path]], incoming: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     sudo = tmp_path / "sudo"
     sudo.write_text(f'#!/bin/sh\necho "$1 $2 $3 $4" >{shlex.quote(str(log))}\nshift 3\nexec "$@"\n')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster as the inventory has it: what is read, and that every mistake is told at once."""
+"""A cluster in the inventory: it is read, and all mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULTS = settings.defaults(lambda path: yaml.safe_load(Path(path).read_text(en
 
 
 def inventory(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A supervisor and two workers; ``changes`` are variables by host, None takes one away."""
+    """A supervisor and two workers; ``changes`` are variables by host. None removes one."""
     hosts: dict[str, dict[str, Any]] = {
         "s": {"xinference_address": "10.0.0.10"},
         "w1": {"ansible_host": "10.0.0.11"},
@@ -59,7 +59,7 @@ def test_a_supervisor_and_two_workers() -> None:
     assert found.ports_of("w2") == {"xinference_worker_port": 30001, "xinference_metrics_port": 31001}
 
 
-def test_groups_serve_where_no_variable_names_the_members() -> None:
+def test_groups_name_the_members_if_no_variable_does() -> None:
     hosts = inventory()
     for given in hosts.values():
         del given["xinference_supervisor"], given["xinference_workers"]
@@ -106,7 +106,7 @@ def test_a_group_must_hold_one_supervisor(group: list[str]) -> None:
     assert f"has {len(group)} hosts" in faults(hosts, voicefleet_supervisor=group)[0]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     hosts = inventory(w1={"ansible_host": "127.0.0.1", "xinference_port": 0}, w2={"xinference_address": "10.0.0.10"})
     assert len(faults(hosts)) == 3
 

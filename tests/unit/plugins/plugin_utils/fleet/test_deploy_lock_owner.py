@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who deploys: a play of this controller that ended is known to be dead, and of others nothing is claimed."""
+"""Who deploys: an ended play of this controller is recognised. Plays of other controllers cannot be checked."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_a_running_play_is_not_dead_and_an_ended_one_is() -> None:
     assert deploy_lock.is_dead(holder)
 
 
-def test_a_number_that_another_process_has_now_does_not_revive_a_play() -> None:
+def test_a_reused_process_id_does_not_revive_a_play() -> None:
     holder = deploy_lock.owner(os.getpid())
     assert deploy_lock.is_dead({**holder, "started": "another boot 1"})
 
 
-def test_of_another_controllers_play_nothing_is_known() -> None:
+def test_the_play_of_another_controller_is_never_taken_for_dead() -> None:
     assert not deploy_lock.is_dead({**deploy_lock.owner(os.getpid()), "controller": "elsewhere", "pid": 2**22 - 1})
     assert not deploy_lock.is_dead({})
 
@@ -40,7 +40,7 @@ def mine() -> dict[str, Any]:
     return deploy_lock.owner(os.getpid())
 
 
-def test_a_free_lock_is_taken_without_a_word(mine: dict[str, Any]) -> None:
+def test_a_free_lock_is_taken_without_a_warning(mine: dict[str, Any]) -> None:
     asked = []
 
     def look(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -51,13 +51,13 @@ def test_a_free_lock_is_taken_without_a_word(mine: dict[str, Any]) -> None:
     assert asked == [{"owner": mine, "seconds": 60}]
 
 
-def test_a_lock_of_the_living_is_refused(mine: dict[str, Any]) -> None:
+def test_the_lock_of_a_running_play_is_refused(mine: dict[str, Any]) -> None:
     held = {"lock": {"taken": False, "holder": {"controller": "anna", "user": "kim", "pid": 42}, "age": 60}}
     with pytest.raises(deploy_lock.HeldError, match="h is being deployed to by kim on anna .* nothing was changed"):
         deploy_lock.acquire(lambda _wanted: held, "h", mine, 60)
 
 
-def test_a_lock_of_the_dead_is_asked_for_once_more(mine: dict[str, Any]) -> None:
+def test_the_lock_of_an_ended_play_is_requested_again(mine: dict[str, Any]) -> None:
     dead = {**mine, "started": "another boot 1"}
 
     def look(wanted: dict[str, Any]) -> dict[str, Any]:

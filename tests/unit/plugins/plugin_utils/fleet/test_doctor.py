@@ -148,7 +148,7 @@ FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("FAIL", "UNIT", {"unit__LoadState": "not-found"}, "not-found"),
     ("WARN", "UNIT", {"unit__UnitFileState": "disabled"}, "does not start with the host"),
     ("WARN", "UNIT", {"unit__release": "1.2.3-000000000000"}, "1.2.3-000000000000"),
-    ("WARN", "STALE", {"unit__stale": ["the unit is not what it was started from"]}, "restart"),
+    ("WARN", "STALE", {"unit__stale": ["the unit has changed since the start"]}, "restart"),
     ("WARN", "STALE", {"unit__NeedDaemonReload": "yes"}, "changed file"),
     ("WARN", "RESTARTS", {"unit__NRestarts": "3"}, "3 restarts"),
     ("WARN", "OOM", {"oom__lines": ["Out of memory: Killed process 7"]}, "Killed process 7"),
@@ -188,7 +188,7 @@ def test_each_fault_is_one_finding_with_its_code(level: str, code: str, parts: d
     assert doctor.status_of(doctor.as_rows([finding])) == doctor.STATUS[level]
 
 
-def test_a_service_that_is_down_is_not_said_to_be_ok_in_what_follows_from_it() -> None:
+def test_checks_that_depend_on_a_stopped_service_are_not_ok() -> None:
     facts = changed(
         unit__ActiveState="failed",
         unit__Result="exit-code",
@@ -202,13 +202,13 @@ def test_a_service_that_is_down_is_not_said_to_be_ok_in_what_follows_from_it() -
     assert said.isdisjoint({"PORT", "MODEL", "SPEECH", "STALE", "RESTARTS"})
 
 
-def test_a_service_that_keeps_ending() -> None:
+def test_a_service_that_keeps_ending_is_a_failure() -> None:
     facts = changed(unit__ActiveState="activating", unit__NRestarts="7", unit__Result="exit-code", port__holder=None)
     assert ("FAIL", "RESTARTS") in bad(facts)
     assert "UNIT" not in {item.code for item in doctor.judge(facts, EXPECTED, NOW)}
 
 
-def test_a_service_that_ended_once_and_runs_for_a_day_is_in_order() -> None:
+def test_a_service_that_ended_once_and_runs_for_a_day_is_ok() -> None:
     assert bad(changed(unit__NRestarts="1", unit__age=90_000.0)) == []
 
 
@@ -218,7 +218,7 @@ def test_a_foreign_process_on_the_port_of_a_service_that_is_down() -> None:
     assert ("FAIL", "PORT") in bad(facts)
 
 
-def test_a_host_to_which_nothing_was_deployed_says_only_that() -> None:
+def test_a_host_without_a_deploy_has_only_that_finding() -> None:
     facts = changed(
         release__current=None,
         unit__LoadState="not-found",
@@ -230,13 +230,13 @@ def test_a_host_to_which_nothing_was_deployed_says_only_that() -> None:
     assert bad(facts) == [("FAIL", "RELEASE")]
 
 
-def test_of_a_service_that_does_not_serve_the_causes_are_named_and_not_what_follows() -> None:
+def test_a_stopped_service_is_reported_with_causes_without_consequences() -> None:
     facts = changed(logs={"serves": False, "found": [row("XI05", True), row("OS01")], "last_faults": []})
     assert bad(facts) == [("FAIL", "OS01")]
     assert bad(changed(logs={"serves": False, "found": [row("XI05", True)], "last_faults": []})) == [("FAIL", "XI05")]
 
 
-def test_a_proof_by_stand_ins_is_no_failure_and_is_named() -> None:
+def test_a_proof_with_stand_ins_is_no_failure_and_is_named() -> None:
     facts = changed(
         release__unpublished={"kokoro/x.pth": "made-up"},
         receipt={"release": RELEASE, "proof_level": "format"},
@@ -248,14 +248,14 @@ def test_a_proof_by_stand_ins_is_no_failure_and_is_named() -> None:
 
 
 @pytest.mark.parametrize("proved", ["acoustic", "phonemes", "performance", "offline"])
-def test_one_sentence_need_not_show_what_the_whole_proof_did(proved: str) -> None:
+def test_one_sentence_need_not_reach_the_level_of_the_whole_proof(proved: str) -> None:
     said = {"voice": "a", "level": "acoustic", "seconds": 1.0, "wrong": []}
     assert bad(changed(receipt={"release": RELEASE, "proof_level": proved}, speech=said)) == []
     noise = {**said, "level": "format", "wrong": ["The audio is white noise."]}
     assert bad(changed(receipt={"release": RELEASE, "proof_level": proved}, speech=noise)) == [("FAIL", "SPEECH")]
 
 
-def test_parts_that_could_not_be_read_are_not_said_to_be_ok() -> None:
+def test_parts_that_could_not_be_read_are_not_ok() -> None:
     facts = {"errors": {"platform": "OSError: broken"}}
     assert [(item.level, item.code) for item in doctor.judge(facts, EXPECTED, NOW)] == [("WARN", "UNREAD")]
 
@@ -265,7 +265,7 @@ def test_every_code_is_a_check_or_a_known_failure() -> None:
     assert {code for _level, code, _parts, _word in FAULTS} <= known
 
 
-def test_the_report_is_the_worst_of_all_hosts_and_the_worst_stands_last() -> None:
+def test_the_report_has_the_worst_status_and_shows_the_worst_last() -> None:
     hosts = {
         "speech-02": doctor.as_rows(doctor.unreachable("no route")),
         "speech-01": [{"level": "OK", "code": "GLIBC", "cause": "new.", "remedy": ""}],
@@ -283,17 +283,17 @@ def test_the_report_is_the_worst_of_all_hosts_and_the_worst_stands_last() -> Non
     assert len(doctor.lines(data, show_ok=False)) == 3
 
 
-def test_a_report_on_no_host_is_no_good_news() -> None:
+def test_a_report_without_hosts_is_a_failure() -> None:
     assert doctor.report({}, "now")["status"] == 2
 
 
-# --- cards
+# --- GPUs
 
 
 def with_card(
     tmp_path: Path, profile: str = "cuda-py311-x86_64", smi: Smi | None = None, **card: Any
 ) -> dict[str, Any]:
-    """The healthy host with two cards, on one of which its model is, and a release for them."""
+    """The healthy host with two GPUs, its model on one of them, and a release for GPUs."""
     facts = copy.deepcopy(HEALTHY)
     cards = host(tmp_path, smi or Smi(recorded("r580-2x-l40s")), L40S, modules=["nvidia"])
     facts["platform"]["gpu"] = {**cards, **card}
@@ -304,13 +304,13 @@ def with_card(
     return facts
 
 
-def test_a_host_whose_model_is_on_its_card(tmp_path: Path) -> None:
+def test_a_host_whose_model_is_on_its_gpu_is_ok(tmp_path: Path) -> None:
     found = doctor.judge(with_card(tmp_path), EXPECTED, NOW)
     assert {item.level for item in found} == {"OK"}
     assert {item.code for item in found} >= GPU
 
 
-def test_a_model_that_is_not_on_the_card_it_was_made_for(tmp_path: Path) -> None:
+def test_a_model_that_is_not_on_its_gpu_is_reported(tmp_path: Path) -> None:
     facts = with_card(tmp_path)
     facts["processes"][0]["pid"] = 843
     [finding] = wrong(facts)
@@ -321,16 +321,16 @@ def test_a_model_that_is_not_on_the_card_it_was_made_for(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("message", ["mismatch", "lost", "not_loaded", "none", "unknown"])
-def test_a_driver_that_fails(tmp_path: Path, message: str) -> None:
+def test_a_driver_that_fails_is_reported(tmp_path: Path, message: str) -> None:
     status, text = MESSAGES[message]
     [finding] = wrong(with_card(tmp_path / "a", smi=Smi(text, status)))
     assert (finding.level, finding.code) == ("FAIL", "GPU_DRIVER")
-    # A release for the CPU serves all the same.
+    # A release for the CPU still serves.
     [finding] = wrong(with_card(tmp_path / "b", "cpu-py311-x86_64", Smi(text, status)))
     assert (finding.level, finding.code) == ("WARN", "GPU_DRIVER")
 
 
-def test_a_card_that_is_gone_altogether(tmp_path: Path) -> None:
+def test_a_missing_gpu_is_reported(tmp_path: Path) -> None:
     facts = with_card(tmp_path)
     facts["platform"]["gpu"] = NO_CARD
     [finding] = wrong(facts)
@@ -339,7 +339,7 @@ def test_a_card_that_is_gone_altogether(tmp_path: Path) -> None:
     assert wrong(facts) == []
 
 
-def test_cards_are_looked_at_before_the_first_deploy(tmp_path: Path) -> None:
+def test_gpus_are_checked_before_the_first_deploy(tmp_path: Path) -> None:
     status, text = MESSAGES["mismatch"]
     facts = with_card(tmp_path, smi=Smi(text, status))
     facts["unit"], facts["release"] = {"LoadState": "not-found"}, {**HEALTHY["release"], "current": None}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hosts compute on their cards: decided from recorded facts, before a byte moves."""
+"""Which hosts compute on their GPUs, decided from recorded facts before anything is sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ L40S = ("0000:17:00.0", "0000:65:00.0")
 
 
 def store(*profiles: str) -> Manifest:
-    """A store of some of the two profiles."""
+    """A store with some of the two profiles."""
     rows = [row for row in MANIFEST.artifacts if not row.profiles]
     for profile in profiles:
         rows.append(artifact(f"locks/pylock.{profile}.toml", "lock", profile, profiles=(profile,)))
@@ -78,7 +78,7 @@ def test_each_host_of_a_mixed_fleet_gets_its_profile(tmp_path: Path) -> None:
     assert without.plan["release"]["id"] != with_card.plan["release"]["id"]
 
 
-def test_too_old_a_driver_says_which_is_needed_and_which_profile_would_fit(tmp_path: Path) -> None:
+def test_an_old_driver_is_reported_with_the_needed_one_and_the_fitting_profile(tmp_path: Path) -> None:
     verdict = judge(BOTH, gpu=old(tmp_path))
     [finding] = verdict.failures
     assert finding.code == "GPU_DRIVER"
@@ -92,17 +92,17 @@ def test_a_store_without_a_cpu_profile_says_what_to_fetch(tmp_path: Path) -> Non
     assert "also fetch a cpu profile" in finding.remedy
 
 
-def test_a_host_whose_card_is_not_to_be_used_gets_the_cpu_without_a_word(tmp_path: Path) -> None:
+def test_a_host_with_accelerator_cpu_gets_no_warning_about_its_gpu(tmp_path: Path) -> None:
     verdict = judge(BOTH, wanted(accelerator="cpu"), gpu=old(tmp_path))
     assert (verdict.plan["profile"], verdict.findings) == (PROFILE, [])
 
 
-def test_a_card_without_a_cuda_profile_is_a_warning(tmp_path: Path) -> None:
+def test_a_gpu_without_a_cuda_profile_is_a_warning(tmp_path: Path) -> None:
     verdict = judge(MANIFEST, gpu=good(tmp_path))
     assert codes(verdict) == [("WARN", "ACCELERATOR")]
     assert "2 x NVIDIA L40S, driver 580.95.05, CUDA 13.0" in verdict.findings[0].cause
     assert verdict.plan["profile"] == PROFILE
-    # A container sees the cards of its machine on the bus, and was given none.
+    # A container sees its machine's GPUs on the bus, but has access to none.
     inside = host(tmp_path / "c", None, [("0000:17:00.0", "nvidia")], container="docker", modules=["nvidia"])
     assert judge(MANIFEST, gpu=inside).findings == []
 
@@ -115,20 +115,20 @@ def test_a_card_without_a_cuda_profile_is_a_warning(tmp_path: Path) -> None:
         ((PROFILE,), "cuda", "no cuda profile"),
     ],
 )
-def test_what_the_store_lacks(profiles: tuple[str, ...], ask: str, said: str) -> None:
+def test_a_missing_profile_is_reported(profiles: tuple[str, ...], ask: str, said: str) -> None:
     [finding] = judge(store(*profiles), wanted(accelerator=ask)).failures
     assert finding.code == "ACCELERATOR"
     assert said in finding.cause
     assert "artifact_store_profiles" in finding.remedy
 
 
-def test_cuda_on_a_host_without_a_card() -> None:
+def test_cuda_is_refused_on_a_host_without_a_gpu() -> None:
     [finding] = judge(BOTH, wanted(accelerator="cuda")).failures
     assert finding.code == "GPU_CARD"
     assert "no NVIDIA GPU is visible" in finding.cause
 
 
-def test_an_amd_accelerator_is_told_of_and_a_screens_card_is_not() -> None:
+def test_an_amd_accelerator_is_reported_and_a_gpu_for_the_screen_is_not() -> None:
     def amd(kind: str) -> dict[str, Any]:
         card = {"address": "0000:c3:00.0", "vendor": "amd", "device": "0x74a1", "class": kind, "driver": "amdgpu"}
         return {**NO_CARD, "vendor": "amd", "pci": [card]}
@@ -138,7 +138,7 @@ def test_an_amd_accelerator_is_told_of_and_a_screens_card_is_not() -> None:
     assert codes(judge(BOTH, gpu=amd("0x030000"))) == []
 
 
-def test_the_supervisor_of_a_cluster_computes_nothing() -> None:
+def test_the_supervisor_of_a_cluster_needs_no_gpu() -> None:
     s, w = (cluster.Member(name, f"10.0.0.1{i}", PORTS) for i, name in enumerate("sw"))
     ask = wanted(host="s", cluster=cluster.Cluster(s, (w,)), accelerator="cuda")
     assert [f for f in judge(BOTH, ask).findings if f.code.startswith("GPU")] == []
@@ -163,10 +163,10 @@ def test_the_python_is_that_of_the_accelerators_own_profile(tmp_path: Path) -> N
         ("lost", "no longer answers on the bus"),
         ("unknown", "device nodes cannot be opened"),
         ("denied", "device nodes cannot be opened"),
-        ("none", "finds no card that it can use"),
+        ("none", "finds no GPU that it can use"),
     ],
 )
-def test_a_driver_that_fails_is_a_failure_with_its_own_words(tmp_path: Path, message: str, said: str) -> None:
+def test_a_failed_driver_is_reported_with_its_own_message(tmp_path: Path, message: str, said: str) -> None:
     status, text = MESSAGES[message]
     facts = host(tmp_path, Smi(text, status), [("0000:17:00.0", "nvidia")], modules=["nvidia"])
     [finding] = judge(BOTH, gpu=facts).failures
@@ -176,7 +176,7 @@ def test_a_driver_that_fails_is_a_failure_with_its_own_words(tmp_path: Path, mes
     assert "preflight_accelerator: cpu" in finding.remedy
 
 
-def test_hosts_without_a_driver(tmp_path: Path) -> None:
+def test_a_host_without_a_driver_is_refused(tmp_path: Path) -> None:
     card = "0000:17:00.0"
     rows = {
         "nouveau": host(tmp_path / "a", None, [(card, "nouveau")], modules=["nouveau"]),
@@ -193,7 +193,7 @@ def test_hosts_without_a_driver(tmp_path: Path) -> None:
     assert (finding.code, "container (docker)" in finding.cause) == ("GPU_NODES", True)
 
 
-def test_errors_of_a_cards_memory(tmp_path: Path) -> None:
+def test_memory_errors_of_a_gpu_are_reported(tmp_path: Path) -> None:
     facts = host(tmp_path, Smi(recorded("r590-ecc")), [("0000:17:00.0", "nvidia")], modules=["nvidia"])
     verdict = judge(BOTH, gpu=facts)
     causes = " ".join(finding.cause for finding in verdict.failures)
@@ -203,20 +203,20 @@ def test_errors_of_a_cards_memory(tmp_path: Path) -> None:
     assert [f.level for f in verdict.findings if "at the next start" in f.cause] == ["WARN"]
 
 
-def test_one_lost_card_among_others_stops_the_host(tmp_path: Path) -> None:
+def test_one_lost_gpu_stops_the_host(tmp_path: Path) -> None:
     smi = Smi(MESSAGES["lost"][1] + recorded("r580-2x-l40s"))
     facts = host(tmp_path, smi, [(a, "nvidia") for a in L40S], modules=["nvidia"])
     assert [finding.code for finding in judge(BOTH, gpu=facts).failures] == ["GPU_CARD"]
 
 
-def test_a_card_on_the_bus_that_the_driver_does_not_know(tmp_path: Path) -> None:
+def test_a_gpu_that_the_driver_does_not_know_is_reported(tmp_path: Path) -> None:
     cards = [(a, "nvidia") for a in (*L40S, "0000:b1:00.0")]
     facts = host(tmp_path, Smi(recorded("r580-2x-l40s")), cards, modules=["nvidia"])
     [finding] = judge(BOTH, gpu=facts).findings
     assert (finding.level, "0000:b1:00.0" in finding.cause) == ("WARN", True)
 
 
-def test_compute_modes_and_division(tmp_path: Path) -> None:
+def test_compute_modes_and_mig_are_judged(tmp_path: Path) -> None:
     facts = good(tmp_path)
     for card in facts["cards"]:
         card["compute_mode"] = "Prohibited"
@@ -230,19 +230,19 @@ def test_compute_modes_and_division(tmp_path: Path) -> None:
     assert all("there is no instance" in finding.cause for finding in judge(BOTH, gpu=facts).failures)
 
 
-def test_a_divided_card_with_a_driver_that_suits(tmp_path: Path) -> None:
+def test_a_gpu_with_mig_and_a_suitable_driver_is_usable(tmp_path: Path) -> None:
     text = recorded("r535-a100-mig").replace("535.104.05", "580.95.05").replace("12.2<", "13.0<")
     facts = host(tmp_path, Smi(text, capabilities="0, 8.0\n"), [("0000:01:00.0", "nvidia")], modules=["nvidia"])
     verdict = judge(BOTH, gpu=facts)
     assert codes(verdict) == [("WARN", "GPU_CARD")]
-    # One instance has 20 of the card's 80 GB.
+    # One instance has 20 of the GPU's 80 GB.
     assert [f.code for f in judge(BOTH, wanted(replicas=10), gpu=facts).failures] == ["GPU_MEMORY"]
 
 
-# --- which cards, and whether they suffice
+# --- which GPUs, and whether they suffice
 
 
-def test_a_card_that_the_build_has_no_code_for_is_left_out_beside_others(tmp_path: Path) -> None:
+def test_a_gpu_without_code_in_the_build_is_left_out_beside_others(tmp_path: Path) -> None:
     facts = good(tmp_path)
     facts["cards"][1]["capability"] = [6, 1]
     verdict = judge(BOTH, gpu=facts)
@@ -252,19 +252,19 @@ def test_a_card_that_the_build_has_no_code_for_is_left_out_beside_others(tmp_pat
     )
     assert "xinference_cards: [0]" in verdict.findings[0].remedy
     assert verdict.plan["cards"] == [0]
-    # Asked for by its number it is a failure, and so is a host of which no card can be used.
+    # If the operator names it, it is a failure. A host without any usable GPU is a failure too.
     assert [f.code for f in judge(BOTH, wanted(cards=[1]), gpu=facts).failures] == ["GPU_CARD"]
     facts["cards"][0]["capability"] = [7, 0]
     assert len(judge(BOTH, gpu=facts).failures) == 2
 
 
-def test_cards_are_named_by_the_operator(tmp_path: Path) -> None:
+def test_the_operator_may_name_gpus(tmp_path: Path) -> None:
     assert judge(BOTH, wanted(cards=[1]), gpu=good(tmp_path / "a")).plan["cards"] == [1]
     [finding] = judge(BOTH, wanted(cards=[0, 4]), gpu=good(tmp_path / "b")).failures
     assert "names 4; the host has 0, 1" in finding.cause
 
 
-def test_memory_must_hold_what_is_asked_for(tmp_path: Path) -> None:
+def test_the_gpus_memory_must_hold_the_models(tmp_path: Path) -> None:
     facts = good(tmp_path)
     assert judge(BOTH, wanted(replicas=40, minimum_memory_mb=0), gpu=facts).failures == []
     found = judge(BOTH, wanted(replicas=60, minimum_memory_mb=0), gpu=facts).failures
@@ -274,11 +274,11 @@ def test_memory_must_hold_what_is_asked_for(tmp_path: Path) -> None:
     [finding] = judge(BOTH, gpu=facts).findings
     assert (finding.level, finding.code) == ("WARN", "GPU_MEMORY")
     assert "Model: kokoro-rep0 (4242, 1.9 GB)" in finding.cause
-    # What is taken may be ours, while the service is active.
+    # While the service is active, used memory may be its own.
     assert judge(BOTH, gpu=facts, systemd__service_active=True).findings == []
 
 
-def test_an_upgrade_needs_room_on_the_card_for_the_candidate(tmp_path: Path) -> None:
+def test_an_upgrade_needs_gpu_memory_for_the_candidate(tmp_path: Path) -> None:
     facts = good(tmp_path)
     assert judge(BOTH, gpu=facts, **UPGRADE).plan["candidate"]["wanted"]
     facts["cards"][1]["memory"]["free"] = 10**9
@@ -322,12 +322,12 @@ def test_compute_capabilities(capability: list[int], suits: bool) -> None:
     assert gpu.runs(BUILD.compiled, capability) is suits
 
 
-def test_intermediate_code_runs_on_all_later_cards() -> None:
+def test_intermediate_code_runs_on_all_later_gpus() -> None:
     assert gpu.runs(("sm_90a", "compute_90"), [12, 0])
     assert not gpu.runs(("compute_90",), [8, 9])
 
 
-def test_a_build_or_a_card_that_nobody_knows_is_told_as_such(tmp_path: Path) -> None:
+def test_an_unknown_build_or_gpu_is_reported_as_unknown(tmp_path: Path) -> None:
     unknown = copy.deepcopy(good(tmp_path / "a"))
     for card in unknown["cards"]:
         card["capability"] = []
@@ -343,8 +343,8 @@ CUDA_PROFILES = [profile for profile in known_profiles() if profile.accelerator 
 
 
 @pytest.mark.parametrize("profile", CUDA_PROFILES, ids=lambda profile: profile.name)
-def test_the_locks_for_cards(profile: Any) -> None:
-    """Each is whole: sizes, tags, the CUDA libraries that torch asks for, and a build that this module knows."""
+def test_the_locks_for_gpus_are_complete(profile: Any) -> None:
+    """Each is complete: sizes, tags, the CUDA libraries that torch needs, and a build that this module knows."""
     lock = locks.read_lock(LOCKS / f"pylock.{profile.name}.toml")
     build = gpu.build_of([(package.name, package.version) for package in lock.packages], profile.architecture)
     assert build.compiled, f"torch {build.torch} for CUDA {build.cuda_name} is not in BUILT_FOR"
@@ -358,5 +358,5 @@ def test_the_locks_for_cards(profile: Any) -> None:
         if package.is_wheel:
             assert best_tag(locks.wheel_tags(package.filename), profile) is not None, package.filename
     assert not any(package.version.endswith("+cpu") for package in lock.packages)
-    # 3.1 GB travel, all but 0.3 of it for the card.
+    # 3.1 GB are sent, all but 0.3 GB of it for the GPU.
     assert 2.9e9 < sum(package.size for package in lock.packages) < 3.5e9

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Platforms: each supported one gets a Python and a release, from what its os-release and its programs say."""
+"""Platforms: each supported one gets a Python and a release, according to its os-release and its programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recor
 
 STORE_PYTHON = "3.11.1+20300101"
 
-# /etc/os-release as the systems have it (the lines that tell a platform), their systemd and their own Python.
+# The lines of each system's /etc/os-release that identify the platform, its systemd and its own Python.
 RECORDED = {
     "Debian 12": (
         'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n', 252, "3.11.2",
@@ -119,7 +119,7 @@ def test_rebuilds_of_rhel_count_as_it(identity: str, version: str) -> None:
 @pytest.mark.parametrize("architecture", profiles.ARCHITECTURES)
 @pytest.mark.parametrize("title", RECORDED)
 def test_each_platform_gets_a_python(title: str, architecture: str) -> None:
-    """Its own where a profile suits it, else the store's; a store of two profiles serves them all."""
+    """Its own if a profile suits it, else the store's. A store with two profiles serves all platforms."""
     host = facts(title, architecture)
     verdict = judge(manifest(f"cpu-py311-{architecture}", f"cpu-py312-{architecture}"), host)
     assert verdict.failures == []
@@ -134,14 +134,14 @@ def test_each_platform_gets_a_python(title: str, architecture: str) -> None:
 
 
 @pytest.mark.parametrize("title", ["Debian 13", "Ubuntu 22.04", "Ubuntu 26.04", "RHEL 9 and its rebuilds"])
-def test_without_a_python_in_the_store_the_others_are_told_what_to_fetch(title: str) -> None:
+def test_without_a_python_in_the_store_the_message_says_what_to_fetch(title: str) -> None:
     (finding,) = judge(manifest("cpu-py311-x86_64", carried=False), facts(title)).failures
     assert finding.code == "PYTHON"
     assert 'artifact_store_pythons: ["3.11"]' in finding.remedy
     assert ("nothing newer" in finding.remedy) == (title in ("Debian 13", "Ubuntu 26.04"))
 
 
-def test_another_architecture_is_told() -> None:
+def test_another_architecture_is_reported() -> None:
     (finding,) = judge(manifest("cpu-py311-x86_64"), facts("Debian 12", "aarch64")).failures
     assert finding.code == "ARCHITECTURE"
 
@@ -149,7 +149,7 @@ def test_another_architecture_is_told() -> None:
 @pytest.mark.parametrize(
     ("identity", "version"), [("debian", "11"), ("ubuntu", "24.10"), ("rhel", "8.10"), ("fedora", "43"), ("", "")]
 )
-def test_any_other_platform_is_refused_with_a_way_on(identity: str, version: str) -> None:
+def test_another_platform_is_refused_with_a_remedy(identity: str, version: str) -> None:
     host = facts("Debian 12")
     host["os"] = {"id": identity, "version_id": version, "pretty_name": "", "id_like": "debian"}
     (finding,) = judge(manifest("cpu-py311-x86_64"), host).failures

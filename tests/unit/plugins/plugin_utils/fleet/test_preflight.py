@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Preflight: every fault of a host or a store is told at once, with what to do about it."""
+"""Preflight reports all faults of a host or a store at once, with remedies."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FACTS: dict[str, Any] = {
     "gpu": NO_CARD,
     "time": NOW,
 }
-# An upgrade: another release is current, and serves.
+# An upgrade: another release is current and serves.
 UPGRADE = {
     "releases": {"complete": [], "current": "1.2.3-000000000000"},
     "systemd__service_active": True,
@@ -79,7 +79,7 @@ def wanted(**changes: Any) -> preflight.Wanted:
 
 
 class Judged:
-    """A verdict, with its plan as the roles see it."""
+    """A verdict with its plan in the form that roles see."""
 
     def __init__(self, verdict: preflight.Verdict) -> None:
         self.findings, self.failures, self.made = verdict.findings, verdict.failures, verdict.plan
@@ -92,7 +92,7 @@ def judge(
     held: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Judged:
-    """The verdict on the healthy host with some facts changed; a dotted key reaches inside."""
+    """The verdict on the healthy host with some facts changed; a dotted key names a nested fact."""
     facts = copy.deepcopy(FACTS)
     for key, value in changes.items():
         target = facts
@@ -141,7 +141,7 @@ def test_a_drifted_release_is_not_complete_and_the_first_files_are_named() -> No
         "arrived": 0,
         "drift": {identity: {"missing": missing, "changed": nothing, "added": nothing}},
     }
-    # The disk has no room for a second environment, and needs none: the first is removed.
+    # The disk needs no room for a second environment, because the first is removed.
     verdict = judge(held=held, releases={"complete": [identity], "current": identity}, filesystems__root__free=10**9)
     assert (verdict.plan["release"]["complete"], verdict.plan["release"]["drifted"]) == (False, True)
     (finding,) = verdict.findings
@@ -161,7 +161,7 @@ def test_the_release_that_a_host_gets_is_among_the_candidates() -> None:
     assert preflight.candidates(MANIFEST, wanted(spacy_models=["en_core_web_tfr"])) == []
 
 
-def test_what_arrived_before_a_cut_needs_no_room_again() -> None:
+def test_bytes_that_already_arrived_need_no_space_again() -> None:
     plan = judge().plan
     held = {"missing": plan["missing"], "stale": [], "surplus": [], "arrived": plan["bytes"]}
     wheels = sum(row["size"] for row in plan["artifacts"] if row["kind"] == "wheel")
@@ -170,7 +170,7 @@ def test_what_arrived_before_a_cut_needs_no_room_again() -> None:
     assert judge(held=held, filesystems__root__free=free).failures == []
 
 
-def test_the_table_says_what_is_missing_stale_and_surplus() -> None:
+def test_the_table_lists_missing_stale_and_surplus_files() -> None:
     rows = {row.kind: row for row in MANIFEST.artifacts if row.name not in ("af_sky",)}
     held = {
         "missing": [rows["kokoro-weights"].sha256],
@@ -188,7 +188,7 @@ def test_the_table_says_what_is_missing_stale_and_surplus() -> None:
     assert any("old.whl" in line for line in lines)
 
 
-def test_no_voice_asked_for_means_all_that_the_store_has() -> None:
+def test_no_named_voice_means_all_voices_of_the_store() -> None:
     assert judge(ask=wanted(voices=[])).plan["voices"] == ["af_heart", "af_sky"]
 
 
@@ -211,14 +211,14 @@ HOST_FAULTS = [
 
 
 @pytest.mark.parametrize(("code", "changes", "words"), HOST_FAULTS, ids=[f"{c}-{w}" for c, _f, w in HOST_FAULTS])
-def test_a_fault_of_the_host_is_told(code: str, changes: dict[str, Any], words: str) -> None:
+def test_a_fault_of_the_host_is_reported(code: str, changes: dict[str, Any], words: str) -> None:
     failures = judge(**changes).failures
     assert [failure.code for failure in failures] == [code]
     assert words in str(failures[0])
     assert failures[0].remedy
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     verdict = judge(root_user=False, glibc=[2, 17], listeners=[9997], pythons=[], memory={"total": 1, "available": 1})
     assert {failure.code for failure in verdict.failures} == {"NOT_ROOT", "GLIBC", "PORT", "PYTHON", "MEMORY"}
 
@@ -233,7 +233,7 @@ def test_a_wrong_clock_is_a_warning() -> None:
     assert verdict.plan
 
 
-def test_disks_are_summed_where_one_holds_both() -> None:
+def test_space_is_summed_if_one_disk_holds_both_folders() -> None:
     free = 1_200_000_000
     assert [f.code for f in judge(filesystems__root__free=free, filesystems__home__free=free).failures] == ["DISK"]
     apart = judge(filesystems__root__free=free, filesystems__home__free=free, filesystems__home__device=2)
@@ -252,7 +252,7 @@ def test_a_home_too_deep_for_sockets_is_refused() -> None:
     assert "xinference_home" in failure.remedy
 
 
-def test_the_missing_spacy_tarball_is_told_with_reason_and_remedy() -> None:
+def test_a_missing_spacy_tarball_is_reported_with_reason_and_remedy() -> None:
     (failure,) = judge(without("spacy-model")).failures
     assert failure.code == "SPACY_MODEL"
     for words in ("spacy/en_core_web_sm-3.8.0.tar.gz", "misaki", "compatibility.json", "fetch.yml"):
@@ -265,19 +265,19 @@ def test_spanish_needs_no_spacy_model() -> None:
     assert judge(manifest, wanted(languages=["e"], voices=[])).failures == []
 
 
-def test_a_missing_voice_is_told_with_those_that_are_there() -> None:
+def test_a_missing_voice_is_reported_with_those_of_the_store() -> None:
     (failure,) = judge(without("kokoro-voice", name="af_heart")).failures
     assert failure.code == "VOICE_MISSING"
     assert "voices/af_heart.pt" in str(failure)
     assert "af_sky" in str(failure)
 
 
-def test_a_voice_that_does_not_exist_is_told_with_the_nearest() -> None:
+def test_an_unknown_voice_is_reported_with_the_nearest_names() -> None:
     (failure,) = judge(ask=wanted(voices=["af_hart"])).failures
     assert "did you mean af_heart" in str(failure)
 
 
-def test_missing_weights_are_told() -> None:
+def test_missing_weights_are_reported() -> None:
     assert [f.code for f in judge(without("kokoro-weights")).failures] == ["KOKORO"]
 
 
@@ -315,7 +315,7 @@ CARRIED = artifact(
 WITH_PYTHON = Manifest((*MANIFEST.artifacts, CARRIED), (PROFILE,))
 
 
-def test_a_host_whose_python_is_too_new_is_built_on_the_stores() -> None:
+def test_a_host_with_only_a_newer_python_gets_the_stores() -> None:
     newer = [{"path": "/usr/bin/python3.13", "version": "3.13.5"}]
     assert [finding.code for finding in judge(pythons=newer).findings] == ["PYTHON"]
     assert "artifact_store_pythons" in str(judge(pythons=newer).findings[0])
@@ -337,7 +337,7 @@ def test_a_host_with_a_python_that_fits_keeps_it_and_its_release() -> None:
     assert plan["release"]["id"] == judge().plan["release"]["id"]
 
 
-def test_a_spacy_model_that_was_named_is_installed_or_missed() -> None:
+def test_a_named_spacy_model_is_installed_or_reported_as_missing() -> None:
     model = artifact("spacy/en_core_web_trf-3.8.0.tar.gz", "spacy-model", "en_core_web_trf")
     names = ["en_core_web_trf"]
     missed = judge(ask=wanted(spacy_models=names)).findings
@@ -349,7 +349,7 @@ def test_a_spacy_model_that_was_named_is_installed_or_missed() -> None:
     assert "spacy_models_extra may name" in str(judge(ask=wanted(spacy_models=["en_core_web_tfr"])).findings[0])
 
 
-def test_an_upgrade_tries_the_release_beside_the_one_that_serves() -> None:
+def test_an_upgrade_tries_a_candidate_beside_the_current_release() -> None:
     verdict = judge(**UPGRADE)
     assert verdict.findings == []
     assert verdict.plan["candidate"] == {
@@ -363,13 +363,13 @@ def test_an_upgrade_tries_the_release_beside_the_one_that_serves() -> None:
     }
 
 
-def test_its_port_is_the_next_free_one_or_the_one_that_was_named() -> None:
+def test_the_candidates_port_is_the_next_free_or_the_configured_one() -> None:
     busy = {**UPGRADE, "listeners": [9997, 9998, 9999]}
     assert judge(**busy).plan["candidate"]["port"] == 10000
     assert judge(ask=wanted(candidate_port=12000), **busy).plan["candidate"]["port"] == 12000
 
 
-def test_nothing_is_tried_where_nothing_serves_or_nothing_is_new() -> None:
+def test_no_candidate_is_tried_if_nothing_serves_or_nothing_is_new() -> None:
     identity = judge().plan["release"]["id"]
     same = {**UPGRADE, "releases": {"complete": [identity], "current": identity}}
     for changes in ({}, same, {**UPGRADE, "systemd__service_active": False, "listeners": [22]}):
@@ -377,7 +377,7 @@ def test_nothing_is_tried_where_nothing_serves_or_nothing_is_new() -> None:
         assert (verdict.plan["candidate"]["wanted"], verdict.findings) == (False, [])
 
 
-def test_an_upgrade_is_not_tried_beside_where_the_operator_says_so() -> None:
+def test_no_candidate_is_tried_if_the_operator_says_never() -> None:
     verdict = judge(ask=wanted(candidate="never"), memory__available=1, **UPGRADE)
     assert (verdict.plan["candidate"]["wanted"], verdict.findings) == (False, [])
 
@@ -391,7 +391,7 @@ def test_an_upgrade_is_not_tried_beside_where_the_operator_says_so() -> None:
         ({}, {"home": "/srv/" + "h" * 40}, "more than 50 characters"),
     ],
 )
-def test_a_host_without_the_room_is_told_of_the_gap_or_refused(
+def test_a_host_without_memory_for_a_candidate_is_warned_or_refused(
     changes: dict[str, Any], ask: dict[str, Any], words: str
 ) -> None:
     verdict = judge(ask=wanted(**ask), **{**UPGRADE, **changes})
@@ -403,7 +403,7 @@ def test_a_host_without_the_room_is_told_of_the_gap_or_refused(
     assert [finding.code for finding in strict.failures] == ["CANDIDATE"]
 
 
-def test_what_was_left_of_a_candidate_does_not_stand_in_the_way() -> None:
+def test_a_leftover_candidate_does_not_block_an_upgrade() -> None:
     candidate = judge(ask=wanted(candidate_port=9998), **{**UPGRADE, "listeners": [9997, 9998], "candidate_left": True})
     assert candidate.findings == []
     assert (candidate.plan["candidate"]["left"], candidate.plan["candidate"]["wanted"]) == (True, True)
@@ -442,20 +442,20 @@ def test_a_member_of_a_cluster() -> None:
         ("w", {"addresses": ["10.0.0.11"], "listeners": [31001]}, "PORT", "listens on port 31001"),
     ],
 )
-def test_what_stands_in_the_way_of_a_member(name: str, changes: dict[str, Any], code: str, said: str) -> None:
+def test_obstacles_to_a_member_are_reported(name: str, changes: dict[str, Any], code: str, said: str) -> None:
     [finding] = judge(ask=member(name), **changes).failures
     assert finding.code == code
     assert said in finding.cause
     assert judge(**changes).failures == []
 
 
-def test_a_node_that_listens_for_others_should_have_a_packet_filter() -> None:
+def test_an_open_node_without_a_packet_filter_is_a_warning() -> None:
     assert [(f.level, f.code) for f in judge(ask=wanted(open=True), nft=None).findings] == [("WARN", "OPEN_PORTS")]
     assert judge(ask=wanted(open=True)).findings == []
     assert judge(ask=wanted(), nft=None).findings == []
 
 
-def test_fewer_cpus_will_do_for_tests() -> None:
+def test_tests_may_lower_the_number_of_cpus() -> None:
     assert judge(ask=member(supervisor_cpus=2), cpu_count=2).findings == []
 
 

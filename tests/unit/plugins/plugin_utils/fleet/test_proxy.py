@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller does about proxies: reads CAs, and fetches through one, with words for what stands in the way."""
+"""Proxies on the controller: it reads CAs, fetches through a proxy and explains what prevents that."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_certificates_are_read_one_by_one(tmp_path: Path, ca: str) -> None:
     assert [c.count("BEGIN") for c in proxy.read_certificates([ca, str(chain)])] == [1, 1]
 
 
-def test_everything_wrong_with_certificates_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_certificates_are_reported_at_once(tmp_path: Path) -> None:
     texts = {
         "server.pem": issue("mirror.lab", CA).pem,
         "key.pem": CA.pem + CA.key_pem,
@@ -74,7 +74,7 @@ def test_settings_and_certificates_are_checked_together(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_peers_that_are_no_names_are_left_out() -> None:
+def test_peers_without_a_valid_name_are_left_out() -> None:
     settings = proxy.settings_of(
         arguments(no_proxy=["a.lab, b.lab", ".corp"]), ["gpu1", "10.0.0.1", "gpu1", "a b", "x,y"]
     )
@@ -82,7 +82,7 @@ def test_peers_that_are_no_names_are_left_out() -> None:
     assert settings.no_proxy == ("a.lab", "b.lab", ".corp")
 
 
-def test_a_fetch_refuses_what_urllib_can_not_use(tmp_path: Path) -> None:
+def test_a_fetch_refuses_proxies_that_urllib_cannot_use(tmp_path: Path) -> None:
     for given, words in (
         ({"all": "socks5h://proxy.lab:1080"}, "no SOCKS"),
         ({"https": "https://proxy.lab:443"}, "name its http:// port"),
@@ -91,7 +91,7 @@ def test_a_fetch_refuses_what_urllib_can_not_use(tmp_path: Path) -> None:
             pass
 
 
-def test_the_environment_is_as_before_afterwards(tmp_path: Path, ca: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_restored_afterwards(tmp_path: Path, ca: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "mine")
     before = dict(os.environ)
     given = arguments(http="http://proxy.lab:3128", username="kim", password=PASSWORD, ca_certificates=[ca])
@@ -104,7 +104,7 @@ def test_the_environment_is_as_before_afterwards(tmp_path: Path, ca: str, monkey
         assert dict(os.environ) == before
 
 
-def test_a_file_comes_through_a_proxy_that_looks_into_tls(tmp_path: Path, ca: str) -> None:
+def test_a_file_is_fetched_through_a_proxy_that_inspects_tls(tmp_path: Path, ca: str) -> None:
     content = "a wheel"
     server = web(page(content), issue("mirror.lab", CA).save(tmp_path / "server.pem"))
     way = Proxy(server, login=f"kim:{PASSWORD}")
@@ -121,7 +121,7 @@ def test_a_file_comes_through_a_proxy_that_looks_into_tls(tmp_path: Path, ca: st
     ("login", "trust", "words"),
     [("kim:other", True, "rejects the password of 'kim'"), ("", False, "proxy_ca_certificates")],
 )
-def test_what_stands_in_the_way_is_named_and_not_tried_again(
+def test_a_permanent_obstacle_is_named_and_not_tried_again(
     tmp_path: Path, ca: str, login: str, trust: bool, words: str
 ) -> None:
     way = Proxy(web(page(), issue("mirror.lab", CA).save(tmp_path / "server.pem")), login=login)
@@ -148,7 +148,7 @@ def test_a_dead_proxy_is_named_and_tried_again(tmp_path: Path) -> None:
     assert len(pauses) == download.ATTEMPTS - 1
 
 
-def test_nobody_is_asked_where_no_network_is_needed(tmp_path: Path) -> None:
+def test_nothing_is_requested_if_no_network_is_needed(tmp_path: Path) -> None:
     (tmp_path / "a.whl").write_text("a wheel")
     wanted = [download.Wanted("a.whl", (str(tmp_path / "a.whl"),), None)]
 

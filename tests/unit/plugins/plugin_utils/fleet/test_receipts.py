@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One summary of all ledgers; what could not be read or was not proved is said, never left out."""
+"""One summary of all ledgers. It also reports what could not be read or was not proved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lines(**hosts: Any) -> list[str]:
     return fleet.table(fleet.build(hosts, "now"))
 
 
-def test_a_host_says_what_serves_since_when_by_whom_from_what() -> None:
+def test_a_host_shows_release_time_operator_and_manifest() -> None:
     summary = fleet.build({"speech-01": GOOD}, "now")
     row = summary["hosts"][0]
     assert (row["current"], row["previous"], row["since"], row["operator"]) == (
@@ -46,13 +46,13 @@ def test_a_host_says_what_serves_since_when_by_whom_from_what() -> None:
     ]
 
 
-def test_stand_ins_are_told() -> None:
+def test_stand_ins_are_reported() -> None:
     text = "\n".join(lines(a={**GOOD, "receipts": [{**RECEIPT, "unpublished": {"kokoro/w.pth": "made-up"}}]}))
     assert "63 s  made-up" in text
     assert "MADE-UP WEIGHTS: this audio is not Kokoro's voice." in text
 
 
-def test_a_host_that_was_not_read_is_in_it() -> None:
+def test_a_host_that_was_not_read_is_in_the_summary() -> None:
     summary = fleet.build({"b": None, "a": GOOD}, "now")
     assert summary["not_read"] == ["b"]
     assert fleet.table(summary)[2].split() == ["b", "NOT", "READ"]
@@ -69,7 +69,7 @@ def test_nothing_serves_after_a_teardown() -> None:
     assert lines(a=torn)[1:] == ["a     nothing"]
 
 
-def test_more_than_one_release_is_said() -> None:
+def test_more_than_one_release_is_reported() -> None:
     other = {"current": "1.2.3-ddd", "receipts": [{**RECEIPT, "release": "1.2.3-ddd"}]}
     summary = fleet.build({"a": GOOD, "b": other, "c": GOOD}, "now")
     assert summary["releases"] == {"1.2.3-aaa": 2, "1.2.3-ddd": 1}
@@ -77,7 +77,7 @@ def test_more_than_one_release_is_said() -> None:
     assert fleet.table(summary)[-1] == "2 releases serve at once."
 
 
-def test_a_failure_after_the_last_switch_is_told() -> None:
+def test_a_failure_after_the_last_switch_is_reported() -> None:
     failure = {
         "event": "failed", "attempted": "1.2.3-bbb", "time": "2026-11-23T02:00:00Z", "operator": "kim",
         "phase": "python_env", "task": "Install", "message": "no\n" + "x" * 300,

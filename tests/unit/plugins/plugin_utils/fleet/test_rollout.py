@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Batches, the decision between two of them, and what came of every host."""
+"""Batches, the decision between two of them, and the outcome of every host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def end(outcome: str = rollout.SERVED, at: float = 150.0, why: str = "") -> dict
 
 
 def begun(*batches: list[str], limit: float = 0) -> dict[str, Any]:
-    """A run with a canary, of which these batches were begun at 100, 200, ... seconds."""
+    """A run with a canary whose batches began at 100, 200, ... seconds."""
     state = rollout.new(1, "100%", limit)
     return {
         **state,
@@ -27,7 +27,7 @@ def begun(*batches: list[str], limit: float = 0) -> dict[str, Any]:
 
 def next_stop(state: dict[str, Any], ends: dict[str, Any]) -> str:
     after = rollout.begin(state, HOSTS, ["e"], ends, 900.0)
-    # A batch is begun or the run stopped, never both.
+    # A batch begins or the run stops, never both.
     assert bool(after["stop"]) == (len(after["batches"]) == len(state["batches"]))
     return str(after["stop"])
 
@@ -47,7 +47,7 @@ def test_batches_are_as_ansible_takes_them(canary: Any, serial: Any, made: list[
     assert (state["serial"], state["canary"]) == (made, len(made) == 2)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(rollout.RolloutError) as told:
         rollout.new("one", 0, "101")
     for part in ("voicefleet_canary is 'one'", "voicefleet_serial is 0", "voicefleet_max_fail_percentage is '101'"):
@@ -55,12 +55,12 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("value", [-1, "120%", True, None, "1.5", [1, 2], ""])
-def test_what_is_no_size(value: Any) -> None:
+def test_an_invalid_batch_size_is_refused(value: Any) -> None:
     with pytest.raises(rollout.RolloutError, match="voicefleet_serial"):
         rollout.new(1, value, 0)
 
 
-def test_a_setting_that_differs_between_hosts() -> None:
+def test_a_setting_that_differs_between_hosts_is_refused() -> None:
     same = {"a": {"voicefleet_serial": 2}, "b": {"voicefleet_serial": 2}}
     assert rollout.differing(same) == []
     [sentence] = rollout.differing({**same, "c": {}})
@@ -84,11 +84,11 @@ def test_a_canary_that_fails_stops_whatever_the_limit() -> None:
 
 
 @pytest.mark.parametrize("ends", [{"a": end(rollout.UNREACHABLE)}, {}])
-def test_a_canary_that_was_not_heard_stops(ends: dict[str, Any]) -> None:
+def test_an_unreachable_canary_stops_the_run(ends: dict[str, Any]) -> None:
     assert "the canary could not be reached" in next_stop(begun(["a"]), ends)
 
 
-def test_a_canary_of_two_goes_on_with_one() -> None:
+def test_a_canary_of_two_continues_with_one_reachable_host() -> None:
     assert next_stop(begun(["a", "b"]), {"a": end(), "b": end(rollout.UNREACHABLE)}) == ""
 
 
@@ -105,7 +105,7 @@ def test_a_failure_stops_before_the_next_batch() -> None:
 
 
 @pytest.mark.parametrize(("limit", "stops"), [(49, True), (50, False)])
-def test_the_limit_is_what_may_fail(limit: float, stops: bool) -> None:
+def test_the_limit_is_the_share_that_may_fail(limit: float, stops: bool) -> None:
     ends = {"a": end(), "b": end(at=250), "c": end(rollout.FAILED, 250)}
     assert bool(next_stop(begun(["a"], ["b", "c"], limit=limit), ends)) is stops
 
@@ -115,17 +115,17 @@ def test_a_batch_is_judged_once() -> None:
     assert next_stop(begun(["a"], ["b", "c"], ["d"]), ends) == ""
 
 
-def test_what_came_of_every_host() -> None:
+def test_every_host_has_an_outcome() -> None:
     ends = {"a": end(at=160), "b": end(rollout.FAILED, 230, "no sound"), "c": end(at=199)}
     found = rollout.result(begun(["a"], ["b", "c"]), ends, 300.0)
     assert list(found) == HOSTS
     assert found["a"] == rollout.End(rollout.SERVED, "", 60.0)
     assert found["b"] == rollout.End(rollout.FAILED, "no sound", 30.0)
-    # Its end is older than its batch: it is of another run, and of this one there is none.
+    # Its outcome is older than its batch, so it belongs to another run. This run has none.
     assert (found["c"].outcome, found["c"].seconds) == (rollout.LOST, 100.0)
     assert found["d"] == found["e"] == rollout.End(rollout.NOT_TRIED)
 
 
-def test_many_names_are_cut() -> None:
+def test_a_long_list_of_names_is_cut() -> None:
     assert rollout.names(HOSTS) == "a, b, c, d, e"
     assert rollout.names([f"h{n}" for n in range(30)]).endswith("h11 and 18 more")

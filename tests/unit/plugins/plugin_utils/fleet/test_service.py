@@ -57,7 +57,9 @@ def test_a_node_by_itself_listens_on_loopback() -> None:
         ),
     ],
 )
-def test_a_node_that_is_open(given: dict[str, Any], endpoint: str, metrics: tuple[str, ...]) -> None:
+def test_an_open_node_names_the_address_for_others(
+    given: dict[str, Any], endpoint: str, metrics: tuple[str, ...]
+) -> None:
     found = of({"h": given}, "h")
     assert (found.open, found.endpoint, found.metrics) == (True, endpoint, metrics)
 
@@ -79,7 +81,7 @@ def test_a_supervisor_answers_on_its_own_address(works: bool, metrics: tuple[str
     assert (found.endpoint, found.metrics) == ("http://10.0.0.10:9997", metrics)
 
 
-def test_what_a_play_changes_counts_for_its_own_host() -> None:
+def test_variables_that_a_play_changes_apply_to_their_own_host() -> None:
     """The candidate of an upgrade listens on loopback, whatever the inventory says of the service."""
     found = of({"h": {"xinference_host": "0.0.0.0"}}, "h", {"xinference_host": "127.0.0.1", "xinference_port": 9998})
     assert (found.open, found.endpoint) == (False, "http://127.0.0.1:9998")
@@ -92,7 +94,7 @@ def test_a_broken_cluster_is_refused() -> None:
         of(hosts, "s")
 
 
-def test_it_is_a_dictionary_for_roles() -> None:
+def test_the_service_becomes_a_dictionary_for_roles() -> None:
     found = of({"h": {"xinference_host": "0.0.0.0"}}, "h").as_dict()
     assert found["metrics"] == ["h:9997", "h:31001"]
     assert found["endpoint"] == "http://127.0.0.1:9997"

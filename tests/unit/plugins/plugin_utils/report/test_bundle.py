@@ -10,7 +10,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.state.support im
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle
 
 
-def test_the_parts_of_all_hosts_become_one_archive_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_files_of_all_hosts_become_one_archive_that_only_its_owner_can_read(tmp_path: Path) -> None:
     archive = tmp_path / "new" / "support.tar.gz"
     bundle.keep(archive, "speech-01", {"journal.txt": "all is well\n"}, {"findings": []})
     bundle.keep(archive, "../speech/02", {"../../evil": "x", "journal.txt": "too\n"}, {"findings": []})
@@ -30,7 +30,7 @@ def test_the_parts_of_all_hosts_become_one_archive_for_its_owner_alone(tmp_path:
     ]
 
 
-def test_what_a_host_gives_too_much_is_cut(tmp_path: Path) -> None:
+def test_too_large_texts_of_a_host_are_cut(tmp_path: Path) -> None:
     archive = tmp_path / "support.tar.gz"
     bundle.keep(archive, "h", {"a.txt": "x" * (2 * MOST_BYTES), "b.txt": "y"}, {})
     folder = bundle.parts(archive) / "h"
@@ -38,7 +38,7 @@ def test_what_a_host_gives_too_much_is_cut(tmp_path: Path) -> None:
     assert (folder / "b.txt").stat().st_size == 0
 
 
-def test_a_second_run_does_not_mix_with_what_a_cut_one_left(tmp_path: Path) -> None:
+def test_a_second_run_ignores_the_files_of_an_interrupted_one(tmp_path: Path) -> None:
     archive = tmp_path / "support.tar.gz"
     bundle.keep(archive, "h", {"old.txt": "x"}, {})
     bundle.keep(archive, "h", {"new.txt": "x"}, {})

@@ -41,8 +41,8 @@ def test_one_host_is_slower_than_the_rest() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_chance_is_no_outlier(seed: int) -> None:
-    """Times that vary by a fifth, and voices by what nobody would hear, on 3 to 1,000 hosts."""
+def test_chance_makes_no_host_stand_out(seed: int) -> None:
+    """Times vary by a fifth and voices inaudibly, on 3 to 1,000 hosts."""
     chance = random.Random(seed)
     for count in (3, 4, 8, 50, 1000 if seed == 0 else 60):
         rows = [
@@ -60,13 +60,13 @@ def test_chance_is_no_outlier(seed: int) -> None:
         assert notes(rows) == {}
 
 
-def test_milliseconds_are_no_difference_whatever_their_ratio() -> None:
+def test_milliseconds_never_make_a_difference() -> None:
     rows = [row("a", 0.02), row("b", 0.021), row("c", 0.02), row("d", 0.06)]
     assert compare(rows) == []
     assert notes(rows) == {}
 
 
-def test_a_fleet_that_varies_widely_has_no_odd_host() -> None:
+def test_in_a_widely_varying_fleet_no_host_stands_out() -> None:
     rows = [row(f"h{number}", 0.5 + 0.25 * number) for number in range(9)]
     compare(rows)
     assert notes(rows) == {}
@@ -90,13 +90,13 @@ def test_one_host_sounds_different(sound: dict[str, float], name: str, words: st
     assert words in rows[-1]["stands_out"][0]["sentence"].replace("am_michael", "af_heart")
 
 
-def test_another_text_is_no_other_sound() -> None:
+def test_sounds_of_different_texts_are_not_compared() -> None:
     rows = [row("a"), row("b"), row("c"), row("d", sound={"seconds": 9.0}, text="A much longer sentence.")]
     compare(rows)
     assert notes(rows) == {}
 
 
-def test_what_runs_on_few_stands_out() -> None:
+def test_what_runs_on_few_hosts_stands_out() -> None:
     rows = [row("a"), row("b"), row("c", release="old", versions={"torch": "2.12"}), row("d", manifest_sha256="f" * 64)]
     for one in rows:
         one["versions"] = {"torch": "2.13", **one["versions"]}
@@ -115,15 +115,15 @@ def test_a_lower_level_stands_out_and_a_higher_one_does_not() -> None:
     assert notes(rows) == {"d": [("identity", "level")]}
 
 
-def test_the_one_host_that_fell_back_to_its_cpu() -> None:
+def test_the_one_host_on_its_cpu_stands_out() -> None:
     rows = [row(f"gpu-{number}", 0.1 + number / 1000) for number in range(7)]
     rows.append(row("gpu-7", 1.9, accelerator="cpu", profile="cpu-py311-x86_64"))
     assert compare(rows) == []
-    # The profile says no more than the accelerator.
+    # The profile adds nothing to the accelerator.
     assert notes(rows) == {"gpu-7": [("identity", "accelerator"), ("speed", "latency_seconds")]}
 
 
-def test_a_cpu_is_measured_by_its_like() -> None:
+def test_hosts_on_cpus_are_compared_with_each_other() -> None:
     rows = [row(f"gpu-{number}", 0.1) for number in range(5)]
     rows += [row(f"cpu-{number}", 2.0, accelerator="cpu", profile="cpu-py311-x86_64") for number in range(5)]
     assert compare(rows) == ["The hosts differ in accelerator: cuda on 5 hosts, cpu on 5 hosts."]
@@ -133,7 +133,7 @@ def test_a_cpu_is_measured_by_its_like() -> None:
     assert "the median of all cpu hosts" in rows[9]["stands_out"][0]["sentence"]
 
 
-def test_of_two_hosts_the_difference_is_said_and_nobody_is_judged() -> None:
+def test_two_hosts_are_compared_and_neither_stands_out() -> None:
     rows = [row("a", 0.5), row("b", 1.5, {"rms_dbfs": -28.0}, release="other")]
     assert compare(rows) == [
         "The hosts differ in release: r on a, other on b.",
@@ -145,12 +145,12 @@ def test_of_two_hosts_the_difference_is_said_and_nobody_is_judged() -> None:
     assert compare(same) == []
 
 
-def test_one_host_is_compared_with_nobody() -> None:
+def test_a_single_host_is_not_compared() -> None:
     assert compare([row("a")]) == []
     assert compare([]) == []
 
 
-def test_slow_under_load_alone() -> None:
+def test_a_host_that_is_slow_only_under_load_stands_out() -> None:
     def loaded(p95: float) -> dict[str, Any]:
         return {"parallel": {"4": {"latency": {"p50": 1.0, "p95": p95}, "requests": 8}, "odd": {}}}
 
@@ -163,7 +163,7 @@ def test_slow_under_load_alone() -> None:
     )
 
 
-def test_one_late_answer_under_load_is_chance() -> None:
+def test_one_late_answer_under_load_does_not_stand_out() -> None:
     def loaded(p95: float) -> dict[str, Any]:
         return {"parallel": {"1": {"latency": {"p50": 0.5, "p95": p95}, "requests": 10}}}
 
@@ -172,7 +172,7 @@ def test_one_late_answer_under_load_is_chance() -> None:
     assert notes(rows) == {}
 
 
-def test_what_is_not_known_differs_from_nothing() -> None:
+def test_unknown_values_are_not_compared() -> None:
     rows = [row("a"), row("b"), row("c"), row("d", samples=[], manifest_sha256=None, profile=None, accelerator=None)]
     assert compare(rows) == []
     assert notes(rows) == {}

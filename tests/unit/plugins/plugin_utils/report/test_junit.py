@@ -37,7 +37,7 @@ def outcome(element: ET.Element) -> dict[str, str]:
     return {case.attrib["name"]: " ".join(f"{c.tag}: {c.attrib['message']}" for c in case) for case in cases}
 
 
-def test_what_passed_and_what_failed() -> None:
+def test_passed_and_failed_levels_are_cases() -> None:
     found = suite("acoustic", sample(GOOD, finding("acoustic", False, "It is <white> noise.\x00")))
     said = outcome(found)
     assert said["af_heart wav format"] == ""
@@ -86,7 +86,7 @@ def test_a_run_that_failed_is_a_failure_although_the_samples_are_good() -> None:
     assert "run" not in outcome(served)
 
 
-def test_the_word_of_a_host_on_its_time_is_not_taken_as_it_is() -> None:
+def test_the_time_that_a_host_reports_is_checked() -> None:
     times = [suite("format", sample(GOOD), time=time).attrib["timestamp"] for time in ("now", "2026-11-21T03:04:05Z")]
     assert times == ["2026-11-22T14:00:00", "2026-11-21T03:04:05"]
 

@@ -62,7 +62,7 @@ def build(*hosts: Host, run: dict[str, Any] | None = None) -> dict[str, Any]:
     return report.build(list(hosts), "2026-11-22T14:00:00Z", run)
 
 
-def test_a_host_that_was_planned_and_not_proved_is_in_it() -> None:
+def test_a_host_that_was_planned_but_not_proved_is_in_the_report() -> None:
     plan = {"release": {"id": "1.2.3-abc"}, "voices": ["af_heart"], "unpublished": {}, "profile": "cpu-py311-x86_64"}
     data = build(host(), Host("speaker2", plan))
     row = data["hosts"][1]
@@ -77,7 +77,7 @@ def test_a_proof_of_another_release_does_not_count() -> None:
     assert build(one)["level"] == "none"
 
 
-def test_a_counted_run() -> None:
+def test_the_outcomes_of_a_counted_run_are_in_the_report() -> None:
     data = build(
         ended("s1", "served"),
         ended("s2", "failed", "It is noise."),
@@ -99,14 +99,14 @@ def test_a_counted_run() -> None:
     assert report.summary(data)[0] == "3 hosts: 1 served, 1 failed, 1 not tried."
 
 
-def test_a_host_that_did_not_get_there_is_no_measure_for_the_others() -> None:
+def test_a_failed_host_is_not_compared_with_the_others() -> None:
     data = build(
         ended("s1", "served"), ended("s2", "served"), ended("s3", "served"), ended("s4", "failed", "x", level="none")
     )
     assert [row["stands_out"] for row in data["hosts"]] == [[], [], [], []]
 
 
-def test_those_that_stand_out_are_counted_and_come_after_those_that_failed() -> None:
+def test_hosts_that_stand_out_are_counted_and_come_after_failed_hosts() -> None:
     slow = host("b-slow", samples=[sample(latency_seconds=2.5, real_time_factor=1.0)])
     failed = ended("c-failed", "failed", "x")
     data = build(slow, failed, *(host(name) for name in ("a", "d", "e")))
@@ -117,14 +117,14 @@ def test_those_that_stand_out_are_counted_and_come_after_those_that_failed() -> 
     assert "takes 5.0 times" in report.reasons(data["hosts"][1])[0]
 
 
-def test_less_than_was_required_is_a_failure_in_words() -> None:
+def test_a_level_below_the_required_one_is_an_explained_failure() -> None:
     bad = sample("af_heart", finding("format", True), finding("acoustic", False, "It is noise."), level="format")
     row = build(host(level="format", samples=[bad]))["hosts"][0]
     assert row["state"] == "failed"
     assert report.reasons(row) == ["the level acoustic was required, format was reached. It is noise."]
 
 
-def test_a_run_that_only_checked_proved_nothing_and_failed_nothing() -> None:
+def test_a_check_run_has_no_proof_and_no_failure() -> None:
     data = build(ended("s1", "checked", samples=[], level="none"))
     assert data["counts"]["states"]["well"] == 1
     assert report.summary(data) == ["1 host: 1 checked."]
@@ -143,13 +143,13 @@ def test_levels_of_an_older_proof_are_unverified_and_not_passed() -> None:
     assert row["levels"][-1] == {"level": "offline", "state": "UNVERIFIED", "why": "not tried"}
 
 
-def test_a_level_that_was_not_asked_for_is_said_shortly() -> None:
+def test_a_level_that_was_not_requested_has_a_short_reason() -> None:
     untried = finding("offline", None, "The level offline was not tried (synthesis_try_level).", "untried")
     row = build(host(findings=[untried]))["hosts"][0]
     assert row["levels"][-1] == {"level": "offline", "state": "UNVERIFIED", "why": "not tried (synthesis_try_level)"}
 
 
-def test_levels_of_the_host_and_of_its_samples() -> None:
+def test_levels_of_host_and_samples_are_combined() -> None:
     heard = sample("af_heart", finding("format", True), finding("acoustic", True), finding("intelligible", True))
     mute = sample("am_michael", finding("format", False, "Cut."))
     row = build(
@@ -183,7 +183,7 @@ def test_a_format_that_the_server_does_not_have_lowers_no_level() -> None:
     assert states(build(host(samples=[opus], level="none"))["hosts"][0])["format"] == "UNVERIFIED"
 
 
-def test_versions_are_those_of_the_plan_else_of_the_proof() -> None:
+def test_versions_come_from_the_plan_or_else_from_the_proof() -> None:
     artifacts = [
         {"kind": "wheel", "name": "xinference", "version": "1.2.3"},
         {"kind": "wheel", "name": "requests", "version": "2"},
@@ -199,7 +199,7 @@ def test_versions_are_those_of_the_plan_else_of_the_proof() -> None:
     ]
 
 
-def test_for_machines_the_good_findings_are_counted_only() -> None:
+def test_the_json_only_counts_good_findings() -> None:
     bad = sample("af_heart", finding("format", True), finding("acoustic", None, "UNVERIFIED: x"))
     data = build(host(samples=[bad]))
     found = report.for_machines(data)["hosts"][0]["samples"][0]
@@ -207,11 +207,11 @@ def test_for_machines_the_good_findings_are_counted_only() -> None:
     assert len(data["hosts"][0]["samples"][0]["findings"]) == 2
 
 
-def test_stand_ins_are_gathered() -> None:
+def test_the_stand_ins_of_all_hosts_are_listed() -> None:
     assert build(host(), host("speaker2", unpublished={"kokoro/x.pth": "converted"}))["source"] == "converted"
 
 
-def test_clips_are_those_of_the_proof(tmp_path: Path) -> None:
+def test_only_sounds_of_the_proof_are_shown(tmp_path: Path) -> None:
     folder = tmp_path / "audio" / "speaker1"
     folder.mkdir(parents=True)
     (folder / "af_heart.wav").write_bytes(SOUND)

@@ -26,7 +26,7 @@ def lines(*hosts: Host, stop: str = "") -> list[str]:
     return report_table.table(report.build(list(hosts), "2026-11-22T14:00:00Z", {"stop": stop}))
 
 
-def test_a_run_of_three() -> None:
+def test_the_table_of_a_run_with_three_hosts() -> None:
     found = lines(host("s1", "served"), host("s2", "failed", "It is\n  noise."), Host("s3", end=End("not tried")))
     assert found[0] == "3 hosts: 1 served, 1 failed, 1 not tried. The required level is acoustic: 2"
     heads = found.index("") + 1
@@ -38,14 +38,14 @@ def test_a_run_of_three() -> None:
     assert "s2: It is noise." in found
 
 
-def test_what_is_the_same_everywhere_has_no_column() -> None:
+def test_values_that_all_hosts_share_have_no_column() -> None:
     found = lines(host("s1", "served"), host("s2", "served"))
     assert found[found.index("") + 1].split() == ["host", "level", "outcome", "seconds", "voices", "latency", "RTF"]
 
 
 @pytest.mark.parametrize("count", [1, 8, 21, 1000])
 @pytest.mark.parametrize("length", [4, 30, 50])
-def test_it_is_short_and_fits_80_columns(count: int, length: int) -> None:
+def test_the_table_is_short_and_fits_80_columns(count: int, length: int) -> None:
     why = "The model was not ready after 300 s: " + "CUDA out of memory. " * 40
     hosts = [host(f"gpu-{number:04}".ljust(length, "x"), "served") for number in range(count)]
     hosts += [host(f"bad-{number:03}".ljust(length, "x"), "failed", why) for number in range(count // 4)]
@@ -55,7 +55,7 @@ def test_it_is_short_and_fits_80_columns(count: int, length: int) -> None:
     assert len([line for line in found if line.startswith("bad-")]) >= min(count // 4, report_table.MOST_ROWS)
 
 
-def test_of_many_those_that_failed_or_stand_out_are_listed_and_the_others_counted() -> None:
+def test_a_large_fleet_lists_failed_and_unusual_hosts_and_counts_the_others() -> None:
     hosts = [host(f"s{number:03}", "served") for number in range(report_table.MOST_ROWS)]
     found = lines(*hosts, host("t1", "failed", "x " * 400), host("u1", "served", latency=2.0))
     table = found[found.index("") + 2 :]
@@ -65,20 +65,20 @@ def test_of_many_those_that_failed_or_stand_out_are_listed_and_the_others_counte
     assert any(line.startswith("u1: takes 4.0 times the fleet's median") for line in table)
 
 
-def test_a_reason_that_many_have_is_said_once() -> None:
+def test_a_reason_that_many_hosts_share_is_shown_once() -> None:
     found = lines(*(host(f"s{number:02}", "failed", "No key.") for number in range(15)))
     said = " ".join(line.strip() for line in found)
     assert said.count("No key.") == 1
     assert "and 3 more: No key." in said
 
 
-def test_more_reasons_than_one_reads_are_counted() -> None:
+def test_further_reasons_are_counted() -> None:
     found = lines(*(host(f"s{number:02}", "failed", f"Reason {number}.") for number in range(30)))
     assert found[-1] == "18 more notes are on the page."
     assert "Not listed here: 10 more failed or stand out." in found
 
 
-def test_stand_ins_and_a_stop_are_loud() -> None:
+def test_stand_ins_and_a_stopped_run_are_prominent() -> None:
     found = lines(host("s1", unpublished={"kokoro/x.pth": "made-up"}), stop="the canary failed: s1")
     assert found[-2:] == [
         "MADE-UP WEIGHTS: this audio is not Kokoro's voice (kokoro/x.pth).",
@@ -86,6 +86,6 @@ def test_stand_ins_and_a_stop_are_loud() -> None:
     ]
 
 
-def test_a_message_does_not_command_the_terminal() -> None:
+def test_a_message_cannot_control_the_terminal() -> None:
     found = lines(host("s1", "failed", "\x1b[2Jgone\x07"))
     assert found[-1] == "s1: \N{REPLACEMENT CHARACTER}[2Jgone\N{REPLACEMENT CHARACTER}"

@@ -31,13 +31,13 @@ FIRST = {
     "kokoro/voices/empty.pt": b"",
     "wheels/torch.whl": BIG,
     "wheels/half.whl": BIG[:600_000],
-    LONG: b"a name that one header can't hold",
+    LONG: b"a name that one header cannot hold",
 }
 SECOND = {
     "kokoro/voices/af_heart.pt": b"another heart",
     "wheels/half.whl": BIG[:600_000],
     "wheels/new.whl": BIG[::-1],
-    LONG: b"a name that one header can't hold",
+    LONG: b"a name that one header cannot hold",
 }
 
 
@@ -133,7 +133,7 @@ def test_the_signature_is_exported_and_a_stale_one_is_removed(carried: SimpleNam
     bring(carried.delta, carried.there)
     (carried.here / "manifest.json.sig").write_text("signed")
     carry(carried.here, tmp_path / "signed", carried.full)
-    # The same manifest, signed since: only the signature is brought.
+    # The same manifest, signed later: only the signature is imported.
     assert bring(tmp_path / "signed", carried.there).added == ["manifest.json.sig"]
     assert (carried.there / "manifest.json.sig").read_text() == "signed"
     write_store(carried.here, {**SECOND, "wheels/third.whl": b"3"})
@@ -467,7 +467,7 @@ def test_an_import_that_is_killed_at_any_step_continues(carried: SimpleNamespace
         if not killed_before(step, lambda: bring(carried.delta, carried.there)):
             break
         kept = (carried.there / "manifest.json").read_bytes() == old
-        # Old and whole, or something that does not pass; never a new manifest over a half-made store.
+        # The store is old and complete, or fails verification. It never has a new manifest over incomplete files.
         whole += kept and verify(carried.there) == []
         assert kept or tree(carried.there) == tree(carried.here)
         bring(carried.delta, carried.there)
@@ -523,5 +523,5 @@ def test_a_store_on_its_own_file_system_is_imported_by_copying(
     monkeypatch.setattr(os, "replace", replace)
     bring(carried.delta, carried.there)
     assert tree(carried.there) == tree(carried.here)
-    # What shares its bytes with the old file keeps them.
+    # Other links to the old file keep its bytes.
     assert linked.read_bytes() == FIRST["kokoro/voices/af_heart.pt"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Languages: lock, store and release hold what only some languages need only for these languages."""
+"""Languages: lock, store and release hold what a language needs only if it is configured."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_every_committed_lock_has_the_languages_packages_and_marks_them(path: Pa
     assert names(lock.with_extras(["japanese"])) - base == JAPANESE
     assert names(lock.with_extras(["japanese-light"])) - base == {"unidic-lite"}
     assert names(lock.with_extras(["mandarin"])) - base == MANDARIN
-    # Imported by misaki and not used, or without wheels: the repairs do without them.
+    # misaki imports these but does not use them, or they have no wheels. The repairs remove them.
     assert not {"pyopenjtalk", "mojimoji", "unidic"} & names(lock)
     parse_profile(path.name[7:-5])
 
 
-def test_a_lock_without_extras_is_written_as_before_and_one_with_them_reads_back() -> None:
+def test_a_lock_without_extras_lists_none_and_one_with_extras_reads_back() -> None:
     lock = locks.read_lock(COMMITTED[0])
     plain = locks.render_lock(lock.with_extras([]), PROFILE)
     assert "extras" not in plain

@@ -88,7 +88,7 @@ def test_committed_locks_are_whole(path: Path) -> None:
     assert path.read_text() == locks.render_lock(lock, profile), "not as bin/refresh writes it"
     assert locks.read_lock(path, profile) == lock, "a wheel does not suit the profile"
     assert all(p.location.startswith("https://") for p in lock.packages)
-    # PyTorch's index does not tell sizes; all others do.
+    # PyTorch's index states no sizes; all others do.
     assert [p.name for p in lock.packages if not p.size] in ([], ["torch"])
     versions = {p.name: p.version for p in lock.packages}
     assert {"xinference", "kokoro", "misaki", "torch"} <= PINNED.keys()

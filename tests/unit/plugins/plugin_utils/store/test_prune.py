@@ -205,7 +205,7 @@ def test_a_list_of_another_store_or_without_a_cache_is_refused(place: SimpleName
         prune.read_listing(tmp_path / "absent")
 
 
-def test_a_store_that_is_being_fetched(place: SimpleNamespace) -> None:
+def test_a_store_that_is_being_fetched_is_not_pruned(place: SimpleNamespace) -> None:
     held = os.open(place.store, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     with pytest.raises(BusyError):

@@ -142,7 +142,7 @@ def test_every_kind_of_damage_is_found_at_once(built: Path) -> None:
 
 def test_the_next_fetch_repairs_damage(built: Path, tmp_path: Path, request_: store.Request) -> None:
     wheel = built / "wheels/spacy-3.8.14-py3-none-any.whl"
-    # In place: the store is hard-linked to the cache, so this damages both.
+    # Store and cache share the file by a hard link, so this damages both.
     with open(wheel, "r+b") as handle:
         handle.seek(40)
         handle.write(b"\xff")
@@ -343,7 +343,7 @@ class IndexHandler(http.server.BaseHTTPRequestHandler):
             self.server.asked[name] += 1
             data = (self.server.folder / name).read_bytes()
             if name == self.server.fatal and self.server.victim:
-                # Half a file first, so that there is something to go on from.
+                # Send half a file first, so that the next fetch has something to resume.
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -375,7 +375,7 @@ def test_a_killed_fetch_continues_and_fetches_nothing_twice(
         request_.index = index.address
         child = os.fork()
         if child == 0:
-            # The server above answers this child from the parent's threads.
+            # Threads of the parent run the server that answers this child.
             time.sleep(0.1)
             store.build(target, request_, cache, lambda _line: None)
             os._exit(0)
@@ -383,7 +383,7 @@ def test_a_killed_fetch_continues_and_fetches_nothing_twice(
         _pid, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status)
         assert not (target / "manifest.json").exists()
-        # Chunks are written as they come; the half that arrived before the kill may or may not be on the disk.
+        # Chunks are written as they arrive. The half that arrived before the kill may not be on the disk yet.
         store.build(target, request_, cache, lambda _line: None)
         index.shutdown()
         thread.join()
