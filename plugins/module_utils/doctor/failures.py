@@ -469,15 +469,15 @@ FAILURES: tuple[Failure, ...] = (
         "GP12",
         r"Unable to determine the device handle for|GPU is lost|GPU has fallen off the bus"
         r"|NVRM: Xid \([^)]{0,60}\): 79,",
-        "A card no longer answers on the bus. The reason is power, heat, a riser or the card itself.",
-        "Power the host off and on: a reboot alone may not bring the card back. Run journalctl -k and read the NVRM "
-        "lines of that moment. If it happens again, replace the card. Until then, let the host serve without it.",
+        "A GPU no longer answers on the bus. The reason is power, heat, a riser or the GPU itself.",
+        "Power the host off and on: a reboot alone may not bring the GPU back. Run journalctl -k and read the NVRM "
+        "lines of that moment. If it happens again, replace the GPU. Until then, let the host serve without it.",
     ),
     Failure(
         "GP13",
         r"uncorrectable ECC error encountered|NVRM: Xid \([^)]{0,60}\): (48|63|64|94|95),",
-        "The card's memory has errors that could not be corrected.",
-        "Reboot the host: this takes the bad memory rows out of use. If errors return, replace the card. nvidia-smi "
+        "The GPU's memory has errors that could not be corrected.",
+        "Reboot the host: this takes the bad memory rows out of use. If errors return, replace the GPU. nvidia-smi "
         "-q -d ECC,ROW_REMAPPER shows them.",
     ),
     Failure(
