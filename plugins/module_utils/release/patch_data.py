@@ -164,20 +164,25 @@ KOKORO_WORDS: Row = {
     "adds": "kokoro_text",
 }
 # misaki reads English with en_core_web_sm unless it is told otherwise, and neither Kokoro nor Xinference tells it. This
-# makes every English front end of a process share one transformer, which takes 0.5 GB.
+# makes every English front end of a process share one transformer, which takes 0.5 GB. It reads a long text in parts of
+# 144 pieces, 384 of them at once. Two at once keep its memory bounded.
 MISAKI_TRF: Row = {
     "name": "misaki-trf",
     "package": "misaki",
     "file": "misaki/en.py",
     "before": "ddf67ad3bc4dd98143dcc9b6fbcde259b9d879d8b91684201cf0deeb07aa9910",
-    "after": "86010af1f9593ea34e94a9f7bc09d098fc1a770e2a552598953768c37fcee8c8",
+    "after": "90dcb78d42deac17e28ad72d6e2cac6d13b23c6a109331f4ec02aefbdef137bb",
     "old": """        name = f"en_core_web_{'trf' if trf else 'sm'}"\n""",
     "new": """        trf = True\n        name = f"en_core_web_{'trf' if trf else 'sm'}"\n""",
     "reason": "Xinference has no setting that makes Kokoro's English front end load a transformer model",
     "more": (
         (
             "        self.nlp = spacy.load(name, enable=components)\n",
-            "        G2P.nlp = getattr(G2P, 'nlp', None) or spacy.load(name, enable=components)\n",
+            """        G2P.nlp = getattr(G2P, 'nlp', None) or spacy.load(name, enable=components)
+        for node in G2P.nlp.pipeline[0][1].model.walk():
+            if 'batch_size' in node.attrs:
+                node.attrs['batch_size'] = 2
+""",
         ),
     ),
     "extra": "en_core_web_trf",

@@ -171,9 +171,12 @@ def test_all_english_front_ends_share_the_transformer_model() -> None:
     source = "class G2P:\n    def __init__(self, trf=False):\n" + "".join(lines)
     loaded: list[tuple[str, list[str]]] = []
 
+    spans, other = SimpleNamespace(attrs={"batch_size": 384}), SimpleNamespace(attrs={})
+
     def load(name: str, enable: list[str]) -> object:
         loaded.append((name, enable))
-        return object()
+        model = SimpleNamespace(walk=lambda: [other, spans])
+        return SimpleNamespace(pipeline=[("transformer", SimpleNamespace(model=model))])
 
     names: dict[str, Any] = {"spacy": SimpleNamespace(load=load)}
     exec(source, names)
@@ -182,6 +185,7 @@ def test_all_english_front_ends_share_the_transformer_model() -> None:
     exec(patches.repair(patch, source.encode()), names)
     assert names["G2P"]().nlp is names["G2P"](trf=False).nlp
     assert loaded == [("en_core_web_trf", ["transformer", "tagger"])]
+    assert (spans.attrs, other.attrs) == ({"batch_size": 2}, {})
 
 
 def test_the_replacement_of_mojimoji_behaves_like_it() -> None:
