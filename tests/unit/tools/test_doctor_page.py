@@ -9,7 +9,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.doctor imp
 PAGE = Path(__file__).parents[3] / "docs" / "doctor.md"
 
 
-def test_the_page_is_what_the_doctor_knows() -> None:
+def test_the_page_lists_what_the_doctor_knows() -> None:
     """docs/doctor.md names every code with its words; ``tools/doctor_page.py`` writes it."""
     rows = {}
     for line in PAGE.read_text(encoding="utf-8").splitlines():

@@ -71,7 +71,7 @@ def locked(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, **chang
     monkeypatch.setattr(tool, "committed", lambda: held)
 
 
-def test_all_that_is_committed_is_up_to_date(tool: ModuleType, uv: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_committed_file_is_up_to_date(tool: ModuleType, uv: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Needs no network. Says what to refresh where it fails."""
     status = tool.main(["--check", "--uv", uv])
     said = capsys.readouterr().out
@@ -92,7 +92,7 @@ def test_all_that_is_committed_is_up_to_date(tool: ModuleType, uv: str, capsys: 
         ("repairs", "misaki", {"sha256": "0" * 64}, "the repairs of misaki were made for another wheel"),
     ],
 )
-def test_a_lock_that_moved_on_makes_what_rests_on_it_stale(
+def test_a_new_lock_makes_dependent_files_stale(
     tool: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -106,7 +106,7 @@ def test_a_lock_that_moved_on_makes_what_rests_on_it_stale(
     assert said in capsys.readouterr().out
 
 
-def test_languages_that_do_not_fit_together_are_told(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_languages_that_do_not_fit_together_are_reported(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     languages = {**catalogue.LANGUAGES, "x": catalogue.Language("x", "Xhosa", ("xh_core",), ("clicks",))}
     monkeypatch.setattr(catalogue, "LANGUAGES", languages)
     said = "\n".join(tool.stale_kokoro("uv"))
@@ -114,7 +114,7 @@ def test_languages_that_do_not_fit_together_are_told(tool: ModuleType, monkeypat
         assert words in said
 
 
-def test_a_page_that_is_not_what_its_tool_writes_is_told_and_written(
+def test_an_outdated_page_is_reported_and_written(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for folder in ("docs", "tools", "roles/artifact_store/files/locks"):
@@ -163,7 +163,7 @@ def answers(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, found: dict[str, 
     monkeypatch.setattr(tool, "fetch", fetch)
 
 
-def test_of_spacys_table_the_catalogues_models_and_released_versions_are_kept(
+def test_only_the_catalogues_models_and_released_versions_are_kept(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, data: Path
 ) -> None:
     published = table(
@@ -187,7 +187,7 @@ def test_of_spacys_table_the_catalogues_models_and_released_versions_are_kept(
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"spacy": {}}', b'{"spacy": 1}'])
-def test_what_is_no_table_changes_nothing(
+def test_an_invalid_table_changes_nothing(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, data: Path, answer: bytes
 ) -> None:
     before = (data / "spacy_compatibility.json").read_bytes()
@@ -196,7 +196,7 @@ def test_what_is_no_table_changes_nothing(
     assert (data / "spacy_compatibility.json").read_bytes() == before
 
 
-def test_a_publisher_that_can_not_be_reached_is_told(
+def test_an_unreachable_publisher_is_reported(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path, uv: str
 ) -> None:
     before = {path.name: path.read_bytes() for path in data.iterdir()}
@@ -212,7 +212,7 @@ def test_a_publisher_that_can_not_be_reached_is_told(
     assert repairs.read_bytes() == (ROOT / "plugins/module_utils/release/patch_data.py").read_bytes()
 
 
-def test_kokoros_files_are_compared_with_the_hubs(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kokoros_files_are_compared_with_those_of_the_hub(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     trees = {}
     for model in catalogue.MANDARIN_MODELS.values():
         rows = [{"path": f"voices/{voice}.pt", "lfs": {"oid": digest}} for voice, digest in model.voices.items()]
@@ -230,7 +230,7 @@ def test_kokoros_files_are_compared_with_the_hubs(tool: ModuleType, monkeypatch:
     assert two.endswith("the hub has no such file")
 
 
-def test_a_newer_python_is_told_and_taken_over_with_its_published_digest(
+def test_a_newer_python_is_adopted_with_its_published_digest(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
 ) -> None:
     targets = [(machine, libc) for machine in ("x86_64", "aarch64") for libc in ("musl", "gnu")]
@@ -264,7 +264,7 @@ def wheel(**files: bytes) -> bytes:
     return held.getvalue()
 
 
-def test_repairs_are_tried_on_the_locked_wheel_and_taken_over_where_they_fit(
+def test_a_repair_is_adopted_if_it_fits_the_locked_wheel(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def digest(content: bytes) -> str:

@@ -27,9 +27,7 @@ def tool() -> ModuleType:
     return module
 
 
-def test_a_cpu_build_of_a_folder_gets_its_public_address_and_nothing_else_may_come_from_one(
-    tool: ModuleType, tmp_path: Path
-) -> None:
+def test_only_a_cpu_build_may_come_from_a_folder(tool: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "torch-1.2.3+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
     file.write_bytes(b"wheel")
     digest = hashlib.sha256(b"wheel").hexdigest()
@@ -44,7 +42,7 @@ def test_a_cpu_build_of_a_folder_gets_its_public_address_and_nothing_else_may_co
         tool.published(locks.LockedPackage("numpy", "2", file.name, file.as_uri(), digest, 0))
 
 
-def test_without_a_cpu_build_at_hand_the_pinned_one_makes_the_same_lock(
+def test_the_pinned_cpu_build_makes_the_same_lock(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the registry answers is played here; its CUDA packages go and the pinned wheel comes."""
@@ -78,7 +76,7 @@ def test_a_cpu_build_in_a_cuda_lock_is_refused(tool: ModuleType, monkeypatch: py
         tool.lock_of(Profile("cuda", "3.11", "x86_64"), "uv")
 
 
-def test_a_package_belongs_to_the_extras_that_need_it_and_to_none_where_all_do(tool: ModuleType) -> None:
+def test_a_package_belongs_to_the_extras_that_need_it(tool: ModuleType) -> None:
     needs = {"": ["kokoro", "regex"], "japanese": ["fugashi", "shared"], "mandarin": ["jieba", "shared", "regex"]}
 
     def lock(extras: Sequence[str]) -> locks.Lock:

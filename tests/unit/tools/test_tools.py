@@ -47,13 +47,13 @@ class TestStandins:
     def make(self) -> ModuleType:
         return load("tools/standins/make.py")
 
-    def test_the_sentences_hold_every_tag(self) -> None:
+    def test_the_sentences_contain_every_tag(self) -> None:
         assert {tag for _words, tags in self.make().read_tagged() for tag in tags} == set(self.TAGS.split())
 
     def test_the_configuration_is_the_published_one(self) -> None:
         assert self.make().sha256(ROOT / "tools/standins/kokoro-config.json") == catalogue.KOKORO_CONFIG[1]
 
-    def test_a_folder_is_made_while_its_maker_and_its_files_are_the_same(self, tmp_path: Path) -> None:
+    def test_a_folder_counts_as_made_while_nothing_changes(self, tmp_path: Path) -> None:
         make = self.make()
         made = tmp_path / "made"
         made.mkdir()
@@ -67,7 +67,7 @@ class TestStandins:
         (tmp_path / "kokoro/a.pt").unlink()
         assert not make.is_made(tmp_path / "kokoro", "maker")
 
-    def test_other_voices_are_another_make(self) -> None:
+    def test_other_voices_need_a_new_folder(self) -> None:
         make = self.make()
         assert make.maker_digest(["af_heart"]) != make.maker_digest(["af_heart", "am_michael"])
 
@@ -82,7 +82,7 @@ class TestStandins:
 
 
 class TestReachable:
-    def test_names_what_answers_and_says_why_the_rest_does_not(
+    def test_every_endpoint_answers_or_gives_a_reason(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -118,7 +118,7 @@ class TestQuickstart:
         "text",
         ["The quick brown fox.", 'It\'s "his" `$HOME` \\ & 100 % of $5!', "Über den Fluß: 今日は。", "One.\n\nTwo."],
     )
-    def test_the_curl_line_speaks_any_text_and_holds_no_key(
+    def test_the_curl_line_speaks_any_text_without_a_key(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
     ) -> None:
         line = load("tools/quickstart.py").curl_line("host", "af_heart", text)
@@ -132,7 +132,7 @@ class TestQuickstart:
         asked = json.loads((tmp_path / "speech.wav").read_text())
         assert asked == {"model": "kokoro", "voice": "af_heart", "response_format": "wav", "input": text}
 
-    def test_a_line_that_brings_no_sound_ends_the_run(self) -> None:
+    def test_a_line_without_sound_ends_the_run(self) -> None:
         with pytest.raises(SystemExit, match="does not work"):
             load("tools/quickstart.py").try_curl("echo refused > speech.wav")
 
@@ -151,7 +151,7 @@ class TestBench:
             (110.0, 8.0, 10, 1, 1),
         ],
     )
-    def test_a_missed_target_is_an_exit_status(
+    def test_a_missed_target_gives_an_exit_status(
         self,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,

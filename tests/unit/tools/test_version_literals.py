@@ -35,7 +35,7 @@ def test_every_pin_is_known(literals: ModuleType) -> None:
     assert all(version for versions in literals.pins().values() for version in versions)
 
 
-def test_no_version_is_written_where_it_can_be_derived(literals: ModuleType) -> None:
+def test_no_version_is_written_if_it_can_be_derived(literals: ModuleType) -> None:
     """Texts say "the locked Xinference" or name docs/versions.md; tests read the locks or make a version up."""
     assert {name: places for name, places in literals.stray_literals().items() if places} == {}
 
@@ -55,7 +55,7 @@ def test_xinferences_version_is_written_in_one_place(literals: ModuleType) -> No
         ("1.2.34 11.2.3 1.2.3.4 0.1.2.3 1x2.3", False),
     ],
 )
-def test_a_literal_is_found_and_another_version_is_not(
+def test_only_the_pinned_version_is_found(
     literals: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, found: bool
 ) -> None:
     monkeypatch.setattr(literals, "ROOT", tmp_path)
@@ -63,7 +63,7 @@ def test_a_literal_is_found_and_another_version_is_not(
     assert literals.literals("1.2.3", [tmp_path / "page.md"]) == (["page.md:2"] if found else [])
 
 
-def test_the_stand_ins_are_of_the_models_in_the_catalogue(literals: ModuleType) -> None:
+def test_the_stand_ins_match_the_models_in_the_catalogue(literals: ModuleType) -> None:
     """Their maker names the models itself: whatever changes it makes all stand-ins again."""
     assert literals.PINNED.match("tools/standins/make.py")
     make = load("tools/standins/make.py")
