@@ -119,17 +119,9 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import l
 # Maximum length of a message in the ledger: the last lines of a journal, but not a whole log.
 MESSAGE = 4000
 KEPT = (
-    "manifest_sha256",
-    "profile",
-    "python",
-    "model",
-    "languages",
-    "voices",
-    "unpublished",
-    "patches",
-    "artifacts",
-    "language_models",
-)
+    "manifest_sha256", "profile", "python", "model", "languages", "voices",
+    "unpublished", "patches", "artifacts", "language_models",
+)  # fmt: skip
 
 
 def main() -> None:

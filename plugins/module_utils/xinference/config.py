@@ -51,28 +51,11 @@ WORKER_SECRETS = ("xoscar_auth_key", "client_key")
 
 # All permissions of Xinference's first administrator (api/oauth2/advanced/auth_service.py).
 ADMIN_PERMISSIONS = [
-    "admin",
-    "models:list",
-    "models:read",
-    "models:write",
-    "models:register",
-    "keys:create",
-    "keys:manage",
-    "users:manage",
-    "cache:list",
-    "cache:delete",
-    "virtualenv:list",
-    "virtualenv:delete",
-    "logs:list",
-    "model_requests:read_body",
-    "monitor:view",
-    "settings:read",
-    "settings:write",
-    "routers:list",
-    "routers:read",
-    "routers:write",
-    "routers:operate",
-]
+    "admin", "models:list", "models:read", "models:write", "models:register", "keys:create", "keys:manage",
+    "users:manage", "cache:list", "cache:delete", "virtualenv:list", "virtualenv:delete", "logs:list",
+    "model_requests:read_body", "monitor:view", "settings:read", "settings:write", "routers:list", "routers:read",
+    "routers:write", "routers:operate",
+]  # fmt: skip
 # Enough to launch models, keep autostart and manage keys, but not workers, cluster or settings.
 DEPLOY_PERMISSIONS = ["models:list", "models:read", "models:write", "keys:create", "keys:manage"]
 
