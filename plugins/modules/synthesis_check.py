@@ -63,7 +63,9 @@ options:
     elements: str
     default: []
   text:
-    description: The sentence. One or two words are too few to tell speech from noise.
+    description:
+      - The sentence. One or two words are too few to tell speech from noise.
+      - An answer of more than 300 seconds is refused and not decoded.
     type: str
     default: The quick brown fox jumps over the lazy dog.
   formats:

@@ -401,7 +401,7 @@ def test_wait_ready_keeps_its_limit_if_headers_come_byte_by_byte() -> None:
         {"replica_statuses": 5},
         {"replica_statuses": [{"replica_id": "one"}]},
         {"replica": float("inf")},
-        {"replica": []},
+        {"replica": ["x"]},
     ],
 )
 def test_instances_of_another_shape_are_not_xinferences(server: Server, change: dict[str, Any]) -> None:
