@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import write_atomic
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor, odd
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle
 
 
@@ -21,7 +21,7 @@ class ActionModule(ControllerAction):
         found = {name: findings(hostvars.get(name, {})) for name in arguments["hosts"]}
         data = doctor.report(found, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         text = json.dumps(data, indent=2, sort_keys=True) + "\n"
-        lines = doctor.lines(data, arguments["show_ok"])
+        lines = [odd.printable(line) for line in doctor.lines(data, arguments["show_ok"])]
         try:
             if arguments["bundle"] and not self.check_mode:
                 path = Path(arguments["bundle"]).absolute()

@@ -21,10 +21,11 @@ class ActionModule(ControllerAction):
         hostvars = task_vars.get("hostvars") or {}
         now = time.time()
         state, ends = run_of(hostvars, now)
-        hosts = [
-            report.Host(name, plan, synthesis, report.load_clips(folder, name, synthesis), ends.get(name))
-            for name, plan, synthesis in gather(hostvars, folder, ends)
-        ]
+        hosts = []
+        for name, plan, synthesis in gather(hostvars, folder, ends):
+            host = report.Host(name, plan, synthesis, end=ends.get(name))
+            host.clips = report.load_clips(folder, name, host.synthesis)
+            hosts.append(host)
         data = report.build(hosts, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), state)
         html, record, cases = folder / "index.html", folder / "report.json", folder / "junit.xml"
         again = folder / "retry"
@@ -94,16 +95,17 @@ def gather(
         plan = fact(hostvars[name], "voicefleet_plan")
         synthesis = fact(hostvars[name], "voicefleet_synthesis")
         if plan and not synthesis:
-            synthesis = left_behind(folder / "hosts" / f"{report.folder_name(name)}.json", plan["release"]["id"])
+            synthesis = left_behind(folder / "hosts" / f"{report.folder_name(name)}.json", name, plan.get("release"))
         if plan or synthesis or name in ends:
             found.append((name, plan, synthesis))
     return found
 
 
-def left_behind(path: Path, release_id: str) -> dict[str, Any]:
-    """Return the proof in a host's record beside the report, if it is of that release."""
+def left_behind(path: Path, host: str, release: Any) -> dict[str, Any]:
+    """Return the proof in a host's record beside the report, if it is of that host and release."""
     try:
-        synthesis = json.loads(path.read_text(encoding="utf-8"))["synthesis"]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found = record["host"] == host and record["synthesis"]["release_id"] == release["id"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return synthesis if synthesis.get("release_id") == release_id else {}
+    return dict(record["synthesis"]) if found else {}

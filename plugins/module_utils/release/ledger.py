@@ -51,7 +51,7 @@ def read(file: str) -> list[Receipt]:
     for line in lines:
         try:
             receipt = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(receipt, dict):
             receipts.append(receipt)

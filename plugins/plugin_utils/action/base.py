@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 
-from ..fleet import deploy_lock, settings as shared
+from ..fleet import deploy_lock, odd, settings as shared
 from . import spec, variables
 
 display = Display()
@@ -38,7 +38,7 @@ def memo_path() -> str:
 def fact(variables: Any, name: str) -> dict[str, Any]:
     """A fact of a host, whether or not facts are also variables there. Empty if it was not set."""
     value = variables.get(name) or (variables.get("ansible_facts") or {}).get(name) or {}
-    return dict(value)
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _load(path: str) -> Any:
@@ -56,8 +56,8 @@ def findings(error: Exception) -> dict[str, Any]:
 
 
 def show(lines: Sequence[str]) -> None:
-    """Print lines in the terminal unchanged. A task's result would fold them."""
-    display.display("\n".join(["", *lines, ""]))
+    """Print lines in the terminal, without control characters. A task's result would fold them."""
+    display.display("\n".join(["", *map(odd.printable, lines), ""]))
 
 
 # Read once, when Ansible loads the first action. The workers that it forks for the hosts inherit it.

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...module_utils.host import sources
 from ...module_utils.release import ledger
+from . import odd
 
 # The table shows this much of a failure's message. The summary has the whole message.
 MESSAGE = 200
@@ -16,24 +17,27 @@ COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "sourc
 
 def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
     """One host. ``found`` is its fact ``releases_receipts``, None if the host was not read."""
-    found = found or {}
-    current, receipts = found.get("current"), found.get("receipts") or []
+    reader = odd.Reader()
+    found = found if isinstance(found, Mapping) else {}
+    current, receipts = reader.text(found, "current"), odd.clean(reader.rows(found, "receipts"))
     receipt = ledger.since(receipts, current)
-    return {
+    seconds = {name: took for name, took in reader.mapping(receipt, "seconds").items() if odd.number(took) is not None}
+    row = {
         "host": host,
         "read": bool(found),
         "current": current,
         "previous": ledger.previous(receipts, current),
-        "whole": found.get("whole") or [],
-        "since": receipt.get("time"),
-        "operator": receipt.get("operator"),
-        "manifest_sha256": receipt.get("manifest_sha256"),
-        "proof_level": receipt.get("proof_level"),
-        "seconds": receipt.get("seconds") or {},
-        "unpublished": receipt.get("unpublished") or {},
+        "whole": reader.texts(found, "whole"),
+        "since": reader.text(receipt, "time"),
+        "operator": reader.text(receipt, "operator"),
+        "manifest_sha256": reader.text(receipt, "manifest_sha256"),
+        "proof_level": reader.text(receipt, "proof_level"),
+        "seconds": seconds,
+        "unpublished": reader.unpublished(receipt),
         "failure": dict(ledger.failure(receipts)),
         "receipts": receipts,
     }
+    return {**row, "odd": reader.notes} if reader.notes else row
 
 
 def build(hosts: Mapping[str, Mapping[str, Any] | None], now: str) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def table(summary: Mapping[str, Any]) -> list[str]:
                 entry["operator"] or "",
                 (entry["manifest_sha256"] or "")[:12],
                 proof,
-                f"{entry['seconds']['total']:.0f} s" if entry["seconds"] else "",
+                f"{entry['seconds']['total']:.0f} s" if "total" in entry["seconds"] else "",
                 sources.of(entry["unpublished"]) if entry["since"] else "",
             )
         )
@@ -78,6 +82,7 @@ def table(summary: Mapping[str, Any]) -> list[str]:
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     said = {sources.in_words(entry["unpublished"]) for entry in summary["hosts"]} - {""}
     text += [f"{words}." for words in sorted(said)]
+    text += [f"{entry['host']}: {note}." for entry in summary["hosts"] for note in entry.get("odd", [])]
     text += [failed(entry["host"], entry["failure"]) for entry in summary["hosts"] if entry["failure"]]
     unknown = [entry["host"] for entry in summary["hosts"] if entry["current"] and not entry["since"]]
     if unknown:

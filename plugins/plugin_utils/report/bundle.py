@@ -17,6 +17,7 @@ from typing import Any
 
 from ...module_utils.host.hashing import write_atomic
 from ...module_utils.state.support import MOST_BYTES, SAFE_NAME
+from ..fleet.odd import printable
 from .report import folder_name
 
 
@@ -35,7 +36,7 @@ def keep(archive: Path, host: str, files: Mapping[str, str], examined: Mapping[s
     folder.mkdir(parents=True, mode=0o700)
     room = MOST_BYTES
     for name, text in sorted(files.items()):
-        data = str(text).encode()[: max(0, room)]
+        data = printable(text, MOST_BYTES).encode()[: max(0, room)]
         room -= len(data)
         if SAFE_NAME.fullmatch(name):
             (folder / name).write_bytes(data)

@@ -16,9 +16,10 @@ from statistics import median
 from typing import Any
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import sources
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_file
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_bytes, sha256_file
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.proof import versions_of
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import odd
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout import GOOD, SERVED, End
 
 from . import differences
@@ -47,7 +48,9 @@ IN_WORDS = {
 
 def folder_name(host: str) -> str:
     """A host's name as a folder on the controller. A name in the inventory may contain any character."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", host).lstrip(".") or "_"
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", host).lstrip(".")[:100]
+    # Names that differ in odd characters alone must not share a folder.
+    return plain if plain == host else f"{plain}-{sha256_bytes(host.encode('utf-8', 'surrogatepass'))[:8]}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,14 @@ class Host:
     synthesis: dict[str, Any] = field(default_factory=dict)
     clips: dict[str, Clip] = field(default_factory=dict)
     end: End | None = None
+
+    def __post_init__(self) -> None:
+        """Facts come from the host, so bring them into the expected form. Odd values are shown as odd."""
+        self.folder = folder_name(self.name)
+        self.name = odd.shown_name(self.name)
+        reader = odd.Reader()
+        self.plan, self.synthesis = odd.plan(self.plan, reader), odd.proof(self.synthesis, reader)
+        self.notes = reader.notes
 
     def row(self) -> dict[str, Any]:
         """The host as a row of the report. Times are in seconds, and medians over its samples."""
@@ -96,8 +107,11 @@ class Host:
             "unpublished": proof.get("unpublished") or plan.get("unpublished") or {},
             "findings": proof.get("findings") or [],
             "samples": [{**sample, "wav": self._wav_of(sample)} for sample in samples],
-            "record": f"hosts/{folder_name(self.name)}.json" if samples else None,
-            "stands_out": [],
+            "record": f"hosts/{self.folder}.json" if samples else None,
+            "stands_out": [
+                {"kind": "odd", "name": "odd value", "value": None, "usual": None, "sentence": note}
+                for note in self.notes
+            ],
             **self._ending(),
         }
         row["levels"] = ladder(row)
@@ -110,7 +124,7 @@ class Host:
             return {"outcome": None, "why": "", "seconds": None, "serves": tried}
         serves = tried if self.end.outcome == SERVED else self.plan.get("current")
         seconds = None if self.end.seconds is None else round(self.end.seconds, 1)
-        return {"outcome": self.end.outcome, "why": self.end.why, "seconds": seconds, "serves": serves}
+        return {"outcome": self.end.outcome, "why": odd.printable(self.end.why), "seconds": seconds, "serves": serves}
 
     def _wav_of(self, sample: Mapping[str, Any]) -> str | None:
         clip = self.clips.get(sample["voice"]) if sample["format"] == "wav" else None

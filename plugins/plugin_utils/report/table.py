@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...module_utils.host import sources
+from ..fleet import odd
 from ..fleet.rollout import names
 from .report import FAILED, WELL, first_the_worst, reasons, summary
 
@@ -81,9 +82,7 @@ def _why(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         # Do not repeat what the table shows.
         for reason in (reason for reason in reasons(row) if reason != f"{row['outcome']}."):
             # Text from a host must not contain control characters for the terminal.
-            said = "".join(
-                sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(reason.split())
-            )
+            said = odd.printable(" ".join(reason.split()))
             hosts.setdefault(said if len(said) <= MOST_REASON else said[:MOST_REASON] + " …", []).append(row["host"])
     lines = []
     for said, of in list(hosts.items())[:MOST_REASONS]:

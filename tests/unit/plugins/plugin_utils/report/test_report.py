@@ -227,9 +227,9 @@ def test_only_sounds_of_the_proof_are_shown(tmp_path: Path) -> None:
     ("name", "folder"),
     [
         ("speaker1.site-b.example", "speaker1.site-b.example"),
-        ("../../etc", "_.._etc"),
-        ("..", "_"),
-        ("fe80::1%eth0", "fe80__1_eth0"),
+        ("../../etc", "_.._etc-74ccf3c5"),
+        ("..", "-5ec1f7e7"),
+        ("fe80::1%eth0", "fe80__1_eth0-016a8c97"),
     ],
 )
 def test_host_names_become_folders(name: str, folder: str) -> None:
