@@ -86,7 +86,7 @@ def test_names_from_a_host_cannot_leave_the_folder(host: Host, run: Any, tmp_pat
     host.samples = [sample("../../../evil"), sample("/evil")]
     run("../../evil", report_dir="report")
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
-        "report/hosts/_.._evil.json"
+        "report/hosts/_.._evil-0fbfd372.json"
     ]
 
 

@@ -42,8 +42,8 @@ def test_a_failed_proof_is_found_beside_the_report(tmp_path: Path) -> None:
     record = tmp_path / "hosts" / "speaker1.json"
     hostvars = {"speaker1": {"voicefleet_plan": PLAN}}
     for content, found in (
-        (json.dumps({"synthesis": PROOF}), PROOF),
-        (json.dumps({"synthesis": {**PROOF, "release_id": "1.2.3-old"}}), {}),
+        (json.dumps({"host": "speaker1", "synthesis": PROOF}), PROOF),
+        (json.dumps({"host": "speaker1", "synthesis": {**PROOF, "release_id": "1.2.3-old"}}), {}),
         ("{", {}),
         ("[]", {}),
     ):
