@@ -16,7 +16,12 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import http_fetch
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, diff, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
+    ControllerAction,
+    diff,
+    display,
+    verified_digest,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery import delivery, rsync, serve
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.delivery.delivery import Stopped, Tally
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import manifest
@@ -41,11 +46,14 @@ class ActionModule(ControllerAction):
         self.task_vars = task_vars
         self.root = arguments["root"]
         self.store = Path(arguments["store"])
+        self.manifest_sha256 = arguments["manifest_sha256"]
         rows = {artifact["sha256"]: artifact for artifact in arguments["artifacts"]}
         source = self._source(arguments["transport"], arguments["http"])
         state = self._step("prepare", list(rows.values()))
         todo = [rows[sha256] for sha256 in state["missing"]]
         transport, become = self._choose(arguments["transport"], state, bool(todo))
+        if todo:
+            self._check_manifest()
         if todo and source is not None and source.url:
             self._check_server(source, arguments["manifest_sha256"])
         size = sum(row["size"] for row in todo)
@@ -79,6 +87,15 @@ class ActionModule(ControllerAction):
         return AnsibleActionFail(f"{self.host}: {what}")
 
     # --- checks before anything is sent ---
+
+    def _check_manifest(self) -> manifest.Manifest | None:
+        """The store's manifest, if it is the plan's and the one that was verified in this run."""
+        run = verified_digest(self.task_vars)
+        verified = [digest for digest in (run, self.manifest_sha256) if digest]
+        try:
+            return manifest.read_verified(self.store, *verified)[0] if verified else None
+        except manifest.ManifestError as error:
+            raise self._fail(f"{error}. Nothing was sent.") from None
 
     def _source(self, transport: str, http: dict[str, Any]) -> http_fetch.Source | None:
         """The server to fetch from; None for a push. Its address is empty if the controller serves."""
@@ -324,7 +341,7 @@ class ActionModule(ControllerAction):
         """The address of the controller's temporary server, as this host reaches it."""
         address = http.get("address") or self._own_address()
         try:
-            listed, _digest = manifest.read_manifest(self.store)
+            listed = self._check_manifest() or manifest.read_manifest(self.store)[0]
             files = {artifact.path: artifact.size for artifact in listed.artifacts}
             with contextlib.ExitStack() as stack:
                 try:

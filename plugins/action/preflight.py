@@ -12,7 +12,12 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state.host_facts import summary
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import DEFAULTS, ControllerAction, display
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
+    DEFAULTS,
+    ControllerAction,
+    display,
+    verified_digest,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import (
     cluster,
     deploy_lock,
@@ -22,7 +27,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import (
     service,
 )
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.settings import Hosts
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_verified
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import given
 
 # The task passes these. All others are settings.
@@ -37,9 +42,9 @@ class ActionModule(ControllerAction):
         settings = self.settings(task_vars)
         store = Path(settings["artifact_store_path"]).absolute()
         try:
-            manifest, digest = read_manifest(store)
+            manifest, digest = read_verified(store, verified_digest(task_vars))
         except ManifestError as error:
-            raise AnsibleActionFail(str(error)) from None
+            raise AnsibleActionFail(f"{host}: nothing was changed: {error}.") from None
         members, faults = self._cluster(host, task_vars) if settings["xinference_topology"] == "cluster" else (None, [])
         wanted = preflight.Wanted(
             **given(preflight.Wanted, settings),
@@ -55,6 +60,8 @@ class ActionModule(ControllerAction):
             "subsets": ["platform", "gpu", "drift", "artifacts"],
             "root": wanted.root,
             "home": wanted.home,
+            "places": wanted.places,
+            "user": settings["xinference_user"],
             "artifacts": rows,
             "releases": preflight.candidates(manifest, wanted),
         }
@@ -95,7 +102,7 @@ class ActionModule(ControllerAction):
             "msg": f"{about}; profile {plan.profile}, release {plan.release.id} ({preflight.state_of(plan)}), {todo}",
             "findings": findings,
             "table": preflight.table(plan),
-            "ansible_facts": {"voicefleet_plan": plan.as_dict()},
+            "plan": plan.as_dict(),
         }
 
     def _give_back(self, lock: dict[str, Any], task_vars: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
             # The message says it all. A thousand numbers below would hide it.
             hidden = set(proof) - {"level", "release_id", "proof"}
             return {name: value for name, value in result.items() if name not in hidden}
-        result["ansible_facts"] = {"voicefleet_synthesis": proof}
+        result["synthesis"] = proof
         return result
 
     def _copy(self, folder: Path, host: str, proof: dict[str, Any], task_vars: dict[str, Any]) -> list[str]:

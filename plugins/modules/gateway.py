@@ -107,7 +107,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import certificate
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import direct, layout, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
+    direct,
+    layout,
+    ownership,
+    private_files,
+    systemd_unit,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, ManagedError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.api import base_url
 
@@ -189,9 +195,8 @@ class Gateway:
     def run(self) -> dict[str, Any]:
         files, why = self.certificate_files()
         made = [f"certificate made on the host ({why})"] if why else []
-        if not self.check and private_files.wrong(self.params["folder"], 0o755, os.geteuid(), None, folder=True):
-            # Clients on this host read the authority from this folder.
-            private_files.make_folder(self.params["folder"], 0o755, os.geteuid(), os.getegid())
+        # Clients on this host read the authority from this folder.
+        ownership.keep(self.params["folder"], 0o755, os.geteuid(), check=self.check)
         result = self.proxy(files).apply()
         result["changes"] = made + result["changes"]
         result["changed"] = bool(result["changes"])

@@ -41,6 +41,14 @@ options:
     type: list
     elements: dict
     default: []
+  places:
+    description: Folders, by the variables that name them. V(platform) says which of them belong to others.
+    type: dict
+    default: {}
+  user:
+    description: The service's user. V(platform) says whether the account belongs to others.
+    type: str
+    default: ""
   lock:
     description:
       - The deploy lock to take before anything is read. No lock is taken without this option, or in check mode.
@@ -158,7 +166,7 @@ def readers(params: Json) -> dict[str, Callable[[], Any]]:
     """How each subset is read."""
     paths = layout.Paths(params["root"])
     return {
-        "platform": lambda: host_facts.gather(params["root"], params["home"]),
+        "platform": lambda: host_facts.gather(params["root"], params["home"], params["places"], params["user"]),
         "gpu": gpu_facts.gather,
         "drift": lambda: drift(paths, params["releases"]),
         "artifacts": lambda: artifacts.survey(params["root"], params["artifacts"]),
@@ -179,6 +187,8 @@ def main() -> None:
             "root": {"type": "path", "default": layout.ROOT},
             "home": {"type": "path", "default": layout.HOME},
             "releases": {"type": "list", "elements": "str", "default": []},
+            "places": {"type": "dict", "default": {}},
+            "user": {"type": "str", "default": ""},
             "lock": {
                 "type": "dict",
                 "options": {

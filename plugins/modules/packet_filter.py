@@ -93,6 +93,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
     layout,
+    ownership,
     packet_filter,
     private_files,
     systemd_unit,
@@ -179,11 +180,9 @@ class Filter(Managed):
     def close_folder(self) -> None:
         """Make the folder of the rules readable for root only."""
         folder = self.params["folder"]
-        why = private_files.wrong(folder, 0o700, os.geteuid(), None, folder=True)
+        why = ownership.keep(folder, 0o700, os.geteuid(), check=self.check)
         if why is not None:
             self.changes.append(f"{folder} made root-only ({why})")
-            if not self.check:
-                private_files.make_folder(folder, 0o700, os.geteuid(), os.getegid())
 
     def run(self) -> Json:
         if not self.nft and self.params["required"]:

@@ -76,9 +76,11 @@ table:
   type: list
   elements: str
   sample: ["to send: 143 files, 827.0 MB"]
-ansible_facts:
-  description: The fact C(voicefleet_plan).
+plan:
+  description:
+    - What to do on the host. The role preflight sets it as C(voicefleet_plan) for the roles after it. It is a variable
+      of the run, not a fact, so that no fact cache keeps it for a later run.
   returned: success
   type: dict
-  sample: {voicefleet_plan: {profile: cpu-py311-x86_64}}
+  sample: {profile: cpu-py311-x86_64}
 """

@@ -64,7 +64,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk, ownership
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
@@ -93,6 +93,7 @@ def main() -> None:
     deploy_lock.mark("python_env")
     try:
         # If a controller died, its module may still work here. Wait for its end, and take over its result.
+        ownership.claim(module.params["root"])
         os.makedirs(module.params["release"], exist_ok=True)
         descriptor = os.open(module.params["release"], os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

@@ -43,6 +43,12 @@ options:
     description: Who holds the host's lock, for the plan. Only for O(state=planned).
     type: dict
     default: {}
+  verified:
+    description:
+      - The digest of the manifest that was verified in this run. O(state=sealed) and O(state=current) refuse a plan
+        that was made from another one. Empty means that the plan comes from no store, as for a rollback.
+    type: str
+    default: ""
   proof:
     description: The proof of speech on which the switch rests. Required for O(state=current).
     type: dict
@@ -101,11 +107,11 @@ phase:
   returned: when state is failed
   type: str
   sample: python_env
-ansible_facts:
-  description: The fact C(voicefleet_plan), as M(voicefleet.kokoro.preflight) sets it.
+plan:
+  description: The plan, as M(voicefleet.kokoro.preflight) returns it.
   returned: when state is planned
   type: dict
-  sample: {voicefleet_plan: {release: {id: 1.2.3-77aa0c1e9f10}}}
+  sample: {release: {id: 1.2.3-77aa0c1e9f10}}
 """
 
 import time
@@ -132,6 +138,7 @@ def main() -> None:
             "release": {"type": "str", "default": ""},
             "root": {"type": "path", "default": layout.ROOT},
             "lock": {"type": "dict", "default": {}},
+            "verified": {"type": "str", "default": ""},
             "proof": {"type": "dict"},
             "failure": {
                 "type": "dict",
@@ -152,6 +159,12 @@ def main() -> None:
     plan = module.params["plan"]
     identity, path = plan["release"]["id"], plan["release"]["path"]
     paths = layout.Paths(plan["paths"]["root"])
+    verified = module.params["verified"]
+    if module.params["state"] != "failed" and verified and verified != plan["manifest_sha256"]:
+        module.fail_json(
+            msg=f"The release {identity} was not made {module.params['state']}. It was planned from a manifest with"
+            f" sha256 {plan['manifest_sha256'][:12]}, but this run verified {verified[:12]}. Run the playbook again."
+        )
     try:
         if module.params["state"] == "sealed":
             seal(module, plan, identity, path)
@@ -194,7 +207,7 @@ def plan_former(module: AnsibleModule) -> None:
     plan = replace(release.plan_of(paths, contents), lock=module.params["lock"])
     serves = "serves now" if plan.current == contents["id"] else f"to replace {plan.current or 'nothing'}"
     said = f"release {contents['id']}, {serves}"
-    module.exit_json(changed=False, msg=said, release=contents["id"], ansible_facts={"voicefleet_plan": plan.as_dict()})
+    module.exit_json(changed=False, msg=said, release=contents["id"], plan=plan.as_dict())
 
 
 def make_current(module: AnsibleModule, plan: dict[str, Any], identity: str, paths: layout.Paths) -> None:

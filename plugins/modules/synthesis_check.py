@@ -345,11 +345,11 @@ lines:
   type: list
   elements: str
   sample: ["af_heart wav: acoustic, 3.10 s of audio in 1.02 s (real-time factor 0.33)"]
-ansible_facts:
-  description: The fact C(voicefleet_synthesis), which holds the values above.
+synthesis:
+  description: The values above. The role synthesis sets them as C(voicefleet_synthesis).
   returned: success
   type: dict
-  sample: {voicefleet_synthesis: {level: acoustic}}
+  sample: {level: acoustic}
 """
 
 import os

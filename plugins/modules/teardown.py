@@ -9,7 +9,9 @@ module: teardown
 short_description: Remove what this collection installed on a host
 description:
   - Stops, disables and removes the units that this collection wrote. Removes artifacts, releases, tools, secrets and
-    the service's user. If those folders hold anything else, it stays, and so do the folders.
+    the service's user. Also removes a candidate that a killed upgrade left.
+  - Only folders and accounts with the mark of this collection go. If those folders hold anything else, it stays, and
+    so do the folders. The result says what stays, for instance a folder behind a link.
   - Data and evidence stay unless you ask for their removal. While data stay, their user stays too. Otherwise another
     account could get its user ID and own the data.
   - Without O(confirmed), the module fails and lists what it would remove.
@@ -114,6 +116,7 @@ def main() -> None:
         evidence=params["evidence_dir"],
         worker_home=params["worker_home"],
         worker_secrets=layout.WORKER_SECRETS,
+        candidate_secrets=layout.CANDIDATE_SECRETS,
         user=params["user"],
         remove_data=params["data"],
         remove_evidence=params["evidence"],

@@ -19,8 +19,8 @@ options:
   state:
     description:
       - V(stopped) stops and disables the unit, and keeps its files.
-      - V(absent) stops the unit and removes O(folders), its drop-ins and its file. The file goes last, so that the next
-        run finishes an interrupted removal.
+      - V(absent) stops the unit and removes O(folders) and its file. The file goes last, so that the next run finishes
+        an interrupted removal.
     type: str
     choices: [started, stopped, absent]
     default: started
@@ -29,7 +29,9 @@ options:
     type: bool
     default: true
   folders:
-    description: Folders that O(state=absent) also removes. The other states leave them alone.
+    description:
+      - Folders that O(state=absent) also removes. The other states leave them alone.
+      - A folder without the mark of this collection stays, and the result says so.
     type: list
     elements: path
     default: []
@@ -143,7 +145,7 @@ class Service(Managed):
 
     def take_away(self) -> Json:
         """Stop the unit. Unless it should only be stopped, remove its folders and files too."""
-        return self.remove([*self.params["folders"], self.unit.path + ".d"], self.params["state"] == "stopped")
+        return self.remove(self.params["folders"], self.params["state"] == "stopped")
 
 
 def main() -> None:

@@ -58,14 +58,16 @@ options:
     type: str
     default: voicefleet
   home:
-    description: C(XINFERENCE_HOME) of the service. Created if missing; its parent must exist.
+    description:
+      - C(XINFERENCE_HOME) of the service. Created if missing; its parent must exist. A folder that others use is
+        refused.
     type: path
     default: /var/lib/voicefleet
   secrets_dir:
     description:
       - Root-only folder (mode 0700) for C(secrets.json), C(xinference.env) (the service's three secrets, for
         C(EnvironmentFile=)), C(client.key), C(client.header) (one line for C(curl -H @file)) and C(applied.json).
-      - Created if missing; its parent must exist.
+      - Created if missing; its parent must exist. A folder that others use is refused.
     type: path
     default: /etc/voicefleet
   candidate:
@@ -176,7 +178,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout, private_files
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
+    deploy_lock,
+    layout,
+    ownership,
+    private_files,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.redaction import Redactor
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config, program
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.program import SetupError
@@ -223,11 +230,9 @@ class Setup(program.Step):
 
     def keep_home(self, owner: tuple[int, int]) -> None:
         """Give the home and the important files in it to the service's user, closed to others."""
-        why = private_files.wrong(self.home, 0o700, *owner, folder=True)
+        why = ownership.keep(self.home, 0o700, *owner, check=self.check)
         if why is not None:
             self.changes.append(f"{self.home} made the service's own ({why})")
-            if not self.check:
-                private_files.make_folder(self.home, 0o700, *owner)
         for parts, mode, folder in config.PRIVATE:
             path = os.path.join(self.home, *parts)
             why = private_files.wrong(path, mode, *owner, folder=folder)

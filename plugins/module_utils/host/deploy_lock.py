@@ -2,11 +2,13 @@
 """The deploy lock lets only one play change a host at a time. It is a file below /run, so a reboot ends it.
 
 The file is emptied but never removed. It is read and written under flock(2), so two plays that start together see each
-other. It holds ``{"owner": {...}, "time": t, "phases": [[name, t], ...]}``, with times in seconds since the epoch. An
-owner (``controller``, ``user``, ``pid``, ``started``) distinguishes plays and lets a person find them.
+other. It holds ``{"owner": {...}, "time": t, "alive": t, "phases": [[name, t], ...]}``. An owner (``controller``,
+``machine``, ``user``, ``pid``, ``started``) distinguishes plays and lets a person find them.
 
-The file's modification time is the owner's last sign of life. Each step of a deploy marks its phase here. So a long
-deploy keeps its lock, and a receipt can tell how long each phase took.
+All times are seconds since the boot: a clock that is set to another time neither ends a lock nor keeps it. ``alive`` is
+the owner's last sign of life. Each step of a deploy marks its phase here. So a long deploy keeps its lock, and a
+receipt can tell how long each phase took. The receiver of a delivery sets the file's modification time, also in
+seconds since the boot.
 """
 
 from __future__ import annotations
@@ -45,6 +47,17 @@ def _read(handle: IO[str]) -> Json | None:
         return None  # empty, or a writer was killed halfway
 
 
+def clock() -> float:
+    """Seconds since the boot, as all processes of the host count them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _silent(handle: IO[str], held: Json, now: float) -> float:
+    """For how many seconds the holder gave no sign of life. A time in the future is none."""
+    signs = (held["time"], held.get("alive", 0), os.fstat(handle.fileno()).st_mtime)
+    return now - max([sign for sign in signs if isinstance(sign, (int, float)) and sign <= now], default=0.0)
+
+
 def _write(handle: IO[str], data: Json | None) -> None:
     handle.seek(0)
     handle.truncate()
@@ -63,13 +76,13 @@ def take(
     it, ``phase`` its last phase. Raises OSError.
     """
     with _opened(file) as handle:
-        held, now = _read(handle), time.time()
-        silent = now - os.fstat(handle.fileno()).st_mtime
+        held, now = _read(handle), clock()
+        silent = _silent(handle, held, now) if held else 0.0
         age = max(0.0, now - held["time"]) if held else 0.0
         phase = str(([["", 0], *held.get("phases", [])])[-1][0]) if held else ""
         if held and held["owner"] != dict(owner) and silent < seconds and held["owner"] != dead:
             return {"taken": False, "holder": held["owner"], "age": age, "phase": phase}
-        _write(handle, {"owner": dict(owner), "time": now, "phases": [[FIRST_PHASE, now]]})
+        _write(handle, {"owner": dict(owner), "time": now, "alive": now, "phases": [[FIRST_PHASE, now]]})
         former = held["owner"] if held and held["owner"] != dict(owner) else None
         return {"taken": True, "holder": former, "age": age, "phase": phase}
 
@@ -81,8 +94,8 @@ def mark(phase: str, file: str = LOCK_FILE) -> None:
         if held is not None:
             phases = held.setdefault("phases", [])
             if not phases or phases[-1][0] != phase:
-                phases.append([phase, time.time()])
-            _write(handle, held)
+                phases.append([phase, clock()])
+            _write(handle, {**held, "alive": clock()})
 
 
 def progress(file: str = LOCK_FILE) -> Json:
@@ -97,7 +110,7 @@ def progress(file: str = LOCK_FILE) -> Json:
         held = None
     if held is None:
         return {"phase": "", "seconds": {}}
-    phases, now = held.get("phases", []), time.time()
+    phases, now = held.get("phases", []), clock()
     seconds: dict[str, float] = {}
     for (name, begin), end in zip(phases, [*(begin for _name, begin in phases[1:]), now]):
         seconds[name] = round(seconds.get(name, 0.0) + max(0.0, end - begin), 1)
@@ -108,7 +121,7 @@ def progress(file: str = LOCK_FILE) -> Json:
 
 
 def look(file: str = LOCK_FILE) -> Json | None:
-    """Read the holder and the time it took the lock (``{"owner": {...}, "time": float}``), None without a holder."""
+    """Read the holder and when it took the lock (``{"owner": {...}, "time": float}``), None without a holder."""
     try:
         with open(file, encoding="utf-8") as handle:
             return _read(handle)

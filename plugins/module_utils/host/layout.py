@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 UNIT_FOLDER = "/etc/systemd/system"
 UNIT = "voicefleet-xinference.service"
@@ -46,6 +47,15 @@ PROXY = "/etc/voicefleet-proxy"
 
 DEPLOY_LOCK = "/run/voicefleet-deploy.json"
 OFFLINE_PROOF = "/run/voicefleet-offline"
+
+
+# What this collection calls its folders below the root's folders. Others found there are not its own.
+RELEASE_NAME = re.compile(r"[0-9][^/]*-[0-9a-f]{12}\Z")
+NAMES = {
+    "artifacts": re.compile(r"[0-9a-f]{64}\Z|\.incoming\Z|\.stamps\.json\Z"),
+    "releases": re.compile(r"\.removing-|" + RELEASE_NAME.pattern),
+    "tools": re.compile(r"(uv|python)-[0-9]"),
+}
 
 
 def candidate_home(home: str) -> str:

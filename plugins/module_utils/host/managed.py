@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import private_files
-from .systemd_unit import SystemdError, Unit, fingerprint, load_record, restart_reasons
+from . import ownership, private_files
+from .systemd_unit import MARKER, SystemdError, Unit, fingerprint, load_record, restart_reasons
 
 Json = dict[str, Any]
 
@@ -73,6 +72,7 @@ class Managed:
         self.record = record
         self.check = check
         self.changes: list[str] = []
+        self.left: list[str] = []
         self.recorded: dict[str, str] = {}
 
     # What subclasses change.
@@ -114,12 +114,19 @@ class Managed:
         return any(file.path == self.unit.path for file in files)
 
     def refuse_foreign(self) -> None:
-        """Raise ManagedError if somebody else wrote the file of our unit."""
+        """Raise ManagedError if somebody else wrote the file of our unit, or another file outside our folder."""
         if self._unit_among(self.files) and self.unit.foreign():
             raise ManagedError(
                 f"{self.unit.path} was not written by this collection and is left alone. If you do not need it, stop"
                 " and remove it (or unmask it), then run again"
             )
+        for file in self.files:
+            if os.path.dirname(file.path) != os.path.dirname(self.record) and (
+                os.path.islink(file.path) or MARKER not in (private_files.read_text(file.path) or MARKER)
+            ):
+                raise ManagedError(
+                    f"{file.path} was not written by this collection and is left alone. Move it away, then run again"
+                )
 
     def apply(self) -> Json:
         """Bring files and process to the wanted state. Return the module's result."""
@@ -139,7 +146,7 @@ class Managed:
         )
 
     def remove(self, folders: Sequence[str] = (), keep_files: bool = False) -> Json:
-        """Stop the unit if it is ours. Remove the folders and then the files, unless the files stay.
+        """Stop the unit if it is ours. Remove our folders and then the files, unless the files stay.
 
         The unit's file goes last, so the next run completes an interrupted removal. Links are not followed.
         """
@@ -168,7 +175,7 @@ class Managed:
             "changed": bool(self.changes),
             "changes": self.changes,
             "action": action,
-            "msg": "; ".join(self.changes) or settled,
+            "msg": "; ".join([*self.changes, *self.left]) or settled,
             "diff": diff,
         }
 
@@ -217,10 +224,7 @@ class Managed:
         if not restart_reasons(self.prints(), self.recorded):
             # Changed by hand: with this record, the next run would not complete this one after an interruption.
             os.unlink(self.record)
-        for file in files:
-            folder = os.path.dirname(file.path)
-            if not os.path.isdir(folder):
-                private_files.make_folder(folder, 0o700, os.geteuid(), os.getegid())
+        ownership.claim(os.path.dirname(self.record))
         try:
             for file in files:
                 file.write()
@@ -237,11 +241,15 @@ class Managed:
     def _remove(self, path: str) -> None:
         if not os.path.lexists(path):
             return
+        folder = os.path.isdir(path) and not os.path.islink(path)
+        if folder and not ownership.is_ours(path):
+            self.left.append(f"{path} stays: this collection did not make it")
+            return
         self.changes.append(f"{path} removed")
         if self.check:
             return
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
+        if folder:
+            ownership.remove(path)
         else:
             os.unlink(path)
 

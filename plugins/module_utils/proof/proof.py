@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..host import sources
+from ..host import ownership, sources
 from ..host.hashing import canonical_json, parse_json, read_object, sha256_bytes, sha256_file, write_atomic
 from . import acoustics, audio, interpreter, recogniser, speech, textfile
 from .acoustics import LEVELS, Finding
@@ -432,8 +432,9 @@ class Evidence:
 
     def write(self, report: dict[str, Any], answers: dict[str, bytes]) -> None:
         """Keep a proof: sound files first, `proof.json` last. Remove files of an earlier proof. Raises OSError."""
-        for folder in (self.root, self.folder):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(self.root), exist_ok=True)
+        ownership.claim(self.root)
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
         os.chmod(self.folder, 0o700)
         for sample in report["samples"]:
             name = f"{sample['voice']}.{sample['format']}"

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..host import ownership
 from ..host.hashing import Memo, digest_files
 from ..host.layout import Paths
 
@@ -61,9 +62,11 @@ def missing(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
 def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Prepare the folders for a delivery and return how many bytes of each digest have already arrived.
 
-    Remove parts that an interrupted delivery left and that nobody wants any more.
+    Remove parts that an interrupted delivery left and that nobody wants any more. Raises ForeignError, OSError.
     """
     paths = Paths(root)
+    os.makedirs(os.path.dirname(paths.root), exist_ok=True)
+    ownership.claim(paths.root)
     for folder, mode in ((paths.root, 0o755), (paths.artifacts, 0o755), (paths.incoming, 0o700)):
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, mode)

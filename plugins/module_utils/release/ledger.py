@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..host import ownership
 from ..host.hashing import sync_folder
 
 Receipt = dict[str, Any]
@@ -20,9 +21,10 @@ FAILED = "failed"
 
 
 def append(file: str, receipt: Mapping[str, Any]) -> None:
-    """Append one line to the ledger, which only root can read, and flush it to disk. Raises OSError."""
+    """Append one line to the ledger, which only root can read, and flush it to disk. Raises ForeignError, OSError."""
     folder = os.path.dirname(file)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    ownership.claim(folder)
     line = json.dumps(dict(receipt), sort_keys=True).encode() + b"\n"
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "r+b", buffering=0) as handle:

@@ -69,24 +69,34 @@ def uv_of(artifacts: Iterable[Mapping[str, Any]], version: str, paths: Paths) ->
 def _checked(archive: tarfile.TarFile, source: str) -> list[tarfile.TarInfo]:
     """Return the members of a Python's archive: plain files, folders and links, all below ``python/``.
 
-    Python 3.9 has no extraction filter, so check the members here. Raises EnvError.
+    Older Pythons have no extraction filter, so check the members here. No name and no target of a link leads through a
+    link of the archive, so their texts say where they lie. Raises EnvError.
     """
     members = archive.getmembers()
     links = {os.path.normpath(member.name) for member in members if member.issym()}
+    seen: set[str] = set()
     for member in members:
-        name = target = os.path.normpath(member.name)
-        if member.issym():
-            target = os.path.normpath(os.path.join(os.path.dirname(name), member.linkname))
-        elif member.islnk():
-            target = os.path.normpath(member.linkname)
+        name = os.path.normpath(member.name)
+        target = member.name
+        if member.issym() or member.islnk():
+            target = os.path.join(os.path.dirname(name) if member.issym() else "", member.linkname)
         known = member.isfile() or member.isdir() or member.issym() or member.islnk()
-        if not known or name.split("/")[0] != "python" or target.split("/")[0] != "python":
+        inside = name.split("/")[0] == os.path.normpath(target).split("/")[0] == "python"
+        if not known or not inside:
             raise EnvError(f"{source} holds {member.name!r}, which lies outside its folder python/")
-        # Never write a member through a link that another member creates.
-        parts = name.split("/")
-        if any("/".join(parts[:count]) in links for count in range(1, len(parts))):
-            raise EnvError(f"{source} holds {member.name!r}, which lies behind a link")
+        parents = {os.path.normpath(parent) for path in (member.name, target) for parent in _parents(path)}
+        if parents & links or (member.islnk() and os.path.normpath(target) in links):
+            raise EnvError(f"{source} holds {member.name!r}, which leads through a link")
+        if name in seen and not member.isdir():
+            raise EnvError(f"{source} holds {member.name!r} twice")
+        seen.add(name)
     return members
+
+
+def _parents(path: str) -> list[str]:
+    """Return every folder that a path leads through, also those that ``..`` leaves again."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def has_python(row: Mapping[str, Any], root: str) -> bool:
@@ -101,15 +111,15 @@ def _unpack(archive_path: str, folder: str) -> None:
     """Unpack a Python's archive. Whatever its modes say, all may read the files and only root may write them."""
     try:
         with tarfile.open(archive_path, "r:gz") as archive:
-            # Newer Pythons require a filter; the members are already checked.
-            archive.extraction_filter = lambda member, _folder: member
+            # The standard library's own filter, where this Python has it, judges the files on disk too.
+            archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _folder: member)
             for member in _checked(archive, archive_path):
                 member.uid = member.gid = os.geteuid()
                 member.uname = member.gname = ""
                 member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
                 archive.extract(member, folder)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise EnvError(f"{archive_path} is not a complete archive: {error}") from error
+        raise EnvError(f"{archive_path} cannot be unpacked as a complete archive: {error}") from error
     for parent, folders, _files in os.walk(folder):
         for name in folders:
             if not os.path.islink(os.path.join(parent, name)):

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..host import ownership
 from ..host.hashing import Memo
-from ..host.layout import Paths
+from ..host.layout import RELEASE_NAME, Paths
 from . import ledger, release
 
 # A folder with this prefix is being removed and no longer counts as a release.
@@ -82,7 +83,8 @@ def choose(
     room = max(0, keep - len([name for name in first if name != serving]))
     stay, go = [*first, *others[:room]], others[room:]
 
-    unfinished = [name for name in names if name not in sealed and not name.startswith(DOOMED)]
+    # A folder without a seal is ours only by its name.
+    unfinished = [name for name in names if name not in sealed and RELEASE_NAME.match(name)]
     limit = (time.time() if now is None else now) - REMNANT_AGE
     old = [name for name in unfinished if name not in always and os.stat(paths.release(name)).st_mtime < limit]
     remnants = [*[name for name in names if name.startswith(DOOMED)], *old]
@@ -98,7 +100,11 @@ def choose(
 
 
 def remove(paths: Paths, choice: Choice) -> None:
-    """Remove what goes. If this is interrupted, the next call finds the rest. Raises OSError."""
+    """Remove what goes from a root of ours. If this is interrupted, the next call finds the rest.
+
+    Raises ForeignError, OSError.
+    """
+    ownership.claim(paths.root)
     remnants = list(choice.remnants)
     for name in choice.go:
         os.rename(paths.release(name), paths.release(DOOMED + name))

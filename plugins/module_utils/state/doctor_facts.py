@@ -270,7 +270,9 @@ def proxies(options: Options, own: Sequence[Mapping[str, Any]], proc: str = "/pr
 def lock() -> Json | None:
     """The owner of the deploy lock and its age in seconds, or None if nobody holds it."""
     held = deploy_lock.look(deploy_lock.LOCK_FILE)
-    return None if held is None else {"owner": held["owner"], "age": round(max(0.0, time.time() - held["time"]), 1)}
+    if held is None:
+        return None
+    return {"owner": held["owner"], "age": round(max(0.0, deploy_lock.clock() - held["time"]), 1)}
 
 
 def receipt(options: Options) -> Json | None:

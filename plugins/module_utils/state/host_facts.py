@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..host import disk, layout, packet_filter, selinux
+from ..host import disk, layout, ownership, packet_filter, selinux
 from ..host.private_files import read_if_possible as _read
 from ..release import release
 
@@ -130,13 +130,18 @@ def releases(root: str) -> dict[str, Any]:
 
 
 def candidate_left(home: str, unit_folder: str = layout.UNIT_FOLDER) -> bool:
-    """Whether a candidate is left over from an interrupted upgrade."""
-    places = (os.path.join(unit_folder, layout.CANDIDATE_UNIT), layout.CANDIDATE_SECRETS, layout.candidate_home(home))
-    return any(os.path.lexists(place) for place in places)
+    """Whether a candidate of ours is left over from an interrupted upgrade."""
+    folders = (layout.CANDIDATE_SECRETS, layout.candidate_home(home))
+    unit = os.path.join(unit_folder, layout.CANDIDATE_UNIT)
+    return os.path.lexists(unit) or any(ownership.is_ours(folder) for folder in folders)
 
 
-def gather(root: str, home: str) -> dict[str, Any]:
-    """All facts of a host, JSON-ready. Sizes are in bytes, ``time`` is in seconds since the epoch."""
+def gather(root: str, home: str, places: Mapping[str, str] | None = None, user: str = "") -> dict[str, Any]:
+    """All facts of a host, JSON-ready. Sizes are in bytes, ``time`` is in seconds since the epoch.
+
+    ``places`` are folders by the variables that name them, ``user`` is the service's.
+    """
+    candidate = {"home": layout.candidate_home(home), "secrets": layout.CANDIDATE_SECRETS}
     return {
         "os": os_release(_read("/etc/os-release")),
         "architecture": platform.machine(),
@@ -160,6 +165,8 @@ def gather(root: str, home: str) -> dict[str, Any]:
         "releases": releases(root),
         "selinux": selinux.facts(layout.Paths(root).current),
         "candidate_left": candidate_left(home),
+        "foreign": ownership.refusals(places or {}, user),
+        "candidate_foreign": list(ownership.refusals(candidate).values()),
         "time": time.time(),
     }
 

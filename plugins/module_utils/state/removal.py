@@ -7,13 +7,16 @@ import contextlib
 import glob
 import os
 import pwd
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..host import layout, systemd_unit
+from ..host import layout, ownership, systemd_unit
+from ..release import release
 from ..xinference import config
 
+# What a folder of secrets holds.
 SECRETS = (
     config.SECRETS_FILE,
     config.ENVIRONMENT_FILE,
@@ -26,6 +29,8 @@ SECRETS = (
     layout.FILTER_FILE,
     layout.FILTER_RECORD,
 )
+# A file of ours whose write was killed (hashing.write_atomic).
+_HALF = re.compile(r"\..+\.new\Z")
 
 
 class RemovalError(Exception):
@@ -49,6 +54,7 @@ class Places:
     units: str = layout.UNIT_FOLDER
     worker_home: str = ""
     worker_secrets: str = ""
+    candidate_secrets: str = ""
 
 
 @dataclass
@@ -75,21 +81,65 @@ def account(name: str) -> int | None:
         return None
 
 
-def _known(folder: str, names: Sequence[str], found: Removal) -> None:
-    """Add what we know in a folder. Add the folder, too, unless it contains something else."""
-    if os.path.islink(folder) or not os.path.isdir(folder):
-        return
+def _ours(folder: str, found: Removal) -> bool:
+    """Whether a folder is ours. If it is there and not ours, say that it stays. Also find a half-made one."""
+    half = folder + ownership.SCRATCH
+    if os.path.isdir(half) and not os.path.islink(half):
+        found.paths.append(half)
+    if not os.path.lexists(folder):
+        return False
+    why = ownership.shared(folder)
+    if os.path.islink(folder):
+        why = f"is {ownership.link(folder)}, or remove both by hand"
+    elif not why and not ownership.is_ours(folder):
+        why = ownership.refusal(folder) or "is empty and has no mark of this collection"
+    if why:
+        found.stay.append(f"{folder}: {why}")
+    return not why
+
+
+def _known(folder: str, ours: Callable[[str], object], found: Removal) -> bool:
+    """Add what we know in a folder, and the folder too unless it contains something else. Return whether it goes."""
     there = sorted(os.listdir(folder))
-    found.paths += [os.path.join(folder, name) for name in there if name in names]
-    foreign = [name for name in there if name not in names]
+    foreign = [name for name in there if not (ours(name) or name == ownership.MARK or _HALF.match(name))]
+    # A folder that stays keeps its mark, so that a later run still knows it.
+    found.paths += [os.path.join(folder, name) for name in there if name not in (*foreign, ownership.MARK)]
     if foreign:
         found.stay.append(f"{folder}: contains what this collection did not install: {', '.join(foreign)}")
-    else:
-        found.paths.append(folder)
-        found.folders.append(folder)
+        return False
+    found.paths.append(folder)
+    found.folders.append(folder)
+    if ownership.is_adopted(folder):
+        found.stay.append(f"{folder}: it stays, empty, because it was there before this collection used it")
+    return True
 
 
-def survey(places: Places, uid_of: Callable[[str], int | None] = account) -> Removal:
+def _root(paths: layout.Paths, found: Removal) -> None:
+    """Add releases, artifacts, tools and the link to the current release, and what a killed run left of them."""
+    gone = {os.path.basename(paths.current), os.path.basename(paths.current) + ".new"}
+    for name, known in layout.NAMES.items():
+        below = os.path.join(paths.root, name)
+        inside = Removal()
+        if not os.path.isdir(below) or os.path.islink(below):
+            continue
+        mine = {
+            each
+            for each in os.listdir(below)
+            if known.match(each) or release.read(os.path.join(below, each)) is not None
+        }
+        if _known(below, mine.__contains__, inside):
+            gone.add(name)
+        else:
+            found.paths += inside.paths
+            found.stay += inside.stay
+    _known(paths.root, gone.__contains__, found)
+
+
+def survey(
+    places: Places,
+    uid_of: Callable[[str], int | None] = account,
+    refusal_of: Callable[[str], str] = ownership.account_refusal,
+) -> Removal:
     """What a teardown would remove now. Raises OSError, RemovalError."""
     found = Removal()
     for path in sorted(glob.glob(os.path.join(glob.escape(places.units), "voicefleet-*.service"))):
@@ -100,14 +150,18 @@ def survey(places: Places, uid_of: Callable[[str], int | None] = account) -> Rem
         found.units.append(unit.name)
         found.stay += [f"{file}: your own addition to the unit" for file in unit.drop_ins()]
     paths = layout.Paths(places.root)
-    ours = [os.path.basename(path) for name, path in paths.as_dict().items() if name != "root"]
-    _known(paths.root, [*ours, "current.new"], found)
-    _known(places.secrets, SECRETS, found)
-    _known(places.worker_secrets, SECRETS, found)
+    if _ours(paths.root, found):
+        _root(paths, found)
+    for folder in (places.secrets, places.worker_secrets, places.candidate_secrets):
+        if _ours(folder, found):
+            _known(folder, SECRETS.__contains__, found)
+    # A killed upgrade left it. It holds nothing that anybody used.
+    if _ours(layout.candidate_home(places.home), found):
+        found.paths.append(layout.candidate_home(places.home))
 
     uid = uid_of(places.user)
-    homes = [home for home in (places.home, places.worker_home) if os.path.isdir(home) and not os.path.islink(home)]
-    for home in homes:
+    homes = [home for home in (places.home, places.worker_home) if os.path.lexists(home)]
+    for home in [home for home in homes if _ours(home, found)]:
         if not places.remove_data:
             found.stay.append(f"{home}: data (teardown_data)")
             continue
@@ -118,16 +172,18 @@ def survey(places: Places, uid_of: Callable[[str], int | None] = account) -> Rem
             )
         found.paths.append(home)
     # If files remain, their uid must not be reused.
-    if uid is not None and homes and not places.remove_data:
+    if uid is not None and not set(homes) <= set(found.paths):
         found.stay.append(f"user {places.user}: owns the data")
+    elif uid is not None and refusal_of(places.user):
+        found.stay.append(f"user {places.user}: {refusal_of(places.user)}")
     elif uid is not None:
         found.user = places.user
 
-    if os.path.isdir(places.evidence):
+    if _ours(places.evidence, found):
         if places.remove_evidence:
-            names = os.listdir(places.evidence)
-            proofs = [n for n in names if os.path.isfile(os.path.join(places.evidence, n, "proof.json"))]
-            _known(places.evidence, [os.path.basename(layout.RECEIPTS), *proofs], found)
+            proofs = {n for n in os.listdir(places.evidence) if os.path.isfile(f"{places.evidence}/{n}/proof.json")}
+            proofs.add(layout.LEDGER_FILE)
+            _known(places.evidence, lambda name: name in proofs or layout.RELEASE_NAME.match(name), found)
         else:
             found.stay.append(f"{places.evidence}: evidence and receipts (teardown_evidence)")
     return found
@@ -147,8 +203,8 @@ def remove(found: Removal, places: Places, runner: systemd_unit.Runner = systemd
         systemd_unit.Unit(found.units[0], places.units, runner).ctl("daemon-reload")
     # Remove the link to the current release first, so that a partial teardown does not look like a serving host.
     for path in sorted(found.paths, key=lambda path: (not os.path.islink(path), path in found.folders)):
-        if path in found.folders:
-            os.rmdir(path)
+        if ownership.is_ours(path) and not os.path.islink(path):
+            ownership.remove(path)
         elif os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         else:

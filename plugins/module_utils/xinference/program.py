@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..host import private_files
+from ..host import ownership, private_files
 from ..host.redaction import Redactor
 from . import accounts as xinference_accounts
 
@@ -108,12 +108,10 @@ class Step:
         self.root = (os.geteuid(), os.getegid())
 
     def keep_folder(self, path: str) -> None:
-        """Create or close a root-only folder."""
-        why = private_files.wrong(path, 0o700, self.root[0], None, folder=True)
+        """Create or close a root-only folder of ours. Raises ForeignError."""
+        why = ownership.keep(path, 0o700, self.root[0], check=self.check)
         if why is not None:
             self.changes.append(f"{path} made root-only ({why})")
-            if not self.check:
-                private_files.make_folder(path, 0o700, *self.root)
 
     def keep_file(self, path: str, text: str) -> None:
         """Write a root-only file if content, owner or mode differ."""

@@ -41,6 +41,12 @@ def fact(variables: Any, name: str) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
+def verified_digest(task_vars: Mapping[str, Any]) -> str:
+    """The digest of the manifest that the role artifact_store verified in this run; "" if it verified none."""
+    # A registered result, which no fact cache keeps for a later run.
+    return str((task_vars.get("voicefleet_verified") or {}).get("manifest_sha256", ""))
+
+
 def _load(path: str) -> Any:
     return yaml_load(Path(path).read_text(encoding="utf-8"))
 

@@ -18,11 +18,11 @@ from ...module_utils.host.deploy_lock import LOCK_FILE
 
 # Runs on the host with whatever Python Ansible found there.
 RECEIVER = """
-import os, sys
+import os, sys, time
 stream, folder = sys.stdin.buffer, sys.argv[1]
 try:
-    # A sign of life: a long delivery must not lose the deploy lock.
-    os.utime("%s")
+    # A sign of life: a long delivery must not lose the deploy lock. It counts the seconds since the boot.
+    os.utime("%s", (time.clock_gettime(time.CLOCK_BOOTTIME),) * 2)
 except OSError:
     pass
 while True:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -25,28 +27,39 @@ def _started(pid: int) -> str:
         return ""
 
 
+def machine() -> str:
+    """What tells this machine, or this container, from another one with the same name; "" if nothing does."""
+    try:
+        identity = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+        return identity and hashlib.sha256(f"{identity} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:16]
+    except (OSError, ValueError):
+        return ""
+
+
 def owner(pid: int) -> dict[str, Any]:
-    """The play whose main process is ``pid``: ``controller``, ``user``, ``pid`` and ``started``."""
+    """The play whose main process is ``pid``: ``controller``, ``machine``, ``user``, ``pid`` and ``started``."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return {"controller": socket.gethostname(), "user": user, "pid": pid, "started": _started(pid)}
+    return {
+        "controller": socket.gethostname(),
+        "machine": machine(),
+        "user": user,
+        "pid": pid,
+        "started": _started(pid),
+    }
 
 
 def is_dead(holder: Mapping[str, Any]) -> bool:
-    """Whether the lock's holder is a play of this controller that has ended. Other controllers cannot be checked."""
-    if holder.get("controller") != socket.gethostname() or not isinstance(holder.get("pid"), int):
+    """Whether the lock's holder is a play of this controller that has ended. Other controllers cannot be checked.
+
+    A controller without a machine id cannot be told from others. Its lock ends by time.
+    """
+    here = machine()
+    if not here or holder.get("machine") != here or holder.get("controller") != socket.gethostname():
         return False
-    if not os.path.isdir("/proc/self"):
-        try:
-            os.kill(holder["pid"], 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            pass
-        return False
-    return _started(holder["pid"]) != holder.get("started")
+    return isinstance(holder.get("pid"), int) and _started(holder["pid"]) != holder.get("started")
 
 
 def in_words(held: Mapping[str, Any]) -> str:

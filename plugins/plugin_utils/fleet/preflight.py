@@ -10,7 +10,7 @@ from typing import Any
 
 from ...module_utils.host import sources
 from ...module_utils.host.disk import unpacked
-from ...module_utils.host.layout import Paths, candidate_home
+from ...module_utils.host.layout import EVIDENCE, SECRETS, WORKER_HOME, Paths, candidate_home
 from ...module_utils.release.patches import Patch
 from ...module_utils.release.plan import Candidate, Model, Plan, Python, Release, former_of
 from ..store import catalogue
@@ -73,6 +73,9 @@ class Wanted(Selection):
 
     root: str = field(metadata=setting("voicefleet_root"))
     home: str = field(metadata=setting("xinference_home"))
+    worker_home: str = field(metadata=setting("xinference_worker_home"), default=WORKER_HOME)
+    secrets: str = field(metadata=setting("xinference_secrets_dir"), default=SECRETS)
+    evidence: str = field(metadata=setting("synthesis_evidence_dir"), default=EVIDENCE)
     port: int = field(metadata=setting("xinference_port"))
     replicas: int = field(metadata=setting("xinference_replicas"), default=1)
     # nvidia-smi's indexes; empty means all usable GPUs
@@ -90,6 +93,17 @@ class Wanted(Selection):
     cluster: Cluster | None = None
     cluster_faults: Sequence[str] = ()
     supervisor_cpus: int = SUPERVISOR_CPUS
+
+    @property
+    def places(self) -> dict[str, str]:
+        """The folders that the collection uses on the host, by the variables that name them."""
+        return {
+            "voicefleet_root": self.root,
+            "xinference_home": self.home,
+            "xinference_worker_home": self.worker_home,
+            "xinference_secrets_dir": self.secrets,
+            "synthesis_evidence_dir": self.evidence,
+        }
 
     @property
     def all_patches(self) -> list[Patch]:
@@ -351,6 +365,8 @@ def check_host(
     findings = check_platform(facts, wanted, controller_time)
     # A deploy labels what it makes. The labels of the current release are the doctor's concern.
     findings += [finding for finding in selinux_findings(facts, wanted.root) if finding.level == "WARN"]
+    for variable, cause in facts["foreign"].items():
+        findings.fail("OWNERSHIP", cause, f"It is set by {variable}. Nothing was changed there.")
     if platforms.find(facts["os"]) is None:
         level = "WARN" if wanted.any_platform else "FAIL"
         cause = f"{facts['os']['pretty_name'] or 'it'} is not a supported platform: {platforms.titles()}."
@@ -494,6 +510,7 @@ def choose_candidate(
         obstacles.append(f"no port above {wanted.port} is free (xinference_candidate_port)")
     elif port == wanted.port or (port in taken and not candidate.left):
         obstacles.append(f"port {port} is taken (xinference_candidate_port)")
+    obstacles += facts["candidate_foreign"]
     if len(candidate.home) > HOME_PATH:
         obstacles.append(f"its home {candidate.home} has more than {HOME_PATH} characters")
     if not obstacles:

@@ -189,6 +189,24 @@ def read_manifest(store: Path) -> tuple[Manifest, str]:
     return parse_manifest(data, str(path)), hashlib.sha256(data).hexdigest()
 
 
+def read_verified(store: Path, *verified: str) -> tuple[Manifest, str]:
+    """The manifest of a store and its SHA-256, if that is each of ``verified``. Raises ManifestError."""
+    manifest, digest = read_manifest(store)
+    for wanted in verified:
+        if not wanted:
+            raise ManifestError(
+                f"the store {store} was not verified in this run. Run the role artifact_store with tasks_from: verify "
+                "before this task, as deploy.yml does"
+            )
+        if digest != wanted:
+            raise ManifestError(
+                f"the store {store} is not the one that was verified in this run. Its manifest has sha256 "
+                f"{digest[:12]}, but {wanted[:12]} was verified. Either somebody changed the store, or this host has "
+                "another one. Run the playbook again"
+            )
+    return manifest, digest
+
+
 def release_id(artifacts: Iterable[Artifact], xinference_version: str, patches: Iterable[Patch] = ()) -> str:
     """The id of a release. The same contents give the same id. ``patches`` are repairs of its files."""
     rows = sorted(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,20 @@ def templates(role: str) -> Iterator[tuple[str, str]]:
 def test_a_role_reads_only_declared_variables(role: str) -> None:
     names = known(role) | known("settings") | PLAYBOOKS | from_playbooks()
     assert [(place, found) for place, text in templates(role) if (found := read(text) - names)] == []
+
+
+def test_plan_proof_and_verified_digest_are_no_facts_that_a_cache_keeps() -> None:
+    """A fact cache would keep a fact for a later run, which would then prove against the plan of this one."""
+    set_by = {}
+    for path in ROLES.glob("*/tasks/*.yml"):
+        for task in load(path) or []:
+            facts = task.get("ansible.builtin.set_fact", {})
+            assert "cacheable" not in facts
+            set_by.update(dict.fromkeys(facts, path.parts[-3]))
+            set_by.update({task["register"]: path.parts[-3]} if "register" in task else {})
+    assert set_by["voicefleet_synthesis"] == "synthesis"
+    assert set_by["voicefleet_plan"] in ("preflight", "releases")
+    assert set_by["voicefleet_verified"] == "artifact_store"
+    for path in ROLES.parent.glob("plugins/*/*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert re.search(r"ansible_facts.{0,9}voicefleet_(plan|synthesis|verified)", text) is None, path.name

@@ -16,6 +16,7 @@ from ansible_collections.voicefleet.kokoro.plugins.action import artifacts as ac
 from ansible_collections.voicefleet.kokoro.plugins.action.artifacts import ActionModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Manifest
 
 DATA = {"wheels/a.whl": b"a" * 3_000_000, "wheels/b.whl": b"b" * 10}
 
@@ -81,13 +82,14 @@ def run(far: Far, connection: MagicMock, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(action_module.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(action_module.time, "sleep", lambda seconds: None)
 
-    def call(check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
+    def call(check_mode: bool = False, verified: str = "", **arguments: Any) -> dict[str, Any]:
         given = {"store": str(store), "root": far.root, "artifacts": rows, "chunk_mb": 1, **arguments}
         task = SimpleNamespace(args=given, check_mode=check_mode, async_val=0, delegate_to=None, action="x")
         action = ActionModule(task, connection, MagicMock(), MagicMock(), MagicMock(), MagicMock())
         monkeypatch.setattr(action, "_execute_module", far.execute)
         monkeypatch.setattr(action, "_low_level_execute_command", far.message)
-        return action.run(task_vars={"inventory_hostname": "speaker1"})
+        known = {"voicefleet_verified": {"manifest_sha256": verified}} if verified else {}
+        return action.run(task_vars={"inventory_hostname": "speaker1", **known})
 
     return call
 
@@ -228,3 +230,16 @@ def test_files_that_the_server_lacks_are_named(far: Far, run: Any) -> None:
     far.answers = [{"arrived": 3_000_000, "wire": 3_000_200, "left": [], "refused": refused, "error": ""}]
     with pytest.raises(AnsibleActionFail, match=r"did not deliver 1 file\(s\):\n  wheels/b.whl: HTTP 404 Not Found"):
         run(transport="http", http={"url": "http://depot"})
+
+
+def test_a_store_that_changed_since_it_was_verified_is_not_sent(far: Far, run: Any, tmp_path: Path) -> None:
+    verified = tmp_path / "store" / "manifest.json"
+    verified.write_bytes(Manifest(()).to_bytes())
+    digest = hashlib.sha256(verified.read_bytes()).hexdigest()
+    verified.write_bytes(Manifest((), ("cpu-py311-x86_64",)).to_bytes())
+    for known in ({"verified": digest}, {"manifest_sha256": digest}):
+        with pytest.raises(AnsibleActionFail, match=r"is not the one that was verified.*Nothing was sent"):
+            run(**known)
+    assert not is_there(far)
+    verified.write_bytes(Manifest(()).to_bytes())
+    assert run(verified=digest, manifest_sha256=digest)["changed"]

@@ -58,11 +58,11 @@ def run(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_sounds_and_record_are_copied_to_the_folder_of_the_play(host: Host, run: Any, tmp_path: Path) -> None:
     result = run(report_dir="report")
-    assert result["ansible_facts"]["voicefleet_synthesis"]["level"] == "acoustic"
-    assert "changed" not in result["ansible_facts"]["voicefleet_synthesis"]
+    assert result["synthesis"]["level"] == "acoustic"
+    assert "changed" not in result["synthesis"]
     assert (tmp_path / "report/audio/speaker1/af_heart.wav").read_bytes() == SOUND
     record = json.loads((tmp_path / "report/hosts/speaker1.json").read_text())
-    assert (record["host"], record["synthesis"]) == ("speaker1", result["ansible_facts"]["voicefleet_synthesis"])
+    assert (record["host"], record["synthesis"]) == ("speaker1", result["synthesis"])
     assert [name for name, _args in host.calls] == ["voicefleet.kokoro.synthesis_check", "ansible.builtin.slurp"]
     assert host.calls[1][1] == {"src": f"{HERE}/af_heart.wav"}
 
@@ -96,13 +96,13 @@ def test_a_failed_proof_is_copied_too_and_shows_only_its_message(host: Host, run
     assert result["failed"]
     assert (result["msg"], result["level"]) == ("words", "acoustic")
     assert "samples" not in result
-    assert "ansible_facts" not in result
+    assert "synthesis" not in result
     assert (tmp_path / "report/audio/speaker1/af_heart.wav").exists()
     assert (tmp_path / "report/hosts/speaker1.json").exists()
 
 
 def test_nothing_is_copied_in_check_mode_or_without_a_folder(host: Host, run: Any, tmp_path: Path) -> None:
-    assert run(report_dir="report", check_mode=True)["ansible_facts"]
-    assert run()["ansible_facts"]
+    assert run(report_dir="report", check_mode=True)["synthesis"]
+    assert run()["synthesis"]
     assert list(tmp_path.iterdir()) == []
     assert len(host.calls) == 2

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, ownership
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger, release as releases
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import removal
@@ -85,6 +85,8 @@ def test_a_release_passes_through_all_modules(
 ) -> None:
     host = tmp_path / "host"
     paths = Paths(str(host / "root"))
+    host.mkdir()
+    ownership.claim(paths.root)
     rows = []
     for path, kind, name, version, data in (
         ("locks/pylock.toml", "lock", "lock", "1", b"lock"),

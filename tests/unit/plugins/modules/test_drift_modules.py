@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock as lock
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock as lock, ownership
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
     python_env as environments,
     release as releases,
@@ -40,6 +40,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Any:
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
     """A sealed release with a built environment and a model."""
+    ownership.claim(str(tmp_path))
     folder = tmp_path / "releases" / "one"
     for path in ("env/bin/xinference-local", "models/kokoro/config.json"):
         (folder / path).parent.mkdir(parents=True)

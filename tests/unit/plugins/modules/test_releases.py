@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import ownership
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger, release as releases
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import removal
@@ -37,6 +38,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 def paths(tmp_path: Path) -> Paths:
     """Three complete releases; `b` is current."""
     found = Paths(str(tmp_path / "root"))
+    ownership.claim(found.root)
     for name in "abc":
         folder = Path(found.release(name))
         for file in ("env/bin/xinference-local", "env/bin/python", "models/K/config.json", "models/K/w.pth"):
@@ -63,7 +65,7 @@ def file(tmp_path: Path) -> str:
 def test_the_plan_of_a_rollback_can_be_made_current(run: Run, paths: Paths, file: str) -> None:
     result, status = run(release, state="planned", root=paths.root, receipts=file)
     assert (status, result["changed"], result["release"]) == (0, False, "a")
-    plan = result["ansible_facts"]["voicefleet_plan"]
+    plan = result["plan"]
     made = {"plan": plan, "state": "current", "proof": {"level": "format"}, "operator": "ann", "receipts": file}
     result, _status = run(release, check=True, **made)
     assert (result["changed"], releases.current(paths)) == (True, "b")
@@ -76,6 +78,17 @@ def test_the_plan_of_a_rollback_can_be_made_current(run: Run, paths: Paths, file
 def current(paths: Paths, name: str) -> dict[str, Any]:
     plan = releases.plan_of(paths, releases.read(paths.release(name)) or {}).as_dict()
     return {"plan": {**plan, "lock": {"controller": "anna", "user": "kim"}}, "state": "current"}
+
+
+@pytest.mark.parametrize("state", ["sealed", "current"])
+def test_a_plan_from_another_manifest_than_the_verified_one_is_refused(
+    run: Run, paths: Paths, file: str, state: str
+) -> None:
+    asked = {**current(paths, "c"), "state": state, "proof": {"level": "format"}, "receipts": file}
+    result, status = run(release, **asked, verified="f" * 64)
+    assert (status, "this run verified ffffffffffff" in result["msg"]) == (1, True)
+    assert releases.current(paths) == "b"
+    assert run(release, **asked, verified="m")[1] == 0
 
 
 def test_a_receipt_holds_operator_time_source_proof_and_duration(
@@ -213,7 +226,7 @@ def test_only_the_first_teardown_is_written_to_the_ledger(torn: Run, paths: Path
 
 
 def test_a_foreign_home_stops_the_teardown(torn: Run, paths: Paths, tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
+    ownership.claim(str(tmp_path / "home"))
     result, status = torn(confirmed=True, data=True)
     assert (status, "does not belong to the user" in result["msg"]) == (1, True)
     assert releases.current(paths) == "b"

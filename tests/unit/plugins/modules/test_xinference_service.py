@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import managed, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import managed, ownership, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_service
 
 CONTENT = systemd_unit.MARKER + "\n[Service]\nExecStart=/r/1/env/bin/xinference-local\n"
@@ -61,6 +61,7 @@ class Systemd:
 class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        ownership.claim(str(folder))
         self.systemd = Systemd()
         self.env = folder / "xinference.env"
         self.env.write_text("XOSCAR_AUTH_KEY=secret-of-the-service\n")
@@ -239,8 +240,10 @@ def test_a_unit_is_not_enabled_if_it_must_not_start_at_boot(host: Host) -> None:
 def test_a_unit_is_removed_with_its_folders_and_nothing_else(host: Host) -> None:
     host.run()
     home, beside = host.folder / "home", host.folder / "beside"
-    for folder in (home, beside, host.folder / "x.service.d"):
+    ownership.claim(str(home))
+    for folder in (beside, host.folder / "x.service.d"):
         folder.mkdir()
+    for folder in (home, beside, host.folder / "x.service.d"):
         (folder / "a.conf").write_text("a")
     (home / "link").symlink_to(beside)
     would = host.remove(check=True, folders=[str(home)])
@@ -248,10 +251,23 @@ def test_a_unit_is_removed_with_its_folders_and_nothing_else(host: Host) -> None
     done = host.remove(folders=[str(home)])
     assert done["changes"] == would["changes"]
     assert host.systemd.verbs == ["stop", "disable", "daemon-reload", "reset-failed"]
-    assert sorted(path.name for path in host.folder.iterdir()) == ["beside", "started.json", "xinference.env"]
+    assert sorted(path.name for path in host.folder.iterdir()) == [
+        ownership.MARK, "beside", "started.json", "x.service.d", "xinference.env",
+    ]  # fmt: skip
     assert (beside / "a.conf").exists()
     assert host.remove(folders=[str(home)])["changed"] is False
     assert host.systemd.verbs == []
+
+
+def test_a_folder_of_others_with_the_candidates_name_stays(host: Host) -> None:
+    host.run()
+    other = host.folder / "home-candidate"
+    other.mkdir()
+    (other / "precious").touch()
+    done = host.remove(folders=[str(other)])
+    assert (other / "precious").exists()
+    assert f"{other} stays: this collection did not make it" in done["msg"]
+    assert f"{other} removed" not in done["changes"]
 
 
 def test_the_next_run_finishes_an_interrupted_removal(host: Host) -> None:

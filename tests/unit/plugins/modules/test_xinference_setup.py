@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import ownership
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import (
     accounts as xinference_accounts,
     config as xinference_config,
@@ -109,6 +110,7 @@ def test_all_files_are_closed_to_others(host: Host) -> None:
     files = [*host.etc.iterdir(), host.home / "auth" / "auth.db", host.home / "launch_history.db"]
     assert {mode(path) for path in files} == {0o600}
     assert sorted(path.name for path in host.etc.iterdir()) == [
+        ".voicefleet",
         "applied.json",
         "client.header",
         "client.key",
@@ -461,7 +463,7 @@ def test_a_worker_has_the_clusters_key_and_no_accounts(
     assert (worker.etc / "xinference.env").read_text().splitlines()[1:] == [
         f"XOSCAR_AUTH_KEY={shared(host)['xoscar_auth_key']}"
     ]
-    assert [path.name for path in worker.home.iterdir()] == []
+    assert [path.name for path in worker.home.iterdir()] == [".voicefleet"]
     assert not worker.run(node="worker", models=[], **shared(host))["changed"]
     # The secrets stay even if the supervisor is not asked.
     assert not worker.run(node="worker", models=[])["changed"]
@@ -475,3 +477,18 @@ def test_a_worker_makes_no_key_of_its_own(host: Host) -> None:
         host.run(node="worker", models=[])
     assert host.run(check=True, node="worker", models=[])["changed"]
     assert not (host.etc / "secrets.json").exists()
+
+
+def test_folders_of_others_are_neither_closed_nor_given_away(host: Host) -> None:
+    for folder in (host.etc, host.home):
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)
+        (folder / "precious").touch()
+    for _check in (True, False):
+        with pytest.raises(ownership.ForeignError, match="has no mark of this collection"):
+            host.run(check=_check)
+    (host.etc / ownership.MARK).touch()
+    with pytest.raises(ownership.ForeignError, match=f"{host.home} holds files"):
+        host.run()
+    assert mode(host.home) == 0o755
+    assert sorted(path.name for path in host.home.iterdir()) == ["precious"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import front
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import ownership, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, ManagedError
 
 SECRET = "xf-secret-of-the-node"
@@ -95,7 +95,7 @@ def test_a_refused_configuration_is_undone_and_not_reloaded(host: Host) -> None:
 def test_a_refused_first_configuration_leaves_no_file(host: Host) -> None:
     with pytest.raises(ManagedError):
         host.apply("bad\n")
-    assert [path for path in host.folder.rglob("*") if path.is_file()] == []
+    assert [path.name for path in host.folder.rglob("*") if path.is_file()] == [ownership.MARK]
 
 
 def test_the_next_run_completes_a_run_that_was_interrupted_before_the_reload(host: Host) -> None:
@@ -130,6 +130,27 @@ def test_a_unit_that_others_wrote_is_left_alone(host: Host) -> None:
     with pytest.raises(ManagedError, match="was not written by this collection"):
         host.apply()
     assert not host.config.exists()
+
+
+def test_a_configuration_that_others_wrote_is_left_alone(host: Host) -> None:
+    other = host.folder / "x.cfg"
+    other.write_text("good, but of others\n")
+    made = host.front(unit=None)
+    made.files.append(File(str(other), systemd_unit.MARKER + "\ngood\n"))
+    for change in (made.apply, made.remove):
+        with pytest.raises(ManagedError, match="x.cfg was not written by this collection and is left alone"):
+            change()
+    assert other.read_text() == "good, but of others\n"
+
+
+def test_a_folder_of_others_is_left_alone(host: Host) -> None:
+    host.config.parent.mkdir()
+    (host.config.parent / "precious").touch()
+    with pytest.raises(OSError, match="has no mark of this collection"):
+        host.apply()
+    done = host.front().remove([str(host.config.parent)])
+    assert "stays: this collection did not make it" in done["msg"]
+    assert [path.name for path in host.config.parent.iterdir()] == ["precious"]
 
 
 def test_the_distributions_unit_is_reloaded_and_never_stopped(host: Host) -> None:

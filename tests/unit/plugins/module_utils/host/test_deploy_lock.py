@@ -23,8 +23,8 @@ def file(tmp_path: Path) -> str:
 
 def leave_behind(file: str) -> None:
     """A lock whose owner showed no sign of life for hours."""
-    Path(file).write_text(json.dumps({"owner": ANNA, "time": 1000}))
-    os.utime(file, (1000, 1000))
+    Path(file).write_text(json.dumps({"owner": ANNA, "time": deploy_lock.clock() - 9000}))
+    os.utime(file, (1, 1))
 
 
 def test_one_play_gets_the_lock_and_the_other_learns_who_has_it(file: str) -> None:
@@ -92,9 +92,39 @@ def test_a_play_that_marks_phases_keeps_the_lock(file: str) -> None:
     assert refused["age"] > 60, "long held, and alive"
 
 
+@pytest.mark.parametrize("hours", [3, -3, 24 * 365])
+def test_a_clock_that_is_set_neither_ends_a_lock_nor_keeps_it(
+    file: str, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    now = [100_000.0]
+    monkeypatch.setattr(deploy_lock, "clock", lambda: now[0])
+    deploy_lock.take(ANNA, 7200, file=file)
+    wrong = time.time() + hours * 3600
+    os.utime(file, (wrong, wrong))
+    assert not deploy_lock.take(BERT, 7200, file=file)["taken"]
+    now[0] += 7201
+    assert deploy_lock.take(BERT, 7200, file=file)["taken"]
+
+
+def test_the_receiver_of_a_delivery_keeps_the_lock(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100_000.0]
+    monkeypatch.setattr(deploy_lock, "clock", lambda: now[0])
+    deploy_lock.take(ANNA, 7200, file=file)
+    now[0] += 7000
+    os.utime(file, (now[0], now[0]))
+    now[0] += 7000
+    assert not deploy_lock.take(BERT, 7200, file=file)["taken"]
+
+
+def test_a_time_in_the_future_does_not_keep_a_lock(file: str) -> None:
+    later = deploy_lock.clock() + 10**9
+    Path(file).write_text(json.dumps({"owner": ANNA, "time": later, "alive": later}))
+    assert deploy_lock.take(BERT, 0.001, file=file)["taken"]
+
+
 def test_each_phase_has_a_duration(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(deploy_lock, "clock", lambda: now[0])
     deploy_lock.take(ANNA, 60, file=file)
     for phase, seconds in (("artifacts", 2), ("artifacts", 3), ("start", 10), ("proof", 4), ("start", 1)):
         now[0] += seconds

@@ -216,9 +216,42 @@ def test_an_archive_that_leaves_its_folder_is_refused_before_anything_is_written
     root: Path, member: tuple[str, str]
 ) -> None:
     row = python_row(root, member)
-    with pytest.raises(python_env.EnvError, match=r"lies outside its folder|lies behind a link"):
+    with pytest.raises(python_env.EnvError, match=r"lies outside its folder|leads through a link|twice"):
         python_env.install_python(row, str(root))
     assert not list((root / "tools").rglob("python3*"))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        # The text of the second target stays inside; its place on disk does not.
+        [("python/bin/up", ".."), ("python/evil", "bin/up/../outside"), ("python/evil", "")],
+        [("python/evil", "bin/up/../outside"), ("python/bin/up", "..")],
+        [("python/bin/up", ".."), ("python/bin/up/evil", "")],
+        [("python/a", "bin"), ("python/a", "")],
+        [("python/./bin/python3.11", "")],
+    ],
+    ids=str,
+)
+def test_a_link_by_way_of_a_link_and_a_second_member_of_a_name_are_refused(
+    root: Path, members: list[tuple[str, str]]
+) -> None:
+    (root / "tools").mkdir()
+    (root / "tools" / "outside").write_text("precious")
+    row = python_row(root, *members)
+    with pytest.raises(python_env.EnvError, match="leads through a link|twice"):
+        python_env.install_python(row, str(root))
+    assert (root / "tools" / "outside").read_text() == "precious"
+
+
+def test_a_hard_link_to_a_link_is_refused(root: Path) -> None:
+    with tarfile.open(root / "links.tar", "w") as archive:
+        for name, kind, target in (("python/a", tarfile.SYMTYPE, "b"), ("python/c", tarfile.LNKTYPE, "python/a")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    with tarfile.open(root / "links.tar") as archive, pytest.raises(python_env.EnvError, match="leads through a link"):
+        python_env._checked(archive, "links.tar")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +276,7 @@ def test_a_changed_or_incomplete_archive_is_refused(root: Path) -> None:
     cut = Path(Paths(str(root)).artifact(row["sha256"], row["path"]))
     cut.parent.mkdir()
     cut.write_bytes(data[: len(data) // 2])
-    with pytest.raises(python_env.EnvError, match="not a complete archive"):
+    with pytest.raises(python_env.EnvError, match="cannot be unpacked as a complete archive"):
         python_env.install_python(row, str(root))
 
 

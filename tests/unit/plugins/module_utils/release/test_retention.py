@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import ownership
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import release, retention
 
+HALF = "1.2.3-0123456789ab"
 DIGESTS = {name: letter * 64 for name, letter in zip("vwxyz", "abcde", strict=True)}
 # v, w, x and y served one after the other, then v again. z is current.
 RECEIPTS = [
@@ -22,6 +24,7 @@ RECEIPTS = [
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     found = Paths(str(tmp_path))
+    ownership.claim(found.root)
     for name, digest in DIGESTS.items():
         folder = tmp_path / "releases" / name
         folder.mkdir(parents=True)
@@ -76,12 +79,12 @@ def test_the_next_run_finishes_an_interrupted_removal(paths: Paths) -> None:
 
 
 def test_a_recent_build_stays_with_its_artifacts(paths: Paths) -> None:
-    os.mkdir(paths.release("half"))
-    made = os.stat(paths.release("half")).st_mtime
+    os.mkdir(paths.release(HALF))
+    made = os.stat(paths.release(HALF)).st_mtime
     choice = retention.choose(paths, "z", RECEIPTS, 1, [], now=made + 60)
     assert (choice.remnants, choice.artifacts) == ([], [])
     choice = retention.choose(paths, "z", RECEIPTS, 1, [], now=made + retention.REMNANT_AGE + 1)
-    assert choice.remnants == ["half"]
+    assert choice.remnants == [HALF]
     assert choice.artifacts != []
 
 
@@ -90,3 +93,18 @@ def test_the_diff_shows_what_is_removed(paths: Paths) -> None:
     before, after = choice.lines(after=False).splitlines(), choice.lines(after=True).splitlines()
     assert after == choice.stay
     assert set(before) - set(after) == {"w", "x", f"artifact {DIGESTS['w']}", f"artifact {DIGESTS['x']}"}
+
+
+def test_a_folder_of_another_program_stays(paths: Paths) -> None:
+    os.mkdir(paths.release("other-app"))
+    choice = retention.choose(paths, "z", RECEIPTS, 1, [], now=2e12)
+    assert choice.remnants == []
+    assert "other-app" not in choice.lines(after=False)
+
+
+def test_nothing_is_removed_below_a_root_of_others(paths: Paths) -> None:
+    os.unlink(os.path.join(paths.root, ownership.MARK))
+    choice = retention.choose(paths, "z", RECEIPTS, 0, [])
+    with pytest.raises(ownership.ForeignError, match="has no mark of this collection"):
+        retention.remove(paths, choice)
+    assert sorted(os.listdir(paths.releases)) == list("vwxyz")

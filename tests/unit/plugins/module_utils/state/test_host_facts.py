@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import disk, ownership
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import host_facts
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n'
@@ -125,6 +125,17 @@ def test_the_facts_of_this_host_fit_into_json(tmp_path: Path) -> None:
     assert facts["architecture"]
     assert facts["cpus"] > 0
     assert facts["architecture"] in host_facts.summary(facts)
+    assert (facts["foreign"], facts["candidate_foreign"]) == ({}, [])
+
+
+def test_folders_and_accounts_of_others_are_found(tmp_path: Path) -> None:
+    home = tmp_path / "service"
+    (tmp_path / "service-candidate").mkdir()
+    (tmp_path / "service-candidate" / "precious").touch()
+    facts = host_facts.gather(str(tmp_path), str(home), {"voicefleet_root": "/opt"}, "root")
+    assert facts["foreign"]["voicefleet_root"].startswith("/opt is at the top of the file system")
+    assert facts["foreign"]["xinference_user"] == "root is root."
+    assert facts["candidate_foreign"][0].startswith(f"{home}-candidate holds files (precious)")
 
 
 def test_a_leftover_candidate_is_found(tmp_path: Path) -> None:
@@ -136,4 +147,6 @@ def test_a_leftover_candidate_is_found(tmp_path: Path) -> None:
     assert host_facts.candidate_left(str(home), str(units))
     (units / "voicefleet-candidate.service").unlink()
     (tmp_path / "service-candidate").mkdir()
+    assert not host_facts.candidate_left(f"{home}/", str(units)), "it is not ours"
+    ownership.claim(str(tmp_path / "service-candidate"))
     assert host_facts.candidate_left(f"{home}/", str(units))

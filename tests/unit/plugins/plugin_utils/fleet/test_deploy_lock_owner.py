@@ -11,6 +11,12 @@ import pytest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import deploy_lock
 
 
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has an id, whether or not its image gave it one."""
+    monkeypatch.setattr(deploy_lock, "machine", lambda: "1234567890abcdef")
+
+
 def test_a_running_play_is_not_dead_and_an_ended_one_is() -> None:
     process = subprocess.Popen(["sleep", "60"])
     holder = deploy_lock.owner(process.pid)
@@ -28,6 +34,18 @@ def test_a_reused_process_id_does_not_revive_a_play() -> None:
 def test_the_play_of_another_controller_is_never_taken_for_dead() -> None:
     assert not deploy_lock.is_dead({**deploy_lock.owner(os.getpid()), "controller": "elsewhere", "pid": 2**22 - 1})
     assert not deploy_lock.is_dead({})
+
+
+def test_a_machine_with_the_same_name_is_another_controller() -> None:
+    dead = {**deploy_lock.owner(os.getpid()), "started": "another boot 1"}
+    assert deploy_lock.is_dead(dead)
+    assert not deploy_lock.is_dead({**dead, "machine": "0" * 16})
+    assert not deploy_lock.is_dead({name: value for name, value in dead.items() if name != "machine"})
+
+
+def test_without_a_machine_id_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy_lock, "machine", lambda: "")
+    assert not deploy_lock.is_dead({**deploy_lock.owner(os.getpid()), "started": "another boot 1"})
 
 
 def test_a_person_can_find_the_holder() -> None:

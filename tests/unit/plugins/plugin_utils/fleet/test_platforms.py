@@ -63,6 +63,8 @@ def facts(title: str, architecture: str = "x86_64") -> dict[str, Any]:
         "systemd": {"running": True, "version": systemd, "service_active": False},
         "releases": {"complete": [], "current": None},
         "candidate_left": False,
+        "foreign": {},
+        "candidate_foreign": [],
         "gpu": NO_CARD,
         "time": 0.0,
     }

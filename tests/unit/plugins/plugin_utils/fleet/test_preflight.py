@@ -56,6 +56,8 @@ FACTS: dict[str, Any] = {
     "systemd": {"running": True, "version": 252, "service_active": False},
     "releases": {"complete": [], "current": None},
     "candidate_left": False,
+    "foreign": {},
+    "candidate_foreign": [],
     "gpu": NO_CARD,
     "time": NOW,
 }
@@ -478,3 +480,25 @@ def test_a_cluster_is_upgraded_without_a_candidate() -> None:
     assert (finding.level, finding.code) == ("WARN", "CANDIDATE")
     assert [f.level for f in judge(ask=member(candidate="always"), **UPGRADE).findings] == ["FAIL"]
     assert judge(ask=member(candidate="never"), **UPGRADE).findings == []
+
+
+def test_a_folder_or_account_of_others_is_refused() -> None:
+    verdict = judge(foreign={"voicefleet_root": "/opt is shared.", "xinference_user": "www-data is another's."})
+    assert [(f.code, f.cause) for f in verdict.failures] == [
+        ("OWNERSHIP", "/opt is shared."),
+        ("OWNERSHIP", "www-data is another's."),
+    ]
+    assert "voicefleet_root" in verdict.failures[0].remedy
+
+
+def test_every_folder_of_the_collection_is_asked_about() -> None:
+    places = wanted(secrets="/etc/x", evidence="/srv/e").places
+    assert places["xinference_secrets_dir"] == "/etc/x"
+    assert places["synthesis_evidence_dir"] == "/srv/e"
+    assert {"voicefleet_root", "xinference_home", "xinference_worker_home"} < set(places)
+
+
+def test_a_folder_of_others_with_the_candidates_name_prevents_a_candidate() -> None:
+    verdict = judge(**{**UPGRADE, "candidate_foreign": ["/var/lib/voicefleet-candidate holds files (a)."]})
+    assert not verdict.plan["candidate"]["wanted"]
+    assert "/var/lib/voicefleet-candidate holds files" in verdict.findings[-1].cause

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import (
+    FILENAME,
     Artifact,
     Manifest,
     ManifestError,
     parse_manifest,
     read_manifest,
+    read_verified,
     release_id,
 )
 
@@ -110,3 +113,15 @@ def test_a_release_is_named_by_its_contents() -> None:
     assert first != release_id([wheel("a"), wheel("b", sha256="cd" * 32)], "1.2.3")
     assert first.startswith("1.2.3-")
     assert len(first) == len("1.2.3-") + 12
+
+
+def test_only_the_manifest_that_was_verified_is_read(tmp_path: Path) -> None:
+    (tmp_path / FILENAME).write_bytes(Manifest(()).to_bytes())
+    manifest, digest = read_manifest(tmp_path)
+    assert read_verified(tmp_path, digest) == (manifest, digest)
+    with pytest.raises(ManifestError, match="was not verified in this run"):
+        read_verified(tmp_path, "")
+    # Somebody replaces the manifest after the check.
+    (tmp_path / FILENAME).write_bytes(Manifest((), ("cpu-py311-x86_64",)).to_bytes())
+    with pytest.raises(ManifestError, match=f"but {digest[:12]} was verified"):
+        read_verified(tmp_path, digest)
