@@ -30,8 +30,9 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import man
 ROUNDS = 2
 # A host that fetches reports its progress after so many seconds.
 SLICE_SECONDS = 5.0
-# How many slices in a row may end without a byte.
+# How many slices in a row may bring less than this many bytes.
 TRIES = 3
+LEAST = 5000
 RESUME = "What arrived is kept: run the play again, and it continues there."
 
 Rows = list[dict[str, Any]]
@@ -47,6 +48,8 @@ class ActionModule(ControllerAction):
         self.root = arguments["root"]
         self.store = Path(arguments["store"])
         self.manifest_sha256 = arguments["manifest_sha256"]
+        if arguments["chunk_mb"] < 1:
+            raise self._fail(f"artifacts_chunk_mb is {arguments['chunk_mb']}: give 1 or more. Nothing was sent.")
         rows = {artifact["sha256"]: artifact for artifact in arguments["artifacts"]}
         source = self._source(arguments["transport"], arguments["http"])
         state = self._step("prepare", list(rows.values()))
@@ -327,10 +330,11 @@ class ActionModule(ControllerAction):
             progress(moved)
             refused.update(answer["refused"])
             left = [row for row in left if row["sha256"] in answer["left"] and row["sha256"] not in refused]
-            failures = failures + 1 if answer["error"] and not answer["arrived"] else 0
+            failures = failures + 1 if left and answer["arrived"] < LEAST and not answer["refused"] else 0
             if failures == TRIES:
                 hint = "" if moved else " (does this host reach that address, and do firewalls let it through?)"
-                raise Stopped(f"fetching from {source.url}: {answer['error']}{hint}")
+                reason = answer["error"] or f"fewer than {LEAST} bytes arrived in {SLICE_SECONDS:.0f} s"
+                raise Stopped(f"fetching from {source.url}: {reason}{hint}")
             time.sleep(failures)
         if refused:
             lines = "".join(f"\n  {row['path']}: {refused[row['sha256']]}" for row in todo if row["sha256"] in refused)

@@ -9,9 +9,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import base
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export, signature
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import INDEX, ManifestError
 
 
 class ActionModule(base.ControllerAction):
@@ -28,7 +28,8 @@ class ActionModule(base.ControllerAction):
                 memo,
                 check=self.check_mode,
             )
-        except (export.ExportError, ManifestError, BusyError) as error:
+            signed = done.manifest_differs and not self.check_mode and self._sign(folder, arguments["signing_key"])
+        except (export.ExportError, ManifestError, BusyError, signature.SignatureError) as error:
             raise AnsibleActionFail(
                 f"The store {path} was not exported: {error}", result=base.findings(error)
             ) from None
@@ -44,7 +45,7 @@ class ActionModule(base.ControllerAction):
         elif not done.changed:
             message += "; they are already there"
         return {
-            "changed": done.changed,
+            "changed": done.changed or signed,
             "msg": f"{message}; the import removes {len(done.removed)} files" if done.removed else message,
             "manifest_sha256": done.manifest,
             "volumes": done.volumes,
@@ -53,3 +54,8 @@ class ActionModule(base.ControllerAction):
             "removed": done.removed,
             "diff": base.diff(done.removed, done.added),
         }
+
+    def _sign(self, folder: Path, key: str | None) -> bool:
+        """Sign the index of a written export. Returns whether a new signature was made."""
+        signature.drop_stale(folder, INDEX)
+        return key is not None and signature.sign(folder, Path(key), INDEX)

@@ -9,24 +9,38 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import base
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export, signature
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import age, export, signature
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import (
+    INDEX,
+    ManifestError,
+    read_manifest,
+)
 
 
 class ActionModule(base.ControllerAction):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path, folder = Path(arguments["path"]).absolute(), Path(arguments["folder"]).absolute()
         allowed = Path(arguments["allowed_signers"]) if arguments["allowed_signers"] else None
-        memo = Memo(base.memo_path())
+        memo, accepted = Memo(base.memo_path()), age.Accepted(base.accepted_path())
         try:
-            # Check the signature before anything else in the export is trusted.
-            export.read_index(folder)
+            # Check the signatures before anything else in the export is trusted.
+            data = export.index_bytes(folder)
+            signature.check(folder, arguments["signature_policy"], allowed, INDEX, data)
             trust = signature.check(folder, arguments["signature_policy"], allowed)
             done = export.import_store(
-                folder, path, lambda line: base.display.display(f"  {path.name}: {line}"), memo, check=self.check_mode
+                folder,
+                path,
+                lambda line: base.display.display(f"  {path.name}: {line}"),
+                memo,
+                self.check_mode,
+                export.parse_index(data, str(folder / INDEX)),
+                accepted.at(path),
+                arguments["allow_older"],
             )
-        except (export.ExportError, ManifestError, BusyError, signature.SignatureError) as error:
+            if not self.check_mode and (warning := accepted.accept(path, read_manifest(path)[0])):
+                base.display.warning(warning)
+        except (export.ExportError, ManifestError, BusyError, age.OlderError, signature.SignatureError) as error:
             raise AnsibleActionFail(f"Nothing was imported into {path}: {error}", result=base.findings(error)) from None
         except OSError as error:
             raise AnsibleActionFail(

@@ -18,6 +18,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import pru
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.contents import in_words
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.store import shown
 
 
 class ActionModule(ControllerAction):
@@ -27,7 +28,7 @@ class ActionModule(ControllerAction):
             raise AnsibleActionFail("give either list_to, to write a list, or list, to apply one")
         try:
             if arguments["list"]:
-                return self._apply(path, Path(arguments["list"]).absolute())
+                return self._apply(path, arguments)
             return self._survey(path, arguments)
         except (prune.PruneError, ManifestError, BusyError) as error:
             raise AnsibleActionFail(f"Nothing was removed: {error}", result=findings(error)) from None
@@ -41,8 +42,7 @@ class ActionModule(ControllerAction):
                 f"{target} is inside the store, which may hold nothing else: choose another "
                 "artifact_store_prune_list_to"
             )
-        cache = Path(arguments["cache"]) if arguments["cache"] else cache_folder() / "downloads"
-        listing = prune.survey(path, cache.absolute(), [Path(store).absolute() for store in arguments["stores"]])
+        listing = prune.survey(path, *_scope(arguments))
         lines = _lines(listing.files)
         changed = False
         if listing.files:
@@ -58,15 +58,22 @@ class ActionModule(ControllerAction):
             lines.append("Nothing is surplus.")
         return _result(changed, summary, lines, listing.files, str(target) if listing.files else "")
 
-    def _apply(self, path: Path, source: Path) -> dict[str, Any]:
-        gone = prune.apply(prune.read_listing(source), path, check=self.check_mode)
+    def _apply(self, path: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+        source = Path(arguments["list"]).absolute()
+        gone = prune.apply(prune.read_listing(source), path, *_scope(arguments), check=self.check_mode)
         would = " would be" if self.check_mode else ""
         summary = f"{len(gone)} files{would} removed, {in_words(sum(file.size for file in gone))}"
         return _result(bool(gone), summary, [*_lines(gone), f"{summary}."], gone, str(source))
 
 
+def _scope(arguments: dict[str, Any]) -> tuple[Path, list[Path]]:
+    """The cache, and the other stores that use it."""
+    cache = Path(arguments["cache"]) if arguments["cache"] else cache_folder() / "downloads"
+    return cache.absolute(), [Path(store).absolute() for store in arguments["stores"]]
+
+
 def _lines(files: Any) -> list[str]:
-    return [f"{file.root}: {file.path} ({in_words(file.size)}, {file.reason})" for file in files]
+    return [f"{file.root}: {shown(file.path)} ({in_words(file.size)}, {file.reason})" for file in files]
 
 
 def _result(changed: bool, message: str, lines: list[str], files: Any, source: str) -> dict[str, Any]:

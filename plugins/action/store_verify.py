@@ -7,26 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, memo_path
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, signature, store
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo, sha256_bytes
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import base
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import age, catalogue, signature, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import (
+    FILENAME,
+    ManifestError,
+    manifest_bytes,
+    parse_manifest,
+)
 
 
-class ActionModule(ControllerAction):
+class ActionModule(base.ControllerAction):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
-        memo = Memo(memo_path())
+        memo = Memo(base.memo_path())
         try:
             # The signature first: the files are compared with the manifest, so it must be trusted.
             allowed = Path(arguments["allowed_signers"]) if arguments["allowed_signers"] else None
-            manifest, digest = read_manifest(path)
-            trust = signature.check(path, arguments["signature_policy"], allowed)
-            findings = store.verify(path, memo)
+            data = manifest_bytes(path)
+            manifest = parse_manifest(data, str(path / FILENAME))
+            trust = signature.check(path, arguments["signature_policy"], allowed, data=data)
+            accepted = age.Accepted(base.accepted_path())
+            if not arguments["allow_older"]:
+                age.refuse_older(manifest, accepted.at(path))
+            findings = store.verify(path, memo, manifest)
         except ManifestError as error:
             raise AnsibleActionFail(str(error)) from None
+        except age.OlderError as error:
+            raise AnsibleActionFail(f"No host was touched: {path} went back in time: {error}.") from None
         except signature.SignatureError as error:
             raise AnsibleActionFail(f"No host was touched: {error}.") from None
+        except OSError as error:
+            raise AnsibleActionFail(
+                f"No host was touched: {error.filename or path} cannot be read: {error.strerror}."
+            ) from None
         memo.save()
         if findings:
             lines = "\n".join(f"  {finding}" for finding in findings)
@@ -38,12 +53,14 @@ class ActionModule(ControllerAction):
                 "or copy the store again.",
                 result={"findings": [vars(finding) for finding in findings]},
             )
+        if not self.check_mode and (warning := accepted.accept(path, manifest)):
+            base.display.warning(warning)
         size = sum(artifact.size for artifact in manifest.artifacts)
         return {
             "changed": False,
             "msg": f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all match the manifest; {trust.sentence}",
             "signed_by": trust.signer,
-            "manifest_sha256": digest,
+            "manifest_sha256": sha256_bytes(data),
             "unpublished": manifest.unpublished,
             "profiles": list(manifest.profiles),
             "findings": [],

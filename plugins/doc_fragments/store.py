@@ -19,7 +19,8 @@ options:
 options:
   signature_policy:
     description:
-      - V(strict) refuses a store or an export unless a key in O(allowed_signers) signed its manifest.
+      - V(strict) refuses a store unless a key in O(allowed_signers) signed its manifest. Of an export, the index must
+        be signed too.
       - V(if-signed) checks a signature if there is one. With O(allowed_signers), an unsigned store is an error.
       - V(off) checks no signature.
     type: str
@@ -28,4 +29,10 @@ options:
   allowed_signers:
     description: The file that lists the trusted signers, in the format of C(ssh-keygen).
     type: path
+  allow_older:
+    description:
+      - Accept a manifest that is older than the one that was accepted before. Without it, a store cannot go back.
+      - This controller remembers per store which manifest it accepted last, in C(stores.json) in C(VOICEFLEET_CACHE).
+    type: bool
+    default: false
 """

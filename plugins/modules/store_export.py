@@ -12,6 +12,7 @@ description:
   - C(export.json), beside the volumes, holds the hashes of every volume and every file. A file larger than a volume is
     split into parts.
   - The manifest lies beside the volumes, with its signature if there is one. The next export starts from this manifest.
+  - With O(signing_key) it signs C(export.json). An import with a list of trusted signers accepts only a signed one.
   - Verifies the store first. The same store gives the same volumes, byte for byte.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
@@ -31,6 +32,11 @@ options:
       - The default is below the limit of FAT32, which is 4 GiB.
     type: int
     default: 4000
+  signing_key:
+    description:
+      - The SSH key that signs the index. Give the private key, or a public key whose private key is in an ssh-agent.
+      - If unset, the index is not signed.
+    type: path
 extends_documentation_fragment: [voicefleet.kokoro.store, voicefleet.kokoro.attributes]
 """
 

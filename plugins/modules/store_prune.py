@@ -10,12 +10,14 @@ description:
   - With O(list_to) it removes nothing. It lists files of the store that the manifest does not name, and files of the
     download cache that none of the named stores uses.
   - With O(list) it removes exactly the files on such a list. You may delete lines from the list before. It refuses a
-    list with added lines, and a list that is older than a change of a manifest or of a listed file.
+    list with added lines or other folders, and a list that is older than a change of a manifest or of a listed file.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 options:
   cache:
-    description: The folder of downloads. Empty means C(voicefleet/downloads) in the user's cache.
+    description:
+      - The folder of downloads. Empty means C(voicefleet/downloads) in the user's cache.
+      - Give the same O(cache) and O(stores) to make a list and to apply it.
     type: path
   stores:
     description: Other stores that use the same cache. Their files stay in it.

@@ -25,7 +25,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import loc
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import (
     FILENAME,
     Artifact,
-    Manifest,
     read_manifest,
 )
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import Profile, parse_profile
@@ -115,7 +114,8 @@ def add_profile(store: Path, copy: Path) -> str:
     bill = sbom.render(rows)
     digest, size = replace(copy / sbom.PATH, bill)
     rows.append(Artifact(sbom.PATH, digest, size, "sbom", "CycloneDX", "1.6"))
-    replace(copy / FILENAME, Manifest(tuple(rows), (*manifest.profiles, cuda.name)).to_bytes())
+    both = dataclasses.replace(manifest, artifacts=tuple(rows), profiles=(*manifest.profiles, cuda.name))
+    replace(copy / FILENAME, both.to_bytes())
     return cuda.name
 
 

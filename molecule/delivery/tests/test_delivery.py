@@ -43,7 +43,8 @@ def make_store(folder: Path, seed: int) -> Path:
         (folder / path).write_bytes(data)
         row = {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": size, "source": "made-up"}
         rows.append({**row, "kind": "wheel", "name": f"part{number}", "version": "1"})
-    (folder / "manifest.json").write_text(json.dumps({"schema": 2, "profiles": [], "artifacts": rows}))
+    head = {"schema": 2, "counter": 1, "time": "2026-01-31T12:00:00Z", "profiles": []}
+    (folder / "manifest.json").write_text(json.dumps({**head, "artifacts": rows}))
     return folder
 
 

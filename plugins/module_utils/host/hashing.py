@@ -10,20 +10,47 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 CHUNK = 1 << 20
+# More than any manifest, index or list of this collection has.
+LIMIT = 16 << 20
+# The end of the name of a file that is being written. A killed write leaves it.
+UNFINISHED = ".voicefleet-new"
+# No write takes this long. Of another process, younger files may still be in use.
+UNFINISHED_SECONDS = 3600
+
+
+def open_regular(path: str) -> io.FileIO:
+    """Open a regular file for reading. A pipe or a device might never end. Raises OSError."""
+    handle = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        handle.close()
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return handle
+
+
+def read_bounded(path: str, limit: int = LIMIT) -> bytes:
+    """The contents of a regular file of at most ``limit`` bytes. Raises OSError."""
+    with open_regular(path) as handle:
+        data = io.BufferedReader(handle).read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", path)
+    return data
 
 
 def sha256_file(path: str) -> str:
     """The hex digest of a file. Raises OSError."""
     digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as handle:
+    with open_regular(path) as handle:
         while True:
             block = handle.read(CHUNK)
             if not block:
@@ -122,8 +149,10 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: tuple[int, in
 
     ``owner`` is a uid and a gid. Owner and mode are set before the file gets its name. Raises OSError.
     """
-    directory = os.path.dirname(path) or "."
-    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=directory)
+    directory, name = os.path.split(path)
+    directory, prefix = directory or ".", f".{name[:50]}."
+    sweep(directory, prefix)
+    descriptor, temporary = tempfile.mkstemp(prefix=prefix, suffix=UNFINISHED, dir=directory)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(data)
@@ -138,6 +167,21 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: tuple[int, in
             os.unlink(temporary)
         raise
     sync_folder(directory)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file has the name that a killed write leaves."""
+    return name.startswith(".") and name.endswith(UNFINISHED)
+
+
+def sweep(folder: str, prefix: str = ".", seconds: float = UNFINISHED_SECONDS) -> None:
+    """Remove what killed writes left in a folder: files whose names begin with ``prefix``, older than ``seconds``."""
+    for name in os.listdir(folder):
+        if name.startswith(prefix) and is_unfinished(name):
+            file = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                if time.time() - os.lstat(file).st_mtime >= seconds:
+                    os.unlink(file)
 
 
 def sync_folder(path: str) -> None:
@@ -170,5 +214,8 @@ def read_object(path: str) -> dict[str, Any]:
 
 
 def canonical_json(data: Mapping[str, Any] | list[Any]) -> bytes:
-    """The same bytes for the same value: sorted keys, two spaces, a final newline."""
-    return (json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    """The same bytes for the same value: sorted keys, two spaces, a final newline.
+
+    A file name that is not UTF-8 is escaped as JSON escapes it.
+    """
+    return (json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

@@ -45,9 +45,13 @@ def survey(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for sha256 in folders:
         if sha256 in wanted or sha256.startswith("."):
             continue
-        for name in sorted(os.listdir(os.path.join(paths.artifacts, sha256))):
-            size = os.stat(os.path.join(paths.artifacts, sha256, name)).st_size
-            found["surplus"].append({"sha256": sha256, "name": name, "size": size})
+        place = os.path.join(paths.artifacts, sha256)
+        # A stray file or link is surplus too. Nothing in it is followed.
+        inside = os.path.isdir(place) and not os.path.islink(place)
+        for name in sorted(os.listdir(place)) if inside else [""]:
+            with contextlib.suppress(OSError):
+                size = os.lstat(os.path.join(place, name) if inside else place).st_size
+                found["surplus"].append({"sha256": sha256, "name": name or sha256, "size": size})
     with contextlib.suppress(OSError):
         found["arrived"] = sum(part.stat().st_size for part in os.scandir(paths.incoming))
     return found

@@ -8,10 +8,14 @@ trusted here; :mod:`artifacts` hashes it before it moves it into place.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.client
+import io
 import os
+import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -20,9 +24,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from ..host.hashing import LIMIT
+
 CHUNK = 1 << 20
 # A server that sends nothing for this long has stalled.
 TIMEOUT = 30.0
+# A request that began in a slice may end so many seconds after it.
+GRACE = 5.0
+# Bytes a second. A server without ranges must send a whole file in one slice, at least this fast.
+SLOWEST = 100_000
+# Whatever a server sends, it must not end in a traceback.
+FAILURES = (OSError, http.client.HTTPException, ValueError)
 
 
 class SourceError(Exception):
@@ -78,16 +90,117 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _open(source: Source, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-    """Request a file of the store. Raises OSError (HTTPError for an error status), HTTPException."""
-    context = ssl.create_default_context(cadata=source.ca or None)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+class Deadline:
+    """Cuts the connections that are made in the block at a time, whatever the other end sends until then.
+
+    A timeout of a socket begins anew with each byte, so headers that arrive byte by byte would outlast it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self.socket: socket.socket | None = None
+        self.end = time.monotonic() + seconds
+        self.timer = threading.Timer(max(0.0, seconds), self._cut)
+        self.timer.daemon = True
+
+    def __enter__(self) -> Deadline:
+        self.timer.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.timer.cancel()
+        self._forget()
+
+    def extend(self, seconds: float) -> None:
+        """Cut so many seconds from now instead."""
+        self.timer.cancel()
+        self.timer = threading.Timer(seconds, self._cut)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def watch(self, connection: socket.socket) -> None:
+        """Take a new connection. TLS moves it into another object, so keep a descriptor of our own."""
+        self._forget()
+        self.socket = connection.dup()
+        if self.passed:
+            self._cut()
+
+    def _cut(self) -> None:
+        self.passed = True
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+    def _forget(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = None
+
+
+class _Reader(io.RawIOBase):
+    """What arrives on a connection until the deadline. A cut connection still gives what the other end sends."""
+
+    def __init__(self, raw: io.RawIOBase, deadline: Deadline) -> None:
+        super().__init__()
+        self.raw, self.deadline = raw, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        if self.deadline.passed:
+            raise TimeoutError("timed out")
+        return self.raw.readinto(buffer)
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+def _open(source: Source, path: str, headers: Mapping[str, str], deadline: Deadline) -> http.client.HTTPResponse:
+    """Request a file of the store. Raises FAILURES (HTTPError for an error status)."""
+
+    class Response(http.client.HTTPResponse):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.fp = io.BufferedReader(_Reader(self.fp.detach(), deadline))
+
+    class Plain(http.client.HTTPConnection):
+        response_class = Response
+
+        def connect(self) -> None:
+            super().connect()
+            deadline.watch(self.sock)
+
+    class Tls(http.client.HTTPSConnection, Plain):
+        """Its connection is watched before the handshake."""
+
+    class Handler(urllib.request.HTTPHandler):
+        def http_open(self, request: urllib.request.Request) -> Any:
+            return self.do_open(Plain, request)
+
+        def https_open(self, request: urllib.request.Request) -> Any:
+            return self.do_open(Tls, request, context=ssl.create_default_context(cadata=source.ca or None))
+
+        https_request = urllib.request.HTTPHandler.http_request
+
+    # No handlers of proxies, files and FTP: a redirect cannot lead there.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        Handler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
     request = urllib.request.Request(f"{source.url}/{urllib.parse.quote(path)}", headers=dict(headers))
     if source.user or source.password:
         token = base64.b64encode(f"{source.user}:{source.password}".encode()).decode()
         # Do not send it to another server after a redirect.
         request.add_unredirected_header("Authorization", f"Basic {token}")
-    response: http.client.HTTPResponse = opener.open(request, timeout=source.timeout)
+    timeout = max(0.1, min(source.timeout, deadline.end - time.monotonic()))
+    response: http.client.HTTPResponse = opener.open(request, timeout=timeout)
     return response
 
 
@@ -104,19 +217,23 @@ def _reason(error: Exception) -> str:
 
 def manifest_digest(source: Source) -> str:
     """Return the SHA-256 of the server's manifest. Raises SourceError, or Unreachable if there is no answer."""
-    digest = hashlib.sha256()
+    digest, size = hashlib.sha256(), 0
     try:
-        with _open(source, "manifest.json", {}) as response:
-            while True:
-                block = response.read(CHUNK)
+        with Deadline(2 * source.timeout) as deadline, _open(source, "manifest.json", {}, deadline) as response:
+            while size <= LIMIT:
+                block = response.read1(CHUNK)
+                if deadline.passed:
+                    raise TimeoutError("timed out")
                 if not block:
                     return digest.hexdigest()
                 digest.update(block)
+                size += len(block)
+        raise SourceError(f"{source.url}/manifest.json has more than {LIMIT} bytes: it is not the manifest of a store")
     except urllib.error.HTTPError as error:
         error.close()
         hints = {401: " (check artifacts_http_user, artifacts_http_password)", 404: " (is this the store's folder?)"}
         raise SourceError(f"{source.url}/manifest.json: {_reason(error)}{hints.get(error.code, '')}") from None
-    except (OSError, http.client.HTTPException) as error:
+    except FAILURES as error:
         if isinstance(error, ssl.SSLError) or isinstance(getattr(error, "reason", None), ssl.SSLError):
             advice = "If a CA of your own signed the certificate, set artifacts_http_ca"
             raise SourceError(f"{source.url}: {_reason(error)}. {advice}") from None
@@ -149,10 +266,30 @@ def _fetch_file(
     source: Source, artifact: Mapping[str, Any], handle: IO[bytes], have: int, until: float, done: Slice
 ) -> int:
     """Resume a file at byte ``have`` and return how many bytes it has now. Raises OSError only for the host's disk."""
+    with Deadline(until - time.monotonic() + GRACE) as deadline:
+        now = _request_file(source, artifact, handle, have, until, done, deadline)
+        if deadline.passed and now == have:
+            done.error = "no answer in time"
+        elif deadline.passed:
+            # Enough for this slice. The next one continues.
+            done.error = ""
+    return now
+
+
+def _request_file(
+    source: Source,
+    artifact: Mapping[str, Any],
+    handle: IO[bytes],
+    have: int,
+    until: float,
+    done: Slice,
+    deadline: Deadline,
+) -> int:
     size = artifact["size"]
     try:
         # Always request a range: the answer then shows whether the server can resume in the middle of a file.
-        response = _open(source, artifact["path"], {"Range": f"bytes={have}-", "Accept-Encoding": "identity"})
+        headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"}
+        response = _open(source, artifact["path"], headers, deadline)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code >= 500:
@@ -160,7 +297,7 @@ def _fetch_file(
         else:
             done.refused[artifact["sha256"]] = _reason(error)
         return have
-    except (OSError, http.client.HTTPException) as error:
+    except FAILURES as error:
         done.error = _reason(error)
         return have
     with response:
@@ -171,13 +308,14 @@ def _fetch_file(
             return have
         if not ranged:
             # The server sends the whole file, so read all of it: in slices it would start over each time.
+            deadline.extend(source.timeout + size / SLOWEST)
             have = 0
             handle.truncate(0)
         handle.seek(have)
         while have < size:
             try:
-                block = response.read(min(CHUNK, size - have))
-            except (OSError, http.client.HTTPException) as error:
+                block = response.read1(min(CHUNK, size - have))
+            except FAILURES as error:
                 done.error = _reason(error)
                 return have
             if not block:

@@ -35,6 +35,11 @@ def memo_path() -> str:
     return str(cache_folder() / "digests.json")
 
 
+def accepted_path() -> Path:
+    """The file of the manifests that this controller accepted before."""
+    return cache_folder() / "stores.json"
+
+
 def fact(variables: Any, name: str) -> dict[str, Any]:
     """A fact of a host, whether or not facts are also variables there. Empty if it was not set."""
     value = variables.get(name) or (variables.get("ansible_facts") or {}).get(name) or {}

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import html.parser
 import http.client
 import netrc
 import os
 import re
 import shutil
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +34,12 @@ from ...module_utils.proxy import probe as proxy_probe
 CHUNK = 1 << 20
 _INDEX = "index+"
 TIMEOUT = 60
+# A server that sends less than this in TIMEOUT seconds has stalled.
+LEAST = 60_000
+# The limit of a file whose size neither the lock nor the catalogue states. The largest, a wheel of torch, has 0.9 GB.
+LARGEST = 4 << 30
+# The limit of a page of a package index. The largest of PyPI has 20 MB.
+LARGEST_PAGE = 64 << 20
 ATTEMPTS = 4
 # Retrying does not change these answers.
 FINAL_STATUS = (400, 401, 403, 404, 405, 407, 410, 451, 511)
@@ -48,7 +56,7 @@ class Wanted:
     """One file: its name, its sources (tried in order) and its required digest.
 
     ``sha256`` is None only for files from a local folder that says they are not the published ones. ``size`` is in
-    bytes, 0 if unknown. No more than that is read.
+    bytes, 0 if unknown. No more than that is downloaded.
     """
 
     name: str
@@ -91,7 +99,7 @@ def on_index(index: str, project: str, filename: str) -> str:
 
 
 def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
-    """A request with credentials from its URL or ``~/.netrc``. Redirects do not carry them to another host."""
+    """A request with credentials from its URL or ``~/.netrc``. A redirect never carries them on."""
     parts = urllib.parse.urlsplit(url)
     login = (urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password or ""))
     if parts.username is None:
@@ -118,6 +126,55 @@ class _Links(html.parser.HTMLParser):
             self.addresses += [value for name, value in attrs if name == "href" and value]
 
 
+def _origin(parts: urllib.parse.SplitResult) -> tuple[str, str, int | None]:
+    """Scheme, host and port. Credentials belong to all three. Raises ValueError."""
+    port = parts.port if parts.port is not None else {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port
+
+
+def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """An answer of at most ``limit`` bytes. Raises DownloadError, OSError, HTTPException."""
+    data = b"".join(_blocks(response, limit))
+    if len(data) > limit:
+        raise DownloadError(f"{without_credentials(response.url)}: the answer has more than {limit} bytes")
+    return data
+
+
+def _blocks(response: http.client.HTTPResponse, limit: int) -> Iterator[bytes]:
+    """An answer in blocks, as they arrive, to the first byte behind the limit. Raises TimeoutError if it trickles."""
+    left, since, got = limit + 1, time.monotonic(), 0
+    while left and (block := response.read1(min(CHUNK, left))):
+        left -= len(block)
+        got += len(block)
+        yield block
+        if time.monotonic() - since > TIMEOUT:
+            if got < LEAST:
+                raise TimeoutError(f"only {got} bytes arrived in {TIMEOUT} s")
+            since, got = time.monotonic(), 0
+
+
+def _on_page(page: str, base: str, text: str, wanted: str) -> str | None:
+    """The URL of a file that the text of an index page lists; None if it does not list it. Raises ValueError."""
+    links = _Links()
+    links.feed(text)
+    for address in links.addresses:
+        path = urllib.parse.urlsplit(address).path
+        if urllib.parse.unquote(path.rsplit("/", 1)[-1]) == urllib.parse.unquote(wanted):
+            found = urllib.parse.urlsplit(urllib.parse.urljoin(base, address.split("#", 1)[0]))
+            if found.scheme not in ("http", "https"):
+                raise ValueError(f"it has a link to {found.scheme}:")
+            asked = urllib.parse.urlsplit(page)
+            if found.username is None:
+                # Files on the index's own host need the same credentials as its page. No other place gets them.
+                netloc = asked.netloc if _origin(found) == _origin(asked) else found.netloc
+                if _origin(found) != _origin(asked) and (found.hostname == asked.hostname or found.scheme == "http"):
+                    # ~/.netrc knows neither scheme nor port. An empty user keeps its login back.
+                    netloc = f"@{found.netloc}"
+                found = found._replace(netloc=netloc)
+            return str(urllib.parse.urlunsplit(found))
+    return None
+
+
 def _resolved(source: str) -> str:
     """The URL of a source. A source on an index is looked up on its page. Raises DownloadError, OSError."""
     if not source.startswith(_INDEX):
@@ -126,20 +183,13 @@ def _resolved(source: str) -> str:
     try:
         # Every index serves HTML, but some answer in JSON unless asked for HTML.
         with urllib.request.build_opener().open(_request(page, {"Accept": "text/html"}), timeout=TIMEOUT) as response:
-            links = _Links()
-            links.feed(response.read().decode("utf-8", "replace"))
-            base = response.url
-    except (OSError, http.client.HTTPException) as error:
+            text = _body(response, LARGEST_PAGE).decode("utf-8", "replace")
+        found = _on_page(page, response.url, text, wanted)
+    except (OSError, http.client.HTTPException, ValueError, AssertionError) as error:
         raise DownloadError(f"{without_credentials(page)}: {_reason(error, page)}") from error
-    for address in links.addresses:
-        path = urllib.parse.urlsplit(address).path
-        if urllib.parse.unquote(path.rsplit("/", 1)[-1]) == urllib.parse.unquote(wanted):
-            found = urllib.parse.urlsplit(urllib.parse.urljoin(base, address.split("#", 1)[0]))
-            asked = urllib.parse.urlsplit(page)
-            # Files on the index's own host need the same credentials as its page.
-            same = found.hostname == asked.hostname and found.username is None
-            return str(urllib.parse.urlunsplit(found._replace(netloc=asked.netloc) if same else found))
-    raise DownloadError(f"{without_credentials(page)} does not list {urllib.parse.unquote(wanted)}")
+    if found is None:
+        raise DownloadError(f"{without_credentials(page)} does not list {urllib.parse.unquote(wanted)}")
+    return found
 
 
 class Cache:
@@ -162,6 +212,29 @@ class Cache:
 
     def path_of(self, sha256: str) -> Path:
         return self.folder / "sha256" / sha256[:2] / sha256
+
+    @contextlib.contextmanager
+    def partial_of(self, sha256: str) -> Iterator[Path]:
+        """The unfinished download of a file, which another fetch cannot touch meanwhile. It waits for the other."""
+        path = self.partial / sha256
+        while True:
+            handle = open(path, "ab")  # noqa: SIM115  # closed below, or by the with statement
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # The other fetch may have moved or removed the file that we waited for.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle.fileno()), os.stat(path)):
+                    break
+            handle.close()
+        with handle:
+            yield path
+
+    def keep_copy(self, source: Path, sha256: str) -> Path:
+        """Copy a file into the cache."""
+        descriptor, name = tempfile.mkstemp(prefix=f"{sha256}.", dir=self.partial)
+        os.close(descriptor)
+        shutil.copyfile(source, name)
+        os.chmod(name, 0o644)
+        return self.keep(Path(name), sha256)
 
     def keep(self, temporary: Path, sha256: str) -> Path:
         target = self.path_of(sha256)
@@ -223,12 +296,12 @@ def _reason(error: Exception, url: str) -> str:
     return str(error) or type(error).__name__
 
 
-def _stream(url: str, partial: Path, progress: Progress | None, limit: int = 0) -> None:
-    """Download a URL into ``partial``, resuming an earlier attempt, and stop behind ``limit`` bytes if it is set.
+def _stream(url: str, partial: Path, progress: Progress | None, limit: int) -> None:
+    """Download a URL into the existing file ``partial``, resuming an earlier attempt.
 
-    Raises OSError, HTTPException.
+    Raises OSError, HTTPException, and DownloadError if there are more than ``limit`` bytes.
     """
-    have = partial.stat().st_size if partial.exists() else 0
+    have = partial.stat().st_size
     span = {"Range": f"bytes={have}-"} if have else {}
     request = _request(url, {"Accept-Encoding": "identity", **span})
     try:
@@ -242,21 +315,22 @@ def _stream(url: str, partial: Path, progress: Progress | None, limit: int = 0) 
         return
     with response:
         resumed = have and response.status == 206
-        expected = response.headers.get("Content-Length")
+        expected = response.headers.get("Content-Length", "")
         got = 0
-        with open(partial, "ab" if resumed else "wb") as handle:
-            while True:
-                block = response.read(CHUNK)
-                if not block:
-                    break
+        # Not truncated by opening it anew: another fetch may wait for the lock on this very file.
+        with open(partial, "r+b") as handle:
+            handle.truncate(have if resumed else 0)
+            handle.seek(0, os.SEEK_END)
+            for block in _blocks(response, max(0, limit - handle.tell())):
                 handle.write(block)
                 got += len(block)
                 if progress is not None:
                     progress.add(len(block))
-                if limit and handle.tell() > limit:
-                    return
-        if expected is not None and got < int(expected):
-            raise http.client.IncompleteRead(b"", int(expected) - got)
+            if handle.tell() > limit:
+                handle.truncate(0)
+                raise DownloadError(f"the server sends more than the {limit} bytes that the file may have")
+        if expected.isdecimal() and got < int(expected[:20]):
+            raise http.client.IncompleteRead(b"", int(expected[:20]) - got)
 
 
 def _from_file(path: Path, wanted: Wanted, cache: Cache, public: str) -> Obtained:
@@ -265,9 +339,7 @@ def _from_file(path: Path, wanted: Wanted, cache: Cache, public: str) -> Obtaine
         raise DownloadError(f"{path} has sha256 {sha256}, but {wanted.sha256} is pinned")
     target = cache.path_of(sha256)
     if not cache.has(sha256):
-        temporary = cache.partial / f"{sha256}.{os.getpid()}.copy"
-        shutil.copyfile(path, temporary)
-        cache.keep(temporary, sha256)
+        cache.keep_copy(path, sha256)
     return Obtained(target, sha256, target.stat().st_size, public)
 
 
@@ -276,20 +348,40 @@ def _from_url(
 ) -> Obtained:
     if wanted.sha256 is None:
         raise DownloadError(f"{wanted.name}: a file from a network needs a pinned digest")
-    partial = cache.partial / wanted.sha256
+    with cache.partial_of(wanted.sha256) as partial:
+        if cache.has(wanted.sha256):
+            # Another fetch was faster.
+            partial.unlink()
+            target = cache.path_of(wanted.sha256)
+            return Obtained(target, wanted.sha256, target.stat().st_size, without_credentials(url))
+        return _attempts(url, wanted, wanted.sha256, cache, partial, progress, pause)
+
+
+def _attempts(
+    url: str,
+    wanted: Wanted,
+    pinned: str,
+    cache: Cache,
+    partial: Path,
+    progress: Progress | None,
+    pause: Callable[[float], None],
+) -> Obtained:
     public = without_credentials(url)
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
             pause(min(2.0**attempt, 15.0))
         try:
-            _stream(url, partial, progress, wanted.size)
+            _stream(url, partial, progress, wanted.size or LARGEST)
         except urllib.error.HTTPError as error:
             reason = _reason(error, url)
             error.close()
             if error.code in FINAL_STATUS:
                 break
             continue
+        except DownloadError as error:
+            reason = str(error)
+            break
         except (OSError, http.client.HTTPException) as error:
             reason = _reason(error, url)
             finding = _named(error, url)
@@ -297,17 +389,19 @@ def _from_url(
                 break
             continue
         sha256 = sha256_file(str(partial))
-        if sha256 == wanted.sha256:
+        if sha256 == pinned:
             target = cache.keep(partial, sha256)
             return Obtained(target, sha256, target.stat().st_size, public)
         with open(partial, "rb") as handle:
             head = handle.read(64)
-        partial.unlink()
-        reason = f"got sha256 {sha256}, but {wanted.sha256} is pinned"
+        os.truncate(partial, 0)
+        reason = f"got sha256 {sha256}, but {pinned} is pinned"
         if head.lstrip()[:1] == b"<":
             reason += " (the answer is a web page, probably from a proxy or a login form)"
         elif head.startswith(b"version https://git-lfs"):
             reason += " (the answer is a git-lfs pointer, not the file)"
+    if not partial.stat().st_size:
+        partial.unlink()
     raise DownloadError(f"{public}: {reason}")
 
 

@@ -4,7 +4,8 @@
 An export is a folder::
 
     export.json         the index: old and new manifest, every volume and every file, with digests
-    manifest.json       the new manifest, which is the base of the next export; its signature lies next to it
+    manifest.json       the new manifest, which is the base of the next export
+    *.json.sig          the signatures of both, if a key was given
     volume-0001.tar     plain tar archives, each readable alone; a file larger than a volume is split into
                         `<path>.part-0001`, `<path>.part-0002`, ...
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import shutil
 import tarfile
@@ -26,15 +26,24 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...module_utils.host.hashing import Memo, canonical_json, digest_files, sha256_bytes, write_atomic
-from . import signature
+from ...module_utils.host.hashing import (
+    Memo,
+    canonical_json,
+    digest_files,
+    is_unfinished,
+    open_regular,
+    read_bounded,
+    sha256_bytes,
+    write_atomic,
+)
+from . import age, datafile, signature
+from .datafile import Count, DataError, Sha256
 from .download import Progress
 from .exclusive import exclusive
-from .manifest import DIGEST, FILENAME, Artifact, Manifest, ManifestError, check_path, parse_manifest, read_manifest
-from .store import Finding, FindingsError, verify
+from .manifest import FILENAME, INDEX, Artifact, ListedPath, Manifest, parse_manifest, read_manifest
+from .store import Finding, FindingsError, files_in, outside, sweep_store, verify
 
 SCHEMA = 1
-INDEX = "export.json"
 UNFINISHED = ".unfinished"
 COPY = ".importing"
 # Files that a store may hold next to its manifest, without being listed in it.
@@ -54,31 +63,28 @@ class ExportError(FindingsError):
 class Volume:
     """One archive: ``number`` counts from 1, ``size`` in bytes."""
 
+    name: str
     number: int
-    size: int
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        return volume_name(self.number)
+    size: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
 class Piece:
     """``length`` bytes of a file, at ``offset`` of a volume."""
 
-    volume: int
-    offset: int
-    length: int
+    volume: Count
+    offset: Count
+    length: Count
 
 
 @dataclass(frozen=True)
 class Travelling:
     """A file in an export, and the places of its bytes, in order."""
 
-    path: str
-    sha256: str
-    size: int
+    path: ListedPath
+    sha256: Sha256
+    size: Count
     pieces: tuple[Piece, ...]
 
 
@@ -89,19 +95,16 @@ class Index:
     ``beside`` maps the names of unpacked files in the export to their digests. The manifest is one of them.
     """
 
-    base: str | None
-    manifest: str
-    volume_size: int
+    base: Sha256 | None
+    manifest: Sha256
+    volume_size: Count
     volumes: tuple[Volume, ...]
     files: tuple[Travelling, ...]
-    removed: tuple[str, ...]
-    beside: dict[str, str]
+    removed: tuple[ListedPath, ...]
+    beside: dict[str, Sha256]
 
     def to_bytes(self) -> bytes:
-        data = asdict(self)
-        data["schema"] = SCHEMA
-        data["volumes"] = [{"name": volume.name, **asdict(volume)} for volume in self.volumes]
-        return canonical_json(data)
+        return canonical_json({"schema": SCHEMA, **asdict(self)})
 
     @property
     def size(self) -> int:
@@ -195,7 +198,7 @@ def _read_base(since: Path | None) -> tuple[Manifest, str | None]:
         return Manifest(()), None
     path = since / FILENAME if since.is_dir() else since
     try:
-        data = path.read_bytes()
+        data = read_bounded(str(path))
     except OSError as error:
         raise ExportError(
             f"the base manifest {path} cannot be read ({error.strerror}): give the {FILENAME} of the last imported "
@@ -244,10 +247,10 @@ def export_store(
         outcome = Outcome(True, sorted(a.path for a in travels), removed, len(plans), size, digest)
         if base_digest == digest:
             return Outcome(False, manifest=digest, manifest_differs=False)
-        beside = {name: store / name for name in BESIDE if (store / name).is_file()}
+        beside = {name: store / name for name in (FILENAME, *BESIDE) if (store / name).is_file()}
         wanted = Index(
             base_digest, digest, volume_size, (), _travelling(plans), tuple(removed),
-            {name: sha256_bytes(path.read_bytes()) for name, path in {FILENAME: store / FILENAME, **beside}.items()},
+            {name: sha256_bytes(read_bounded(str(path))) for name, path in beside.items()},
         )  # fmt: skip
         if _is_there(folder, wanted):
             outcome.changed = False
@@ -315,7 +318,7 @@ def _write(
             progress.finish()
             say(f"volume {number} of {len(plans)}: {volumes[-1].size / MEGABYTE:.1f} MB")
         for name in wanted.beside:
-            data = (store / name).read_bytes()
+            data = read_bounded(str(store / name))
             if sha256_bytes(data) != wanted.beside[name]:
                 raise ExportError(f"{store / name} changed during the export: start again")
             (unfinished / name).write_bytes(data)
@@ -343,7 +346,7 @@ def _write_volume(
             path = row.artifact.path
             put(row.header)
             digest = running.setdefault(path, hashlib.sha256())
-            with open(store / path, "rb", buffering=0) as source:
+            with open_regular(str(store / path)) as source:
                 source.seek(row.start)
                 left = row.length
                 while left:
@@ -361,17 +364,17 @@ def _write_volume(
         output.flush()
         # People unplug the medium as soon as the play ends.
         os.fsync(output.fileno())
-    return Volume(number, size, whole.hexdigest())
+    return Volume(target.name, number, size, whole.hexdigest())
 
 
 # --- reading an export -----------------------------------------------------------------------------------------------
 
 
-def read_index(folder: Path) -> Index:
-    """The index of an export. Raises ExportError if it is absent, damaged or names paths outside the store."""
+def index_bytes(folder: Path) -> bytes:
+    """The bytes of an export's index. Raises ExportError."""
     path = folder / INDEX
     try:
-        data = json.loads(path.read_bytes())
+        return read_bounded(str(path))
     except FileNotFoundError as error:
         raise ExportError(
             f"{folder} has no {INDEX}: it is not an export, or an unfinished one. Copy all files of the export into "
@@ -379,58 +382,47 @@ def read_index(folder: Path) -> Index:
         ) from error
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ExportError(f"{path} is not JSON ({error}): copy it again from its source") from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else None
-        raise ExportError(f"{path} has schema {found!r}; this version of the collection reads schema {SCHEMA}")
+
+
+def parse_index(raw: bytes, source: str) -> Index:
+    """Parse an index. Raises ExportError if it is damaged or names paths outside the store."""
     try:
-        index = Index(
-            None if data["base"] is None else _digest(data["base"]),
-            _digest(data["manifest"]),
-            _number(data["volume_size"]),
-            tuple(_volume(row, number) for number, row in enumerate(data["volumes"], start=1)),
-            tuple(
-                Travelling(
-                    check_path(str(row["path"])), _digest(row["sha256"]), _number(row["size"]),
-                    tuple(Piece(*(_number(p[k]) for k in ("volume", "offset", "length"))) for p in row["pieces"]),
-                )
-                for row in data["files"]
-            ),
-            tuple(check_path(str(name)) for name in data["removed"]),
-            {str(name): _digest(sha256) for name, sha256 in data["beside"].items()},
-        )  # fmt: skip
-        sizes = {volume.number: volume.size for volume in index.volumes}
-        for row in index.files:
-            inside = all(piece.offset + piece.length <= sizes.get(piece.volume, -1) for piece in row.pieces)
-            if not inside or sum(piece.length for piece in row.pieces) != row.size:
-                raise ValueError(f"the pieces of {row.path} do not make up the file")
-        if index.beside.get(FILENAME) != index.manifest or index.beside.keys() - {FILENAME, *BESIDE}:
-            raise ValueError("it names files other than the manifest and its signature next to the volumes")
-    except ManifestError as error:
-        raise ExportError(f"{path} is refused: {str(error).replace('the manifest', 'the index')}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise ExportError(f"{path} is damaged ({reason}): copy it again from its source") from error
+        data = datafile.parse(raw)
+    except DataError as error:
+        raise ExportError(f"{source} is not JSON ({error}): copy it again from its source") from error
+    schema = data.pop("schema", None) if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise ExportError(f"{source} has schema {schema!r:.99}; this version of the collection reads schema {SCHEMA}")
+    try:
+        index = datafile.row(Index, data, "index")
+    except DataError as error:
+        raise ExportError(
+            f"{source}: {error}: the index is damaged or was altered. Copy it again from its source"
+        ) from error
+    reason = _contradiction(index)
+    if reason:
+        raise ExportError(f"{source} is damaged ({reason}): copy it again from its source")
     return index
 
 
-def _digest(value: Any) -> str:
-    if not isinstance(value, str) or not DIGEST.match(value):
-        raise ValueError(f"{value!r} is not a sha256")
-    return value
+def _contradiction(index: Index) -> str:
+    """What in an index contradicts itself, or an empty string."""
+    for number, volume in enumerate(index.volumes, start=1):
+        if (volume.number, volume.name) != (number, volume_name(number)):
+            return f"volume {number} is listed as number {volume.number}, {volume.name!r}"
+    sizes = {volume.number: volume.size for volume in index.volumes}
+    for row in index.files:
+        inside = all(piece.offset + piece.length <= sizes.get(piece.volume, -1) for piece in row.pieces)
+        if not inside or sum(piece.length for piece in row.pieces) != row.size:
+            return f"the pieces of {row.path} do not make up the file"
+    if index.beside.get(FILENAME) != index.manifest or index.beside.keys() - {FILENAME, *BESIDE}:
+        return "it names files other than the manifest and its signature next to the volumes"
+    return ""
 
 
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is not a number of bytes")
-    return value
-
-
-def _volume(row: Any, number: int) -> Volume:
-    if row["number"] != number or row["name"] != volume_name(number):
-        raise ValueError(f"volume {number} is listed as number {row['number']!r}, {row['name']!r}")
-    return Volume(number, _number(row["size"]), _digest(row["sha256"]))
+def read_index(folder: Path) -> Index:
+    """The index of an export. Raises ExportError."""
+    return parse_index(index_bytes(folder), str(folder / INDEX))
 
 
 def _damage(folder: Path, index: Index) -> list[Finding]:
@@ -470,22 +462,34 @@ def _damage(folder: Path, index: Index) -> list[Finding]:
 
 
 def import_store(
-    folder: Path, store: Path, say: Callable[[str], None], memo: Memo | None = None, check: bool = False
+    folder: Path,
+    store: Path,
+    say: Callable[[str], None],
+    memo: Memo | None = None,
+    check: bool = False,
+    index: Index | None = None,
+    accepted: age.Age | None = None,
+    allow_older: bool = False,
 ) -> Outcome:
     """Verify an export, then update a store to its manifest.
 
+    ``index`` is the export's own, if it is already read. Unless ``allow_older`` is set, the manifest must not be older
+    than the store's own, nor than the one that was ``accepted`` before.
+
     New files are unpacked and hashed next to the store, then renamed into it. The manifest comes last. If the import
     is killed while it unpacks, the old store stays intact. If it is killed later, the store fails verification. In both
-    cases the next run resumes. Raises ExportError, ManifestError, BusyError, OSError.
+    cases the next run resumes. Raises ExportError, ManifestError, OlderError, BusyError, OSError.
     """
-    index = read_index(folder)
+    index = index or read_index(folder)
     new = not store.exists()
     if new and check:
-        return _import(folder, store, index, say, memo, check)
+        return _import(folder, store, index, say, memo, check, accepted, allow_older)
     store.mkdir(parents=True, exist_ok=True)
     try:
         with exclusive(store):
-            return _import(folder, store, index, say, memo, check)
+            if not check:
+                sweep_store(store)
+            return _import(folder, store, index, say, memo, check, accepted, allow_older)
     except BaseException:
         if new:
             with contextlib.suppress(OSError):
@@ -494,7 +498,14 @@ def import_store(
 
 
 def _import(
-    folder: Path, store: Path, index: Index, say: Callable[[str], None], memo: Memo | None, check: bool
+    folder: Path,
+    store: Path,
+    index: Index,
+    say: Callable[[str], None],
+    memo: Memo | None,
+    check: bool,
+    accepted: age.Age | None,
+    allow_older: bool,
 ) -> Outcome:
     base, present = _present(store)
     if present != index.manifest:
@@ -503,8 +514,9 @@ def _import(
     damage = _damage(folder, index)
     if damage:
         raise ExportError("the export is incomplete or damaged. The store was not changed", damage)
-    data = (folder / FILENAME).read_bytes()
-    new = parse_manifest(data, str(folder / FILENAME))
+    new = parse_manifest(_beside(folder, index, FILENAME), str(folder / FILENAME))
+    if not allow_older:
+        age.refuse_older(new, accepted, base.age if present else None)
     if present == index.manifest:
         return _refresh(folder, store, index, memo, check)
     travels, removed = difference(base, new)
@@ -527,11 +539,11 @@ def _import(
         (store / path).unlink(missing_ok=True)
     for name in BESIDE:
         if name in index.beside:
-            _put(folder, staging, store, name)
+            _put(folder, staging, store, index, name)
         else:
             # It belongs to the old manifest.
             (store / name).unlink(missing_ok=True)
-    _put(folder, staging, store, FILENAME)
+    _put(folder, staging, store, index, FILENAME)
     shutil.rmtree(staging)
     findings = verify(store, memo)
     if findings:
@@ -571,12 +583,10 @@ def _check_store(store: Path, index: Index, present: str | None, memo: Memo | No
     if present is not None:
         findings = [finding for finding in verify(store, memo) if finding.path not in touched]
     else:
-        found = (path.relative_to(store).as_posix() for path in sorted(store.rglob("*")) if not path.is_dir())
-        findings = [Finding("unlisted", path, "is not part of the export") for path in found if path not in touched]
-    inside = store.resolve()
-    for path in sorted({*(row.path for row in index.files), *index.removed}):
-        if not (store / path).parent.resolve().is_relative_to(inside):
-            findings.append(Finding("outside", path, "a symbolic link leads out of the store"))
+        found = (path for path in files_in(store) if path not in touched)
+        findings = [Finding("unlisted", path, "is not part of the export") for path in found]
+    findings = [finding for finding in findings if not is_unfinished(finding.path.rsplit("/", 1)[-1])]
+    findings += outside(store, [*(row.path for row in index.files), *index.removed])
     if findings:
         raise ExportError("the store is damaged and was not changed: repair it first", findings)
 
@@ -589,12 +599,12 @@ def _refresh(folder: Path, store: Path, index: Index, memo: Memo | None, check: 
     stale = [
         name
         for name, sha256 in index.beside.items()
-        if not (store / name).is_file() or sha256_bytes((store / name).read_bytes()) != sha256
+        if not (store / name).is_file() or sha256_bytes(read_bounded(str(store / name))) != sha256
     ]
     if not check:
         staging = _staging(store, index)
         for name in stale:
-            _put(folder, staging, store, name)
+            _put(folder, staging, store, index, name)
         shutil.rmtree(staging)
     return Outcome(bool(stale), sorted(stale), manifest=index.manifest)
 
@@ -629,7 +639,7 @@ def _stage(folder: Path, staging: Path, todo: Sequence[Travelling], say: Callabl
         digest = hashlib.sha256()
         with open(partial, "wb") as output:
             for piece in row.pieces:
-                with open(folder / volume_name(piece.volume), "rb", buffering=0) as volume:
+                with open_regular(str(folder / volume_name(piece.volume))) as volume:
                     volume.seek(piece.offset)
                     left = piece.length
                     while left:
@@ -664,7 +674,15 @@ def _place(staging: Path, store: Path, path: str) -> None:
         os.replace(store / COPY, target)
 
 
-def _put(folder: Path, staging: Path, store: Path, name: str) -> None:
+def _beside(folder: Path, index: Index, name: str) -> bytes:
+    """The bytes of a file that lies next to the volumes, as the index has it. Raises ExportError."""
+    data = read_bounded(str(folder / name))
+    if sha256_bytes(data) != index.beside[name]:
+        raise ExportError(f"{folder / name} changed during the import: copy it again from its source")
+    return data
+
+
+def _put(folder: Path, staging: Path, store: Path, index: Index, name: str) -> None:
     """Import a file that lies next to the volumes."""
-    write_atomic(str(staging / name), (folder / name).read_bytes())
+    write_atomic(str(staging / name), _beside(folder, index, name))
     _place(staging, store, name)

@@ -18,9 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...module_utils.host.hashing import read_bounded
 from .manifest import DIGEST
 from .profiles import Profile, best_tag
 
+# Names, versions and file names become parts of paths.
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9.+!_-]{0,199}\Z")
 _IN_EXTRAS = re.compile(r"'([a-z-]+)' in extras")
 
 
@@ -99,12 +102,15 @@ def _marker(extras: Iterable[str]) -> str:
 def _locked(package: dict[str, Any], entry: dict[str, Any], source: str) -> LockedPackage:
     digest = str(entry.get("hashes", {}).get("sha256", ""))
     location = str(entry.get("url") or entry.get("path") or "")
+    filename, size = _filename(entry), entry.get("size", 0)
     if not DIGEST.match(digest) or not location:
         raise LockError(f"{source}: package {package['name']} has no sha256 or no address: create the lock again")
-    return LockedPackage(
-        str(package["name"]), str(package["version"]), _filename(entry), location, digest, int(entry.get("size", 0)),
-        _extras(package, source),
-    )  # fmt: skip
+    name, version = package["name"], package["version"]
+    if not all(isinstance(text, str) and _PLAIN.match(text) for text in (name, version, filename)):
+        raise LockError(f"{source}: package {name!r:.200} {version!r:.200} has an odd name, version or file name")
+    if size.__class__ is not int or size < 0:
+        raise LockError(f"{source}: package {name} has the size {size!r:.200}")
+    return LockedPackage(name, version, filename, location, digest, size, _extras(package, source))
 
 
 def wheel_tags(filename: str) -> list[str]:
@@ -124,8 +130,20 @@ def parse_lock(text: str, source: str, profile: Profile | None = None) -> Lock:
     """
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise LockError(f"{source} is not valid TOML: {error}") from error
+    return lock_of(data, source, profile)
+
+
+def lock_of(data: Any, source: str, profile: Profile | None = None) -> Lock:
+    """The lock of some TOML. Raises LockError."""
+    try:
+        return _lock_of(data, source, profile)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise LockError(f"{source} is not a lock ({type(error).__name__}: {error!s:.200}): create it again") from error
+
+
+def _lock_of(data: dict[str, Any], source: str, profile: Profile | None) -> Lock:
     if data.get("lock-version") != "1.0":
         raise LockError(f"{source}: lock-version {data.get('lock-version')!r} is not 1.0")
     packages = []
@@ -148,7 +166,10 @@ def parse_lock(text: str, source: str, profile: Profile | None = None) -> Lock:
 
 def read_lock(path: Path, profile: Profile | None = None) -> Lock:
     """Read a lock file. Raises LockError, OSError."""
-    return parse_lock(path.read_text(encoding="utf-8"), str(path), profile)
+    try:
+        return parse_lock(read_bounded(str(path)).decode(), str(path), profile)
+    except UnicodeDecodeError as error:
+        raise LockError(f"{path} is not text: {error}") from error
 
 
 def _quote(value: str) -> str:

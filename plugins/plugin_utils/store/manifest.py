@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The manifest of a store: the complete list of its files, and the root of trust for what reaches a host.
 
-The same contents give the same bytes. The manifest is sorted and holds no times or machine names.
+The manifest is sorted. It has a counter and a time, which a fetch raises only if the contents changed. So a store that
+did not change keeps its manifest, byte for byte, and a store that went back to older contents is noticed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+import time
+import unicodedata
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated
 
-from ...module_utils.host.hashing import canonical_json
+from ...module_utils.host.hashing import canonical_json, read_bounded
 from ...module_utils.host.sources import PUBLISHED, SOURCES
 from ...module_utils.release.patches import Patch
+from . import datafile
+from .datafile import Count, DataError, Sha256
 
 SCHEMA = 2
 FILENAME = "manifest.json"
@@ -24,11 +28,53 @@ KINDS = (
     "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "python", "sbom",
 )  # fmt: skip
 
+# Files that a store or an export has beside the listed ones. A signature has the name of its file and `.sig`.
+INDEX = "export.json"
+RESERVED = frozenset(f"{name}{end}" for name in (FILENAME, INDEX) for end in ("", ".sig"))
+
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ManifestError(Exception):
     """A manifest that cannot be used, with the reason."""
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path is relative, in its shortest form, and stays inside its folder."""
+    pure = PurePosixPath(path)
+    odd = "\\" in path or "\0" in path or pure.is_absolute() or ".." in pure.parts
+    return bool(pure.parts) and not odd and str(pure) == path
+
+
+def _folded(path: str) -> str:
+    """The same for all names that some file systems do not tell apart."""
+    return unicodedata.normalize("NFKC", path).casefold()
+
+
+def _is_listed(path: str) -> bool:
+    """Whether a manifest may list a path. Names that begin with a dot belong to writes that are not finished."""
+    return (
+        is_inside(path)
+        and path.isprintable()
+        and _folded(path) not in RESERVED
+        and all(len(part.encode()) <= 200 and not part.startswith(".") for part in path.split("/"))
+    )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return time.strftime(_TIME, time.strptime(text, _TIME)) == text
+    except ValueError:
+        return False
+
+
+ListedPath = Annotated[str, _is_listed, "a plain path inside the store"]
+InsidePath = Annotated[str, is_inside, "a plain path inside its folder"]
+# Parts of file names on the hosts are made from these.
+_Word = Annotated[str, re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,199}\Z").match, "a plain name"]
+_Version = Annotated[str, re.compile(r"([A-Za-z0-9][A-Za-z0-9.+!_-]{0,99})?\Z").match, "a version"]
+_Line = Annotated[str, lambda text: text.isprintable() and len(text) <= 2000, "one line of text"]
 
 
 @dataclass(frozen=True)
@@ -41,26 +87,45 @@ class Artifact:
     has one of ``extras``, or if ``extras`` is empty. For a lock, ``extras`` lists all extras that it knows.
     """
 
-    path: str
-    sha256: str
-    size: int
-    kind: str
-    name: str
-    version: str
-    address: str = ""
-    licence: str = ""
-    source: str = PUBLISHED
-    profiles: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    extras: tuple[str, ...] = ()
+    path: ListedPath
+    sha256: Sha256
+    size: Count
+    kind: Annotated[str, KINDS.__contains__, "a kind that this version of the collection knows"]
+    name: _Word
+    version: _Version
+    address: _Line = ""
+    licence: _Line = ""
+    source: Annotated[str, SOURCES.__contains__, f"one of {', '.join(SOURCES)}"] = PUBLISHED
+    profiles: tuple[_Word, ...] = ()
+    tags: tuple[_Word, ...] = ()
+    extras: tuple[_Word, ...] = ()
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All artifacts of a store, sorted by path, and its profiles."""
+    """All artifacts of a store, sorted by path, and its profiles.
+
+    ``counter`` counts the changes of one store. ``time`` is when the last one was made, in UTC.
+    """
 
     artifacts: tuple[Artifact, ...]
-    profiles: tuple[str, ...] = ()
+    profiles: tuple[_Word, ...] = ()
+    counter: Annotated[int, lambda number: 0 < number < 1 << 53, "a number of 1 or more"] = 1
+    time: Annotated[str, _is_time, "a time such as 2026-01-31T12:00:00Z"] = "1970-01-01T00:00:00Z"
+
+    @property
+    def age(self) -> tuple[str, int]:
+        """Of two manifests, the one with the lower age is older. The counter decides if a clock stood still."""
+        return self.time, self.counter
+
+    def after(self, former: Manifest | None, now: float) -> Manifest:
+        """This manifest as the successor of ``former``, or ``former`` itself if the contents are the same."""
+        stamp = time.strftime(_TIME, time.gmtime(now))
+        if former is None:
+            return replace(self, counter=1, time=stamp)
+        if replace(self, counter=former.counter, time=former.time).to_bytes() == former.to_bytes():
+            return former
+        return replace(self, counter=former.counter + 1, time=max(former.time, stamp))
 
     def to_bytes(self) -> bytes:
         """The manifest file's bytes."""
@@ -71,7 +136,8 @@ class Manifest:
             if not artifact.extras:
                 del row["extras"]
             rows.append(row)
-        return canonical_json({"schema": SCHEMA, "profiles": sorted(self.profiles), "artifacts": rows})
+        head = {"schema": SCHEMA, "counter": self.counter, "time": self.time}
+        return canonical_json({**head, "profiles": sorted(self.profiles), "artifacts": rows})
 
     @property
     def unpublished(self) -> dict[str, str]:
@@ -118,59 +184,47 @@ def unpublished(artifacts: Iterable[Artifact]) -> dict[str, str]:
     return {artifact.path: artifact.source for artifact in artifacts if artifact.source != PUBLISHED}
 
 
-def check_path(path: str) -> str:
-    """Return the path unchanged if it stays inside the store. Raises ManifestError on any other."""
-    pure = PurePosixPath(path)
-    if not path or "\\" in path or "\0" in path or pure.is_absolute() or ".." in pure.parts or str(pure) != path:
-        raise ManifestError(f"the manifest names {path!r}, which is not a plain path inside the store")
-    return path
-
-
-def _artifact(row: Any, number: int) -> Artifact:
-    if not isinstance(row, dict):
-        raise ManifestError(f"artifact {number} of the manifest is not an object")
-    unknown = set(row) - set(Artifact.__dataclass_fields__)
-    if unknown:
-        raise ManifestError(f"artifact {number} of the manifest has unknown keys: {', '.join(sorted(unknown))}")
-    try:
-        artifact = Artifact(**{**row, **{name: tuple(row.get(name, ())) for name in ("profiles", "tags", "extras")}})
-    except TypeError as error:
-        raise ManifestError(f"artifact {number} of the manifest is incomplete: {error}") from error
-    check_path(str(artifact.path))
-    if not isinstance(artifact.sha256, str) or not DIGEST.match(artifact.sha256):
-        raise ManifestError(f"{artifact.path}: the manifest's sha256 is not 64 hex digits")
-    if not isinstance(artifact.size, int) or isinstance(artifact.size, bool) or artifact.size < 0:
-        raise ManifestError(f"{artifact.path}: the manifest's size is not a number of bytes")
-    if artifact.kind not in KINDS:
-        raise ManifestError(f"{artifact.path}: kind {artifact.kind!r} is not known to this version of the collection")
-    if artifact.source not in SOURCES:
-        raise ManifestError(
-            f"{artifact.path}: the manifest's source {artifact.source!r} is none of {', '.join(SOURCES)}"
-        )
-    return artifact
-
-
 def parse_manifest(data: bytes, source: str) -> Manifest:
     """Parse a manifest. Raises ManifestError on anything else."""
     try:
-        loaded = json.loads(data)
-    except ValueError as error:
+        loaded = datafile.parse(data)
+    except DataError as error:
         raise ManifestError(f"{source} is not JSON ({error}): the store is damaged. Fetch it again") from error
-    if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA:
-        found = loaded.get("schema") if isinstance(loaded, dict) else None
-        raise ManifestError(f"{source} has schema {found!r}; this version of the collection reads schema {SCHEMA}")
+    schema = loaded.pop("schema", None) if isinstance(loaded, dict) else None
+    if schema != SCHEMA:
+        raise ManifestError(f"{source} has schema {schema!r:.99}; this version of the collection reads schema {SCHEMA}")
     if not isinstance(loaded.get("artifacts"), list):
         raise ManifestError(f"{source} lists no artifacts: it is not the manifest of a store")
-    artifacts = tuple(_artifact(row, number) for number, row in enumerate(loaded.get("artifacts", []), start=1))
-    paths = [artifact.path for artifact in artifacts]
-    double = sorted({path for path in paths if paths.count(path) > 1})
-    if double:
-        raise ManifestError(f"{source} lists these paths more than once: {', '.join(double)}")
-    return Manifest(artifacts, tuple(str(profile) for profile in loaded.get("profiles", [])))
+    if not loaded.keys() >= {"counter", "time"}:
+        raise ManifestError(
+            f"{source} has no counter and no time: an earlier version of the collection made it. Run "
+            "playbooks/fetch.yml again on the connected machine, with this version, and carry the store again"
+        )
+    try:
+        manifest = datafile.row(Manifest, loaded, "manifest")
+    except DataError as error:
+        raise ManifestError(f"{source}: {error}: the store is damaged or was altered. Fetch it again") from error
+    _check_names([artifact.path for artifact in manifest.artifacts], source)
+    return manifest
 
 
-def read_manifest(store: Path) -> tuple[Manifest, str]:
-    """The manifest of a store and its own SHA-256. Raises ManifestError."""
+def _check_names(paths: list[str], source: str) -> None:
+    """Refuse paths that not every file system can hold at the same time. Raises ManifestError."""
+    places: dict[str, str] = {}
+    for path in paths:
+        twin = places.get(_folded(path))
+        if twin is not None:
+            differ = "" if twin == path else f", which differs from {twin} only in case or form of characters"
+            raise ManifestError(f"{source} lists these paths more than once: {path}{differ}")
+        places[_folded(path)] = path
+    for path in paths:
+        for folder in PurePosixPath(_folded(path)).parents:
+            if str(folder) in places:
+                raise ManifestError(f"{source} lists {places[str(folder)]} as a file and as a folder")
+
+
+def manifest_bytes(store: Path) -> bytes:
+    """The bytes of a store's manifest. Raises ManifestError."""
     path = store / FILENAME
     if not store.is_dir():
         raise ManifestError(
@@ -178,7 +232,7 @@ def read_manifest(store: Path) -> tuple[Manifest, str]:
             "or set artifact_store_path to the folder that you carried here"
         )
     try:
-        data = path.read_bytes()
+        return read_bounded(str(path))
     except FileNotFoundError as error:
         raise ManifestError(
             f"{store} has no {FILENAME}: it is not a complete store. Run playbooks/fetch.yml again (it resumes where "
@@ -186,7 +240,12 @@ def read_manifest(store: Path) -> tuple[Manifest, str]:
         ) from error
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
-    return parse_manifest(data, str(path)), hashlib.sha256(data).hexdigest()
+
+
+def read_manifest(store: Path) -> tuple[Manifest, str]:
+    """The manifest of a store and its own SHA-256. Raises ManifestError."""
+    data = manifest_bytes(store)
+    return parse_manifest(data, str(store / FILENAME)), hashlib.sha256(data).hexdigest()
 
 
 def read_verified(store: Path, *verified: str) -> tuple[Manifest, str]:

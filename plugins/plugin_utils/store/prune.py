@@ -6,18 +6,19 @@ The list is a JSON file. Entries may be deleted from it before it is applied. Ad
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from ...module_utils.host.hashing import canonical_json
+from ...module_utils.host.hashing import canonical_json, read_bounded
+from . import datafile
+from .datafile import Count, DataError, Sha256
 from .exclusive import exclusive
 from .export import BESIDE
-from .manifest import FILENAME, ManifestError, check_path, read_manifest
-from .store import Finding, FindingsError
+from .manifest import FILENAME, InsidePath, read_manifest
+from .store import Finding, FindingsError, files_in
 
 SCHEMA = 1
 
@@ -30,9 +31,9 @@ class PruneError(FindingsError):
 class Surplus:
     """A file to remove: ``path`` is relative to ``root``, ``store`` or ``cache``. The rest detects later changes."""
 
-    root: str
-    path: str
-    size: int
+    root: Annotated[str, ("store", "cache").__contains__, "store or cache"]
+    path: InsidePath
+    size: Count
     mtime_ns: int
     inode: int
     reason: str
@@ -47,7 +48,7 @@ class Listing:
     """
 
     store: str
-    stores: dict[str, str]
+    stores: dict[str, Sha256]
     cache: str | None
     files: tuple[Surplus, ...]
 
@@ -72,18 +73,11 @@ def survey(store: Path, cache: Path | None = None, others: Sequence[Path] = ()) 
     for path in others:
         other, digests[str(path)] = read_manifest(path)
         used |= {artifact.sha256 for artifact in other.artifacts}
-    files = [_surplus("store", store, path, "not in the manifest") for path in _files(store) if path not in listed]
+    files = [_surplus("store", store, path, "not in the manifest") for path in files_in(store) if path not in listed]
     there = cache is not None and cache.is_dir()
     if cache is not None and there:
         files += [_surplus("cache", cache, path, reason) for path, reason in _unused(cache, used)]
     return Listing(str(store), digests, str(cache) if there else None, tuple(files))
-
-
-def _files(folder: Path) -> Iterator[str]:
-    """Everything except folders, in order. Links to folders are included."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_dir():
-            yield path.relative_to(folder).as_posix()
 
 
 def _surplus(root: str, folder: Path, path: str, reason: str) -> Surplus:
@@ -94,63 +88,62 @@ def _surplus(root: str, folder: Path, path: str, reason: str) -> Surplus:
 def _unused(cache: Path, used: set[str]) -> Iterator[tuple[str, str]]:
     """Cached files that no store uses, with the reason. A source counts as used if its built wheel is used."""
     sources = set()
+    for name in ("built", "sha256", "partial"):
+        if (cache / name).is_symlink():
+            raise PruneError(f"{cache / name} is a symbolic link, which the cache never has: remove it")
     for note in sorted((cache / "built").glob("*.json")):
         try:
-            _filename, wheel = json.loads(note.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError):
-            wheel = None
+            _filename, wheel = datafile.convert(tuple[str, str], datafile.parse(read_bounded(str(note))), note.name)
+        except (OSError, DataError):
+            wheel = ""
         if wheel in used:
             sources.add(note.stem)
         else:
             yield note.relative_to(cache).as_posix(), "records the build of a wheel that no store uses"
-    for path in _files(cache / "sha256"):
+    for path in files_in(cache / "sha256"):
         if path.rsplit("/", 1)[-1] not in used | sources:
             yield f"sha256/{path}", "no store uses it"
-    for path in _files(cache / "partial"):
+    for path in files_in(cache / "partial"):
         yield f"partial/{path}", "is an unfinished download"
 
 
 def read_listing(path: Path) -> Listing:
     """Read a list that the first step wrote. Raises PruneError on any other file."""
     try:
-        data = json.loads(path.read_bytes())
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']!r}; this version of the collection reads schema {SCHEMA}")
-        stores = {str(store): str(digest) for store, digest in data["stores"].items()}
-        files = tuple(_row(row) for row in data["files"])
-        return Listing(str(data["store"]), stores, None if data["cache"] is None else str(data["cache"]), files)
+        data = datafile.parse(read_bounded(str(path)))
+        schema = data.pop("schema", None) if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise DataError(f"schema {schema!r:.99}; this version of the collection reads schema {SCHEMA}")
+        return datafile.row(Listing, data, "list")
     except OSError as error:
         raise PruneError(f"the list {path} cannot be read: {error.strerror}") from error
-    except ManifestError as error:
-        raise PruneError(f"the list {path} is refused: {str(error).replace('the manifest', 'it')}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except DataError as error:
         raise PruneError(
             f"{path} is not a list from playbooks/prune.yml ({error}): run it without artifact_store_prune_list first"
         ) from error
 
 
-def _row(row: Mapping[str, Any]) -> Surplus:
-    file = Surplus(**row)
-    check_path(str(file.path))
-    if file.root not in ("store", "cache"):
-        raise ValueError(f"root {file.root!r}")
-    return file
-
-
-def apply(listing: Listing, store: Path, check: bool = False) -> list[Surplus]:
+def apply(
+    listing: Listing, store: Path, cache: Path | None = None, others: Sequence[Path] = (), check: bool = False
+) -> list[Surplus]:
     """Remove exactly the files on the list, or none. Returns the removed files. Files already gone are skipped.
 
-    Raises PruneError if the store or a file changed since, or if a listed file is in use. Raises ManifestError,
-    BusyError, OSError.
+    The list must name the same folders as the arguments, so that an edited list cannot lead elsewhere. Raises
+    PruneError if it does not, if the store or a file changed since, or if a listed file is in use. Raises
+    ManifestError, BusyError, OSError.
     """
     if listing.store != str(store):
         raise PruneError(f"the list belongs to the store {listing.store}, but artifact_store_path is {store}")
-    if not listing.stores.keys() >= {listing.store}:
-        raise PruneError("the list does not name its manifest: make a new list")
+    if listing.cache not in (None, str(cache)):
+        raise PruneError(f"the list belongs to the cache {listing.cache}, but artifact_store_cache is {cache}")
+    if listing.stores.keys() != {str(path) for path in (store, *others)}:
+        raise PruneError(
+            f"the list was made with the stores {', '.join(sorted(listing.stores)) or 'none'}, but artifact_store_path "
+            f"and artifact_store_prune_stores are {', '.join(sorted({str(path) for path in (store, *others)}))}"
+        )
     read_manifest(store)
     with exclusive(store):
-        roots = {"store": store, **({"cache": Path(listing.cache)} if listing.cache is not None else {})}
-        others = [Path(path) for path in listing.stores if path != str(store)]
+        roots = {"store": store, **({"cache": cache} if cache is not None and listing.cache is not None else {})}
         now = survey(store, roots.get("cache"), others)
         for path, digest in listing.stores.items():
             if now.stores[path] != digest:

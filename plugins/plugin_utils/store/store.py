@@ -7,19 +7,32 @@ import json
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
-from ...module_utils.host.hashing import Memo, digest_files, sha256_bytes, write_atomic
+from ...module_utils.host.hashing import (
+    UNFINISHED,
+    Memo,
+    digest_files,
+    is_unfinished,
+    read_bounded,
+    sha256_bytes,
+    sweep,
+    write_atomic,
+)
 from ...module_utils.host.sources import PUBLISHED, SOURCES
-from . import catalogue, closure, download, locks, sbom
+from . import catalogue, closure, datafile, download, locks, sbom
+from .datafile import Sha256
 from .exclusive import exclusive
 from .manifest import FILENAME, Artifact, Manifest, ManifestError, read_manifest
 from .profiles import Profile
@@ -36,16 +49,21 @@ class StoreError(Exception):
     """A store that cannot be built or used, with the reason."""
 
 
+def shown(path: str) -> str:
+    """A path as a terminal may show it. Control characters in a name are escaped."""
+    return path if path.isprintable() else ascii(path)
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One fault of a store: ``missing``, ``truncated``, ``corrupt``, ``unlisted`` or ``unreadable``."""
+    """One fault of a store: ``missing``, ``truncated``, ``corrupt``, ``unlisted``, ``outside`` or ``unreadable``."""
 
     kind: str
     path: str
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.path} ({self.detail})"
+        return f"{self.kind}: {shown(self.path)} ({self.detail})"
 
 
 class FindingsError(Exception):
@@ -87,20 +105,20 @@ class Built:
     removed: list[str] = field(default_factory=list)
 
 
-def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
+def verify(store: Path, memo: Memo | None = None, manifest: Manifest | None = None) -> list[Finding]:
     """Every fault of a store. Cheap checks run first, then all cores compute hashes.
 
-    Raises ManifestError if there is no manifest to check against.
+    ``manifest`` is the store's own, if it is already read. Raises ManifestError if there is none.
     """
-    manifest, _digest = read_manifest(store)
+    manifest = manifest or read_manifest(store)[0]
     findings: list[Finding] = []
     to_hash: dict[str, Artifact] = {}
     listed = {FILENAME, SIGNATURE}
     for artifact in manifest.artifacts:
         listed.add(artifact.path)
         path = store / artifact.path
-        if path.is_symlink() or not path.exists():
-            reason = "is a symbolic link" if path.is_symlink() else "is in the manifest but not in the store"
+        reason = _unusable(path)
+        if reason:
             findings.append(Finding("missing", artifact.path, reason))
             continue
         size = path.stat().st_size
@@ -117,18 +135,57 @@ def verify(store: Path, memo: Memo | None = None) -> list[Finding]:
             findings.append(
                 Finding("corrupt", artifact.path, f"sha256 {digest}, but the manifest says {artifact.sha256}")
             )
-    findings += [
-        Finding("unlisted", path, "is in the store but not in the manifest")
-        for path in _files(store)
-        if path not in listed
-    ]
+    findings += unlisted(store, listed)
     return sorted(findings, key=lambda finding: (finding.path, finding.kind))
 
 
-def _files(store: Path) -> Iterator[str]:
-    for folder, _folders, names in os.walk(store):
-        for name in names:
-            yield (Path(folder) / name).relative_to(store).as_posix()
+def _unusable(path: Path) -> str:
+    """Why a path is not a file of a store, or an empty string."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return "is in the manifest but not in the store"
+    if stat.S_ISREG(mode):
+        return ""
+    return "is a symbolic link" if stat.S_ISLNK(mode) else "is not a regular file"
+
+
+def files_in(folder: Path) -> Iterator[str]:
+    """Everything below a folder except folders, in order. Links are not followed, and those to folders are included."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            yield path.relative_to(folder).as_posix()
+
+
+def unlisted(store: Path, listed: Collection[str]) -> Iterator[Finding]:
+    """What a store holds in addition. Files of a write that was killed are among it."""
+    for path in files_in(store):
+        if path not in listed:
+            killed = is_unfinished(path.rsplit("/", 1)[-1])
+            why = "a killed run left it, and the next fetch or import removes it" if killed else ""
+            yield Finding("unlisted", path, why or _link(store / path) or "is in the store but not in the manifest")
+        elif path in (FILENAME, SIGNATURE) and _unusable(store / path):
+            yield Finding("unlisted", path, _unusable(store / path))
+
+
+def _link(path: Path) -> str:
+    return "is a symbolic link, which a store never has" if path.is_symlink() else ""
+
+
+def outside(store: Path, paths: Iterable[str]) -> list[Finding]:
+    """The paths that a symbolic link to a folder leads out of the store. Nothing may be written or removed there."""
+    inside = store.resolve()
+    return [
+        Finding("outside", path, "a symbolic link leads out of the store")
+        for path in sorted(set(paths))
+        if not (store / path).parent.resolve().is_relative_to(inside)
+    ]
+
+
+def sweep_store(store: Path) -> None:
+    """Remove what killed writes left in a store. The caller holds its lock, so that no write is going on."""
+    for folder, _folders, _names in os.walk(store):
+        sweep(folder, seconds=0)
 
 
 def _source_of(address: str) -> str:
@@ -138,10 +195,10 @@ def _source_of(address: str) -> str:
         return PUBLISHED
     marker = folder / SOURCE_MARKER
     try:
-        found = json.loads(marker.read_text(encoding="utf-8"))["source"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = datafile.parse(read_bounded(str(marker)))["source"]
+    except (OSError, datafile.DataError, KeyError, TypeError, IndexError) as error:
         raise StoreError(f"{marker} cannot be read: {error}") from error
-    if found not in SOURCES:
+    if not isinstance(found, str) or found not in SOURCES:
         raise StoreError(f"{marker} names the source {found!r}; choose {', '.join(SOURCES)}")
     return str(found)
 
@@ -255,6 +312,11 @@ def _licence_of(path: Path, filename: str) -> str:
             fields = HeaderParser().parsestr(archive.read(name).decode("utf-8", "replace"))
     except (zipfile.BadZipFile, StopIteration) as error:
         raise StoreError(f"{filename} is not a wheel: {error or 'it has no METADATA'}") from error
+    return "".join(sign if sign.isprintable() else " " for sign in _licence_in(fields))[:200].strip()
+
+
+def _licence_in(fields: Message) -> str:
+    """The licence in a wheel's METADATA."""
     expression = fields.get("License-Expression")
     if expression:
         return str(expression)
@@ -305,7 +367,7 @@ def _build_wheel(sdist: Path, filename: str, wheels: Path, uv: str) -> tuple[str
 def _place(source: Path, target: Path) -> None:
     """Put a cached file into the store: as a hard link on the same file system, otherwise as a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.new")
+    temporary = target.with_name(f".{target.name[:50]}{UNFINISHED}")
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)
@@ -343,7 +405,8 @@ def build(
             raise StoreError(f"profile {profile.name}: {'; '.join(unfit)}")
     items = _python_items(request) + _dictionary_items(request)
     items += _model_items(request) if request.contents == "all" else []
-    before, known = _former(store)
+    present = _present(store)
+    known = {artifact.path for artifact in present.artifacts} if present else set()
     if check:
         wanted = {item.artifact.path for item in items} | {p.lock_path for p in request.profiles}
         wanted |= {f"wheels/{p.filename}" for lock in committed.values() for p in lock.packages if p.is_wheel}
@@ -351,6 +414,7 @@ def build(
         return Built(bool(added), Manifest(()), added)
     store.mkdir(parents=True, exist_ok=True)
     with exclusive(store), tempfile.TemporaryDirectory() as scratch:
+        sweep_store(store)
         cache = download.Cache(cache_folder)
         wheels: dict[str, download.Wanted] = {}
         for lock in committed.values():
@@ -407,7 +471,11 @@ def build(
         placed[sbom.PATH] = _keep_bytes(cache, bill)
         artifacts[sbom.PATH] = Artifact(sbom.PATH, placed[sbom.PATH].name, len(bill), "sbom", "CycloneDX", "1.6")
         manifest = Manifest(tuple(artifacts.values()), tuple(sorted(p.name for p in request.profiles)))
-        added = _bring(store, artifacts, placed, before)
+        manifest = manifest.after(present, time.time())
+        leading = outside(store, [*artifacts, *known])
+        if leading:
+            raise StoreError("\n  ".join(["remove these links, which a store never has:", *map(str, leading)]))
+        added = _bring(store, artifacts, placed)
         removed = _remove(store, [path for path in known if path not in artifacts])
         uv = find_uv(request.uv, ready.iterdir(), Path(scratch))
         languages = request.languages if request.contents == "all" else []
@@ -425,13 +493,12 @@ def build(
         return Built(bool(added or removed or not same), manifest, added, removed)
 
 
-def _former(store: Path) -> tuple[dict[str, str], set[str]]:
-    """Digests by path, and all paths, of the present manifest; both empty if there is no valid one."""
+def _present(store: Path) -> Manifest | None:
+    """The present manifest; None if there is no valid one."""
     try:
-        manifest, _digest = read_manifest(store)
+        return read_manifest(store)[0]
     except ManifestError:
-        return {}, set()
-    return {a.path: a.sha256 for a in manifest.artifacts}, {a.path for a in manifest.artifacts}
+        return None
 
 
 def _keep_bytes(cache: download.Cache, data: bytes) -> Path:
@@ -454,10 +521,10 @@ def _wheel_of(
     """The wheel of a package that is published only as an sdist. It is built once, then taken from the cache."""
     note = cache.folder / "built" / f"{package.sha256}.json"
     try:
-        filename, sha256 = json.loads(note.read_text(encoding="utf-8"))
+        filename, sha256 = datafile.convert(tuple[str, Sha256], datafile.parse(read_bounded(str(note))), note.name)
         if cache.has(sha256):
-            return str(filename), str(sha256), cache.path_of(sha256).stat().st_size
-    except (OSError, ValueError):
+            return filename, sha256, cache.path_of(sha256).stat().st_size
+    except (OSError, datafile.DataError):
         pass
     say(f"building a wheel of {package.filename}, which is published only as source")
     uv = find_uv(request.uv, ready.iterdir(), scratch)
@@ -468,9 +535,7 @@ def _wheel_of(
     return filename, kept.name, len(data)
 
 
-def _bring(
-    store: Path, artifacts: Mapping[str, Artifact], placed: Mapping[str, Path], before: Mapping[str, str]
-) -> list[str]:
+def _bring(store: Path, artifacts: Mapping[str, Artifact], placed: Mapping[str, Path]) -> list[str]:
     """Put changed files into the store. Present files are hashed; the old manifest is not trusted."""
     there = {
         str(store / path): path for path in artifacts if (store / path).is_file() and not (store / path).is_symlink()

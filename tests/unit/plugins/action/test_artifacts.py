@@ -217,10 +217,18 @@ def test_rsync_is_used_if_possible_and_refused_if_requested_but_impossible(
 
 def test_a_fetch_without_progress_ends(far: Far, run: Any) -> None:
     left = [hashlib.sha256(data).hexdigest() for data in DATA.values()]
-    moving = {"arrived": 5, "wire": 9, "left": left, "refused": {}, "error": "cut"}
+    moving = {"arrived": 5000, "wire": 5009, "left": left, "refused": {}, "error": "cut"}
     stuck = {**moving, "arrived": 0, "error": "Connection refused"}
     far.answers = [stuck, stuck, moving, stuck, stuck, stuck]
     with pytest.raises(AnsibleActionFail, match="fetching from http://depot: Connection refused"):
+        run(transport="http", http={"url": "http://depot"})
+    assert far.answers == []
+
+
+def test_a_fetch_from_a_server_that_trickles_ends(far: Far, run: Any) -> None:
+    left = [hashlib.sha256(data).hexdigest() for data in DATA.values()]
+    far.answers = [{"arrived": 4999, "wire": 5009, "left": left, "refused": {}, "error": ""}] * 3
+    with pytest.raises(AnsibleActionFail, match="fewer than 5000 bytes arrived in 5 s"):
         run(transport="http", http={"url": "http://depot"})
     assert far.answers == []
 
@@ -243,3 +251,10 @@ def test_a_store_that_changed_since_it_was_verified_is_not_sent(far: Far, run: A
     assert not is_there(far)
     verified.write_bytes(Manifest(()).to_bytes())
     assert run(verified=digest, manifest_sha256=digest)["changed"]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_messages_without_room_are_refused(far: Far, run: Any, size: int) -> None:
+    with pytest.raises(AnsibleActionFail, match=f"artifacts_chunk_mb is {size}: give 1 or more. Nothing was sent"):
+        run(chunk_mb=size)
+    assert not is_there(far)

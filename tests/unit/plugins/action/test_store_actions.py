@@ -14,11 +14,13 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import signature
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.stores import tree, write_store
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "store_export": {"since": None, "volume_mb": 1},
-    "store_import": {"signature_policy": "if-signed", "allowed_signers": None},
+    "store_export": {"since": None, "volume_mb": 1, "signing_key": None},
+    "store_import": {"signature_policy": "if-signed", "allowed_signers": None, "allow_older": False},
+    "store_verify": {"signature_policy": "if-signed", "allowed_signers": None, "allow_older": False},
     "store_prune": {"cache": None, "stores": [], "list_to": None, "list": None},
     "store_contents": {"folder": None},
 }
@@ -86,21 +88,75 @@ def test_a_strict_policy_refuses_an_unsigned_export_before_anything_is_written(s
     assert not (tmp_path / "new").exists()
 
 
-def test_a_strict_policy_accepts_a_signed_export_and_refuses_a_foreign_key(store: Path, tmp_path: Path) -> None:
-    from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import signature
-
+@pytest.fixture
+def signed(store: Path, tmp_path: Path) -> dict[str, Any]:
+    """A signed store and two keys. Returns the arguments of a strict import from its export."""
     for name in ("mine", "foreign"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
         key = (tmp_path / f"{name}.pub").read_text()
         (tmp_path / f"{name}.allowed").write_text(f"{name}@example.com {key}")
     signature.sign(store, tmp_path / "mine")
-    run("store_export", path=store, folder=tmp_path / "out")
-    way = {"path": tmp_path / "new", "folder": tmp_path / "out", "signature_policy": "strict"}
+    return {"path": tmp_path / "new", "folder": tmp_path / "out", "signature_policy": "strict"}
+
+
+def test_a_strict_policy_accepts_a_signed_export_and_refuses_a_foreign_key(
+    store: Path, tmp_path: Path, signed: dict[str, Any]
+) -> None:
+    assert run("store_export", path=store, folder=tmp_path / "out", signing_key=tmp_path / "mine")["changed"]
+    assert not run("store_export", path=store, folder=tmp_path / "out", signing_key=tmp_path / "mine")["changed"]
     with pytest.raises(AnsibleActionFail, match="signed by a key that"):
-        run("store_import", **way, allowed_signers=tmp_path / "foreign.allowed")
+        run("store_import", **signed, allowed_signers=tmp_path / "foreign.allowed")
     assert not (tmp_path / "new").exists()
-    assert run("store_import", **way, allowed_signers=tmp_path / "mine.allowed")["signed_by"] == "mine@example.com"
+    brought = run("store_import", **signed, allowed_signers=tmp_path / "mine.allowed")
+    assert brought["signed_by"] == "mine@example.com"
     assert tree(tmp_path / "new") == tree(store)
+
+
+def test_an_index_that_is_not_signed_or_was_altered_is_refused(
+    store: Path, tmp_path: Path, signed: dict[str, Any]
+) -> None:
+    run("store_export", path=store, folder=tmp_path / "out")
+    with pytest.raises(AnsibleActionFail, match=r"export\.json is not signed, .* Export with artifact_"):
+        run("store_import", **signed, allowed_signers=tmp_path / "mine.allowed")
+    run("store_export", path=store, folder=tmp_path / "out", signing_key=tmp_path / "mine")
+    index = json.loads((tmp_path / "out/export.json").read_text())
+    (tmp_path / "out/export.json").write_text(json.dumps({**index, "base": "0" * 64}))
+    with pytest.raises(AnsibleActionFail, match=r"signature of .*out does not match export\.json"):
+        run("store_import", **signed, allowed_signers=tmp_path / "mine.allowed")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_store_that_went_back_in_time_is_refused_until_it_is_accepted(store: Path, tmp_path: Path) -> None:
+    old = (store / "manifest.json").read_bytes()
+    assert run("store_verify", path=store)["manifest_sha256"]
+    write_store(store, {"wheels/a.whl": b"a" * 1000, "kokoro/voices/v.pt": b"v"}, counter=2)
+    run("store_verify", True, path=store)
+    (store / "manifest.json").write_bytes(old)
+    # Check mode remembered nothing.
+    run("store_verify", path=store)
+    write_store(store, {"wheels/a.whl": b"a" * 1000, "kokoro/voices/v.pt": b"v"}, counter=2)
+    run("store_verify", path=store)
+    (store / "manifest.json").write_bytes(old)
+    with pytest.raises(AnsibleActionFail, match=r"No host was touched: .*went back in time: .*number 1 .*number 2"):
+        run("store_verify", path=store)
+    run("store_export", path=store, folder=tmp_path / "out")
+    (store / "kokoro/voices/v.pt").unlink()
+    write_store(store, {"wheels/a.whl": b"b"}, counter=3)
+    run("store_verify", path=store)
+    (store / "manifest.json").unlink()
+    (store / "wheels/a.whl").unlink()
+    with pytest.raises(AnsibleActionFail, match=r"Nothing was imported into .*number 3"):
+        run("store_import", path=store, folder=tmp_path / "out")
+    run("store_import", path=store, folder=tmp_path / "out", allow_older=True)
+    run("store_verify", path=store)
+
+
+def test_a_memory_that_cannot_be_written_is_a_warning(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VOICEFLEET_CACHE", str(tmp_path / "file"))
+    assert not run("store_verify", path=store)["changed"]
 
 
 def test_a_folder_that_cannot_be_written_is_reported(store: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 PROFILE = "cpu-py311-x86_64"
 
 
-def write_store(folder: Path, files: Mapping[str, bytes]) -> Manifest:
+def write_store(folder: Path, files: Mapping[str, bytes], counter: int = 1) -> Manifest:
     """Write files ``{path: contents}`` and the manifest that lists them. Other files in the folder stay."""
     artifacts = []
     for path, data in files.items():
@@ -34,7 +34,7 @@ def write_store(folder: Path, files: Mapping[str, bytes]) -> Manifest:
                 profiles=(PROFILE,) if wheel else (),
             )  # fmt: skip
         )
-    manifest = Manifest(tuple(artifacts), (PROFILE,))
+    manifest = Manifest(tuple(artifacts), (PROFILE,), counter)
     (folder / "manifest.json").write_bytes(manifest.to_bytes())
     return manifest
 

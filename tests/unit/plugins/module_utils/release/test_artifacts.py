@@ -99,3 +99,12 @@ def test_a_survey_separates_missing_stale_and_surplus_files(root: str) -> None:
     assert artifacts.survey(root, [other]) == {"missing": ["f" * 64], "stale": [], "surplus": surplus, "arrived": 0}
     os.utime(final(root), (1, 1))
     assert artifacts.survey(root, [ROW])["stale"] == [SHA]
+
+
+def test_a_stray_file_among_the_artifacts_is_surplus(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts/notes.txt").write_text("mine")
+    (tmp_path / "artifacts/link").symlink_to(tmp_path)
+    found = artifacts.survey(str(tmp_path), [])["surplus"]
+    assert [row["name"] for row in found] == ["link", "notes.txt"]
+    assert found[1] == {"sha256": "notes.txt", "name": "notes.txt", "size": 4}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import random
 import socket
@@ -154,6 +155,74 @@ def test_a_refusal_is_final_and_a_server_error_is_not(
     assert (BIG_SHA in done.refused) is refused
     assert (BIG_SHA in done.left) is not refused
     assert bool(done.error) is not refused
+
+
+class Hostile:
+    """A server that answers every request with the bytes of ``answer``, one piece each ``pause`` seconds, for ever."""
+
+    def __init__(self, head: bytes, piece: bytes, pause: float) -> None:
+        self.head, self.piece, self.pause = head, piece, pause
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.source = Source(f"http://127.0.0.1:{self.listener.getsockname()[1]}", timeout=1.0)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                peer = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(peer,), daemon=True).start()
+
+    def _answer(self, peer: socket.socket) -> None:
+        with peer, contextlib.suppress(OSError):
+            peer.recv(4096)
+            peer.sendall(self.head)
+            while self.piece:
+                peer.sendall(self.piece)
+                time.sleep(self.pause)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+HOSTILE = [
+    (b"HTTP/1.1 200 OK\r\nX: ", b"x", 0.05),  # a header, byte by byte
+    (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
+    (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.05),
+    (OK + b"\r\n", b"x", 0.05),
+    (b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-\r\n\r\n", b"x", 0.05),
+    (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"", 0.0),
+    (OK + b"Content-Length: x\r\n\r\n", b"", 0.0),
+    (b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n", b"", 0.0),
+    (b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1/x\r\n\r\n", b"", 0.0),
+    (b"HTTP/1.1 302 Found\r\nLocation: /manifest.json\r\n\r\n", b"", 0.0),
+    (b"\x00" * 100_000, b"", 0.0),
+]
+
+
+@pytest.mark.parametrize(("head", "piece", "pause"), HOSTILE)
+def test_no_server_holds_a_slice_or_the_manifest_for_long(
+    head: bytes, piece: bytes, pause: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_fetch, "GRACE", 0.3)
+    monkeypatch.setattr(http_fetch, "SLOWEST", 1_000_000)
+    hostile = Hostile(head, piece, pause)
+    began = time.monotonic()
+    done = http_fetch.fetch(hostile.source, ROWS[:1], str(tmp_path), 0.3)
+    with contextlib.suppress(SourceError):
+        http_fetch.manifest_digest(Source(hostile.source.url, timeout=0.3))
+    assert time.monotonic() - began < 15
+    assert done.arrived < len(BIG)
+    assert done.left == [BIG_SHA] or done.refused
+    assert part(tmp_path).stat().st_size <= len(BIG)
+    hostile.listener.close()
+
+
+def test_an_endless_manifest_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_fetch, "LIMIT", 1_000_000)
+    hostile = Hostile(OK + b"\r\n", bytes(100_000), 0.0)
+    with pytest.raises(SourceError, match="more than 1000000 bytes: it is not the manifest"):
+        http_fetch.manifest_digest(Source(hostile.source.url, timeout=30.0))
+    hostile.listener.close()
 
 
 def test_a_missing_server_is_reported(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def test_lists_become_tuples_and_defaults_hold() -> None:
         ({"more": {"x": "y"}}, r"f\.more\.x"),
         ({"known": 1}, r"f\.known: 1 is not of the type bool"),
         ({"sizes": 1.0}, "f: unknown: sizes"),
+        ({"si\nzes": 1.0}, r"f: unknown: 'si\\nzes'"),
+        ({"name": ["x" * 10_000_000]}, r"f\.name: .{0,300}\Z"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_with_its_place(change: dict[str, Any], said: str) -> None:
@@ -69,6 +71,8 @@ def test_a_missing_field_is_named() -> None:
         ("[]", "must be an object"),
         ("{}", "a text `about`"),
         ('{"about": "a", "x": 1, "x": 2}', "x occurs twice"),
+        ('{"about": "a", "\x1b[31m": 1, "\x1b[31m": 2}', "control character"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_another_file_than_a_data_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -91,7 +95,7 @@ def test_tables_must_have_rows_and_unique_keys() -> None:
         datafile.keyed(datafile.rows(Thing, {"rows": [GOOD, {**GOOD, "size": 1.5}]}, "rows", "f"), lambda one: one.name)
 
 
-FILES = [path for folder in FOLDERS for path in sorted(folder.iterdir())]
+FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.json"))]
 
 
 def test_there_are_data_files() -> None:

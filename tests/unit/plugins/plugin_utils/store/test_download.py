@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import threading
@@ -48,6 +49,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "stall" and first:
             self.server.stop.wait(5)
             return
+        if path in ("endless", "trickle"):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not self.server.stop.wait(0.01 if path == "trickle" else 0):
+                    self.wfile.write(b"x" if path == "trickle" else bytes(10_000))
+            return
         if path in ("simple/my-project", "private/my-project"):
             if path.startswith("private") and not self.headers.get("Authorization"):
                 self.send_error(401)
@@ -71,8 +79,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = b"x" + BODY[1:]
         if path == "portal":
             body = b"<html>please log in</html>"
+        start = 0 if path == "plain" else start
         part = body[start:]
-        self.send_response(206 if span else 200)
+        self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         self.wfile.write(part[: len(part) // 2] if path == "cut" and first else part)
@@ -112,15 +121,86 @@ def test_an_interrupted_download_continues_where_it_stopped(server: Server, cach
     assert server.ranges == [None, f"bytes={len(BODY) // 2}-"]
 
 
-def test_no_more_is_read_than_the_file_has(
+@pytest.mark.parametrize("path", ["whole", "endless"])
+def test_no_more_is_downloaded_than_the_file_has(server: Server, cache: download.Cache, path: str) -> None:
+    wanted = download.Wanted("file", (server.url(path),), "0" * 64, 1000)
+    progress = download.Progress(lambda _line: None, 1, 10)
+    with pytest.raises(download.DownloadError, match="sends more than the 1000 bytes"):
+        download.obtain(wanted, cache, progress, pause=lambda _seconds: None)
+    assert progress.done_bytes == 1001
+    assert server.asked[path] == 1
+    assert not list(cache.partial.iterdir())
+
+
+def test_a_file_of_unknown_size_has_a_limit_too(
     server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "CHUNK", 1000)
-    wanted = download.Wanted("file", (server.url("whole"),), "0" * 64, 10)
-    progress = download.Progress(lambda _line: None, 1, 10)
-    with pytest.raises(download.DownloadError, match="is pinned"):
-        download.obtain(wanted, cache, progress, pause=lambda _seconds: None)
-    assert progress.done_bytes == download.ATTEMPTS * 1000
+    monkeypatch.setattr(download, "LARGEST", 5000)
+    with pytest.raises(download.DownloadError, match="sends more than the 5000 bytes"):
+        download.obtain(download.Wanted("file", (server.url("endless"),), "0" * 64), cache, pause=lambda _seconds: None)
+
+
+def test_an_endless_index_page_is_refused(
+    server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "LARGEST_PAGE", 5000)
+    with pytest.raises(download.DownloadError, match="the answer has more than 5000 bytes"):
+        obtain(cache, f"index+{server.url('endless')}#a.whl")
+
+
+def test_a_server_that_trickles_has_stalled(
+    server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    with pytest.raises(download.DownloadError, match=r"only \d+ bytes arrived in 0\.2 s"):
+        obtain(cache, server.url("trickle"))
+
+
+@pytest.mark.parametrize(
+    ("link", "login"),
+    [
+        ("http://index.example/a.whl", None),
+        ("https://index.example:8443/a.whl", None),
+        ("http://other.example/a.whl", None),
+        ("https://other.example/a.whl", "Basic dGhlaXJzOm90aGVy"),
+    ],
+)
+def test_credentials_go_only_to_their_own_scheme_host_and_port(
+    link: str, login: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text(
+        "machine index.example login me password secret\nmachine other.example login theirs password other\n"
+    )
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    page = "https://me:secret@index.example/simple/a/"
+    base = "https://index.example/simple/a/"
+    url = download._on_page(page, base, f'<a href="{link}">a</a>', "a.whl")
+    request = download._request(str(url), {})
+    assert (request.full_url, request.get_header("Authorization")) == (link, login)
+    own = download._on_page(page, base, '<a href="https://index.example:443/a.whl#sha256=0">a</a>', "a.whl")
+    assert own == "https://me:secret@index.example/a.whl"
+    with pytest.raises(ValueError, match="a link to file:"):
+        download._on_page(page, base, '<a href="file:///etc/a.whl">a</a>', "a.whl")
+
+
+@pytest.mark.parametrize("path", ["whole", "plain"])
+def test_two_fetches_at_once_share_a_cache(server: Server, tmp_path: Path, path: str) -> None:
+    """Each has its own view of the cache, as two processes have. ``plain`` supports no ranges."""
+    got: list[bytes] = []
+
+    def fetch() -> None:
+        got.append(obtain(download.Cache(tmp_path / "shared"), server.url(path)).path.read_bytes())
+
+    threads = [threading.Thread(target=fetch) for _number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [BODY] * 4
+    assert server.asked[path] == 1
+    assert not list((tmp_path / "shared/partial").iterdir())
 
 
 def test_a_stalled_server_is_tried_again(

@@ -17,7 +17,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import UNFINISHED
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import export
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.age import OlderError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.store import verify
@@ -398,17 +400,22 @@ def test_a_path_out_of_the_store(carried: SimpleNamespace, path: str, where: str
     ("change", "words"),
     [
         (lambda d: d.update(schema=2), "has schema 2"),
-        (lambda d: d.pop("volumes"), "'volumes' is missing"),
+        (lambda d: d.pop("volumes"), "index: missing: volumes"),
         (lambda d: d["volumes"].reverse(), "listed as number"),
         (lambda d: d["volumes"][0].update(name="/etc/passwd"), "is listed as number 1, '/etc/passwd'"),
-        (lambda d: d["volumes"][0].update(sha256="x"), "is not a sha256"),
-        (lambda d: d["files"][0]["pieces"][0].update(offset=-1), "-1 is not a number of bytes"),
+        (lambda d: d["volumes"][0].update(sha256="x"), "is not a SHA-256 digest"),
+        (lambda d: d["files"][0]["pieces"][0].update(offset=-1), "-1 is not a number of 0 or more"),
         (lambda d: d["files"][0]["pieces"][0].update(offset=MB), "do not make up the file"),
         (lambda d: d["files"][0]["pieces"][0].update(volume=9), "do not make up the file"),
         (lambda d: d["files"].pop(), "does not match the manifest"),
         (lambda d: d["removed"].append("wheels/half.whl"), "does not match the manifest"),
         (lambda d: d["beside"].update({"../../x": d["manifest"]}), "names files other than"),
         (lambda d: d.update(files=3), "is damaged"),
+        (lambda d: d.update(base=3), r"index\.base: 3 is not a SHA-256 digest"),
+        (lambda d: d["removed"].append(None), "None is not a plain path"),
+        (lambda d: d["files"][0].update(path="a\x1b[31m"), "is not a plain path"),
+        (lambda d: d["files"][0]["pieces"].append("x"), "not an object"),
+        (lambda d: d.update(volumes={}), "is not of the type tuple"),
         (lambda d: d.update(beside={}), "names files other than"),
     ],
 )
@@ -426,6 +433,66 @@ def test_a_truncated_index_is_refused(carried: SimpleNamespace) -> None:
 def test_pieces_that_point_at_other_bytes_are_refused(carried: SimpleNamespace) -> None:
     edit(carried.delta / "export.json", lambda d: d["files"][1]["pieces"][0].update(offset=0))
     refused(carried, "from the volumes does not have the manifest's digest")
+
+
+# Going back in time.
+
+
+def newer(carried: SimpleNamespace, tmp_path: Path) -> Path:
+    """The store behind the gap gets a newer state. Returns an export that leads back, with an index that fits."""
+    old = tmp_path / "old"
+    shutil.copytree(carried.there, old)
+    write_store(carried.here, SECOND, counter=2)
+    carry(carried.here, tmp_path / "newer", old / "manifest.json")
+    bring(tmp_path / "newer", carried.there)
+    carry(old, tmp_path / "back", carried.there / "manifest.json")
+    return tmp_path / "back"
+
+
+def test_an_export_of_an_older_state_is_refused_unless_it_is_asked_for(
+    carried: SimpleNamespace, tmp_path: Path
+) -> None:
+    back = newer(carried, tmp_path)
+    before = tree(carried.there)
+    with pytest.raises(OlderError, match=r"number 1 of .* older than the one accepted before: number 2 of .*allow_old"):
+        bring(back, carried.there)
+    assert tree(carried.there) == before
+    export.import_store(back, carried.there, quiet, allow_older=True)
+    assert tree(carried.there) == tree(tmp_path / "old")
+
+
+def test_an_older_export_is_refused_even_if_the_store_was_removed(carried: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(OlderError, match="older than the one accepted before"):
+        export.import_store(carried.full, tmp_path / "new", quiet, accepted=("2026-01-31T12:00:00Z", 7))
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_import_removes_what_a_killed_write_left(carried: SimpleNamespace) -> None:
+    (carried.there / f".manifest.json.abc{UNFINISHED}").write_text("half")
+    (carried.there / f"wheels/.new.whl{UNFINISHED}").write_text("half")
+    bring(carried.delta, carried.there)
+    assert tree(carried.there) == tree(carried.here)
+
+
+def test_a_link_to_a_folder_is_found_in_a_store(carried: SimpleNamespace, tmp_path: Path) -> None:
+    (carried.here / "wheels").rename(tmp_path / "wheels")
+    (carried.here / "wheels").symlink_to(tmp_path / "wheels")
+    assert [(f.kind, f.path) for f in verify(carried.here)] == [("unlisted", "wheels")]
+    (tmp_path / "empty").mkdir()
+    (carried.there / "more").symlink_to(tmp_path / "empty")
+    assert [(f.kind, f.path) for f in verify(carried.there)] == [("unlisted", "more")]
+
+
+def test_pipes_in_a_store_do_not_hang_its_verification(carried: SimpleNamespace) -> None:
+    for path in ("kokoro/voices/empty.pt", "manifest.json.sig", "pipe\x1b[31m"):
+        (carried.there / path).unlink(missing_ok=True)
+        os.mkfifo(carried.there / path)
+    findings = verify(carried.there)
+    assert [(f.kind, f.path) for f in findings] == [
+        ("missing", "kokoro/voices/empty.pt"), ("unlisted", "manifest.json.sig"), ("unlisted", "pipe\x1b[31m"),
+    ]  # fmt: skip
+    assert findings[0].detail == findings[1].detail == "is not a regular file"
+    assert str(findings[2]).startswith("unlisted: 'pipe\\x1b[31m' (")
 
 
 # Killed.

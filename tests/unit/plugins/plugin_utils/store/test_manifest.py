@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -37,22 +38,36 @@ def test_a_written_manifest_reads_back() -> None:
     assert manifest.unpublished == {"wheels/a-1.whl": "converted"}
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "wheels/../../x", "a//b", "./a", "a\\b", ""])
-def test_paths_that_leave_the_store_are_refused(path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "../x", "wheels/../../x", "a//b", "./a", "a\\b", "", ".", 7, None, ["a"], "manifest.json",
+     "Manifest.JSON.sig", "export.json", "a\nb", "a\x1b[31mb", "a\x00b", "a\udcffb", "wheels/.importing", "x" * 201],
+)  # fmt: skip
+def test_paths_that_are_no_plain_files_of_the_store_are_refused(path: object) -> None:
     data = json.loads(Manifest((wheel("a"),)).to_bytes())
     data["artifacts"][0]["path"] = path
-    with pytest.raises(ManifestError, match="not a plain path"):
+    with pytest.raises(ManifestError, match=r"artifacts\[0\]\.path: .* is not a plain path"):
         parse_manifest(json.dumps(data).encode(), "m")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sha256": "AB" * 32}, "64 hex digits"),
-        ({"size": -1}, "number of bytes"),
-        ({"size": True}, "number of bytes"),
-        ({"kind": "exe"}, "not known"),
-        ({"surprise": 1}, "unknown keys: surprise"),
+        ({"sha256": "AB" * 32}, "is not a SHA-256"),
+        ({"size": -1}, "is not a number of 0 or more"),
+        ({"size": True}, "is not a number of 0 or more"),
+        ({"kind": "exe"}, "is not a kind that this version"),
+        ({"surprise": 1}, "unknown: surprise"),
+        ({"size": 1 << 60}, "is not a number of 0 or more"),
+        ({"version": "../../x"}, r"'\.\./\.\./x' is not a version"),
+        ({"version": 3}, "3 is not a version"),
+        ({"name": "../x"}, "is not a plain name"),
+        ({"name": "a\nb"}, "is not a plain name"),
+        ({"licence": "MIT\x1b]0;x\x07"}, "is not one line of text"),
+        ({"profiles": 5}, "is not of the type tuple"),
+        ({"profiles": ["../x"]}, "is not a plain name"),
+        ({"tags": "py3"}, "is not of the type tuple"),
+        ({"kind": []}, "is not a kind"),
     ],
 )
 def test_unknown_or_wrong_rows_are_refused(change: dict[str, object], words: str) -> None:
@@ -67,7 +82,7 @@ def test_an_incomplete_row_and_a_duplicate_path_are_refused() -> None:
     with pytest.raises(ManifestError, match="more than once: wheels/a-1.whl"):
         parse_manifest(json.dumps({**data, "artifacts": data["artifacts"] * 2}).encode(), "m")
     del data["artifacts"][0]["name"]
-    with pytest.raises(ManifestError, match="incomplete"):
+    with pytest.raises(ManifestError, match="missing: name"):
         parse_manifest(json.dumps(data).encode(), "m")
 
 
@@ -89,7 +104,7 @@ def test_a_store_without_a_manifest_says_what_to_do(tmp_path) -> None:
 
 def test_a_manifest_with_an_unknown_source_is_refused() -> None:
     data = Manifest((wheel("a", source="borrowed"),)).to_bytes()
-    with pytest.raises(ManifestError, match="'borrowed' is none of published, converted, made-up"):
+    with pytest.raises(ManifestError, match="'borrowed' is not one of published, converted, made-up"):
         parse_manifest(data, "manifest.json")
 
 
@@ -125,3 +140,76 @@ def test_only_the_manifest_that_was_verified_is_read(tmp_path: Path) -> None:
     (tmp_path / FILENAME).write_bytes(Manifest((), ("cpu-py311-x86_64",)).to_bytes())
     with pytest.raises(ManifestError, match=f"but {digest[:12]} was verified"):
         read_verified(tmp_path, digest)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"profiles": 5}, "manifest.profiles: 5 is not of the type tuple"),
+        ({"profiles": [None]}, "None is not a plain name"),
+        ({"counter": 0}, "is not a number of 1 or more"),
+        ({"counter": True}, "is not a number of 1 or more"),
+        ({"time": "yesterday"}, "'yesterday' is not a time such as"),
+        ({"time": "2026-02-30T00:00:00Z"}, "is not a time such as"),
+        ({"surprise": 1}, "unknown: surprise"),
+        ({"schema": [2]}, r"has schema \[2\]"),
+    ],
+)
+def test_a_wrong_head_is_refused(change: dict[str, object], words: str) -> None:
+    data = json.loads(Manifest((wheel("a"),)).to_bytes())
+    with pytest.raises(ManifestError, match=words):
+        parse_manifest(json.dumps({**data, **change}).encode(), "m")
+
+
+def test_a_manifest_of_an_earlier_version_is_refused_in_words() -> None:
+    data = json.loads(Manifest((wheel("a"),)).to_bytes())
+    del data["counter"], data["time"]
+    with pytest.raises(ManifestError, match=r"no counter and no time: an earlier version .* Run playbooks/fetch\.yml"):
+        parse_manifest(json.dumps(data).encode(), "m")
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ("wheels/A-1.whl", "wheels/a-1.whl, which differs from wheels/A-1.whl only in case"),
+        ("wheels/\uff41-1.whl", "only in case or form"),
+        ("wheels/a-1.whl/x", "as a file and as a folder"),
+    ],
+)
+def test_paths_that_a_file_system_confuses_are_refused(second: str, words: str) -> None:
+    data = Manifest((wheel("a"), wheel("b", path=second))).to_bytes()
+    with pytest.raises(ManifestError, match=words):
+        parse_manifest(data, "m")
+
+
+def test_hostile_json_is_refused_in_words() -> None:
+    for data in (b"[" * 100_000, b'{"schema": 2, "schema": 2}', b'{"schema": ' + b"9" * 5000 + b"}", b"\xff\xfe\x00"):
+        with pytest.raises(ManifestError, match="is not JSON"):
+            parse_manifest(data, "m")
+
+
+def test_a_pipe_in_place_of_the_manifest_does_not_hang(tmp_path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(ManifestError, match="cannot be read: it is not a regular file"):
+        read_manifest(tmp_path)
+
+
+def test_an_endless_manifest_is_not_read_to_its_end(tmp_path) -> None:
+    with open(tmp_path / "manifest.json", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ManifestError, match="has more than"):
+        read_manifest(tmp_path)
+
+
+def test_counter_and_time_rise_with_each_change_and_stay_without_one() -> None:
+    first = Manifest((wheel("a"),)).after(None, 1_000_000_000)
+    assert (first.counter, first.time) == (1, "2001-09-09T01:46:40Z")
+    assert Manifest((wheel("a"),)).after(first, 1_000_000_100) is first
+    second = Manifest((wheel("b"),)).after(first, 1_000_000_100)
+    assert (second.counter, second.time) == (2, "2001-09-09T01:48:20Z")
+    # The clock was set back: the counter still tells which one is older.
+    third = Manifest((wheel("a"),)).after(second, 0)
+    assert (third.counter, third.time) == (3, second.time)
+    assert first.age < second.age < third.age
+    # A store that was built anew later is newer, whatever its counter.
+    assert third.age < Manifest((wheel("a"),)).after(None, 1_000_000_200).age

@@ -60,6 +60,10 @@ def survey(place: SimpleNamespace) -> prune.Listing:
     return prune.survey(place.store, place.cache, [place.other])
 
 
+def apply(place: SimpleNamespace, listing: prune.Listing, check: bool = False) -> list[prune.Surplus]:
+    return prune.apply(listing, place.store, place.cache, [place.other], check)
+
+
 def reread(listing: prune.Listing, folder: Path, change: Callable[[Any], None] = lambda _: None) -> prune.Listing:
     """The list after it was written, edited and read."""
     data = json.loads(listing.to_bytes())
@@ -71,7 +75,7 @@ def reread(listing: prune.Listing, folder: Path, change: Callable[[Any], None] =
 def refused(place: SimpleNamespace, listing: prune.Listing, words: str, kinds: list[str]) -> None:
     before = tree(place.store), tree(place.cache)
     with pytest.raises(prune.PruneError, match=words) as caught:
-        prune.apply(listing, place.store)
+        apply(place, listing)
     assert [finding.kind for finding in caught.value.findings] == kinds
     assert (tree(place.store), tree(place.cache)) == before
 
@@ -97,28 +101,28 @@ def test_files_of_a_second_store_stay_only_if_it_is_named(place: SimpleNamespace
 def test_exactly_the_listed_files_are_removed(place: SimpleNamespace, tmp_path: Path) -> None:
     listing = reread(survey(place), tmp_path)
     before = tree(place.cache)
-    assert prune.apply(listing, place.store, check=True) == list(listing.files)
+    assert apply(place, listing, check=True) == list(listing.files)
     assert (place.store / "notes.txt").exists()
-    assert prune.apply(listing, place.store) == list(listing.files)
+    assert apply(place, listing) == list(listing.files)
     assert set(before) - set(tree(place.cache)) == place.unused
     assert verify(place.store) == []
     assert (place.store / "manifest.json.sig").exists()
     assert survey(place).files == ()
-    assert prune.apply(listing, place.store) == []
+    assert apply(place, listing) == []
 
 
 def test_a_file_whose_line_was_deleted_stays(place: SimpleNamespace, tmp_path: Path) -> None:
     listing = reread(
         survey(place), tmp_path, lambda d: d.update(files=[f for f in d["files"] if f["path"] != "notes.txt"])
     )
-    prune.apply(listing, place.store)
+    apply(place, listing)
     assert [f.path for f in survey(place).files] == ["notes.txt"]
 
 
 def test_a_file_that_came_later_stays(place: SimpleNamespace) -> None:
     listing = survey(place)
     (place.store / "later.txt").write_text("new")
-    prune.apply(listing, place.store)
+    apply(place, listing)
     assert (place.store / "later.txt").exists()
 
 
@@ -133,7 +137,7 @@ def test_a_store_that_is_gone_refuses_the_list(place: SimpleNamespace) -> None:
     listing = survey(place)
     (place.other / "manifest.json").unlink()
     with pytest.raises(ManifestError, match=r"no manifest\.json"):
-        prune.apply(listing, place.store)
+        apply(place, listing)
     with pytest.raises(ManifestError):
         survey(place)
 
@@ -150,7 +154,7 @@ def test_files_that_changed_later_refuse_the_list(place: SimpleNamespace) -> Non
     refused(place, listing, "Nothing was removed", ["changed", "changed"])
 
 
-def row(path: str, root: str = "store") -> dict[str, Any]:
+def row(path: Any, root: str = "store") -> dict[str, Any]:
     return {"root": root, "path": path, "size": 1, "mtime_ns": 1, "inode": 1, "reason": ""}
 
 
@@ -162,9 +166,9 @@ def test_a_line_that_names_a_used_file_is_refused(place: SimpleNamespace, tmp_pa
     refused(place, listing, "the cache uses it", ["in use"])
 
 
-@pytest.mark.parametrize("path", ["../other/manifest.json", "/etc/hostname", "wheels/../../x", ""])
-def test_a_path_outside_the_folders_is_refused(place: SimpleNamespace, tmp_path: Path, path: str) -> None:
-    with pytest.raises(prune.PruneError, match="is refused"):
+@pytest.mark.parametrize("path", ["../other/manifest.json", "/etc/hostname", "wheels/../../x", "", ".", 3, None])
+def test_a_path_outside_the_folders_is_refused(place: SimpleNamespace, tmp_path: Path, path: Any) -> None:
+    with pytest.raises(prune.PruneError, match="is not a plain path inside its folder"):
         reread(survey(place), tmp_path, lambda d: d["files"].append(row(path)))
 
 
@@ -186,6 +190,9 @@ def test_a_folder_that_became_a_link_is_not_followed(place: SimpleNamespace, tmp
         lambda d: d["files"].append({"path": "x"}),
         lambda d: d["files"].append(row("x", "home")),
         lambda d: d.update(files=1),
+        lambda d: d["files"][0].update(size="big"),
+        lambda d: d["files"][0].update(inode=None),
+        lambda d: d.update(stores=[]),
     ],
 )
 def test_another_file_than_a_list_is_refused(
@@ -197,8 +204,8 @@ def test_another_file_than_a_list_is_refused(
 
 def test_a_list_of_another_store_or_without_a_cache_is_refused(place: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(prune.PruneError, match="the list belongs to the store"):
-        prune.apply(survey(place), place.other)
-    refused(place, reread(survey(place), tmp_path, lambda d: d.update(stores={})), "does not name its manifest", [])
+        prune.apply(survey(place), place.other, place.cache, [place.store])
+    refused(place, reread(survey(place), tmp_path, lambda d: d.update(stores={})), "was made with the stores none", [])
     listing = reread(survey(place), tmp_path, lambda d: d.update(cache=None))
     refused(place, listing, "names no cache", ["outside"] * 4)
     with pytest.raises(prune.PruneError, match="cannot be read"):
@@ -209,5 +216,42 @@ def test_a_store_that_is_being_fetched_is_not_pruned(place: SimpleNamespace) -> 
     held = os.open(place.store, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     with pytest.raises(BusyError):
-        prune.apply(survey(place), place.store)
+        apply(place, survey(place))
     os.close(held)
+
+
+def test_an_edited_list_does_not_remove_files_elsewhere(place: SimpleNamespace, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    victim = keep(elsewhere, b"of somebody else")
+    foreign = prune.survey(place.store, elsewhere, [place.other])
+    assert victim in {file.path for file in foreign.files}
+    refused(place, foreign, "the list belongs to the cache .*elsewhere, but artifact_store_cache is", [])
+    assert (elsewhere / victim).exists()
+
+
+def test_an_edited_list_does_not_forget_a_store(place: SimpleNamespace) -> None:
+    alone = prune.survey(place.store, place.cache)
+    assert place.used[2] in {file.path for file in alone.files}
+    refused(place, alone, "was made with the stores .*store, but artifact_store_path and artifact_store_prune_st", [])
+
+
+def test_a_cache_folder_that_is_a_link_is_not_followed(place: SimpleNamespace, tmp_path: Path) -> None:
+    (place.cache / "partial").rename(tmp_path / "away")
+    (place.cache / "partial").symlink_to(tmp_path / "away")
+    with pytest.raises(prune.PruneError, match="partial is a symbolic link"):
+        survey(place)
+
+
+@pytest.mark.parametrize("note", ["[[1], [2]]", "[" * 100_000, "3", '["a", {}]', "{"])
+def test_a_damaged_note_of_the_cache_counts_as_unused(place: SimpleNamespace, note: str) -> None:
+    (place.cache / "built" / f"{'0' * 64}.json").write_text(note)
+    assert f"built/{'0' * 64}.json" in {file.path for file in survey(place).files}
+
+
+def test_a_name_that_is_not_text_is_listed_and_removed(place: SimpleNamespace, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9\x1b[31m.txt")
+    (place.store / odd).write_text("x")
+    listing = reread(survey(place), tmp_path)
+    assert odd in {file.path for file in listing.files}
+    apply(place, listing)
+    assert not os.path.lexists(place.store / odd)

@@ -107,9 +107,39 @@ def test_a_store_is_complete_and_names_each_source(built: Path) -> None:
 def test_the_same_inputs_give_the_same_manifest(built: Path, tmp_path: Path, request_: store.Request) -> None:
     again = store.build(tmp_path / "second", request_, tmp_path / "other-cache", lambda _line: None)
     assert again.changed
-    assert (tmp_path / "second/manifest.json").read_bytes() == (built / "manifest.json").read_bytes()
+    mine, other = (read_manifest(folder)[0] for folder in (tmp_path / "second", built))
+    assert replace(mine, time=other.time) == other
+    before = (built / "manifest.json").read_bytes()
     third = store.build(built, request_, tmp_path / "cache", lambda _line: None)
     assert (third.changed, third.added, third.removed) == (False, [], [])
+    assert (built / "manifest.json").read_bytes() == before
+
+
+def test_a_fetch_that_changes_a_store_raises_its_counter(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    first = read_manifest(built)[0]
+    request_.contents = "python"
+    store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    second = read_manifest(built)[0]
+    assert (first.counter, second.counter) == (1, 2)
+    assert first.age < second.age
+
+
+def test_a_fetch_removes_what_a_killed_write_left(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    for path in (".manifest.json.x1", "wheels/.spacy-3.8.14-py3-none-any.whl"):
+        (built / f"{path}.voicefleet-new").write_text("half")
+    (built / ".mine.new").write_text("not ours")
+    assert {detail.detail[:12] for detail in store.verify(built)} == {"a killed run", "is in the st"}
+    store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    assert kinds(built) == [("unlisted", ".mine.new")]
+
+
+def test_a_fetch_writes_nothing_behind_a_link(built: Path, tmp_path: Path, request_: store.Request) -> None:
+    (built / "kokoro").rename(tmp_path / "elsewhere")
+    (built / "kokoro").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/Kokoro-82M/config.json").unlink()
+    with pytest.raises(store.StoreError, match="remove these links, .*\n.*outside: kokoro/Kokoro-82M/config.json"):
+        store.build(built, request_, tmp_path / "cache", lambda _line: None)
+    assert not (tmp_path / "elsewhere/Kokoro-82M/config.json").exists()
 
 
 def test_the_lock_of_the_store_names_wheels_beside_itself(built: Path) -> None:
