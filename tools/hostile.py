@@ -1,80 +1,143 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Count how the collection withstands hostile input: secrets that leak, and inputs that end in a traceback.
+"""Count how the collection withstands hostile input.
 
     tools/hostile.py                  # all counts
     tools/hostile.py --examples 5000  # more inputs for each parser
 
-It exits with 1 if a secret leaks or an input ends in a traceback. Run it with the Python of the tests.
+It counts the bad values of variables that are refused, the inputs of parsers that end in a traceback, and the secrets
+that leak from the redaction. It exits with 1 if one is accepted, ends in a traceback or leaks. Run it with the Python
+of the tests, for instance .cache/env/test/bin/python tools/hostile.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.client
 import importlib
-import importlib.util
 import json
 import random
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-COLLECTION = "ansible_collections.voicefleet.kokoro.plugins"
-TABLE = ROOT / "tests" / "unit" / "plugins" / "module_utils" / "secret_shapes.py"
+# It links the checkout as a collection, so that the imports below work.
+sys.path.insert(0, str(ROOT / "tests"))
+importlib.import_module("conftest")
+
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import direct, redaction
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import audio, proof, speech
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import receipts, values
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, page, report, table
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download, export, locks, manifest, prune
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils import hostile, secret_shapes
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.proof import test_fuzz as proofs
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_values
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.report import test_odd_hosts
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.store import test_fuzz as stores
+
 # Parts of texts and values that break parsers.
 SCRAPS = (
-    "\x00",
-    "\x1b[31m",
-    "\ud800",
-    "{",
-    "[",
-    '"',
-    "}",
-    "]",
-    ":",
-    "=",
-    "\n",
-    "9" * 400,
-    "-1",
-    "1e999",
-    "../",
-    "null",
-    "a",
+    *("\0", "\x1b[31m", "\ud800", "{", "[", '"', "}", "]", ":", "=", "\n", "<a", "-1", "1e999", "../", "null", "a"),
+    *("9" * 400, "[" * 10_000),
 )
 VALUES: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    10**400,
-    float("nan"),
-    float("inf"),
-    "",
-    "\x1b]0;x\x07",
-    "\ud800",
-    "../../x",
-    [],
-    {},
-    [None],
-    {"a": []},
+    *(None, True, -1, 10**400, float("nan"), float("inf"), "", "\x1b]0;x\x07", "\ud800", "../../x"),
+    *([], {}, [None], {"a": []}),
 )
 
 
-def leaked(shapes: ModuleType) -> tuple[int, int]:
-    """Shapes tried and leaked: those of the table, and each known secret in each encoding."""
-    redaction = importlib.import_module(f"{COLLECTION}.module_utils.host.redaction")
-    tried = failed = 0
-    for text, secrets in shapes.shapes().values():
-        left = redaction.Redactor().text(text)
-        tried, failed = tried + 1, failed + any(shapes.leaks(secret, left) for secret in secrets)
-    for secret in ("a1b2c3d4e5f60718293a4b5c6d7e8f90", 'pass "word" of @dmin/x'):
-        for text in shapes.encodings(secret).values():
-            left = redaction.Redactor([secret]).known(text)
-            tried, failed = tried + 1, failed + any(text[at : at + 6] in left for at in range(3, len(text) - 9))
-    return tried, failed
+class Parser(NamedTuple):
+    """Something that reads what others wrote: good inputs, and the errors with which it refuses others."""
+
+    read: Callable[[bytes], object]
+    good: list[bytes]
+    refusals: tuple[type[Exception], ...] = ()
+
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def parsers(folder: Path) -> dict[str, Parser]:
+    """Each parser by name. Add yours here."""
+    file = folder / "file"
+    evidence = proof.Evidence(str(folder), proofs.WANTED.release_id)
+    Path(evidence.folder).mkdir()
+    receipt = {"release": "1", "previous": None, "time": "now", "operator": "kim", "seconds": {"total": 9.0}}
+    plan = {"release": {"id": "1"}, "profile": "cpu", "artifacts": [], "unpublished": {"kokoro/x": "made-up"}}
+
+    def on_disk(read: Callable[[Path], object], path: Path = file) -> Callable[[bytes], object]:
+        def written(data: bytes) -> object:
+            path.write_bytes(data)
+            return read(path)
+
+        return written
+
+    def value(data: bytes) -> Any:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(data)
+        return data.decode("utf-8", "replace")
+
+    def of_lock(data: bytes) -> object:
+        found = value(data)
+        return locks.parse_lock(found, "lock") if isinstance(found, str) else locks.lock_of(found, "lock")
+
+    def of_receipts(data: bytes) -> object:
+        found = {"good": {"current": "1", "receipts": [receipt]}, "odd": value(data)}
+        return receipts.table(receipts.build(found, "now"))
+
+    def of_report(data: bytes) -> object:
+        odd = value(data)
+        plan, proof = (odd.get(name) if isinstance(odd, dict) else odd for name in ("plan", "proof"))
+        hosts = [report.Host("good", {}, test_odd_hosts.PROOF), report.Host("odd", plan, proof)]
+        made = report.build(hosts, "2026-11-22T14:00:00Z")
+        return junit.render(made), page.render(made, {}), table.table(made)
+
+    def of_answer(data: bytes) -> object:
+        ours, theirs = socket.socketpair()
+        with ours:
+            theirs.sendall(data)
+            theirs.close()
+            with contextlib.closing(direct.receive(ours, "GET", time.monotonic() + 10, 1000)) as answer:
+                return speech.server_words(direct._body(answer, 1000))
+
+    return {
+        "manifest": Parser(stores.as_manifest, [stores.MANIFEST], (manifest.ManifestError,)),
+        "export index": Parser(stores.as_index, [stores.INDEX], (export.ExportError,)),
+        "lock": Parser(of_lock, [as_json(stores.LOCK), b'lock-version = "1.0"\n[[packages]]\n'], (locks.LockError,)),
+        "prune list": Parser(on_disk(prune.read_listing), [stores.LISTING], (prune.PruneError,)),
+        "download index": Parser(
+            lambda data: download._on_page("https://i/a/", "https://i/a/", data.decode("utf-8", "replace"), "a.whl"),
+            [b'<html><a href="https://h:1/x/a.whl#sha256=0">a.whl</a><a href="../a.whl">a</a>'],
+            (ValueError, AssertionError),  # both are answered in words by its caller
+        ),
+        "ledger": Parser(on_disk(lambda path: ledger.read(str(path))), [as_json(receipt) + b"\n" + as_json(receipt)]),
+        "ledger summary": Parser(of_receipts, [as_json({"current": "1", "receipts": [receipt]})]),
+        "kept proof": Parser(
+            on_disk(lambda _path: evidence.holds(proofs.WANTED), Path(evidence.proof)), [as_json(proofs.REPORT)]
+        ),
+        "report input": Parser(of_report, [as_json({"plan": plan, "proof": test_odd_hosts.PROOF})]),
+        "audio containers": Parser(audio.inspect, proofs.SOUNDS, (audio.AudioError,)),
+        "speech answers": Parser(
+            of_answer,
+            [
+                start + b"\r\n" + as_json({"detail": "x"})
+                for start in (hostile.HEAD, hostile.CHUNKED, b"HTTP/1.1 100 C")
+            ],
+            (OSError, http.client.HTTPException, ValueError, direct.PeerError),
+        ),
+        "redaction": Parser(
+            lambda data: redaction.Redactor().text(data.decode("utf-8", "replace")), [b"password: " + b"x" * 50]
+        ),
+    }
 
 
 def altered(value: Any, chance: random.Random) -> Any:
@@ -87,82 +150,57 @@ def altered(value: Any, chance: random.Random) -> Any:
     return copy
 
 
-def parsers(folder: Path) -> Iterator[tuple[str, Callable[[random.Random], None]]]:
-    """Each parser by name, with a function that gives it one hostile input. Add yours here."""
-    ledger = importlib.import_module(f"{COLLECTION}.module_utils.release.ledger")
-    receipts = importlib.import_module(f"{COLLECTION}.plugin_utils.fleet.receipts")
-    report = importlib.import_module(f"{COLLECTION}.plugin_utils.report.report")
-    junit = importlib.import_module(f"{COLLECTION}.plugin_utils.report.junit")
-    page = importlib.import_module(f"{COLLECTION}.plugin_utils.report.page")
-    table = importlib.import_module(f"{COLLECTION}.plugin_utils.report.table")
-    redaction = importlib.import_module(f"{COLLECTION}.module_utils.host.redaction")
-    receipt = {"release": "1", "previous": None, "time": "now", "operator": "kim", "seconds": {"total": 9.0}}
-    finding = {"name": "noise", "level": "acoustic", "ok": True, "value": 0.5, "limit": "1", "sentence": "It is so."}
-    sample = {"voice": "af", "format": "wav", "level": "acoustic", "findings": [finding], "latency_seconds": 0.5}
-    measured = {"parallel": {"1": {"requests": 9, "latency": {"p50": 0.5, "p95": 0.6}}}}
-    proof: dict[str, Any] = {
-        "release_id": "1",
-        "level": "acoustic",
-        "samples": [sample],
-        "findings": [finding],
-        "performance": measured,
-    }
-    plan = {"release": {"id": "1"}, "profile": "cpu", "artifacts": [], "unpublished": {"kokoro/x": "made-up"}}
-
-    def of_ledger(chance: random.Random) -> None:
-        text = "".join(chance.choices(SCRAPS, k=20)).encode("utf-8", "surrogatepass")
-        (folder / "ledger").write_bytes(json.dumps(altered(receipt, chance)).encode() + b"\n" + text)
-        ledger.read(str(folder / "ledger"))
-
-    def of_receipts(chance: random.Random) -> None:
-        found = altered({"current": "1", "receipts": [receipt]}, chance)
-        receipts.table(receipts.build({"good": {"current": "1", "receipts": [receipt]}, "odd": found}, "now"))
-
-    def of_report(chance: random.Random) -> None:
-        hosts = [report.Host("good", plan, proof), report.Host("odd", altered(plan, chance), altered(proof, chance))]
-        data = report.build(hosts, "2026-11-22T14:00:00Z")
-        junit.render(data), page.render(data, {}), table.table(data)
-
-    def of_redaction(chance: random.Random) -> None:
-        redaction.Redactor().text("password" + "".join(chance.choices(SCRAPS, k=30)))
-
-    yield from {
-        "ledger": of_ledger,
-        "ledger summary": of_receipts,
-        "report": of_report,
-        "redaction": of_redaction,
-    }.items()
+def damaged(good: bytes, chance: random.Random) -> bytes:
+    """A good input with an odd value, or with other bytes, perhaps cut."""
+    if chance.random() < 0.6:
+        with contextlib.suppress(ValueError):
+            return as_json(altered(json.loads(good), chance))
+    at, end = chance.randrange(len(good) + 1), chance.randrange(len(good) + 1)
+    other = chance.choice([chance.randbytes(8), chance.choice(SCRAPS).encode("utf-8", "surrogatepass")])
+    data = good[:at] + other + good[at + chance.choice([0, len(other)]) :]
+    return data[:end] if chance.random() < 0.3 else data
 
 
-def tracebacks(feed: Callable[[random.Random], None], examples: int) -> list[str]:
-    """The errors that inputs ended in."""
-    found = []
+def tracebacks(parser: Parser, examples: int) -> Iterator[str]:
+    """The errors in which inputs end."""
     for seed in range(examples):
+        chance = random.Random(seed)
+        data = damaged(chance.choice(parser.good), chance)
         try:
-            feed(random.Random(seed))
+            with contextlib.suppress(*parser.refusals):
+                parser.read(data)
         except Exception as error:  # this is what it counts
-            found.append(f"input {seed}: {type(error).__name__}: {str(error)[:100]!r}")
-    return found
+            yield f"input {seed}: {type(error).__name__}: {str(error)[:100]!r}"
+
+
+def leaked() -> tuple[int, int]:
+    """Shapes tried and leaked: those of the table, and each known secret in each encoding."""
+    tried = failed = 0
+    for text, secrets in secret_shapes.shapes().values():
+        left = redaction.Redactor().text(text)
+        tried, failed = tried + 1, failed + any(secret_shapes.leaks(secret, left) for secret in secrets)
+    for secret in ("a1b2c3d4e5f60718293a4b5c6d7e8f90", 'pass "word" of @dmin/x'):
+        for text in secret_shapes.encodings(secret).values():
+            left = redaction.Redactor([secret]).known(text)
+            tried, failed = tried + 1, failed + any(text[at : at + 6] in left for at in range(3, len(text) - 9))
+    return tried, failed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=300, help="inputs for each parser (default: 300)")
     examples: int = parser.parse_args().examples
-    sys.path.insert(0, str(ROOT / ".cache" / "tree"))
-    spec = importlib.util.spec_from_file_location("secret_shapes", TABLE)
-    assert spec is not None
-    assert spec.loader is not None
-    shapes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(shapes)
-    tried, failed = leaked(shapes)
-    print(f"secret shapes: {tried} tried, {failed} leaked")
+    bad = test_values.BAD
+    failed = accepted = sum(not values.problems({name: value}, test_values.OPTIONS) for name, value in bad)
+    print(f"bad values of variables: {len(bad) - accepted} of {len(bad)} refused")
     with tempfile.TemporaryDirectory() as folder:
-        for name, feed in parsers(Path(folder)):
-            errors = tracebacks(feed, examples)
+        for name, each in parsers(Path(folder)).items():
+            errors = list(tracebacks(each, examples))
             failed += len(errors)
             print(f"{name}: {examples} inputs tried, {len(errors)} tracebacks", *errors[:3], sep="\n  ")
-    return 1 if failed else 0
+    tried, left = leaked()
+    print(f"secret shapes: {tried} tried, {left} leaked")
+    return 1 if failed or left else 0
 
 
 if __name__ == "__main__":
