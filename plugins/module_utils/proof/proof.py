@@ -18,7 +18,7 @@ from typing import Any
 
 from ..host import ownership, sources
 from ..host.hashing import canonical_json, parse_json, read_object, sha256_bytes, sha256_file, write_atomic
-from . import acoustics, audio, interpreter, recogniser, speech, textfile
+from . import acoustics, audio, interpreter, phonemes, recogniser, speech, textfile
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
 from .interpreter import InterpreterError
@@ -94,6 +94,11 @@ class Wanted:
     def model_of(self, voice: str) -> str:
         """Return the model that speaks with a voice."""
         return self.uids.get(voice[:1], self.model)
+
+    def text_of(self, voice: str) -> str:
+        """Return the text for a voice. If Whisper listens, the default text is a sentence of the voice's language."""
+        spoken = phonemes.REFERENCES.get(voice[:1]) if self.transcriber and self.text == TEXT else None
+        return spoken.lines[0][1] if spoken else self.text
 
     def faults(self) -> list[str]:
         """Return what is wrong with it, in sentences."""
@@ -258,7 +263,9 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
         try:
             if sample.format in lacking:
                 raise SpeechError("no_format", lacking[sample.format])
-            reply = client.speak(wanted.model_of(sample.voice), wanted.text, sample.voice, sample.format)
+            reply = client.speak(
+                wanted.model_of(sample.voice), wanted.text_of(sample.voice), sample.voice, sample.format
+            )
         except SpeechError as error:
             if error.kind == "no_format" and sample.format not in wanted.formats:
                 lacking[sample.format] = str(error)
@@ -287,10 +294,13 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
     for sample in sound:
         if sample.format == "wav":
             decoded[sample.file_name] = audio.decode_wav(answers[sample.file_name])
-        findings, sample.measurements = judge_samples(decoded[sample.file_name], wanted.text)
+        findings, sample.measurements = judge_samples(decoded[sample.file_name], wanted.text_of(sample.voice))
         sample.findings += findings
     if wanted.tries(recogniser.LEVEL):
-        recordings = [recogniser.Recording(each.voice, each.file_name, answers[each.file_name]) for each in sound]
+        recordings = [
+            recogniser.Recording(each.voice, each.file_name, answers[each.file_name], wanted.text_of(each.voice))
+            for each in sound
+        ]
         heard = recogniser.listen(client, recordings, wanted.text, python, wanted.transcriber, wanted.word_error_rate)
         for sample, finding in zip(sound, heard):
             sample.findings.append(finding)
@@ -331,6 +341,7 @@ def as_report(
         "schema": 1,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "level": reached(samples),
+        "error_rates": recogniser.error_rates((each.voice, found) for each in samples for found in each.findings),
         "unpublished": unpublished,
         "samples": [asdict(sample) for sample in samples],
     }
@@ -352,6 +363,9 @@ def in_words(report: dict[str, Any]) -> list[str]:
             for finding in sample["findings"]
             if finding["ok"] is not True
         ]
+    heard = [f"{letter} {rate:.1%}" for letter, rate in report.get("error_rates", {}).items()]
+    if heard:
+        lines.append(f"wrong words by language, in the ears of {report['transcriber']}: {', '.join(heard)}")
     lines += [f"{each['name']} becomes the right phonemes" for each in report.get("phonemes", []) if each["ok"]]
     lines += [_speed(*series) for series in report.get("performance", {}).get("parallel", {}).items()]
     shared = [finding for finding in report.get("findings", []) if finding["name"] != "untried"]

@@ -2,19 +2,20 @@
 """Whether a voice says the requested words: the level `intelligible` of a proof.
 
 pocketsphinx recognises English, word for word. Every release has it, with its model of US English.
-`recogniser_program` runs it in the release's interpreter, without a network. If the operator serves a Whisper model,
-its transcription is compared instead, in any language, by the share of wrong words. What cannot be heard is UNVERIFIED.
+`recogniser_program` runs it in the release's interpreter, without a network. If the endpoint serves a Whisper model,
+its transcription is compared instead, in any language, by the share of wrong words. `transcript` brings both texts into
+one form first. What cannot be heard is UNVERIFIED.
 """
 
 from __future__ import annotations
 
 import base64
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import interpreter
+from . import interpreter, transcript
 from .acoustics import Finding
 from .interpreter import InterpreterError
 from .recogniser_program import distance, words_of
@@ -30,18 +31,18 @@ MISHEARD_BRITISH = 1 / 3
 FEWEST_WORDS = 3  # shorter texts cannot be told from others
 SECONDS = 20  # for one sample; a sentence takes one to three, noise up to ten
 START_SECONDS = 60  # for interpreter, model and dictionary: two seconds, more on a cold disk
-# Whisper's names for Kokoro's letters, the first of a voice's name. Scripts without spaces are counted by character.
+# Whisper's names for Kokoro's letters, the first of a voice's name.
 LANGUAGES = {"a": "en", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "j": "ja", "p": "pt", "z": "zh"}
-NO_SPACES = ("ja", "zh")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One answer: its voice, its bytes, and a file name that tells its format."""
+    """One answer: its voice, its bytes, a file name that tells its format, and its text if it has one of its own."""
 
     voice: str
     file_name: str
     data: bytes
+    text: str = ""
 
     @property
     def language(self) -> str:
@@ -138,18 +139,15 @@ def run(request: dict[str, Any], python: str) -> dict[str, Any]:
 
 
 def compare(text: str, heard: str, language: str, limit: float) -> Finding:
-    """Return the finding for a transcription: the share of wrong words, or characters if the script has no spaces."""
-    what = "characters" if language in NO_SPACES else "words"
-    wanted, got = words_of(text), words_of(heard)
-    if language in NO_SPACES:
-        wanted, got = list("".join(wanted)), list("".join(got))
-    if not wanted:
+    """Return the finding for a transcription: the share of words, or other units of the language, that are wrong."""
+    found = transcript.compare(text, heard, language)
+    if not found.units:
         return unverified("the text has no words.")
-    rate = distance(wanted, got) / len(wanted)
-    said = f"The transcription is '{' '.join(heard.split())[:300]}': {rate:.0%} of the {what} are wrong"
-    ok = rate <= limit
+    what, said = found.what, f"The transcription is '{' '.join(heard.split())[:300]}'"
+    said += f": {found.rate:.0%} of the {what} are wrong"
+    ok = found.rate <= limit
     return Finding(
-        "words", LEVEL, ok, round(rate, 3), f"at most {limit:.0%} of the {what} wrong",
+        "words", LEVEL, ok, round(found.rate, 3), f"at most {limit:.0%} of the {what} wrong",
         f"{said}." if ok else f"It is not intelligible. {said}; at most {limit:.0%} may be. The text was '{text}'.",
     )  # fmt: skip
 
@@ -165,8 +163,17 @@ def transcribe(
         except SpeechError as error:
             findings.append(unverified(f"{transcriber} did not transcribe it: {error}"))
             continue
-        findings.append(compare(text, heard, each.language, limit))
+        findings.append(compare(each.text or text, heard, each.language, limit))
     return findings
+
+
+def error_rates(findings: Iterable[tuple[str, Finding]]) -> dict[str, float]:
+    """Return the mean share of wrong words by language, from pairs of a voice and a finding. Only Whisper gives one."""
+    rates: dict[str, list[float]] = {}
+    for voice, finding in findings:
+        if finding.level == LEVEL and isinstance(finding.value, float):
+            rates.setdefault(voice[:1], []).append(finding.value)
+    return {letter: round(sum(found) / len(found), 3) for letter, found in sorted(rates.items())}
 
 
 def listen(

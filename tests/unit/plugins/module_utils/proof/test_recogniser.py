@@ -189,3 +189,17 @@ def test_a_transcriber_that_fails_proves_nothing() -> None:
     (finding,) = recogniser.listen(client, [Recording("af_heart", "a.wav", b"")], "Any text.", None, "whisper")
     assert finding.ok is None
     assert "whisper did not transcribe it: no model" in finding.sentence
+
+
+def test_each_recording_is_compared_with_its_own_text() -> None:
+    class Client:
+        def transcribe(self, *_arguments: Any) -> str:
+            return "El zorro salta."
+
+    client: Any = Client()
+    recordings = [Recording("ef_dora", "e.wav", b"", "El zorro salta."), Recording("af_heart", "a.wav", b"")]
+    findings = recogniser.listen(client, recordings, "The fox jumps.", None, "whisper")
+    assert [finding.ok for finding in findings] == [True, False]
+    rates = recogniser.error_rates([("ef_dora", findings[0]), ("em_alex", findings[1]), ("af_heart", findings[1])])
+    assert rates == {"a": 1.0, "e": 0.5}
+    assert recogniser.error_rates([("af_heart", recogniser.unverified("it is quiet."))]) == {}
