@@ -145,14 +145,17 @@ def stale_kokoro(_uv: str) -> Findings:
 
 def ask_kokoro(_uv: str, _write: bool) -> Findings:
     """Compare the pinned digests with the hub's. A revision never changes, so a person must judge a difference."""
-    for model in catalogue.MANDARIN_MODELS.values():
+    for model in (*catalogue.MANDARIN_MODELS.values(), *catalogue.HEARING_MODELS.values()):
         url = f"{catalogue.KOKORO_HUB}/api/models/{model.repository}/tree/{model.revision}?recursive=true"
         try:
             hub = {row["path"]: row.get("lfs", {}).get("oid", "") for row in json.loads(fetch(url))}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield f"{url} could not be read: {error}"
             continue
-        wanted = {model.weights[0]: model.weights[1], **{f"voices/{v}.pt": d for v, d in model.voices.items()}}
+        if isinstance(model, catalogue.KokoroModel):
+            wanted = {model.weights[0]: model.weights[1], **{f"voices/{v}.pt": d for v, d in model.voices.items()}}
+        else:  # of other files, the hub does not name the SHA-256
+            wanted = {path: digest for path, digest in model.files.items() if path.endswith(".safetensors")}
         for path, digest in wanted.items():
             if hub.get(path) != digest:
                 yield f"{model.name}: {path} is pinned with {digest}; the hub has {hub.get(path, 'no such file')}"

@@ -51,6 +51,7 @@ def page() -> str:
     pythons = ([f"{b.feature}, {b.architecture}", b.full_version] for b in catalogue.PYTHONS.values())
     models = ([m.name, m.version, m.licence] for m in catalogue.SPACY_MODELS.values())
     kokoro = ([m.name, f"`{m.revision}`", m.licence] for m in catalogue.MANDARIN_MODELS.values())
+    hearing = ([m.name, f"`{m.revision}`", m.licence] for m in catalogue.HEARING_MODELS.values())
     hosts = ([p.title, ".".join(map(str, p.glibc)), p.python] for p in platforms.PLATFORMS)
     builds = ([t, ".".join(map(str, c)), a, ", ".join(kinds)] for (t, c, a), kinds in gpu.BUILT_FOR.items())
     return "".join(
@@ -60,6 +61,7 @@ def page() -> str:
             _table("Pythons that a store carries", ("for", "build"), pythons),
             _table("spaCy models", ("model", "version", "licence"), models),
             _table("Kokoro models", ("model", "revision", "licence"), kokoro),
+            _table("Models that hear", ("model", "revision", "licence"), hearing),
             _table("torch for GPUs", ("torch", "CUDA", "architecture", "compiled for"), builds),
             _table("Platforms", ("platform", "glibc", "Python"), hosts),
         ]

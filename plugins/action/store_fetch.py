@@ -38,7 +38,7 @@ PROXY = (
 class ActionModule(ControllerAction):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         path = Path(arguments["path"]).absolute()
-        for name in ("spacy_source", "kokoro_source", "python_source", "dictionary_source"):
+        for name in ("spacy_source", "kokoro_source", "python_source", "dictionary_source", "hearing_source"):
             if download.without_credentials(arguments[name]) != arguments[name].rstrip("?#") and "@" in arguments[name]:
                 raise AnsibleActionFail(
                     f"{name} contains a user name or a password, which would be written into the manifest: "
@@ -54,6 +54,7 @@ class ActionModule(ControllerAction):
                 pythons=arguments["pythons"],
                 python_source=arguments["python_source"],
                 contents=arguments["contents"],
+                hearing_source=arguments["hearing_source"],
                 dictionary_source=arguments["dictionary_source"],
                 find_links=download.find_links(os.environ.items()),
                 index=arguments["index"],

@@ -9,7 +9,7 @@ module: kokoro_files
 short_description: Put Kokoro's configuration, weights and voices into a release
 description:
   - Arranges the files as Xinference expects them, so that it finds each voice by name and asks no model hub.
-  - A second model of the release, such as the one for Mandarin, has its own folder beside the first.
+  - A second model of the release, such as the one for Mandarin or one that hears, has its own folder beside the first.
   - Files are hard links to the host's artifacts if the file system allows.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
@@ -52,8 +52,8 @@ def main() -> None:
         argument_spec={"model": {"type": "path", "required": True}, **artifact_options()}, supports_check_mode=True
     )
     model, paths = module.params["model"], Paths(module.params["root"])
-    rows = of_kind(module.params["artifacts"], "kokoro-config", "kokoro-weights", "kokoro-voice")
-    # kokoro/<model name>/<file>. Another model's folder lies beside this one.
+    rows = of_kind(module.params["artifacts"], *release.MODEL_KINDS)
+    # kokoro/<model name>/<file>, or hearing/<model name>/<file>. Another model's folder lies beside this one.
     beside = os.path.dirname(model)
     wanted = {
         os.path.relpath(os.path.join(beside, *row["path"].split("/")[1:]), model): paths.artifact(

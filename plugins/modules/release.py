@@ -126,7 +126,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import l
 MESSAGE = 4000
 KEPT = (
     "manifest_sha256", "profile", "python", "model", "languages", "voices",
-    "unpublished", "patches", "artifacts", "language_models",
+    "unpublished", "patches", "artifacts", "language_models", "hearing_model",
 )  # fmt: skip
 
 

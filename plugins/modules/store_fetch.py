@@ -50,6 +50,10 @@ options:
     description: The address of a model hub, or C(file://) and a folder with the model's files.
     type: str
     required: true
+  hearing_source:
+    description: The address of a model hub, or C(file://) and a folder that has a folder for each model that hears.
+    type: str
+    default: https://huggingface.co
   index:
     description:
       - A package index (PEP 503), such as a mirror of PyPI. It is tried before the addresses in the locks.

@@ -112,7 +112,8 @@ options:
   transcriber:
     description:
       - The uid of a speech-to-text model, such as Whisper, at O(endpoint), for the level V(intelligible). The key must
-        be valid for it. Empty means C(pocketsphinx), which knows only English.
+        be valid for it. Empty means the model that hears of O(release_file), or else C(pocketsphinx), which knows only
+        English.
     type: str
     default: ""
   word_error_rate:
@@ -476,6 +477,7 @@ def complete_from_release(params: dict[str, Any]) -> None:
             "languages": release.get("languages"),
             "made": release.get("made"),
             "language_models": release.get("language_models"),
+            "transcriber": config.HEARING_UID if release.get("hearing_model") else None,
             "versions": proof.versions_of(release),
             "python": proof.interpreter_beside(params["release_file"]),
         }

@@ -53,6 +53,12 @@ options:
         too, under the uid of O(launch) and the language's letter, such as C(kokoro-z).
     type: dict
     default: {}
+  hearing_model:
+    description:
+      - The name of a model that hears, such as V(whisper-base). It lies beside the first model, and is launched under
+        the uid C(whisper). Empty means none.
+    type: str
+    default: ""
   host:
     description: The address on which the service listens.
     type: str
@@ -179,7 +185,9 @@ def make_keepers(params: Json, secrets: dict[str, str]) -> list[launch.Keeper]:
         launch.Keeper(
             client, login, unit, config.autostart_entry(payload, 1, 1)["launch"], params["home"], workers=addresses
         )
-        for payload in config.launches(params["launch"], params["languages"], params["language_models"])
+        for payload in config.launches(
+            params["launch"], params["languages"], params["language_models"], params["hearing_model"]
+        )
     ]
 
 
@@ -252,6 +260,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "languages": {"type": "list", "elements": "str", "default": []},
             "language_models": {"type": "dict", "default": {}},
+            "hearing_model": {"type": "str", "default": ""},
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9997},
             "timeout": {"type": "int", "default": 180},

@@ -53,6 +53,12 @@ options:
         too, under the uid of O(models) and the language's letter, such as C(kokoro-z).
     type: dict
     default: {}
+  hearing_model:
+    description:
+      - The name of a model that hears, such as V(whisper-base). It lies beside O(models), and starts under the uid
+        C(whisper). Empty means none.
+    type: str
+    default: ""
   user:
     description: The service's system user, who owns O(home). It must exist, except in check mode.
     type: str
@@ -201,7 +207,12 @@ class Setup(program.Step):
         self.models = [
             launch
             for model in params["models"]
-            for launch in config.launches(model, params.get("languages") or [], params.get("language_models") or {})
+            for launch in config.launches(
+                model,
+                params.get("languages") or [],
+                params.get("language_models") or {},
+                params.get("hearing_model") or "",
+            )
         ]
         self.secrets: dict[str, str] = {}
 
@@ -301,6 +312,7 @@ def main() -> None:
             "models": {"type": "list", "elements": "dict", "required": True},
             "languages": {"type": "list", "elements": "str", "default": []},
             "language_models": {"type": "dict", "default": {}},
+            "hearing_model": {"type": "str", "default": ""},
             "user": {"type": "str", "default": "voicefleet"},
             "home": {"type": "path", "default": layout.HOME},
             "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
@@ -315,7 +327,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     os.umask(0o077)
-    setup = Setup(module.params, module.check_mode)
+    try:
+        setup = Setup(module.params, module.check_mode)
+    except config.ConfigError as error:
+        module.fail_json(msg=str(error), changes=[])
     if not module.check_mode:
         deploy_lock.mark("candidate" if module.params["candidate"] else "start")
     try:

@@ -249,6 +249,63 @@ START_HOST: Row = {
         ),
     ),
 }
+# Xinference hands each sound file to the program ffmpeg, which no release has. libsndfile is in every release, for
+# Kokoro's answers, and reads WAV, MP3, FLAC, Ogg and Opus. A file that says little and unpacks to much is refused.
+# The token that pads a batch is named in a file that the catalogue does not need: it is the one that ends a text.
+WHISPER_SOUNDFILE: Row = {
+    "name": "whisper-soundfile",
+    "package": "xinference",
+    "file": "xinference/model/audio/whisper.py",
+    "before": "468863289e301f669d558df808473d41161d24d0e555619d69778076746b61a6",
+    "after": "199fe05434db6891c5872af8e895d879f0eaa2d2138919d47825120be5b23d20",
+    "old": """                if len(requests) > 1 and isinstance(audio, bytes):
+                    audio = self._decode_audio(audio)
+""",
+    "new": """                if isinstance(audio, bytes):
+                    audio = self._decode_audio(audio)
+""",
+    "reason": "Xinference decodes sound for Whisper with the program ffmpeg, which is not part of a release",
+    "more": (
+        (
+            "        processor = AutoProcessor.from_pretrained(self._model_path)\n",
+            """        processor = AutoProcessor.from_pretrained(self._model_path)
+        processor.tokenizer.pad_token = processor.tokenizer.pad_token or processor.tokenizer.eos_token
+""",
+        ),
+        (
+            "        from transformers.pipelines.audio_utils import ffmpeg_read\n",
+            """        import io
+        import math
+        import shutil
+
+        import soundfile
+        from scipy.signal import resample_poly
+        from transformers.pipelines.audio_utils import ffmpeg_read
+
+        from ...core.exceptions import InvalidAudioInputError
+""",
+        ),
+        (
+            """        return ffmpeg_read(audio, self._model.feature_extractor.sampling_rate)
+""",
+            """        rate = self._model.feature_extractor.sampling_rate
+        try:
+            with soundfile.SoundFile(io.BytesIO(audio)) as sound:
+                own = sound.samplerate
+                if not (8000 <= own <= 192000 and 0 < sound.frames <= 3600 * own and sound.channels <= 8):
+                    raise InvalidAudioInputError("The sound must have 8 to 192 kHz, 8 channels and an hour at most.")
+                mono = sound.read(dtype="float32", always_2d=True).mean(axis=1)
+        except soundfile.LibsndfileError:
+            if shutil.which("ffmpeg"):
+                return ffmpeg_read(audio, rate)
+            raise InvalidAudioInputError("The sound must be WAV, MP3, FLAC, Ogg or Opus.") from None
+        step = math.gcd(rate, own)
+        return resample_poly(mono, rate // step, own // step).astype("float32")
+""",
+        ),
+    ),
+    "extra": "whisper-base",
+}
 REPAIRS = (
     KOKORO_EVAL,
     KOKORO_WORDS,
@@ -260,4 +317,5 @@ REPAIRS = (
     MISAKI_MOJIMOJI,
     MISAKI_TRF,
     KOKORO_ZH,
+    WHISPER_SOUNDFILE,
 )

@@ -69,6 +69,7 @@ class Former:
     model: Model
     languages: list[str]
     language_models: dict[str, str]
+    hearing_model: str = ""  # as in Plan
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Plan:
     # Paths of files that are not the published ones, each with its source; see module_utils/host/sources.py.
     unpublished: dict[str, str]
     patches: list[dict[str, Any]]  # repairs of upstream files, each with its name and digests
+    hearing_model: str = ""  # the model that hears, beside the others in the release; empty if there is none
     lock: dict[str, Any] = field(default_factory=dict)  # the owner of the host's deploy lock; empty if none was taken
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,6 +125,7 @@ def former(path: str, contents: Mapping[str, Any]) -> Former:
         model=_model(path, contents),
         languages=contents["languages"],
         language_models=contents.get("language_models", {}),
+        hearing_model=contents.get("hearing_model", ""),
     )
 
 
@@ -149,6 +152,7 @@ def rollback(paths: Paths, contents: Mapping[str, Any], current: str | None, bef
         model=_model(path, contents),
         languages=contents["languages"],
         language_models=contents.get("language_models", {}),
+        hearing_model=contents.get("hearing_model", ""),
         voices=contents["voices"],
         extras=[],
         unpublished=contents["unpublished"],

@@ -15,7 +15,7 @@ from ..host.layout import RELEASE_FILE, Paths
 from . import inventory, ledger, plan
 from .plan import Former, Plan
 
-_MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice")
+MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice", "hearing-model")
 
 
 class ReleaseError(Exception):
@@ -59,7 +59,7 @@ def damage(path: str, contents: Mapping[str, Any]) -> list[str]:
     if not os.path.exists(interpreter):
         found.append(interpreter)
     for row in contents["artifacts"]:
-        if row["kind"] not in _MODEL_KINDS:
+        if row["kind"] not in MODEL_KINDS:
             continue
         file = os.path.join(os.path.dirname(model), *row["path"].split("/")[1:])
         if os.path.exists(file) and os.stat(file).st_size != row["size"]:

@@ -36,6 +36,7 @@ KEY_FILE = "client.key"
 HEADER_FILE = "client.header"
 APPLIED_FILE = "applied.json"
 KEYS_FOLDER = "keys"
+HEARING_UID = "whisper"  # under which clients find the model that hears
 CLUSTER_FILE = "cluster.json"
 
 # What the service reads from its environment (Xinference's constants.py, and xoscar).
@@ -188,9 +189,11 @@ def uids(uid: str, languages: Sequence[str], models: Mapping[str, str]) -> dict[
 
 
 def launches(
-    launch: Mapping[str, Any], languages: Sequence[str], models: Mapping[str, str] | None = None
+    launch: Mapping[str, Any], languages: Sequence[str], models: Mapping[str, str] | None = None, hearing: str = ""
 ) -> list[Json]:
     """Return the payloads for some languages, or the payload itself if no language is named.
+
+    The last one is that of the model that hears, if ``hearing`` names one. It has one replica.
 
     One process speaks every language, except those that ``models`` maps to the name of another model with weights of
     its own. It lies beside the payload's model.
@@ -202,6 +205,15 @@ def launches(
         name = (models or {})[language]
         path = os.path.join(os.path.dirname(str(launch.get("model_path"))), name)
         found.append({**launch, "lang_code": language, "model_uid": uid, "model_name": name, "model_path": path})
+    if hearing:
+        kept = {
+            name: launch[name] for name in ("model_type", "enable_virtual_env", "device", "gpu_idx") if name in launch
+        }
+        path = os.path.join(os.path.dirname(str(launch.get("model_path"))), hearing)
+        found.append({**kept, "model_uid": HEARING_UID, "model_name": hearing, "model_path": path, "replica": 1})
+    taken = [payload.get("model_uid") for payload in found]
+    if hearing and taken.count(HEARING_UID) > 1:
+        raise ConfigError(f"{HEARING_UID} is the uid of the model that hears. Choose another xinference_model_uid")
     return found
 
 

@@ -34,6 +34,7 @@ LANGUAGE_BYTES = 100_000_000
 ENGLISH_BYTES = {"en_core_web_trf": 600_000_000}
 # A model with weights of its own is one more process.
 MODEL_BYTES = 1_500_000_000
+HEARING_BYTES = 1_200_000_000
 # The supervisor's main process blocks six threads of a pool that has CPUs + 4. Large answers need more threads.
 SUPERVISOR_CPUS = 4
 # Xinference's sockets are in the home. The path of a socket has at most 108 bytes.
@@ -114,7 +115,7 @@ class Wanted(Selection):
     def models(self) -> int:
         """How many model processes run on the host. A model with weights of its own is a process of its own."""
         others = len(self.language_models)
-        return (others + (len(set(self.languages)) > others)) * self.replicas
+        return (others + (len(set(self.languages)) > others)) * self.replicas + len(self.hearing)
 
 
 @dataclass
@@ -269,6 +270,10 @@ def _check_languages(manifest: Manifest, wanted: Wanted, findings: Findings) -> 
     """Find missing Python packages and dictionaries of the languages."""
     rows = [artifact for artifact in manifest.artifacts if artifact.kind != "lock"]
     lacking = sorted(set(wanted.extras) - {extra for artifact in rows for extra in artifact.extras})
+    for model in set(wanted.hearing) & set(lacking):
+        lacking.remove(model)
+        remedy = "Run playbooks/fetch.yml with the same xinference_hearing_model, and transfer the store again."
+        findings.fail("HEARING", f"the store has no {model}, the model that hears.", remedy)
     if lacking:
         names = ", ".join(row.title for code in wanted.languages if (row := catalogue.LANGUAGES[code]).extras)
         cause = f"the store has nothing for {', '.join(lacking)}; {names} cannot start without it."
@@ -501,6 +506,7 @@ def choose_candidate(
     obstacles = ["a cluster changes as a whole"] if wanted.cluster is not None else []
     available = facts["memory"]["available"]
     needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1) + MODEL_BYTES * len(wanted.language_models)
+    needed += HEARING_BYTES * len(wanted.hearing)
     needed += ENGLISH_BYTES.get(wanted.english, 0) * (1 + len(wanted.language_models))
     if available < needed:
         obstacles.append(f"{available / 1e9:.1f} GB of memory are free, it needs {needed / 1e9:.1f} GB")
@@ -595,6 +601,7 @@ def judge(
         model=Model(catalogue.KOKORO_NAME, f"{release}/models/{catalogue.KOKORO_NAME}"),
         languages=list(wanted.languages),
         language_models=wanted.language_models if voices else {},
+        hearing_model="".join(wanted.hearing),
         voices=voices,
         extras=[extra for extra in extras if extra in catalogue.EXTRAS],
         unpublished=unpublished(artifacts),

@@ -122,6 +122,17 @@ class KokoroModel:
     extra: str = ""
 
 
+@dataclass(frozen=True)
+class HearingModel:
+    """A model that hears: where it is published, and name and digest of each file. Its name is also its extra."""
+
+    name: str
+    repository: str
+    revision: str
+    licence: str
+    files: Mapping[str, Sha256]
+
+
 _KOKORO, _SPACY, _PYTHONS = (datafile.read(DATA / name) for name in ("kokoro.json", "spacy.json", "pythons.json"))
 KOKORO_HUB = datafile.text(_KOKORO, "hub", "kokoro.json")
 MANDARIN_MODELS = datafile.mapping(KokoroModel, _KOKORO, "models", "kokoro.json")
@@ -129,6 +140,7 @@ KOKORO, KOKORO_ZH = (MANDARIN_MODELS[version] for version in ("v1.0", "v1.1-zh")
 KOKORO_NAME, KOKORO_REPOSITORY, KOKORO_REVISION = KOKORO.name, KOKORO.repository, KOKORO.revision
 KOKORO_LICENCE = KOKORO.licence
 KOKORO_CONFIG, KOKORO_WEIGHTS, VOICES = KOKORO.config, KOKORO.weights, KOKORO.voices
+HEARING_MODELS = datafile.mapping(HearingModel, datafile.read(DATA / "whisper.json"), "models", "whisper.json")
 
 SPACY_RELEASES = datafile.text(_SPACY, "releases", "spacy.json")
 SPACY_MODELS = datafile.keyed(datafile.rows(SpacyModel, _SPACY, "models", "spacy.json"), lambda model: model.name)
@@ -209,6 +221,13 @@ def choose_voices(languages: Iterable[str], voices: Iterable[str], mandarin: str
     if mistakes:
         raise ValueError("; ".join(mistakes))
     return sorted(set(wanted)) or voices_of(codes, mandarin)
+
+
+def hearing_model(name: str) -> HearingModel | None:
+    """The model that hears, or None for ``none``. Raises ValueError on an unknown name."""
+    if name not in ("none", *HEARING_MODELS):
+        raise ValueError(f"xinference_hearing_model is {name!r}; choose none or {' or '.join(HEARING_MODELS)}")
+    return HEARING_MODELS.get(name)
 
 
 def extras_for(languages: Iterable[str], dictionary: str = "light", mandarin: str = "v1.0") -> tuple[str, ...]:

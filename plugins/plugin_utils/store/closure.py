@@ -173,6 +173,10 @@ def find_gaps(
     for kind, (file, _sha256) in (("kokoro-config", zh.config), ("kokoro-weights", zh.weights)):
         if languages and zh.extra in needed and not any(zh.extra in a.extras for a in manifest.of_kind(kind)):
             gaps.append(Gap("z", f"kokoro/{zh.name}/{file} is not in the store"))
+    there = {artifact.path for artifact in manifest.of_kind("hearing-model")}
+    for model in catalogue.HEARING_MODELS.values():
+        files = [f"hearing/{model.name}/{file}" for file in model.files if languages and model.name in needed]
+        gaps += [Gap("all", f"{file} is not in the store") for file in files if file not in there]
     if languages:
         gaps += _speech_gaps(store, manifest, languages, voices, extra, english)
     return gaps

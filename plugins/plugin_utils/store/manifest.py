@@ -25,7 +25,8 @@ from .datafile import Count, DataError, Sha256
 SCHEMA = 2
 FILENAME = "manifest.json"
 KINDS = (
-    "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "python", "sbom",
+    "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "hearing-model",
+    "python", "sbom",
 )  # fmt: skip
 
 # Files that a store or an export has beside the listed ones. A signature has the name of its file and `.sig`.

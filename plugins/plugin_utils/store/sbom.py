@@ -21,6 +21,7 @@ _TYPES = {
     "kokoro-config": "machine-learning-model",
     "kokoro-weights": "machine-learning-model",
     "kokoro-voice": "data",
+    "hearing-model": "machine-learning-model",
     "dictionary": "data",
     "python": "platform",
     "lock": "file",
@@ -37,6 +38,8 @@ def purl(artifact: Artifact) -> str | None:
     version = urllib.parse.quote(artifact.version, safe="")
     if artifact.kind in ("wheel", "spacy-model"):
         return f"pkg:pypi/{_normalised(artifact.name)}@{version}"
+    if artifact.kind == "hearing-model":
+        return f"pkg:huggingface/openai/{artifact.path.split('/')[1]}@{version}"
     if artifact.kind.startswith("kokoro-"):
         folders = artifact.path.split("/")[1:-1]
         return f"pkg:huggingface/hexgrad/{folders[0] if folders else 'Kokoro-82M'}@{version}"

@@ -33,10 +33,19 @@ class Selection:
     mandarin_model: str = field(metadata=setting("kokoro_mandarin_model"), default="v1.0")
     english_model: str = field(metadata=setting("kokoro_english_model"), default=catalogue.ENGLISH_MODEL)
 
+    hearing_model: str = field(metadata=setting("xinference_hearing_model"), default="none")
+
     @property
     def extras(self) -> tuple[str, ...]:
-        """What the languages need beyond the base release. Raises ValueError on an unknown dictionary."""
-        return catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+        """What languages and hearing need beyond the base release. Raises ValueError on an unknown name."""
+        own = catalogue.extras_for(self.languages, self.japanese_dictionary, self.mandarin_model)
+        return (*own, *self.hearing)
+
+    @property
+    def hearing(self) -> tuple[str, ...]:
+        """The name of the model that hears, or nothing."""
+        model = catalogue.hearing_model(self.hearing_model)
+        return (model.name,) if model else ()
 
     @property
     def english(self) -> str:

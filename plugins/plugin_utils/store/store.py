@@ -89,6 +89,7 @@ class Request(Selection):
     pythons: Sequence[str] = ()
     python_source: str = catalogue.PYTHON_BUILDS
     contents: str = "all"
+    hearing_source: str = catalogue.KOKORO_HUB
     dictionary_source: str = catalogue.UNIDIC.source
     find_links: Sequence[Path] = ()
     index: str | None = None
@@ -265,6 +266,25 @@ def _model_items(request: Request) -> list[_Item]:
     return items
 
 
+def _hearing_items(request: Request) -> list[_Item]:
+    """The files of the model that hears."""
+    model = catalogue.hearing_model(request.hearing_model)
+    if model is None:
+        return []
+    base = request.hearing_source.rstrip("/")
+    local = download.local_path(request.hearing_source) is not None
+    place = f"{base}/{model.name}" if local else f"{base}/{model.repository}/resolve/{model.revision}"
+    source = _source_of(request.hearing_source)
+    rows = [
+        Artifact(
+            f"hearing/{model.name}/{file}", sha256, 0, "hearing-model", file, model.revision[:12],
+            licence=model.licence, source=source, extras=(model.name,),
+        )
+        for file, sha256 in model.files.items()
+    ]  # fmt: skip
+    return [_Item(row, f"{place}/{row.name}") for row in rows]
+
+
 def _dictionary_items(request: Request) -> list[_Item]:
     """Dictionaries that are not part of a Python package."""
     dictionary = catalogue.UNIDIC
@@ -404,7 +424,7 @@ def build(
         if unfit:
             raise StoreError(f"profile {profile.name}: {'; '.join(unfit)}")
     items = _python_items(request) + _dictionary_items(request)
-    items += _model_items(request) if request.contents == "all" else []
+    items += [*_model_items(request), *_hearing_items(request)] if request.contents == "all" else []
     present = _present(store)
     known = {artifact.path for artifact in present.artifacts} if present else set()
     if check:

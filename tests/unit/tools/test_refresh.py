@@ -218,6 +218,11 @@ def test_kokoros_files_are_compared_with_those_of_the_hub(tool: ModuleType, monk
         rows = [{"path": f"voices/{voice}.pt", "lfs": {"oid": digest}} for voice, digest in model.voices.items()]
         rows += [{"path": model.weights[0], "lfs": {"oid": model.weights[1]}}, {"path": "README.md"}]
         trees[f"/{model.repository}/tree/{model.revision}?recursive=true"] = rows
+    for hearing in catalogue.HEARING_MODELS.values():
+        weights = "model.safetensors"
+        trees[f"/{hearing.repository}/tree/{hearing.revision}?recursive=true"] = [
+            {"path": weights, "lfs": {"oid": hearing.files[weights]}}
+        ]
     found = {end: json.dumps(rows).encode() for end, rows in trees.items()}
     answers(tool, monkeypatch, found)
     assert list(tool.ask_kokoro("uv", True)) == []

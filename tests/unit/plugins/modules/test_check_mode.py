@@ -106,7 +106,7 @@ def test_a_release_passes_through_all_modules(
         "release": {"id": "one", "path": folder}, "paths": paths.as_dict(), "manifest_sha256": "m", "profile": "p",
         "python": {"version": "3.11"}, "model": {"name": "K", "path": f"{folder}/models/K"}, "languages": ["a"],
         "voices": ["af_heart"], "unpublished": {}, "patches": [], "artifacts": rows,
-        "language_models": {}, "lock": {},
+        "language_models": {}, "hearing_model": "", "lock": {},
     }  # fmt: skip
     # An old release, which is to be pruned.
     Path(paths.release("old")).mkdir(parents=True)

@@ -145,6 +145,8 @@ def test_a_model_with_weights_of_its_own_is_kept_beside_the_first(
     assert (code, result["course"]) == (0, {"kokoro": ["0 s: READY"]})
     code, result = run(etc, capsys, languages=["a", "b", "z"], language_models={"z": "Newer"})
     assert (code, result["course"]) == (0, {"kokoro": ["0 s: READY"], "kokoro-z": ["0 s: READY"]})
+    code, result = run(etc, capsys, languages=["a", "b"], hearing_model="whisper-base")
+    assert (code, result["course"]) == (0, {"kokoro": ["0 s: READY"], "whisper": ["0 s: READY"]})
 
 
 def test_state_absent_stops_a_model(

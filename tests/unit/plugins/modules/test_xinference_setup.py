@@ -431,6 +431,9 @@ def test_all_languages_have_one_entry_and_another_model_has_its_own(host: Host) 
     }
     assert observed["keys"]["voicefleet-client"]["models"] == [["model_id", "kokoro"], ["model_id", "kokoro-z"]]
     assert host.run(**both)["changed"] is False
+    hearing: dict[str, Any] = {**both, "hearing_model": "whisper-base"}
+    assert "autostart of model whisper created" in host.run(**hearing)["changes"]
+    assert "autostart of model whisper removed" in host.run(**both)["changes"]
     # A model that is no longer wanted does not start again, and the key is not valid for it.
     assert "autostart of model kokoro-z removed" in host.run(languages=["a", "b", "z"])["changes"]
     observed = xinference_accounts.observe(str(host.home))
