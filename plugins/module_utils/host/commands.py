@@ -8,6 +8,7 @@ import select
 import subprocess
 import time
 from collections.abc import Sequence
+from typing import IO, cast
 
 LATE = 124  # the status of a command that ran into its time limit
 OUTPUT_BYTES = 8 << 20  # of the output, from its end: a journal may hold gigabytes
@@ -42,9 +43,8 @@ def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
 
 def _read(process: subprocess.Popen[bytes], end: float) -> bytes:
     """Return the end of a process's output. Raises TimeoutExpired."""
-    assert process.stdout is not None
     kept = bytearray()
-    with process.stdout as stream:
+    with cast("IO[bytes]", process.stdout) as stream:
         while True:
             left = end - time.monotonic()
             if left <= 0 or not select.select([stream], [], [], left)[0]:

@@ -40,8 +40,8 @@ def open_regular(path: str) -> io.FileIO:
 
 def read_bounded(path: str, limit: int = LIMIT) -> bytes:
     """The contents of a regular file of at most ``limit`` bytes. Raises OSError."""
-    with open_regular(path) as handle:
-        data = io.BufferedReader(handle).read(limit + 1)
+    with open_regular(path) as handle, io.BufferedReader(handle) as reader:
+        data = reader.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", path)
     return data

@@ -13,10 +13,10 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Callable
 
-from . import layout, private_files
-from .commands import run as run
+from . import commands, layout, private_files
 from .hashing import read_object
 
+run = commands.run
 MARKER = "# Managed by voicefleet.kokoro"
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]{0,40}[ -/]{0,9}[@-~]")

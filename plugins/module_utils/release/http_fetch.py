@@ -176,11 +176,11 @@ def _open(source: Source, path: str, headers: Mapping[str, str], deadline: Deadl
         """Its connection is watched before the handshake."""
 
     class Handler(urllib.request.HTTPHandler):
-        def http_open(self, request: urllib.request.Request) -> Any:
-            return self.do_open(Plain, request)
+        def http_open(self, req: urllib.request.Request) -> Any:
+            return self.do_open(Plain, req)
 
-        def https_open(self, request: urllib.request.Request) -> Any:
-            return self.do_open(Tls, request, context=ssl.create_default_context(cadata=source.ca or None))
+        def https_open(self, req: urllib.request.Request) -> Any:
+            return self.do_open(Tls, req, context=ssl.create_default_context(cadata=source.ca or None))
 
         https_request = urllib.request.HTTPHandler.http_request
 
