@@ -271,9 +271,9 @@ def test_a_certificate_needs_a_trusted_ca(server: Server, tmp_path: Path) -> Non
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     address = f"https://127.0.0.1:{server.server_port}"
-    assert http_fetch.manifest_digest(Source(address, ca=certificate.read_text(), timeout=5.0))
+    assert http_fetch.manifest_digest(Source(address, ca=certificate.read_text(), timeout=60.0))
     with pytest.raises(SourceError, match="artifacts_http_ca") as caught:
-        http_fetch.manifest_digest(Source(address, timeout=5.0))
+        http_fetch.manifest_digest(Source(address, timeout=60.0))
     # Another machine would not trust the server either.
     assert not isinstance(caught.value, Unreachable)
 
