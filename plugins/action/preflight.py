@@ -22,7 +22,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import (
     cluster,
     deploy_lock,
     gpu,
-    odd,
     preflight,
     service,
 )
@@ -91,7 +90,7 @@ class ActionModule(ControllerAction):
                 f"{host} cannot be deployed, nothing was changed. {about}.\n{lines}", result={"findings": findings}
             )
         for finding in verdict.findings:
-            display.warning(odd.printable(f"{host}: {finding}"))
+            display.warning(f"{host}: {finding}")
         plan = replace(verdict.plan, lock=lock)
         if self._task.diff:
             # This is no change, so the callback would not show it.

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json, write_atomic
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import (
+    canonical_json,
+    parse_json,
+    read_bounded,
+    write_atomic,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact, show
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rollout
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, page, report, table
@@ -104,8 +108,8 @@ def gather(
 def left_behind(path: Path, host: str, release: Any) -> dict[str, Any]:
     """Return the proof in a host's record beside the report, if it is of that host and release."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(read_bounded(str(path)))
         found = record["host"] == host and record["synthesis"]["release_id"] == release["id"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     return dict(record["synthesis"]) if found else {}

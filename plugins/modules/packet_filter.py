@@ -14,6 +14,7 @@ description:
     boot, before the network is up. No other rules are read or changed.
   - Closes pinned ports to incoming packets. The kernel chooses the ports of model processes. Their packets are dropped,
     unless they go to O(members).
+  - Its table holds an empty chain as a mark. A table of this name without the mark is neither replaced nor removed.
   - Loads the table again if it was emptied or changed. In check mode, C(nft --check) only tests the rules.
   - Uses the host's C(nft) and does not install it.
 options:
@@ -141,6 +142,20 @@ class Filter(Managed):
         """Our table as the kernel lists it, None if there is none."""
         status, output = self.call([self.nft, "list", "table", "inet", packet_filter.TABLE], 30)
         return output if status == 0 else None
+
+    def refuse_foreign(self) -> None:
+        super().refuse_foreign()
+        now = self.table()
+        if now is None or packet_filter.MARK in now:
+            return
+        # The mark did not exist yet when an older version of this collection loaded this very table.
+        if now != private_files.read_text(self.record):
+            raise ManagedError(
+                f"{packet_filter.FOREIGN}, and is left alone. If you do not need it, run: nft delete table inet"
+                f" {packet_filter.TABLE}. Then run the play again"
+            )
+        if not self.check:
+            self.call([self.nft, "add", "chain", "inet", packet_filter.TABLE, packet_filter.MARK], 30)
 
     def reasons(self, state: Mapping[str, str], written: Sequence[File]) -> list[str]:
         if written:

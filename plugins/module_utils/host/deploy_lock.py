@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from . import layout
+from .hashing import parse_json
 
 LOCK_FILE = layout.DEPLOY_LOCK
 # From taking the lock to the first marked phase.
@@ -41,7 +42,7 @@ def _opened(file: str, make: bool = True) -> Iterator[IO[str]]:
 
 def _read(handle: IO[str]) -> Json | None:
     try:
-        data = json.load(handle)
+        data = parse_json(handle.read(1 << 20))
         return data if isinstance(data["owner"], dict) and float(data["time"]) else None
     except (ValueError, TypeError, KeyError):
         return None  # empty, or a writer was killed halfway

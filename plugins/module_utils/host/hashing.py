@@ -149,8 +149,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: tuple[int, in
 
     ``owner`` is a uid and a gid. Owner and mode are set before the file gets its name. Raises OSError.
     """
-    directory, name = os.path.split(path)
-    directory, prefix = directory or ".", f".{name[:50]}."
+    directory, prefix = _beside(path)
     sweep(directory, prefix)
     descriptor, temporary = tempfile.mkstemp(prefix=prefix, suffix=UNFINISHED, dir=directory)
     try:
@@ -167,6 +166,18 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: tuple[int, in
             os.unlink(temporary)
         raise
     sync_folder(directory)
+
+
+def _beside(path: str) -> tuple[str, str]:
+    """The folder and the begin of the name that a file has while it is written."""
+    directory, name = os.path.split(path)
+    return directory or ".", f".{name[:50]}."
+
+
+def sweep_beside(path: str, seconds: float = UNFINISHED_SECONDS) -> None:
+    """Remove what killed writes of one file left, if its folder exists."""
+    with contextlib.suppress(FileNotFoundError):
+        sweep(*_beside(path), seconds)
 
 
 def is_unfinished(name: str) -> bool:
@@ -205,9 +216,9 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_object(path: str) -> dict[str, Any]:
-    """The object in a JSON file. Empty if the file cannot be read or holds something else."""
-    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as handle:
-        loaded = parse_json(handle.read())
+    """The object in a JSON file. Empty if the file cannot be read, is too large or holds something else."""
+    with contextlib.suppress(OSError, ValueError):
+        loaded = parse_json(read_bounded(path, 4 * LIMIT))
         if isinstance(loaded, dict):
             return loaded
     return {}

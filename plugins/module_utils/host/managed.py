@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import ownership, private_files
+from . import hashing, ownership, private_files
 from .systemd_unit import MARKER, SystemdError, Unit, fingerprint, load_record, restart_reasons
 
 Json = dict[str, Any]
@@ -136,6 +136,9 @@ class Managed:
         written = [file for file, _why in faults]
         before = {file.path: private_files.read_text(file.path) for file in written}
         self.changes += [f"{file.name or file.path} written ({why})" for file, why in faults]
+        if not self.check:
+            for file in self.files:
+                hashing.sweep_beside(file.path)
         if written and not self.check:
             self._write(written, before)
         action = self._load(self._settle(written), written)
@@ -162,6 +165,8 @@ class Managed:
         if not keep_files:
             for path in [*folders, *sorted(there, key=lambda path: path == self.unit.path)]:
                 self._remove(path)
+            for file in [] if self.check else self.files:
+                hashing.sweep_beside(file.path, 0)
         if there and not self.check:
             self._forget(own, state)
         return self._result(

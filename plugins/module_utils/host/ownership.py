@@ -14,7 +14,7 @@ import shutil
 import stat
 from collections.abc import Mapping
 
-from . import private_files
+from . import hashing, private_files
 
 MARK = ".voicefleet"
 # A folder gets its mark under this name, before it gets its own.
@@ -103,7 +103,9 @@ def refusal(path: str) -> str:
 def claim(path: str, check: bool = False) -> None:
     """Make a folder of ours in an existing one, or take an empty one. Its mark comes first, so no kill leaves half.
 
-    In ``check`` mode, change nothing. Raises ForeignError, OSError.
+    Remove from a folder of ours what killed writes left. In ``check`` mode, change nothing.
+
+    Raises ForeignError, OSError.
     """
     why = refusal(path)
     if why:
@@ -116,7 +118,9 @@ def claim(path: str, check: bool = False) -> None:
         os.mkdir(scratch, 0o700)
         _mark(scratch, "")
         os.rename(scratch, path)
-    elif not is_ours(path):
+    elif is_ours(path):
+        hashing.sweep(path)
+    else:
         _mark(path, ADOPTED)
 
 

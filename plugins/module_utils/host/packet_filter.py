@@ -18,10 +18,15 @@ from . import layout
 from .systemd_unit import MARKER
 
 TABLE = "voicefleet"
+# An empty chain that marks the table as ours. Old kernels keep no comment of a table.
+MARK = "managed_by_voicefleet_kokoro"
 # Names that IPAddressAllow= of systemd knows (systemd.resource-control(5)).
 LOCAL_NAMES = ("localhost", "link-local")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\Z")
 PATH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
+
+
+FOREIGN = f"the nftables table inet {TABLE} was not made by this collection"
 
 
 class FilterError(ValueError):
@@ -114,6 +119,8 @@ def text(rules: Rules) -> str:
         f"table inet {TABLE}",
         f"delete table inet {TABLE}",
         f"table inet {TABLE} {{",
+        f"    chain {MARK} {{",
+        "    }",
         "    chain input {",
         "        type filter hook input priority filter; policy accept;",
         *(f"        {line}" for line in incoming),
@@ -129,7 +136,10 @@ def text(rules: Rules) -> str:
 
 
 def unit(nft: str, path: str) -> str:
-    """The unit that loads the file at boot and removes the table when it stops."""
+    """The unit that loads the file at boot and removes the table when it stops. It fails if the table is not ours."""
+    there = f"{nft} list table inet {TABLE} >/dev/null 2>&1"
+    ours = f"{nft} list chain inet {TABLE} {MARK} >/dev/null 2>&1"
+    check = f"/bin/sh -c '! {there} || {ours} || {{ echo \"{FOREIGN}\" >&2; exit 1; }}'"
     return f"""{MARKER}
 [Unit]
 Description=Packet filter of Xinference's ports, by voicefleet
@@ -145,9 +155,11 @@ ReloadPropagatedFrom=nftables.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
+ExecStartPre={check}
 ExecStart={nft} -f {path}
+ExecReload={check}
 ExecReload={nft} -f {path}
-ExecStop={nft} delete table inet {TABLE}
+ExecStop={nft} "delete chain inet {TABLE} {MARK}; delete table inet {TABLE}"
 
 [Install]
 WantedBy=multi-user.target

@@ -4,19 +4,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 
 from .hashing import write_atomic
 
+# Characters. The tables of the kernel are the largest files that are read whole.
+MOST_TEXT = 64 << 20
+
 
 def read_text(path: str) -> str | None:
-    """A file's text; None if the file does not exist. Raises OSError otherwise."""
+    """A file's text; None if the file does not exist. Raises OSError otherwise, also if it has no end."""
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read()
+            text = handle.read(MOST_TEXT + 1)
     except FileNotFoundError:
         return None
+    if len(text) > MOST_TEXT:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_TEXT} characters", path)
+    return text
 
 
 def read_if_possible(path: str) -> str:

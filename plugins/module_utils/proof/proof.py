@@ -17,7 +17,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..host import ownership, sources
-from ..host.hashing import canonical_json, parse_json, read_object, sha256_bytes, sha256_file, write_atomic
+from ..host.hashing import (
+    canonical_json,
+    parse_json,
+    read_bounded,
+    read_object,
+    sha256_bytes,
+    sha256_file,
+    write_atomic,
+)
 from . import acoustics, audio, interpreter, phonemes, recogniser, speech, textfile
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
@@ -464,8 +472,7 @@ class Evidence:
 def read_release(path: str) -> dict[str, Any]:
     """Read a release's `release.json`: id, voices, stand-ins and interpreter. Raises ValueError in a sentence."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            release = parse_json(handle.read())
+        release = parse_json(read_bounded(path))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: no release was deployed to this host.") from None
     except (OSError, ValueError) as error:

@@ -13,10 +13,9 @@ import ssl
 import time
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..host import direct
-from ..host.hashing import parse_json
+from ..host.hashing import parse_json, read_bounded
 from .acoustics import Expectation
 
 # Kokoro answers a 10 s sentence with 480 kB of WAV; more than this is not an answer to a sentence.
@@ -176,7 +175,7 @@ def read_key(path: str | None) -> str | None:
     if not path:
         return None
     try:
-        key = Path(path).read_text(encoding="ascii").strip()
+        key = read_bounded(path, 1 << 16).decode("ascii").strip()
     except FileNotFoundError:
         raise SpeechError("unauthorized", f"The key file {path} does not exist. Is Xinference deployed here?") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -13,8 +13,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import ownership
-from ..host.hashing import sync_folder
+from ..host import ownership, private_files
+from ..host.hashing import LIMIT, parse_json, sync_folder
 
 Receipt = dict[str, Any]
 FAILED = "failed"
@@ -42,18 +42,17 @@ def append(file: str, receipt: Mapping[str, Any]) -> None:
 def read(file: str) -> list[Receipt]:
     """Return the receipts, oldest first; empty if there is no ledger. Skip a line that a crash cut.
 
-    Raises OSError if the ledger exists but cannot be read.
+    Of a ledger with more than ``LIMIT`` bytes, only the end counts. Raises OSError if it cannot be read.
     """
     try:
-        with open(file, encoding="utf-8", errors="replace") as handle:
-            lines = handle.read().splitlines()
+        lines = private_files.end_of(file, LIMIT, links=0).splitlines()
     except FileNotFoundError:
         return []
     receipts = []
     for line in lines:
         try:
-            receipt = json.loads(line)
-        except (ValueError, RecursionError):
+            receipt = parse_json(line)
+        except ValueError:
             continue
         if isinstance(receipt, dict):
             receipts.append(receipt)

@@ -7,12 +7,12 @@ import contextlib
 import glob
 import os
 import pwd
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..host import layout, ownership, systemd_unit
+from ..host.hashing import UNFINISHED, is_unfinished
 from ..release import release
 from ..xinference import config
 
@@ -29,8 +29,6 @@ SECRETS = (
     layout.FILTER_FILE,
     layout.FILTER_RECORD,
 )
-# A file of ours whose write was killed (hashing.write_atomic).
-_HALF = re.compile(r"\..+\.new\Z")
 
 
 class RemovalError(Exception):
@@ -101,7 +99,7 @@ def _ours(folder: str, found: Removal) -> bool:
 def _known(folder: str, ours: Callable[[str], object], found: Removal) -> bool:
     """Add what we know in a folder, and the folder too unless it contains something else. Return whether it goes."""
     there = sorted(os.listdir(folder))
-    foreign = [name for name in there if not (ours(name) or name == ownership.MARK or _HALF.match(name))]
+    foreign = [name for name in there if not (ours(name) or name == ownership.MARK or is_unfinished(name))]
     # A folder that stays keeps its mark, so that a later run still knows it.
     found.paths += [os.path.join(folder, name) for name in there if name not in (*foreign, ownership.MARK)]
     if foreign:
@@ -149,6 +147,8 @@ def survey(
             continue
         found.units.append(unit.name)
         found.stay += [f"{file}: your own addition to the unit" for file in unit.drop_ins()]
+    # Killed writes of units.
+    found.paths += sorted(glob.glob(os.path.join(glob.escape(places.units), ".voicefleet-*" + UNFINISHED)))
     paths = layout.Paths(places.root)
     if _ours(paths.root, found):
         _root(paths, found)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import time
@@ -18,6 +17,7 @@ from typing import Any, Callable
 
 from ..doctor import diagnosis
 from ..host import private_files
+from ..host.hashing import parse_json
 from ..host.systemd_unit import Unit
 from . import api
 
@@ -58,7 +58,7 @@ def launched_with(home: str, uid: str, workers: tuple[str, ...]) -> Json | None:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(descriptor, encoding="utf-8", errors="replace") as handle:
-                models = json.loads(handle.read(1 << 20))
+                models = parse_json(handle.read(1 << 20))
             for name, payload in models.items():
                 if re.fullmatch(re.escape(uid) + r"-rep\d+", name):
                     return dict(payload)

@@ -18,7 +18,31 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import di
 from ..fleet import deploy_lock, odd, settings as shared
 from . import spec, variables
 
-display = Display()
+# More than any message of ours has.
+_MOST_TEXT = 1 << 20
+
+
+def plain(text: object) -> str:
+    """A message without control characters. Hosts, servers and files of others may have written parts of it."""
+    return odd.printable(text, _MOST_TEXT)
+
+
+class _Terminal:
+    """Ansible's display, for messages of any origin."""
+
+    ansible = Display()
+
+    def display(self, text: str) -> None:
+        self.ansible.display(plain(text))
+
+    def warning(self, text: str) -> None:
+        self.ansible.warning(plain(text))
+
+    def v(self, text: str) -> None:
+        self.ansible.v(plain(text))
+
+
+display = _Terminal()
 
 
 def cache_folder() -> Path:
@@ -67,8 +91,8 @@ def findings(error: Exception) -> dict[str, Any]:
 
 
 def show(lines: Sequence[str]) -> None:
-    """Print lines in the terminal, without control characters. A task's result would fold them."""
-    display.display("\n".join(["", *map(odd.printable, lines), ""]))
+    """Print lines in the terminal. A task's result would fold them."""
+    display.display("\n".join(["", *lines, ""]))
 
 
 # Read once, when Ansible loads the first action. The workers that it forks for the hosts inherit it.
@@ -89,7 +113,8 @@ class ControllerAction(ActionBase):
     """An action that does its work in Python on the controller.
 
     A subclass implements ``act`` and may raise AnsibleActionFail. If the failure is known, its message gets an
-    explanation. ``SPEC``, the argument spec, comes from the documentation of the module of the same name.
+    explanation. No message has control characters. ``SPEC``, the argument spec, comes from the documentation of the
+    module of the same name.
     """
 
     _requires_connection = False
@@ -108,11 +133,12 @@ class ControllerAction(ActionBase):
         try:
             result.update(self.act(arguments, task_vars or {}))
         except AnsibleActionFail as error:
-            said = str(error)
-            explained = diagnosis.explain(said)
-            if explained == said:
+            explained = diagnosis.explain(plain(error))
+            if explained == str(error):
                 raise
             raise AnsibleActionFail(explained, result=error.result) from None
+        if "msg" in result:
+            result["msg"] = plain(result["msg"])
         return result
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

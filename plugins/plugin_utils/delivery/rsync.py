@@ -95,7 +95,8 @@ def send(
                 if process.stdout is not None:
                     process.stdout.close()
             errors.seek(0)
-            said = errors.read().decode("utf-8", "replace")
+            # The host writes here too. The first lines name the cause.
+            said = errors.read(1 << 16).decode("utf-8", "replace")
     if status:
         raise RsyncFailed(status, said, moved)
     return Tally(

@@ -329,7 +329,9 @@ def _licence_of(path: Path, filename: str) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1)
-            fields = HeaderParser().parsestr(archive.read(name).decode("utf-8", "replace"))
+            with archive.open(name) as member:
+                # A small wheel may unpack to a huge text. The licence comes before the description.
+                fields = HeaderParser().parsestr(member.read(1 << 20).decode("utf-8", "replace"))
     except (zipfile.BadZipFile, StopIteration) as error:
         raise StoreError(f"{filename} is not a wheel: {error or 'it has no METADATA'}") from error
     return "".join(sign if sign.isprintable() else " " for sign in _licence_in(fields))[:200].strip()

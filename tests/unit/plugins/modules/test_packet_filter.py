@@ -35,6 +35,7 @@ class Host:
 
     def call(self, command: Sequence[str], _timeout: float) -> tuple[int, str]:
         if command[0] == "/sbin/nft":
+            self.calls += [command[1]] if command[1] == "add" else []
             if "--check" in command:
                 return self.check_status, "" if self.check_status == 0 else "Error: no"
             return (0, self.table) if self.table is not None else (1, "No such file or directory")
@@ -87,7 +88,8 @@ def test_check_mode_changes_nothing(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "why"), [(None, "the table was missing"), ("other rules", "the table was changed by others")]
+    ("table", "why"),
+    [(None, "the table was missing"), (f"chain {rules.MARK} and other rules", "the table was changed by others")],
 )
 def test_a_table_that_others_emptied_or_changed_is_reloaded(host: Host, table: str | None, why: str) -> None:
     host.run()
@@ -118,6 +120,34 @@ def test_a_unit_that_others_wrote_is_left_alone(host: Host) -> None:
     with pytest.raises(managed.ManagedError, match="left alone"):
         host.run()
     assert not host.etc.exists()
+
+
+def test_a_table_without_our_mark_is_left_alone(host: Host) -> None:
+    host.table = "rules of somebody else"
+    for check in (True, False):
+        with pytest.raises(managed.ManagedError, match="run: nft delete table inet voicefleet. Then"):
+            host.run(check=check)
+    assert (host.calls, host.etc.exists(), list(host.units.iterdir())) == ([], False, [])
+    host.table = None
+    host.run()
+    host.calls.clear()
+    host.table = "rules of somebody else"
+    with pytest.raises(managed.ManagedError, match="not made by this collection"):
+        host.run(members=["10.0.0.9"])
+    assert host.calls == []
+
+
+def test_a_table_that_was_loaded_before_there_was_a_mark_gets_it(host: Host) -> None:
+    host.run()
+    record = host.etc / layout.FILTER_RECORD
+    host.table = record.read_text().replace(rules.MARK, "x")
+    record.write_text(host.table)
+    host.calls.clear()
+    assert host.run(check=True)["changed"] is False
+    assert host.calls == []
+    host.run(members=["10.0.0.9"])
+    assert host.calls[0] == "add"
+    assert rules.MARK in host.table
 
 
 def test_without_nft_the_message_says_what_to_install(host: Host) -> None:

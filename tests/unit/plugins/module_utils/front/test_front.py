@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -169,6 +170,20 @@ def test_the_unit_is_removed_last_and_the_next_run_completes_a_removal(host: Hos
     assert host.systemd.verbs == ["stop", "disable", "daemon-reload", "reset-failed"]
     assert result["changes"][-1] == f"{host.unit} removed"
     assert not host.front().remove([str(host.config.parent)])["changed"]
+
+
+def test_what_a_killed_write_of_a_unit_left_is_removed(host: Host) -> None:
+    host.apply()
+    left, young, other = (host.folder / f".{name}.voicefleet-new" for name in ("x.service.a", "x.service.b", "y.a"))
+    for file in (left, young, other):
+        file.touch()
+    os.utime(left, (0, 0))
+    host.apply(check=True)
+    assert left.exists()
+    assert not host.apply()["changed"]
+    assert [file.exists() for file in (left, young, other)] == [False, True, True]
+    host.front().remove([str(host.config.parent)])
+    assert [file.exists() for file in (young, other)] == [False, True]
 
 
 def test_the_reload_after_an_edit_by_hand_is_tried_again(host: Host) -> None:

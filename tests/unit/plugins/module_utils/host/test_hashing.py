@@ -29,6 +29,14 @@ def test_a_read_has_a_limit(tmp_path: Path) -> None:
         hashing.read_bounded(str(file), 4)
 
 
+def test_an_object_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text('{"a": 1}   ')
+    assert hashing.read_object(str(file)) == {"a": 1}
+    monkeypatch.setattr(hashing, "LIMIT", 2)
+    assert hashing.read_object(str(file)) == hashing.read_object("/dev/zero") == {}
+
+
 def test_a_killed_write_leaves_a_known_name_that_a_later_write_removes(tmp_path: Path) -> None:
     target = tmp_path / "file.json"
     child = os.fork()

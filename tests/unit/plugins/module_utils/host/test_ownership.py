@@ -161,3 +161,21 @@ def test_the_role_gives_the_account_our_comment() -> None:
     if not tasks.exists():
         pytest.skip("the roles are not here")
     assert f"comment: {ownership.COMMENT}" in tasks.read_text(encoding="utf-8")
+
+
+def test_the_next_run_removes_what_a_killed_write_left_in_a_folder_of_ours(tmp_path: Path) -> None:
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    ownership.claim(str(ours))
+    other.mkdir()
+    for folder in (ours, other):
+        for name in (".secrets.json.abc.voicefleet-new", "kept.voicefleet-new", ".kept.new"):
+            (folder / name).touch()
+            os.utime(folder / name, (0, 0))
+    (ours / ".young.abc.voicefleet-new").touch()
+    ownership.claim(str(ours), check=True)
+    assert len(list(ours.iterdir())) == 5
+    ownership.claim(str(ours))
+    assert sorted(os.listdir(ours)) == [".kept.new", ownership.MARK, ".young.abc.voicefleet-new", "kept.voicefleet-new"]
+    with pytest.raises(ownership.ForeignError):
+        ownership.claim(str(other))
+    assert len(list(other.iterdir())) == 3

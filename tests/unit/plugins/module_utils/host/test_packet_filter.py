@@ -90,6 +90,34 @@ def test_the_unit_loads_before_the_network_and_reloads_in_one_step() -> None:
         assert line in unit.splitlines()
 
 
+SCRIPT = """
+set -e
+start() {{ {check} && {nft} -f {file}; }}
+start && start
+{stop}
+! {nft} list table inet voicefleet
+{nft} add table inet voicefleet
+! {check}
+! {stop}
+{nft} list table inet voicefleet
+"""
+
+
+@pytest.mark.skipif(shutil.which("nft", path=packet_filter.PATH) is None, reason="nft is not installed")
+def test_the_unit_replaces_and_removes_only_a_table_with_our_mark(tmp_path: Path) -> None:
+    nft, file = str(packet_filter.find_nft()), tmp_path / "rules.nft"
+    file.write_text(packet_filter.text(packet_filter.Rules("nobody", MEMBERS)))
+    commands = dict(line.split("=", 1) for line in packet_filter.unit(nft, str(file)).splitlines() if "=" in line)
+    script = SCRIPT.format(check=commands["ExecStartPre"], stop=commands["ExecStop"], nft=nft, file=file)
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--net", "bash", "-c", script], capture_output=True, text=True, check=False
+    )
+    if "unshare" in done.stderr or "Operation not" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
+    assert packet_filter.FOREIGN in done.stderr
+
+
 @pytest.mark.skipif(shutil.which("nft", path=packet_filter.PATH) is None, reason="nft is not installed")
 def test_nft_accepts_the_rules(tmp_path: Path) -> None:
     """Test all kinds of rules at once, in a separate network namespace."""

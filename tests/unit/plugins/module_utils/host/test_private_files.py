@@ -110,3 +110,12 @@ def test_the_end_of_a_link_or_a_pipe_is_not_read(tmp_path: Path) -> None:
     for name in ("pipe", "link", "none"):
         with pytest.raises(OSError, match="."):
             private_files.end_of(str(tmp_path / name), 12)
+
+
+def test_a_text_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_files, "MOST_TEXT", 5)
+    (tmp_path / "file").write_text("12345")
+    assert private_files.read_text(str(tmp_path / "file")) == "12345"
+    with pytest.raises(OSError, match="more than 5 characters"):
+        private_files.read_text("/dev/zero")
+    assert private_files.read_if_possible("/dev/zero") == ""

@@ -83,3 +83,11 @@ def test_an_added_line_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "fsync", record)
     ledger.append(str(file), {"release": "a"})
     assert synced == [(str(file), '{"release": "a"}\n'), (str(file.parent), '{"release": "a"}\n')]
+
+
+def test_only_the_end_of_a_huge_ledger_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "LIMIT", 40)
+    file = tmp_path / "receipts.jsonl"
+    for release in "abcd":
+        ledger.append(str(file), {"release": release})
+    assert ledger.read(str(file)) == [{"release": "c"}, {"release": "d"}]

@@ -204,12 +204,25 @@ def test_a_candidate_of_a_killed_upgrade_goes(places: removal.Places, tmp_path: 
         ownership.claim(str(folder))
     (home / "auth.db").touch()
     (secrets / "secrets.json").touch()
-    (secrets / ".abcdefgh.new").touch()
+    (secrets / ".secrets.json.abcdefgh.voicefleet-new").touch()
     places = replace(places, candidate_secrets=str(secrets))
     assert str(home) in survey(places).lines()
     removal.remove(survey(places), places, Runner())
     assert not home.exists()
     assert not secrets.exists()
+
+
+def test_what_killed_writes_left_goes(places: removal.Places) -> None:
+    ours = [
+        Path(folder, f".voicefleet-x.service.abc{removal.UNFINISHED}")
+        for folder in (places.units, places.root, f"{places.root}/artifacts", places.secrets)
+    ]
+    other = Path(places.units, f".nginx.service.abc{removal.UNFINISHED}")
+    for file in (*ours, other):
+        file.touch()
+    removal.remove(survey(places), places, Runner())
+    assert [file.exists() for file in (*ours, other)] == [False] * 4 + [True]
+    assert not Path(places.root).exists()
 
 
 def test_a_half_made_folder_goes(places: removal.Places) -> None:

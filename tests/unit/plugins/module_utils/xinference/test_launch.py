@@ -201,7 +201,9 @@ def test_unknown_parameters_count_as_wanted(tmp_path: Path) -> None:
     assert keeper(FakeClient([instance("READY")]), tmp_path).ensure(180).changes == []
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"kokoro-rep0": 3}', '{"kokoro-2-rep0": {"model_path": "/x"}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "[" * 100_000, '{"kokoro-rep0": 3}', '{"kokoro-2-rep0": {"model_path": "/x"}}']
+)
 def test_a_damaged_record_counts_as_missing(tmp_path: Path, text: str) -> None:
     record(tmp_path)
     (tmp_path / "worker_recovery" / "127.0.0.1_53193" / "models.json").write_text(text)
