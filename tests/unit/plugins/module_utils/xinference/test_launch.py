@@ -202,7 +202,14 @@ def test_unknown_parameters_count_as_wanted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "[" * 100_000, '{"kokoro-rep0": 3}', '{"kokoro-2-rep0": {"model_path": "/x"}}']
+    "text",
+    [
+        "{",
+        "[]",
+        pytest.param("[" * 100_000, id="deep"),
+        '{"kokoro-rep0": 3}',
+        '{"kokoro-2-rep0": {"model_path": "/x"}}',
+    ],
 )
 def test_a_damaged_record_counts_as_missing(tmp_path: Path, text: str) -> None:
     record(tmp_path)
