@@ -26,7 +26,7 @@ from ..host.hashing import (
     sha256_file,
     write_atomic,
 )
-from . import acoustics, audio, interpreter, phonemes, recogniser, speech, textfile
+from . import acoustics, audio, interpreter, recogniser, speech, textfile
 from .acoustics import LEVELS, Finding
 from .audio import AudioError, Stream
 from .interpreter import InterpreterError
@@ -105,8 +105,8 @@ class Wanted:
 
     def text_of(self, voice: str) -> str:
         """Return the text for a voice. If Whisper listens, the default text is a sentence of the voice's language."""
-        spoken = phonemes.REFERENCES.get(voice[:1]) if self.transcriber and self.text == TEXT else None
-        return spoken.lines[0][1] if spoken else self.text
+        own = recogniser.SENTENCES.get(voice[:1]) if self.transcriber and self.text == TEXT else None
+        return own or self.text
 
     def faults(self) -> list[str]:
         """Return what is wrong with it, in sentences."""

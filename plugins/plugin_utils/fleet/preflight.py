@@ -34,7 +34,8 @@ LANGUAGE_BYTES = 100_000_000
 ENGLISH_BYTES = {"en_core_web_trf": 600_000_000}
 # A model with weights of its own is one more process.
 MODEL_BYTES = 1_500_000_000
-HEARING_BYTES = 1_200_000_000
+# Whisper base at most, after ten sentences.
+HEARING_BYTES = 1_400_000_000
 # The supervisor's main process blocks six threads of a pool that has CPUs + 4. Large answers need more threads.
 SUPERVISOR_CPUS = 4
 # Xinference's sockets are in the home. The path of a socket has at most 108 bytes.

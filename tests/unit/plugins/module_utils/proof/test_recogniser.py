@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import interpreter, recogniser, recogniser_program
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import (
+    interpreter,
+    proof,
+    recogniser,
+    recogniser_program,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.recogniser import Recording
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import SpeechError
 
@@ -203,3 +208,13 @@ def test_each_recording_is_compared_with_its_own_text() -> None:
     rates = recogniser.error_rates([("ef_dora", findings[0]), ("em_alex", findings[1]), ("af_heart", findings[1])])
     assert rates == {"a": 1.0, "e": 0.5}
     assert recogniser.error_rates([("af_heart", recogniser.unverified("it is quiet."))]) == {}
+
+
+def test_a_voice_speaks_its_own_language_only_if_whisper_listens_to_the_default_text() -> None:
+    def text_of(voice: str, **changes: Any) -> str:
+        return proof.Wanted("1", "kokoro", [voice], ["wav"], **changes).text_of(voice)
+
+    assert text_of("ff_siwis", transcriber="whisper").startswith("Demain matin")
+    assert text_of("af_heart", transcriber="whisper") == text_of("ff_siwis") == proof.TEXT
+    assert text_of("ff_siwis", transcriber="whisper", text="Bonsoir.") == "Bonsoir."
+    assert set(recogniser.SENTENCES) == set(recogniser.LANGUAGES) - {"a", "b"}
