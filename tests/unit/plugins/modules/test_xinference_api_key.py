@@ -211,7 +211,8 @@ def test_absent_ends_the_key_and_the_former_one(host: Host) -> None:
     assert len(host.good()) == 3
     host.run(state="absent")
     assert len(host.good()) == 1
-    assert list((host.etc / "keys").iterdir()) == []
+    # The mark of ownership stays.
+    assert [file.name for file in (host.etc / "keys").iterdir()] == [".voicefleet"]
     assert host.run(state="absent")["changed"] is False
 
 
