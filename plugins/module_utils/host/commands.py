@@ -8,7 +8,6 @@ import select
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import IO, cast
 
 LATE = 124  # the status of a command that ran into its time limit
 OUTPUT_BYTES = 8 << 20  # of the output, from its end: a journal may hold gigabytes
@@ -44,7 +43,10 @@ def run(command: Sequence[str], timeout: float) -> tuple[int, str]:
 def _read(process: subprocess.Popen[bytes], end: float) -> bytes:
     """Return the end of a process's output. Raises TimeoutExpired."""
     kept = bytearray()
-    with cast("IO[bytes]", process.stdout) as stream:
+    stream = process.stdout
+    if stream is None:  # never, because `run` asks for a pipe
+        return b""
+    with stream:
         while True:
             left = end - time.monotonic()
             if left <= 0 or not select.select([stream], [], [], left)[0]:
