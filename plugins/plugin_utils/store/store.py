@@ -164,7 +164,7 @@ def unlisted(store: Path, listed: Collection[str]) -> Iterator[Finding]:
         if path not in listed:
             killed = is_unfinished(path.rsplit("/", 1)[-1])
             why = "a killed run left it, and the next fetch or import removes it" if killed else ""
-            yield Finding("unlisted", path, why or _link(store / path) or "is in the store but not in the manifest")
+            yield Finding("unlisted", path, why or _link(store / path) or "is not in the manifest; prune.yml removes it")
         elif path in (FILENAME, SIGNATURE) and _unusable(store / path):
             yield Finding("unlisted", path, _unusable(store / path))
 

@@ -151,6 +151,20 @@ def test_a_store_that_went_back_in_time_is_refused_until_it_is_accepted(store: P
     run("store_verify", path=store)
 
 
+def test_a_file_that_the_manifest_does_not_list_names_prune(store: Path) -> None:
+    """A fetch of another selection leaves it, if the former manifest could not be read."""
+    left = store / "spacy" / "en_core_web_sm-1.0.0.tar.gz"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"old")
+    with pytest.raises(AnsibleActionFail) as caught:
+        run("store_verify", path=store)
+    assert "unlisted: spacy/en_core_web_sm-1.0.0.tar.gz (is not in the manifest; prune.yml removes it)" in str(
+        caught.value
+    )
+    # Nothing is missing, so the failure of a missing model would mislead.
+    assert "compatibility.json" not in str(caught.value)
+
+
 def test_a_memory_that_cannot_be_written_is_a_warning(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
