@@ -163,8 +163,9 @@ def unlisted(store: Path, listed: Collection[str]) -> Iterator[Finding]:
     for path in files_in(store):
         if path not in listed:
             killed = is_unfinished(path.rsplit("/", 1)[-1])
-            why = "a killed run left it, and the next fetch or import removes it" if killed else ""
-            yield Finding("unlisted", path, why or _link(store / path) or "is not in the manifest; prune.yml removes it")
+            left = "a killed run left it, and the next fetch or import removes it"
+            why = left if killed else _link(store / path) or "is not in the manifest; prune.yml removes it"
+            yield Finding("unlisted", path, why)
         elif path in (FILENAME, SIGNATURE) and _unusable(store / path):
             yield Finding("unlisted", path, _unusable(store / path))
 
