@@ -15,11 +15,12 @@ OPTIONS = {name: option for options in KNOWN.values() for name, option in option
 class ActionModule(ControllerAction):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         # A task that runs once for all hosts would end the run of all for the value of one. Each is checked later.
-        if not self._task.run_once:
-            wrong = values.problems(self._given(task_vars), OPTIONS)
-            if wrong:
-                host = task_vars.get("inventory_hostname", "localhost")
-                raise AnsibleActionFail("\n  ".join([f"{host}: nothing was changed: {wrong[0]}", *wrong[1:]]))
+        if self._task.run_once:
+            return {"changed": False, "skipped": True, "skip_reason": "each host is checked in a play of its own"}
+        wrong = values.problems(self._given(task_vars), OPTIONS)
+        if wrong:
+            host = task_vars.get("inventory_hostname", "localhost")
+            raise AnsibleActionFail("\n  ".join([f"{host}: nothing was changed: {wrong[0]}", *wrong[1:]]))
         return {"changed": False}
 
     def _given(self, task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A folder of ours holds the file ``.voicefleet``, which belongs to root. An accou
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import re
@@ -162,8 +163,23 @@ def remove(path: str) -> None:
         return
     # In one step, so that no kill leaves a folder without its mark.
     shutil.rmtree(path + SCRATCH, ignore_errors=True)
-    os.rename(path, path + SCRATCH)
-    shutil.rmtree(path + SCRATCH)
+    if moved(path, path + SCRATCH):
+        shutil.rmtree(path + SCRATCH)
+        return
+    os.unlink(os.path.join(path, MARK))
+    with contextlib.suppress(OSError):  # a mount point stays
+        os.rmdir(path)
+
+
+def moved(path: str, target: str) -> bool:
+    """Rename a folder; False if it cannot be renamed, as a mount point or a folder of a container's image."""
+    try:
+        os.rename(path, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EBUSY):
+            raise
+        return False
+    return True
 
 
 def account_refusal(name: str) -> str:

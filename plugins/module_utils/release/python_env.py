@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..host import selinux
+from ..host import ownership, selinux
 from ..host.hashing import read_object, sha256_bytes, sha256_file, write_atomic
 from ..host.layout import Paths
 from . import dictionary, inventory, patches
@@ -161,8 +161,8 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
         raise EnvError(f"the Python in {archive} does not run as {feature}: {reason}")
     inventory.write_tool(unpacked, row["sha256"])
     # Without a matching stamp, what is there is incomplete or changed. Replace it by the same files.
-    if os.path.isdir(folder):
-        os.rename(folder, former)
+    if os.path.isdir(folder) and not ownership.moved(folder, former):
+        shutil.rmtree(folder)
     os.rename(unpacked, folder)
     selinux.label(folder)
     for leftover in (scratch, former):

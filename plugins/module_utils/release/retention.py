@@ -13,7 +13,7 @@ from typing import Any
 
 from ..host import ownership
 from ..host.hashing import Memo
-from ..host.layout import RELEASE_NAME, Paths
+from ..host.layout import RELEASE_FILE, RELEASE_NAME, Paths
 from . import ledger, release
 
 # A folder with this prefix is being removed and no longer counts as a release.
@@ -107,8 +107,12 @@ def remove(paths: Paths, choice: Choice) -> None:
     ownership.claim(paths.root)
     remnants = list(choice.remnants)
     for name in choice.go:
-        os.rename(paths.release(name), paths.release(DOOMED + name))
-        remnants.append(DOOMED + name)
+        if ownership.moved(paths.release(name), paths.release(DOOMED + name)):
+            remnants.append(DOOMED + name)
+        else:
+            # Without its seal it is unfinished, so the next call finds it too.
+            os.unlink(os.path.join(paths.release(name), RELEASE_FILE))
+            remnants.append(name)
     for name in remnants:
         shutil.rmtree(paths.release(name))
     memo = Memo(paths.stamps)

@@ -15,7 +15,7 @@ Load = Callable[[str], Any]
 
 def declared(load: Load) -> dict[str, dict[str, Any]]:
     """Each setting with its type, default and description. ``load`` reads a YAML file by its path."""
-    options: dict[str, dict[str, Any]] = load(str(ROLE / "meta" / "argument_specs.yml"))["argument_specs"]["main"][
+    options: dict[str, dict[str, Any]] = load(str(ROLE / "meta" / "argument_specs.yml"))["argument_specs"]["settings"][
         "options"
     ]
     return options

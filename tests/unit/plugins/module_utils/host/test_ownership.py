@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from pathlib import Path
@@ -58,6 +59,46 @@ def test_an_empty_folder_becomes_ours_and_stays_after_a_removal(tmp_path: Path) 
     (tmp_path / "link").symlink_to("/")
     ownership.remove(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def refuse_rename(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def rename(path: str, target: str) -> None:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(os, "rename", rename)
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EBUSY], ids=["image", "mount point"])
+def test_a_folder_that_cannot_be_renamed_is_removed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A folder of a container's image cannot be renamed, and neither can a mount point."""
+    ours = tmp_path / "ours"
+    ownership.claim(str(ours))
+    (ours / "file").touch()
+    refuse_rename(monkeypatch, code)
+    ownership.remove(str(ours))
+    assert not ours.exists()
+
+
+def test_a_mount_point_stays_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = tmp_path / "ours"
+    ownership.claim(str(ours))
+    refuse_rename(monkeypatch, errno.EBUSY)
+
+    def rmdir(path: str) -> None:
+        raise OSError(errno.EBUSY, "busy", path)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    ownership.remove(str(ours))
+    assert list(ours.iterdir()) == []
+
+
+def test_other_faults_of_a_rename_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ownership.claim(str(tmp_path / "ours"))
+    refuse_rename(monkeypatch, errno.EROFS)
+    with pytest.raises(OSError, match="Read-only"):
+        ownership.remove(str(tmp_path / "ours"))
 
 
 def test_a_folder_with_files_of_others_is_refused_and_says_how_to_mark_it(tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def test_a_removal_leaves_the_other_releases(paths: Paths) -> None:
     assert (again.go, again.remnants, again.artifacts) == ([], [], [])
 
 
+def test_a_release_that_cannot_be_renamed_is_removed_too(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of a container's image cannot be renamed."""
+    monkeypatch.setattr(ownership, "moved", lambda _path, _target: False)
+    retention.remove(paths, retention.choose(paths, "z", RECEIPTS, 1, None))
+    assert sorted(os.listdir(paths.releases)) == ["v", "z"]
+
+
 def test_the_next_run_finishes_an_interrupted_removal(paths: Paths) -> None:
     os.rename(paths.release("w"), paths.release(retention.DOOMED + "w"))
     choice = retention.choose(paths, "z", RECEIPTS, 9, None)
