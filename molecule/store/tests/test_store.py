@@ -47,6 +47,7 @@ def test_manifest_and_bill_of_materials_name_the_same_files() -> None:
     bill = json.loads((WORK / "carried" / "sbom.cdx.json").read_text())
     digests = {row["path"]: row["sha256"] for row in manifest["artifacts"] if row["kind"] != "sbom"}
     assert {c["bom-ref"]: c["hashes"][0]["content"] for c in bill["components"]} == digests
+    assert all(component["purl"].startswith("pkg:") for component in bill["components"])
 
 
 @pytest.mark.parametrize("name", ["torch", "xinference", "kokoro", "misaki", "spacy", "uv"])
