@@ -54,6 +54,9 @@ it takes only the names. Host names, addresses and user names stay in the bundle
 
 ## What it checks
 
+`ADVISORIES` is checked if the store at `artifact_store_path` on the controller carries advisories:
+[supply-chain.md](supply-chain.md#advisories).
+
 | code | OK means |
 | --- | --- |
 """

@@ -36,7 +36,15 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import aud
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import receipts, values
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, page, report, table
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download, export, locks, manifest, prune
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import (
+    advisories,
+    download,
+    export,
+    locks,
+    manifest,
+    provenance,
+    prune,
+)
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils import hostile, secret_shapes
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.proof import test_fuzz as proofs
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_values
@@ -52,6 +60,23 @@ VALUES: tuple[Any, ...] = (
     *(None, True, -1, 10**400, float("nan"), float("inf"), "", "\x1b]0;x\x07", "\ud800", "../../x"),
     *([], {}, [None], {"a": []}),
 )
+
+
+WHEELS = (manifest.Artifact("wheels/a.whl", stores.SHA, 3, "wheel", "a", "1.0"),)
+ADVISORY = {
+    "id": "A-1",
+    "modified": "2026-11-20T00:00:00Z",
+    "aliases": ["CVE-2026-1"],
+    "summary": "words",
+    "database_specific": {"severity": "HIGH"},
+    "affected": [
+        {
+            "package": {"ecosystem": "PyPI", "name": "a", "purl": "pkg:pypi/a"},
+            "versions": ["1.0"],
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.0"}]}],
+        }
+    ],
+}
 
 
 class Parser(NamedTuple):
@@ -113,6 +138,16 @@ def parsers(folder: Path) -> dict[str, Parser]:
         "manifest": Parser(stores.as_manifest, [stores.MANIFEST], (manifest.ManifestError,)),
         "export index": Parser(stores.as_index, [stores.INDEX], (export.ExportError,)),
         "lock": Parser(of_lock, [as_json(stores.LOCK), b'lock-version = "1.0"\n[[packages]]\n'], (locks.LockError,)),
+        "advisories": Parser(
+            on_disk(lambda path: advisories.match(advisories.select(path, WHEELS)[0], WHEELS)),
+            [as_json({"vulns": [ADVISORY]}), as_json(ADVISORY)],
+            (advisories.AdvisoryError,),
+        ),
+        "provenance": Parser(
+            lambda data: provenance.parse(data, stores.SHA, "file").sentence,
+            [provenance.render(manifest.Manifest(()), stores.SHA, provenance.Maker("kim", "here"), {}, 0, 0)],
+            (provenance.ProvenanceError,),
+        ),
         "prune list": Parser(on_disk(prune.read_listing), [stores.LISTING], (prune.PruneError,)),
         "download index": Parser(
             lambda data: download._on_page("https://i/a/", "https://i/a/", data.decode("utf-8", "replace"), "a.whl"),

@@ -23,7 +23,9 @@ def main() -> None:
     """Make the store, its manifest last."""
     source, target = map(Path, sys.argv[1:])
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, copy_function=link, ignore=shutil.ignore_patterns("manifest.json*"))
+    shutil.copytree(
+        source, target, copy_function=link, ignore=shutil.ignore_patterns("manifest.json*", "provenance.json*")
+    )
     manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
     row = next(row for row in manifest["artifacts"] if row["kind"] == "kokoro-weights")
     file, data = target / row["path"], b"no weights\n"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -13,8 +14,16 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base impo
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.preflight import Finding
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import advisories
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import (
+    FILENAME,
+    ManifestError,
+    read_manifest,
+)
 
 FACT = "voicefleet_doctor"
+# Options that the controller alone needs.
+OWN = ("minimum_memory_mb", "bundle", "store")
 EXPECTED = [field.name for field in fields(doctor.Expected)]
 
 
@@ -24,14 +33,15 @@ class ActionModule(ControllerAction):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         host = str(task_vars.get("inventory_hostname", "host"))
         expected = doctor.Expected(**{name: arguments[name] for name in EXPECTED})
-        asked = {name: arguments[name] for name in arguments if name not in ("minimum_memory_mb", "bundle")}
+        asked = {name: arguments[name] for name in arguments if name not in OWN}
         facts: dict[str, Any] = {}
         try:
             began = time.time()
             facts = self.state("voicefleet.kokoro.service_state", {**asked, "subsets": ["health"]}, task_vars)["health"]
             # The host read its clock during this call. Compare it with the nearest moment of the call.
             there = facts.get("platform", {}).get("time", began)
-            findings = doctor.judge(facts, expected, min(max(began, there), time.time()))
+            known, unread = advisories_of(arguments["store"])
+            findings = unread + doctor.judge(facts, expected, min(max(began, there), time.time()), known)
         except AnsibleError as error:  # no connection, no root, no Python
             findings = doctor.unreachable(reason(error))
         rows = doctor.as_rows(findings)
@@ -61,6 +71,19 @@ class ActionModule(ControllerAction):
             found = doctor.as_rows([why])
         bundle.keep(archive, host, files, {"findings": rows + found, "facts": facts})
         return found
+
+
+def advisories_of(store: str | None) -> tuple[advisories.Advisories | None, list[Finding]]:
+    """The advisories of the store on the controller, if it has a store with some. Else the finding says why not."""
+    # A folder that may not be read is no store either: unlike Path.is_file, this raises nothing.
+    if not store or not os.path.isfile(os.path.join(store, FILENAME)):
+        return None, []
+    path = Path(store)
+    try:
+        return advisories.load(path, read_manifest(path)[0]), []
+    except (ManifestError, advisories.AdvisoryError) as error:
+        why = f"the advisories of the store on the controller cannot be read: {error}."
+        return None, [Finding("WARN", "ADVISORIES", why, "Run verify.yml or contents.yml, which check the store.")]
 
 
 def reason(error: AnsibleError) -> str:

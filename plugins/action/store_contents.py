@@ -9,7 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json, write_atomic
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import contents
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import advisories, contents, provenance
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_manifest
 
 
@@ -18,15 +18,18 @@ class ActionModule(ControllerAction):
         path = Path(arguments["path"]).absolute()
         try:
             manifest, digest = read_manifest(path)
-        except ManifestError as error:
+            known = advisories.load(path, manifest)
+            statement = provenance.read(path, digest)
+        except (ManifestError, advisories.AdvisoryError, provenance.ProvenanceError) as error:
             raise AnsibleActionFail(str(error)) from None
-        data = contents.build(manifest, digest)
+        data = contents.build(manifest, digest, known, statement.sentence if statement else "")
         result: dict[str, Any] = {
             "changed": False,
             "msg": f"{data['totals']['all']['files']} files, {contents.in_words(data['totals']['all']['size'])}",
             "lines": contents.text(data),
             "contents": data,
             "unpublished": data["unpublished"],
+            "affected": data["advisories"]["affected"] if data["advisories"] else [],
         }
         if arguments["folder"]:
             folder = Path(arguments["folder"]).absolute()

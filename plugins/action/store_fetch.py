@@ -16,10 +16,19 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base impo
     cache_folder,
     diff,
     display,
+    versions,
 )
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import proxy
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download, locks, signature, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import deploy_lock, proxy
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import (
+    advisories,
+    download,
+    locks,
+    provenance,
+    signature,
+    store,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import FILENAME, PROVENANCE
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import parse_profile
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import Selection, given
 
@@ -59,7 +68,9 @@ class ActionModule(ControllerAction):
                 find_links=download.find_links(os.environ.items()),
                 index=arguments["index"],
                 uv=arguments["uv"],
+                advisories=Path(arguments["advisories"]) if arguments["advisories"] else None,
             )
+            owner = deploy_lock.owner(os.getpid())
             with tempfile.TemporaryDirectory() as scratch, proxy.way_out(arguments["proxy"], Path(scratch)) as asked:
                 built = store.build(
                     path,
@@ -70,6 +81,7 @@ class ActionModule(ControllerAction):
                     before_download=lambda: asked(
                         [download.without_credentials(place) for place in (request.index or "", request.kokoro_source)]
                     ),
+                    maker=provenance.Maker(owner["user"], owner["controller"], versions()),
                 )
         except proxy.ProxyError as error:
             lines = str(error).replace("\n", "\n  ")
@@ -80,7 +92,7 @@ class ActionModule(ControllerAction):
             raise AnsibleActionFail(
                 f"The store {path} is not complete. These files could not be downloaded:\n{error}\n{ADVICE}"
             ) from None
-        except (store.StoreError, BusyError, locks.LockError, ValueError) as error:
+        except (store.StoreError, BusyError, locks.LockError, advisories.AdvisoryError, ValueError) as error:
             raise AnsibleActionFail(f"The store {path} was not built: {error}") from None
         except OSError as error:
             raise AnsibleActionFail(
@@ -90,11 +102,14 @@ class ActionModule(ControllerAction):
         if not self.check_mode:
             # A signature of the old manifest would make every later check fail. The owner of the key signs again.
             try:
-                dropped = signature.drop_stale(path)
-                signed = bool(arguments["signing_key"]) and signature.sign(path, Path(arguments["signing_key"]))
+                dropped = [name for name in (FILENAME, PROVENANCE) if signature.drop_stale(path, name)]
+                if arguments["signing_key"]:
+                    key = Path(arguments["signing_key"])
+                    made = [name for name in (FILENAME, PROVENANCE) if signature.sign(path, key, name)]
+                    signed = bool(made)
             except signature.SignatureError as error:
                 raise AnsibleActionFail(f"The store {path} is complete, but {error}") from None
-            if dropped and not signed:
+            if dropped and not arguments["signing_key"]:
                 display.warning(
                     f"{path}: the signature did not match the new manifest and was removed. Sign the store again."
                 )

@@ -9,9 +9,16 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo, sha256_bytes
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import base
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import age, catalogue, signature, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import (
+    age,
+    catalogue,
+    provenance,
+    signature,
+    store,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import (
     FILENAME,
+    PROVENANCE,
     ManifestError,
     manifest_bytes,
     parse_manifest,
@@ -28,6 +35,10 @@ class ActionModule(base.ControllerAction):
             data = manifest_bytes(path)
             manifest = parse_manifest(data, str(path / FILENAME))
             trust = signature.check(path, arguments["signature_policy"], allowed, data=data)
+            statement = provenance.data_of(path)
+            if statement is not None:
+                signature.check(path, arguments["signature_policy"], allowed, PROVENANCE, statement)
+            stated = provenance.read(path, sha256_bytes(data))
             accepted = age.Accepted(base.accepted_path())
             if not arguments["allow_older"]:
                 age.refuse_older(manifest, accepted.at(path))
@@ -36,7 +47,7 @@ class ActionModule(base.ControllerAction):
             raise AnsibleActionFail(str(error)) from None
         except age.OlderError as error:
             raise AnsibleActionFail(f"No host was touched: {path} went back in time: {error}.") from None
-        except signature.SignatureError as error:
+        except (signature.SignatureError, provenance.ProvenanceError) as error:
             raise AnsibleActionFail(f"No host was touched: {error}.") from None
         except OSError as error:
             raise AnsibleActionFail(
@@ -56,10 +67,12 @@ class ActionModule(base.ControllerAction):
         if not self.check_mode and (warning := accepted.accept(path, manifest)):
             base.display.warning(warning)
         size = sum(artifact.size for artifact in manifest.artifacts)
+        message = f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all match the manifest; {trust.sentence}"
         return {
             "changed": False,
-            "msg": f"{len(manifest.artifacts)} files, {size / 1e6:.0f} MB, all match the manifest; {trust.sentence}",
+            "msg": f"{message}. {stated.sentence.rstrip('.')}" if stated else message,
             "signed_by": trust.signer,
+            "provenance": stated.as_row() if stated else {},
             "manifest_sha256": sha256_bytes(data),
             "unpublished": manifest.unpublished,
             "profiles": list(manifest.profiles),

@@ -19,6 +19,11 @@ options:
     description: The least memory of a host in MB.
     type: int
     default: 3500
+  store:
+    description:
+      - The store on the controller. If it carries advisories, the components of the host's release are compared with
+        them. A folder without a store is no error.
+    type: path
   bundle:
     description: The archive of a support bundle on the controller. Empty means no bundle. Check mode writes none.
     type: str

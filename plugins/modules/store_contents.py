@@ -9,7 +9,9 @@ short_description: Report what a store holds
 description:
   - For each file, the report shows name, version, size, licence, hosts and source. It also shows totals by kind,
     profile and licence.
-  - The module reads only the manifest. The same manifest gives the same report.
+  - If the store carries advisories, the report names the components that they affect. It also says who fetched the
+    store, if the store has a statement of its provenance.
+  - The module reads only the manifest, the advisories and the provenance. The same store gives the same report.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 options:
@@ -38,6 +40,14 @@ lines:
   type: list
   elements: str
   sample: ["Carry the whole folder: 145 files, 827.0 MB, for hosts of cpu-py311-x86_64."]
+affected:
+  description:
+    - The components that the store's advisories name, the worst first. Each has C(component), C(version), C(id),
+      C(ids), C(severity), C(fixed), C(summary) and C(sure), which is false if the versions cannot be compared.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{component: example, version: 1.2.3, id: CVE-2026-0001, severity: HIGH, fixed: 1.2.4, sure: true}]
 unpublished:
   description: The paths of files that are not the published ones, each with its source.
   returned: success

@@ -10,6 +10,8 @@ description:
   - Reads the languages, voices and models from the settings of the role P(voicefleet.kokoro.settings#role).
   - Downloads what the locks and the catalogue pin, and checks every digest. It builds wheels of packages that are
     published only as source. It writes the manifest last.
+  - Writes C(provenance.json) beside the manifest, a statement in the form of in-toto that says who fetched the store,
+    when, from which sources and with which version of the collection. It stays until the contents change.
   - May be interrupted at any moment and run again. Files stay in a cache, by digest, which many stores share.
   - Uses only the configured sources.
 version_added: "0.1.0"
@@ -61,11 +63,17 @@ options:
     type: str
   signing_key:
     description:
-      - The SSH key that signs the manifest. Give the private key, or a public key whose private key is in an ssh-agent.
+      - The SSH key that signs manifest and provenance. Give the private key, or a public key whose private key is in an
+        ssh-agent.
       - If unset, the store is not signed.
     type: path
   cache:
     description: The folder of downloads. Empty means C(voicefleet/downloads) in the user's cache.
+    type: path
+  advisories:
+    description:
+      - A file of advisories in the format of OSV. It is a zip or JSON file.
+      - The store carries those about its packages as C(advisories.json). If unset, it carries none.
     type: path
   uv:
     description: The uv that builds wheels. Empty means the uv on PATH, or else the one in the store.

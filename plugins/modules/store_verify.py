@@ -11,6 +11,8 @@ description:
     hash a file again that is unchanged since it was hashed last.
   - Reports all findings at once. The kind of a finding is V(missing), V(truncated), V(corrupt), V(unlisted) or
     V(unreadable).
+  - If the store has a statement of its provenance, it must be about this manifest. Its signature is checked as that of
+    the manifest is.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 extends_documentation_fragment:
@@ -36,6 +38,11 @@ signed_by:
   returned: success
   type: str
   sample: fetcher@example.com
+provenance:
+  description: Who fetched the store, when, from which sources and with which versions. Empty if the store does not say.
+  returned: success
+  type: dict
+  sample: {user: kim, host: fetch-01, finished: "2026-01-31T12:00:00Z", versions: {}, sources: ["https://pypi.org"]}
 unpublished:
   description: The paths of files that are not the published ones, each with its source.
   returned: success

@@ -31,6 +31,8 @@ LEFT = [
     "speech/manifest.json",
     "speech/manifest.json.sig",
     "speech/sbom.cdx.json",
+    "speech/provenance.json.sig",
+    "speech/advisories.json",
     "speech/locks/pylock.cpu-py311-x86_64.toml",
     "speech/dictionaries/unidic-3.1.0.zip",
     "speech/kokoro/Kokoro-82M/config.json",

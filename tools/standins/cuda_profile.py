@@ -77,7 +77,7 @@ def add_profile(store: Path, copy: Path) -> str:
     cuda = Profile("cuda", cpu.python, cpu.architecture)
     if copy.exists():
         shutil.rmtree(copy)
-    shutil.copytree(store, copy, copy_function=link)
+    shutil.copytree(store, copy, copy_function=link, ignore=shutil.ignore_patterns("provenance.json*"))
     filename, wheel = stand_in_wheel(cpu.architecture)
     digest, size = replace(copy / "wheels" / filename, wheel)
     rows = [

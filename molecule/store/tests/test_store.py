@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import json
 import os
 import subprocess
@@ -35,11 +36,18 @@ def test_the_volumes_are_plain_archives_within_their_size() -> None:
     subprocess.run(["tar", "-tf", str(volumes[0])], check=True, capture_output=True)
 
 
-def test_any_ssh_keygen_can_check_the_signature() -> None:
-    manifest = WORK / "carried" / "manifest.json"
+@pytest.mark.parametrize("name", ["manifest.json", "provenance.json"])
+def test_any_ssh_keygen_can_check_the_signature(name: str) -> None:
+    signed = WORK / "carried" / name
     command = ["ssh-keygen", "-Y", "verify", "-f", str(WORK / "allowed_signers"), "-I", "fetcher@example.com"]
-    command += ["-n", "voicefleet-store", "-s", f"{manifest}.sig"]
-    subprocess.run(command, input=manifest.read_bytes(), check=True)
+    command += ["-n", "voicefleet-store", "-s", f"{signed}.sig"]
+    subprocess.run(command, input=signed.read_bytes(), check=True)
+
+
+def test_the_provenance_is_about_the_manifest() -> None:
+    statement = json.loads((WORK / "carried" / "provenance.json").read_text())
+    digest = hashlib.sha256((WORK / "carried" / "manifest.json").read_bytes()).hexdigest()
+    assert statement["subject"] == [{"name": "manifest.json", "digest": {"sha256": digest}}]
 
 
 def test_manifest_and_bill_of_materials_name_the_same_files() -> None:

@@ -218,6 +218,8 @@ def releases(options: Options) -> Json:
     found["profile"] = contents.get("profile")
     wheels = [row for row in contents.get("artifacts", []) if row["kind"] == "wheel"]
     found["wheels"] = {row["name"]: row["version"] for row in wheels if re.match("torch$|nvidia-cuda", row["name"])}
+    parts = ("path", "kind", "name", "version")
+    found["components"] = [{part: row.get(part, "") for part in parts} for row in contents.get("artifacts", [])]
     found["manifest_sha256"] = contents.get("manifest_sha256")
     found["unpublished"] = contents.get("unpublished", {})
     found["damage"] = release.damage(path, contents)

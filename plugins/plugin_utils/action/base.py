@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as ansible_version
 from ansible.utils.display import Display
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 
@@ -68,6 +69,16 @@ def fact(variables: Any, name: str) -> dict[str, Any]:
     """A fact of a host, whether or not facts are also variables there. Empty if it was not set."""
     value = variables.get(name) or (variables.get("ansible_facts") or {}).get(name) or {}
     return dict(value) if isinstance(value, Mapping) else {}
+
+
+def versions() -> dict[str, str]:
+    """The versions of this collection and of ansible-core."""
+    root = Path(__file__).parents[3]
+    try:  # only an installed collection has this file
+        collection = _load(str(root / "MANIFEST.json"))["collection_info"]["version"]
+    except OSError:
+        collection = _load(str(root / "galaxy.yml"))["version"]
+    return {"voicefleet.kokoro": str(collection), "ansible-core": ansible_version}
 
 
 def verified_digest(task_vars: Mapping[str, Any]) -> str:

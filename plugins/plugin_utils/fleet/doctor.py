@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,8 @@ from typing import Any
 
 from ...module_utils.host import sources
 from ...module_utils.proof.acoustics import LEVELS
+from ..store import advisories, datafile
+from ..store.manifest import Artifact
 from . import deploy_lock, gpu
 from .preflight import ESPEAK_PATH, Finding, Findings, Wanted, check_platform, drift_finding, selinux_findings
 
@@ -36,6 +39,7 @@ CHECKS = {
     "DEPLOY": "no deploy is in progress, and none left a candidate or an unfinished release",
     "RELEASE": "a release is current, sealed and whole",
     "DRIFT": "its files have not changed since it was sealed",
+    "ADVISORIES": "the advisories that the store carries name no component of the release",
     "FILES": "only their owners can read secrets and accounts, and these match each other",
     "UNIT": "the unit is ours, enabled and active, and runs the current release",
     "STALE": "the process was started from the files that are on disk now",
@@ -55,6 +59,7 @@ CHECKS = {
 # A check is not reported as OK if one of these failed: it was not made, or proves nothing then.
 _NEEDS = {
     "DRIFT": ("RELEASE",),
+    "ADVISORIES": ("RELEASE",),
     "PATH_LENGTH": ("RELEASE",),
     "UNIT": ("RESTARTS",),
     "STALE": ("UNIT",),
@@ -68,6 +73,7 @@ _NEEDS = {
 }
 _GPU = ("GPU_DRIVER", "GPU_CARD", "GPU_NODES", "GPU_USED")
 DAY = 86400
+COMPONENTS = 5000  # of a release that are compared with advisories; a release has some 200
 GROWTH_BYTES = 4_000_000_000  # Kokoro takes 2.3 GB during long texts; this much more is a leak
 GROWTH_SHARE = 0.85  # of the unit's MemoryMax
 DISK_WARN, DISK_FAIL = 1_000_000_000, 200_000_000
@@ -87,8 +93,13 @@ class Expected:
     minimum_memory_mb: int
 
 
-def judge(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:
-    """All findings of one host, with an OK for each check without one. ``facts`` come from ``service_state``."""
+def judge(
+    facts: Json, expected: Expected, controller_time: float, known: advisories.Advisories | None = None
+) -> list[Finding]:
+    """All findings of one host, with an OK for each check without one. ``facts`` come from ``service_state``.
+
+    ``known`` are the advisories that the store on the controller carries.
+    """
     if facts.get("release", {}).get("current", "") is None and facts.get("unit", {}).get("LoadState") == "not-found":
         # The other checks would only repeat that nothing was deployed.
         judges = (_platform, _gpu, _release) if "platform" in facts else (_release,)
@@ -99,6 +110,9 @@ def judge(facts: Json, expected: Expected, controller_time: float) -> list[Findi
         if all(name in facts for name in names):
             found += check(facts, expected, controller_time)
             checked.update(codes)
+    if known and facts.get("release", {}).get("components"):
+        found += _advisories(facts["release"], known)
+        checked.add("ADVISORIES")
     for name, why in facts["errors"].items():
         found.warn("UNREAD", f"{name} could not be read: {why}.", "Check it by hand on the host.")
     said = {finding.code for finding in found}
@@ -223,6 +237,28 @@ def _release(facts: Json, expected: Expected, controller_time: float) -> list[Fi
         source = " ".join(filter(None, ("sealed and whole.", sources.sentence(release["unpublished"]))))
         found.append(Finding("OK", "RELEASE", f"{current} is current, {source}", ""))
     return found
+
+
+def _components(release: Json) -> list[Artifact]:
+    """The files of a release, as far as they have the form of a manifest's."""
+    found, rows, odd = [], release["components"], release.get("unpublished", {})
+    for row in rows[:COMPONENTS] if isinstance(rows, list) else []:
+        with contextlib.suppress(datafile.DataError, AttributeError, KeyError, TypeError):
+            source = odd.get(row["path"], sources.PUBLISHED)
+            more = {"sha256": "0" * 64, "size": 0, "source": source}
+            found.append(datafile.row(Artifact, {**row, **more}, "component"))
+    return found
+
+
+def _advisories(release: Json, known: advisories.Advisories) -> list[Finding]:
+    hits = advisories.match(known, _components(release))
+    if not hits:
+        return []
+    cause = advisories.sentence(known.until, hits, f"the release {release['current']}", 3)
+    remedy = (
+        "contents.yml lists them all. docs/supply-chain.md says how to judge them, and how to fetch other versions."
+    )
+    return [Finding("WARN", "ADVISORIES", cause[0].lower() + cause[1:], remedy)]
 
 
 def _files(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:

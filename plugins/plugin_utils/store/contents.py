@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ...module_utils.host.sources import PUBLISHED, sentence
+from . import advisories
 from .manifest import Artifact, Manifest
 
 EVERY = "all hosts"
 UNKNOWN = "not stated"
 
 
-def build(manifest: Manifest, manifest_sha256: str) -> dict[str, Any]:
-    """The report as data. Sizes are in bytes. The same manifest always gives the same report.
+def build(
+    manifest: Manifest, manifest_sha256: str, known: advisories.Advisories | None = None, fetched: str = ""
+) -> dict[str, Any]:
+    """The report as data. Sizes are in bytes. The same store always gives the same report.
+
+    ``known`` are the advisories that the store carries. ``fetched`` says who fetched it.
 
     ``totals`` holds ``{"files", "size"}`` for the whole store, by kind, by licence and by profile. A profile's total
     includes the files that it shares with other profiles.
@@ -35,12 +41,21 @@ def build(manifest: Manifest, manifest_sha256: str) -> dict[str, Any]:
         }
         for artifact in artifacts
     ]
+    hits = advisories.match(known, artifacts) if known else []
     suits = {p: [a for a in artifacts if not a.profiles or p in a.profiles] for p in sorted(manifest.profiles)}
     return {
         "schema": 2,
         "manifest_sha256": manifest_sha256,
         "profiles": sorted(manifest.profiles),
         "unpublished": dict(sorted(manifest.unpublished.items())),
+        "fetched": fetched,
+        "advisories": {
+            "until": known.until,
+            "sentence": advisories.sentence(known.until, hits, "this store"),
+            "affected": [{**asdict(hit), "ids": list(hit.ids)} for hit in hits],
+        }
+        if known
+        else None,
         "totals": {
             "all": _total(artifacts),
             "kinds": {kind: _total(manifest.of_kind(kind)) for kind in sorted({a.kind for a in artifacts})},
@@ -81,7 +96,17 @@ def _sections(data: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
     def totals(group: str) -> list[list[str]]:
         return [[name, str(t["files"]), in_words(t["size"])] for name, t in data["totals"][group].items()]
 
+    rows = (data["advisories"] or {"affected": []})["affected"]
+    named = ["component", "version", "advisory", "severity", "fixed in", "what it says"]
+    affected = [
+        [
+            row["component"], row["version"], row["id"], row["severity"] or UNKNOWN,
+            (row["fixed"] or UNKNOWN) if row["sure"] else "compare by hand", row["summary"],
+        ]
+        for row in rows
+    ]  # fmt: skip
     return [
+        *([("Named by advisories", named, affected)] if rows else []),
         ("By kind", ["kind", "files", "size"], totals("kinds")),
         ("By profile, shared files included", ["profile", "files", "size"], totals("profiles")),
         ("By licence", ["licence", "files", "size"], totals("licences")),
@@ -109,6 +134,10 @@ def summary(data: dict[str, Any]) -> list[str]:
     ]
     if data["unpublished"]:
         lines.append(sentence(data["unpublished"]))
+    if data["fetched"]:
+        lines.append(data["fetched"])
+    if data["advisories"]:
+        lines.append(data["advisories"]["sentence"])
     return lines
 
 

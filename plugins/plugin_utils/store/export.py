@@ -5,7 +5,8 @@ An export is a folder::
 
     export.json         the index: old and new manifest, every volume and every file, with digests
     manifest.json       the new manifest, which is the base of the next export
-    *.json.sig          the signatures of both, if a key was given
+    provenance.json     who fetched the store, if the store says so
+    *.json.sig          their signatures, if a key was given
     volume-0001.tar     plain tar archives, each readable alone; a file larger than a volume is split into
                         `<path>.part-0001`, `<path>.part-0002`, ...
 
@@ -36,18 +37,16 @@ from ...module_utils.host.hashing import (
     sha256_bytes,
     write_atomic,
 )
-from . import age, datafile, signature
+from . import age, datafile
 from .datafile import Count, DataError, Sha256
 from .download import Progress
 from .exclusive import exclusive
-from .manifest import FILENAME, INDEX, Artifact, ListedPath, Manifest, parse_manifest, read_manifest
+from .manifest import BESIDE, FILENAME, INDEX, Artifact, ListedPath, Manifest, parse_manifest, read_manifest
 from .store import Finding, FindingsError, files_in, outside, sweep_store, verify
 
 SCHEMA = 1
 UNFINISHED = ".unfinished"
 COPY = ".importing"
-# Files that a store may hold next to its manifest, without being listed in it.
-BESIDE = (signature.SIGNATURE,)
 MEGABYTE = 10**6
 SMALLEST_VOLUME = MEGABYTE
 CHUNK = 1 << 20
@@ -416,7 +415,7 @@ def _contradiction(index: Index) -> str:
         if not inside or sum(piece.length for piece in row.pieces) != row.size:
             return f"the pieces of {row.path} do not make up the file"
     if index.beside.get(FILENAME) != index.manifest or index.beside.keys() - {FILENAME, *BESIDE}:
-        return "it names files other than the manifest and its signature next to the volumes"
+        return "it names files other than the manifest, the provenance and their signatures next to the volumes"
     return ""
 
 

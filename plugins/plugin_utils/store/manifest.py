@@ -26,15 +26,17 @@ SCHEMA = 2
 FILENAME = "manifest.json"
 KINDS = (
     "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "hearing-model",
-    "python", "sbom",
+    "python", "sbom", "advisories",
 )  # fmt: skip
 
 # Files that a store or an export has beside the listed ones. A signature has the name of its file and `.sig`.
-INDEX = "export.json"
-RESERVED = frozenset(f"{name}{end}" for name in (FILENAME, INDEX) for end in ("", ".sig"))
+INDEX, PROVENANCE = "export.json", "provenance.json"
+RESERVED = frozenset(f"{name}{end}" for name in (FILENAME, INDEX, PROVENANCE) for end in ("", ".sig"))
+# Files that a store may hold next to its manifest, without being listed in it.
+BESIDE = (f"{FILENAME}.sig", PROVENANCE, f"{PROVENANCE}.sig")
 
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ManifestError(Exception):
@@ -65,7 +67,7 @@ def _is_listed(path: str) -> bool:
 
 def _is_time(text: str) -> bool:
     try:
-        return time.strftime(_TIME, time.strptime(text, _TIME)) == text
+        return time.strftime(TIME, time.strptime(text, TIME)) == text
     except ValueError:
         return False
 
@@ -121,7 +123,7 @@ class Manifest:
 
     def after(self, former: Manifest | None, now: float) -> Manifest:
         """This manifest as the successor of ``former``, or ``former`` itself if the contents are the same."""
-        stamp = time.strftime(_TIME, time.gmtime(now))
+        stamp = time.strftime(TIME, time.gmtime(now))
         if former is None:
             return replace(self, counter=1, time=stamp)
         if replace(self, counter=former.counter, time=former.time).to_bytes() == former.to_bytes():
@@ -164,7 +166,7 @@ class Manifest:
         names, chosen, own = set(spacy_models), set(voices), set(extras)
         wanted = []
         for artifact in self.artifacts:
-            if artifact.kind == "sbom":
+            if artifact.kind in ("sbom", "advisories"):
                 continue
             if artifact.kind == "python" and artifact.sha256 != python:
                 continue

@@ -16,8 +16,7 @@ from ...module_utils.host.hashing import canonical_json, read_bounded
 from . import datafile
 from .datafile import Count, DataError, Sha256
 from .exclusive import exclusive
-from .export import BESIDE
-from .manifest import FILENAME, InsidePath, read_manifest
+from .manifest import BESIDE, FILENAME, InsidePath, read_manifest
 from .store import Finding, FindingsError, files_in
 
 SCHEMA = 1

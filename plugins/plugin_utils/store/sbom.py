@@ -36,7 +36,7 @@ _TYPES = {
 _NUMBERS = re.compile(r"[0-9.]+\Z")
 
 
-def _normalised(name: str) -> str:
+def normalised(name: str) -> str:
     """A package's name as purls write it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -59,7 +59,8 @@ class Package:
 def _in_hub(artifact: Artifact) -> Package | None:
     """A file of Kokoro or of a model that hears, by the name of its folder; None if the catalogue lacks that model."""
     _top, folder, *file = [*artifact.path.split("/"), ""]
-    models = (*catalogue.MANDARIN_MODELS.values(), *catalogue.HEARING_MODELS.values())
+    models: list[catalogue.KokoroModel | catalogue.HearingModel] = [*catalogue.MANDARIN_MODELS.values()]
+    models += catalogue.HEARING_MODELS.values()
     model = next((model for model in models if model.name == folder), None)
     if model is None:
         return None
@@ -75,7 +76,7 @@ def package_of(artifact: Artifact) -> Package:
     """
     found = None
     if artifact.source == PUBLISHED and artifact.kind == "wheel":
-        found = Package("pypi", _normalised(artifact.name), artifact.version)
+        found = Package("pypi", normalised(artifact.name), artifact.version)
     elif artifact.source == PUBLISHED and artifact.kind.startswith(("kokoro-", "hearing-")):
         found = _in_hub(artifact)
     elif artifact.source == PUBLISHED and artifact.kind == "python":

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sign and check the manifest of a store and the index of an export with ``ssh-keygen -Y`` (OpenSSH 8.1 or newer).
+"""Sign and check manifest and provenance of a store, and the index of an export.
 
-They list every file with its digest, so one signature covers the folder. It lies beside the file. The policy
-``strict`` refuses a store unless a key in ``allowed_signers`` signed it. ``if-signed`` checks a signature if there is
-one. ``off`` checks nothing.
+``ssh-keygen -Y`` of OpenSSH 8.1 or newer does it. Manifest and index list every file with its digest, so one signature
+covers the folder. It lies beside the file. The policy ``strict`` refuses a store unless a key in ``allowed_signers``
+signed it. ``if-signed`` checks a signature if there is one. ``off`` checks nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...module_utils.host.hashing import read_bounded, write_atomic
-from .manifest import FILENAME
+from .manifest import FILENAME, INDEX
 
 # Separates these signatures from those of mails or commits made with the same key.
 NAMESPACE = "voicefleet-store"
-SIGNATURE = f"{FILENAME}.sig"
 # What a check may take. An allowed_signers file on a dead network file system must not block the play.
 SECONDS = 60
 POLICIES = ("strict", "if-signed", "off")
@@ -128,7 +127,7 @@ def check(
     if allowed_signers is not None and not allowed_signers.is_file():
         raise SignatureError(f"there is no allowed_signers file at {allowed_signers}")
     file = folder / f"{name}.sig"
-    what, make = (folder, "Fetch") if name == FILENAME else (folder / name, "Export")
+    what, make = folder if name == FILENAME else folder / name, "Export" if name == INDEX else "Fetch"
     if not file.is_file():
         if allowed_signers is not None:
             raise SignatureError(

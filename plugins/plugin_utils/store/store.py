@@ -15,7 +15,7 @@ import time
 import urllib.parse
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
@@ -31,13 +31,12 @@ from ...module_utils.host.hashing import (
     write_atomic,
 )
 from ...module_utils.host.sources import PUBLISHED, SOURCES
-from . import catalogue, closure, datafile, download, locks, sbom
+from . import advisories, catalogue, closure, datafile, download, locks, provenance, sbom
 from .datafile import Sha256
 from .exclusive import exclusive
-from .manifest import FILENAME, Artifact, Manifest, ManifestError, read_manifest
+from .manifest import BESIDE, FILENAME, PROVENANCE, Artifact, Manifest, ManifestError, read_manifest
 from .profiles import Profile
 from .selection import Selection
-from .signature import SIGNATURE
 
 # In a folder of files that are not the published ones: {"source": one of SOURCES}.
 SOURCE_MARKER = "SOURCE.json"
@@ -80,6 +79,7 @@ class Request(Selection):
 
     For each feature version in ``pythons`` (``3.11``) the store carries an interpreter. ``index`` is a package index
     (PEP 503) that is tried before the locked addresses. ``contents`` is ``all``, or ``python`` to leave the models out.
+    ``advisories`` is a file of OSV.
     """
 
     profiles: Sequence[Profile]
@@ -94,6 +94,24 @@ class Request(Selection):
     find_links: Sequence[Path] = ()
     index: str | None = None
     uv: str | None = None
+    advisories: Path | None = None
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What the operator asked for, as the provenance states it. No address has credentials."""
+        kept = ("spacy_source", "kokoro_source", "python_source", "hearing_source", "dictionary_source", "index")
+        sources = {name: getattr(self, name) for name in kept}
+        return {
+            **{each.name: getattr(self, each.name) for each in fields(Selection)},
+            "profiles": [profile.name for profile in self.profiles],
+            "pythons": list(self.pythons),
+            "contents": self.contents,
+            "sources": {name: download.without_credentials(at) for name, at in sources.items() if at},
+            "locks": {
+                name: sha256_bytes(read_bounded(str(self.lock_folder / name)))
+                for name in sorted(Path(profile.lock_path).name for profile in self.profiles)
+            },
+        }
 
 
 @dataclass
@@ -114,7 +132,7 @@ def verify(store: Path, memo: Memo | None = None, manifest: Manifest | None = No
     manifest = manifest or read_manifest(store)[0]
     findings: list[Finding] = []
     to_hash: dict[str, Artifact] = {}
-    listed = {FILENAME, SIGNATURE}
+    listed = {FILENAME, *BESIDE}
     for artifact in manifest.artifacts:
         listed.add(artifact.path)
         path = store / artifact.path
@@ -166,7 +184,7 @@ def unlisted(store: Path, listed: Collection[str]) -> Iterator[Finding]:
             left = "a killed run left it, and the next fetch or import removes it"
             why = left if killed else _link(store / path) or "is not in the manifest; prune.yml removes it"
             yield Finding("unlisted", path, why)
-        elif path in (FILENAME, SIGNATURE) and _unusable(store / path):
+        elif path in (FILENAME, *BESIDE) and _unusable(store / path):
             yield Finding("unlisted", path, _unusable(store / path))
 
 
@@ -406,12 +424,17 @@ def build(
     say: Callable[[str], None],
     check: bool = False,
     before_download: Callable[[], None] = lambda: None,
+    maker: provenance.Maker | None = None,
 ) -> Built:
     """Build or update a store as requested. It may be killed at any moment and run again.
 
+    ``maker`` is who fetches; None writes no statement of provenance.
     Files are renamed into place and the manifest is written last, so an unfinished store does not pass verification.
-    Raises StoreError, DownloadError, LockError, ValueError, OSError.
+    Raises StoreError, DownloadError, LockError, AdvisoryError, ValueError, OSError.
     """
+    if request.advisories and not request.advisories.is_file():
+        raise StoreError(f"there is no file of advisories at {request.advisories} (artifact_store_advisories)")
+    began = time.time()
     voices = request.chosen_voices
     models = request.chosen_spacy_models
     committed = {}
@@ -432,6 +455,7 @@ def build(
     known = {artifact.path for artifact in present.artifacts} if present else set()
     if check:
         wanted = {item.artifact.path for item in items} | {p.lock_path for p in request.profiles}
+        wanted |= {advisories.PATH} if request.advisories else set()
         wanted |= {f"wheels/{p.filename}" for lock in committed.values() for p in lock.packages if p.is_wheel}
         added = sorted(wanted - known)
         return Built(bool(added), Manifest(()), added)
@@ -493,6 +517,14 @@ def build(
         bill = sbom.render(artifacts.values())
         placed[sbom.PATH] = _keep_bytes(cache, bill)
         artifacts[sbom.PATH] = Artifact(sbom.PATH, placed[sbom.PATH].name, len(bill), "sbom", "CycloneDX", "1.6")
+        if request.advisories:
+            found_advisories, count = advisories.select(request.advisories, artifacts.values())
+            text = found_advisories.to_bytes()
+            placed[advisories.PATH] = _keep_bytes(cache, text)
+            artifacts[advisories.PATH] = Artifact(
+                advisories.PATH, placed[advisories.PATH].name, len(text), advisories.KIND, "OSV", found_advisories.until
+            )
+            say(f"{len(found_advisories.rows)} of {count} advisories are about packages of this store")
         manifest = Manifest(tuple(artifacts.values()), tuple(sorted(p.name for p in request.profiles)))
         manifest = manifest.after(present, time.time())
         leading = outside(store, [*artifacts, *known])
@@ -512,8 +544,25 @@ def build(
         target_manifest = store / FILENAME
         same = target_manifest.exists() and target_manifest.read_bytes() == data
         if not same:
+            # A statement about the former manifest would make every later check fail.
+            (store / PROVENANCE).unlink(missing_ok=True)
             write_atomic(str(target_manifest), data)
-        return Built(bool(added or removed or not same), manifest, added, removed)
+        stated = maker is not None and _state(store, manifest, sha256_bytes(data), maker, request, began)
+        return Built(bool(added or removed or not same or stated), manifest, added, removed)
+
+
+def _state(
+    store: Path, manifest: Manifest, digest: str, maker: provenance.Maker, request: Request, began: float
+) -> bool:
+    """Write the statement of provenance, unless there is one about this manifest."""
+    try:
+        if provenance.read(store, digest) is not None:
+            return False
+    except provenance.ProvenanceError:
+        pass
+    data = provenance.render(manifest, digest, maker, request.parameters, began, time.time())
+    write_atomic(str(store / PROVENANCE), data)
+    return True
 
 
 def _present(store: Path) -> Manifest | None:

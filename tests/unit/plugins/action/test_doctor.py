@@ -33,6 +33,7 @@ ARGUMENTS = {
     "speak": True,
     "timeout": 60,
     "bundle": "",
+    "store": None,
 }
 
 
@@ -70,6 +71,17 @@ def test_a_host_without_a_python_is_a_finding_with_its_own_words() -> None:
     answer = {"failed": True, "msg": "The module interpreter was not found.", "module_stderr": "x\nno python3 here\n"}
     [row] = examine({"health": answer})["ansible_facts"]["voicefleet_doctor"]["findings"]
     assert row["cause"] == "nothing could be read: The module interpreter was not found: no python3 here."
+
+
+def test_advisories_of_a_damaged_store_are_a_finding_and_a_missing_store_is_none(tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"errors": {}}
+    for store in ("", str(tmp_path / "nowhere"), str(tmp_path)):
+        assert examine({"health": facts}, store=store)["status"] == 0
+    (tmp_path / "manifest.json").write_text("{")
+    result = examine({"health": facts}, store=str(tmp_path))
+    [row] = result["ansible_facts"]["voicefleet_doctor"]["findings"]
+    assert (result["status"], row["level"], row["code"]) == (1, "WARN", "ADVISORIES")
+    assert "manifest.json is not JSON" in row["cause"]
 
 
 def test_what_was_read_is_judged() -> None:

@@ -14,7 +14,9 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import signature
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_bytes
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import advisories, provenance, signature
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import PROVENANCE, read_manifest
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.stores import tree, write_store
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -110,6 +112,69 @@ def test_a_strict_policy_accepts_a_signed_export_and_refuses_a_foreign_key(
     brought = run("store_import", **signed, allowed_signers=tmp_path / "mine.allowed")
     assert brought["signed_by"] == "mine@example.com"
     assert tree(tmp_path / "new") == tree(store)
+
+
+def state(store: Path, user: str = "kim") -> None:
+    manifest, digest = read_manifest(store)
+    data = provenance.render(manifest, digest, provenance.Maker(user, "fetch-01"), {}, 0, 0)
+    (store / PROVENANCE).write_bytes(data)
+
+
+def test_the_provenance_travels_with_the_store_and_must_be_signed_as_the_manifest_is(
+    store: Path, tmp_path: Path, signed: dict[str, Any]
+) -> None:
+    key, trusted = tmp_path / "mine", {"signature_policy": "strict", "allowed_signers": tmp_path / "mine.allowed"}
+    assert run("store_verify", path=store, **trusted)["provenance"] == {}
+    state(store)
+    with pytest.raises(
+        AnsibleActionFail, match=r"provenance\.json is not signed, .* Fetch with artifact_store_signing_"
+    ):
+        run("store_verify", path=store, **trusted)
+    signature.sign(store, key, PROVENANCE)
+    verified = run("store_verify", path=store, **trusted)
+    assert verified["provenance"]["user"] == "kim"
+    assert verified["msg"].endswith("signed by mine@example.com. Fetched by kim on fetch-01 at 1970-01-01T00:00:00Z")
+    assert run("store_export", path=store, folder=tmp_path / "out", signing_key=key)["changed"]
+    run("store_import", **signed, allowed_signers=tmp_path / "mine.allowed")
+    assert tree(tmp_path / "new") == tree(store)
+    assert run("store_contents", path=store)["contents"]["fetched"].startswith("Fetched by kim on fetch-01")
+    assert run("store_prune", path=store, list_to=tmp_path / "prune.json")["files"] == []
+    # Somebody else says that he fetched it.
+    state(store, "robin")
+    with pytest.raises(AnsibleActionFail, match=r"signature of .* does not match provenance\.json"):
+        run("store_verify", path=store, **trusted)
+    signature.sign(store, tmp_path / "foreign", PROVENANCE)
+    with pytest.raises(AnsibleActionFail, match=r"provenance\.json is signed by a key that"):
+        run("store_verify", path=store, **trusted)
+
+
+def test_a_statement_about_another_manifest_is_refused(store: Path) -> None:
+    state(store)
+    assert run("store_verify", path=store)["provenance"]["user"] == "kim"
+    write_store(store, {"wheels/a.whl": b"b", "kokoro/voices/v.pt": b"v"}, counter=2)
+    with pytest.raises(AnsibleActionFail, match=r"No host was touched: .*provenance\.json is about the manifest"):
+        run("store_verify", path=store)
+    with pytest.raises(AnsibleActionFail, match=r"provenance\.json is about the manifest"):
+        run("store_contents", path=store)
+
+
+def test_the_report_names_components_that_advisories_name(store: Path) -> None:
+    row = {"id": "A-1", "affected": [{"package": {"purl": "pkg:pypi/a-whl"}, "versions": ["1.0"]}]}
+    data = advisories.Advisories("2026-11-20", (advisories.parse(row, "file"),)).to_bytes()
+    assert run("store_contents", path=store)["affected"] == []
+    write_store(store, {"wheels/a.whl": b"b", "advisories.json": data}, counter=2)
+    manifest = json.loads((store / "manifest.json").read_text())
+    for listed in manifest["artifacts"]:
+        if listed["path"] == "advisories.json":
+            listed.update(kind="advisories", name="OSV", version="2026-11-20", source="published")
+            assert listed["sha256"] == sha256_bytes(data)
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    done = run("store_contents", path=store)
+    assert [(hit["component"], hit["version"], hit["id"]) for hit in done["affected"]] == [("a-whl", "1.0", "A-1")]
+    assert "Advisories up to 2026-11-20 name 1 component of this store: a-whl 1.0 (A-1)." in done["lines"]
+    (store / "advisories.json").write_bytes(b"{}")
+    with pytest.raises(AnsibleActionFail, match="is not the file that the manifest lists"):
+        run("store_contents", path=store)
 
 
 def test_an_index_that_is_not_signed_or_was_altered_is_refused(

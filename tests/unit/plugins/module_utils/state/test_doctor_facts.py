@@ -203,3 +203,26 @@ def test_another_program_on_the_port_is_recognised_by_its_answer(tmp_path: Path)
     assert found["error"].endswith("/status is answered by HTTP 404")
     assert str(os.getpid()) in held["holder"]
     assert held["ours"] is False
+
+
+def test_the_components_of_the_current_release_are_read(tmp_path: Path) -> None:
+    where = options(tmp_path)
+    path = tmp_path / "opt" / "releases" / "1.2.3-3f9a1c2b7d5e"
+    path.mkdir(parents=True)
+    (tmp_path / "opt" / "current").symlink_to("releases/1.2.3-3f9a1c2b7d5e")
+    wheel = {"path": "wheels/a.whl", "kind": "wheel", "name": "a", "version": "1.0"}
+    contents = {
+        "id": path.name,
+        "voices": [],
+        "model": {"name": "Kokoro-82M"},
+        "python": {"version": "3.11"},
+        # A release of an earlier version of the collection may lack a part.
+        "artifacts": [
+            {**wheel, "sha256": "a" * 64, "size": 3},
+            {"path": "x", "sha256": "b", "kind": "lock", "size": 1},
+        ],
+    }
+    (path / "release.json").write_text(json.dumps(contents))
+    found = doctor_facts.releases(where)
+    assert found["current"] == path.name
+    assert found["components"] == [wheel, {"path": "x", "kind": "lock", "name": "", "version": ""}]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor.failures import FAILURES
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor, gpu
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import advisories
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import (
     MESSAGES,
     NO_CARD,
@@ -75,6 +76,7 @@ HEALTHY: dict[str, Any] = {
         "leftovers": [],
         "unpublished": {},
         "voices": ["af_heart"],
+        "components": [{"path": "wheels/torch.whl", "kind": "wheel", "name": "torch", "version": "2.7.1+cpu"}],
     },
     "proxies": {"service": [], "clients": {}},
     "lock": None,
@@ -118,10 +120,40 @@ L40S = [("0000:17:00.0", "nvidia"), ("0000:65:00.0", "nvidia")]
 
 
 def test_a_healthy_host_is_ok_in_every_check_that_can_be_made() -> None:
-    found = doctor.judge(HEALTHY, EXPECTED, NOW)
+    found = doctor.judge(HEALTHY, EXPECTED, NOW, advisories.Advisories("2026-11-20", ()))
     assert {item.level for item in found} == {"OK"}
     assert {item.code for item in found} == set(doctor.CHECKS) - {"UNREACHABLE", "UNREAD"} - GPU
     assert len(found) == len({item.code for item in found})
+
+
+ADVISORY = {"id": "GHSA-1", "aliases": ["CVE-2026-1"], "affected": [
+    {"package": {"ecosystem": "PyPI", "name": "torch"}, "ranges": [{"events": [{"introduced": "0"}, {"fixed": "2.8"}]}]}
+]}  # fmt: skip
+KNOWN = advisories.Advisories("2026-11-20", (advisories.parse(ADVISORY, "file"),))
+
+
+def test_a_component_of_the_release_that_an_advisory_names_is_a_warning() -> None:
+    [finding] = [item for item in doctor.judge(HEALTHY, EXPECTED, NOW, KNOWN) if item.level != "OK"]
+    assert (finding.level, finding.code) == ("WARN", "ADVISORIES")
+    assert finding.cause == (
+        f"advisories up to 2026-11-20 name 1 component of the release {RELEASE}: "
+        "torch 2.7.1+cpu (CVE-2026-1, fixed in 2.8)."
+    )
+    assert "contents.yml" in finding.remedy
+
+
+def test_without_advisories_nothing_is_said_about_them() -> None:
+    assert "ADVISORIES" not in {item.code for item in doctor.judge(HEALTHY, EXPECTED, NOW)}
+    no_release = changed(release__components=[])
+    assert "ADVISORIES" not in {item.code for item in doctor.judge(no_release, EXPECTED, NOW, KNOWN)}
+
+
+@pytest.mark.parametrize(
+    "odd", [1, {"a": 1}, [1], [{}], [{"path": []}], [{"path": "x", "kind": "odd", "name": "n", "version": "1"}]]
+)
+def test_odd_components_of_a_host_are_passed_over(odd: Any) -> None:
+    found = doctor.judge(changed(release__components=odd), EXPECTED, NOW, KNOWN)
+    assert [item.level for item in found if item.code == "ADVISORIES"] == ["OK"]
 
 
 LOCK = {"owner": {"user": "kim", "controller": "fetch1", "pid": 4}, "age": 60.0}

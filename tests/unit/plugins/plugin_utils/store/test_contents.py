@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import contents
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import advisories, contents
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact, Manifest
 
 CPU, CUDA = "cpu-py311-x86_64", "cuda-py312-x86_64"
@@ -49,6 +49,32 @@ def test_the_terminal_shows_what_to_carry_and_names_stand_ins() -> None:
     assert any("<b>own</b> words" in line for line in lines)
     real = Manifest(MANIFEST.artifacts[:1], MANIFEST.profiles)
     assert "MADE-UP" not in "".join(contents.text(contents.build(real, "e" * 64)))
+
+
+ROW = {"id": "A-1", "summary": "a | <b>", "affected": [
+    {"package": {"purl": "pkg:pypi/torch"}, "ranges": [{"events": [{"introduced": "0"}, {"fixed": "2.1"}]}]},
+    {"package": {"purl": "pkg:pypi/both"}, "ranges": [{"events": [{"introduced": "odd"}]}]},
+]}  # fmt: skip
+
+
+def test_components_that_advisories_name_come_first() -> None:
+    known = advisories.Advisories("2026-11-20", (advisories.parse(ROW, "file"),))
+    data = contents.build(MANIFEST, "e" * 64, known, "Fetched by kim.")
+    assert [row["component"] for row in data["advisories"]["affected"]] == ["both", "torch"]
+    lines = contents.text(data)
+    assert lines[3:5] == [
+        "Fetched by kim.",
+        "Advisories up to 2026-11-20 name 2 components of this store: both 3 (A-1, its versions cannot be compared), "
+        "torch 2.0 (A-1, fixed in 2.1).",
+    ]
+    assert lines.index("Named by advisories") < lines.index("By kind")
+    page = contents.markdown(data)
+    assert "| both | 3 | A-1 | not stated | compare by hand | a \\| &lt;b> |" in page
+    assert "| torch | 2.0 | A-1 | not stated | 2.1 | a \\| &lt;b> |" in page
+    safe = contents.build(MANIFEST, "e" * 64, advisories.Advisories("2026-11-20", ()))
+    assert "Named by advisories" not in contents.text(safe)
+    assert "Advisories up to 2026-11-20 name no component of this store." in contents.text(safe)
+    assert contents.build(MANIFEST, "e" * 64)["advisories"] is None
 
 
 def test_text_of_packages_does_not_break_the_page() -> None:

@@ -21,7 +21,7 @@ PURL = re.compile(
     r"pkg:[a-z][a-z0-9.-]*(/[A-Za-z0-9._~%-]+)+(@[A-Za-z0-9._~:%-]+)?"
     r"(\?[a-z_]+=[A-Za-z0-9._~:%-]+(&[a-z_]+=[A-Za-z0-9._~:%-]+)*)?(#[A-Za-z0-9._~%-]+(/[A-Za-z0-9._~%-]+)*)?"
 )
-KOKORO = "f3ff3571791e39611d31c381e3a41a3af07b4987"
+KOKORO = catalogue.KOKORO_REVISION
 WHEEL = Artifact(
     "wheels/misaki.whl", "a" * 64, 3, "wheel", "Misaki_X", "1.2.3+cpu", "https://host/misaki.whl", "MIT",
     profiles=("p",),
@@ -142,8 +142,8 @@ def test_every_component_has_a_valid_purl_and_only_files_of_one_wheel_name_share
             f"pkg:generic/en_core_web_sm@3.8.0?checksum=sha256:{'c' * 64}&download_url=https:%2F%2Fh%2Fa-1.tar.gz",
         ),
         (
-            artifact("python/p.tar.gz", "python", "cpython-3.11", "3.11.18+20261110"),
-            f"pkg:generic/python@3.11.18?checksum=sha256:{'c' * 64}",
+            artifact("python/p.tar.gz", "python", "cpython-3.11", "3.11.0+20200101"),
+            f"pkg:generic/python@3.11.0?checksum=sha256:{'c' * 64}",
         ),
         (
             artifact("locks/pylock.p.toml", "lock", "p", "1.2.3"),
@@ -156,8 +156,8 @@ def test_a_purl_names_what_the_file_is(row: Artifact, expected: str) -> None:
 
 
 def test_python_has_the_name_that_its_advisories_use() -> None:
-    (component,) = json.loads(sbom.render([artifact("python/p", "python", "cpython-3.11", "3.11.18+1")]))["components"]
-    assert component["cpe"] == "cpe:2.3:a:python:python:3.11.18:*:*:*:*:*:*:*"
+    (component,) = json.loads(sbom.render([artifact("python/p", "python", "cpython-3.11", "3.11.0+1")]))["components"]
+    assert component["cpe"] == "cpe:2.3:a:python:python:3.11.0:*:*:*:*:*:*:*"
 
 
 def test_the_same_contents_give_the_same_bytes_and_other_contents_another_serial_number() -> None:

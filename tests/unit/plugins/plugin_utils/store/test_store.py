@@ -20,7 +20,14 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, download, locks, store
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import (
+    advisories,
+    catalogue,
+    download,
+    locks,
+    provenance,
+    store,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import read_manifest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import Profile
@@ -113,6 +120,68 @@ def test_the_same_inputs_give_the_same_manifest(built: Path, tmp_path: Path, req
     third = store.build(built, request_, tmp_path / "cache", lambda _line: None)
     assert (third.changed, third.added, third.removed) == (False, [], [])
     assert (built / "manifest.json").read_bytes() == before
+
+
+MAKER = provenance.Maker("kim", "fetch-01", {"voicefleet.kokoro": "0.1.0"})
+
+
+def test_a_fetch_states_its_provenance_until_the_contents_change(tmp_path: Path, request_: store.Request) -> None:
+    path, said = tmp_path / "store", lambda _line: None
+    request_.index = "https://kim:secret@mirror.invalid/simple"
+    store.build(path, replace(request_, index=None), tmp_path / "cache", said)
+    assert not (path / "provenance.json").exists()
+    # A store of an earlier version gets its statement, although its contents are the same.
+    assert store.build(path, request_, tmp_path / "cache", said, maker=MAKER).changed
+    first = (path / "provenance.json").read_bytes()
+    assert b"secret" not in first
+    stated = provenance.read(path, read_manifest(path)[1])
+    assert stated is not None
+    assert stated.user == "kim"
+    parameters = json.loads(first)["predicate"]["buildDefinition"]["externalParameters"]
+    assert (parameters["languages"], parameters["profiles"]) == (["a"], [PROFILE.name])
+    assert parameters["sources"]["index"] == "https://mirror.invalid/simple"
+    assert store.verify(path) == []
+    assert not store.build(path, request_, tmp_path / "cache", said, maker=replace(MAKER, user="robin")).changed
+    assert (path / "provenance.json").read_bytes() == first
+    request_.contents = "python"
+    store.build(path, request_, tmp_path / "cache", said, maker=replace(MAKER, user="robin"))
+    stated = provenance.read(path, read_manifest(path)[1])
+    assert stated is not None
+    assert stated.user == "robin"
+    # Without a maker, the former statement does not stay beside a manifest that it does not know.
+    store.build(path, replace(request_, contents="all"), tmp_path / "cache", said)
+    assert not (path / "provenance.json").exists()
+    assert store.verify(path) == []
+
+
+def test_a_store_carries_advisories_and_no_release_contains_them(tmp_path: Path, request_: store.Request) -> None:
+    path, osv, said = tmp_path / "store", tmp_path / "osv.json", []
+    row = {"id": "GHSA-1", "modified": "2026-11-20T00:00:00Z", "affected": [
+        {"package": {"ecosystem": "PyPI", "name": "spacy"}, "versions": ["3.8.14"]}
+    ]}  # fmt: skip
+    osv.write_text(json.dumps([row, {**row, "id": "GHSA-2", "affected": []}]))
+    without = store.build(path, request_, tmp_path / "cache", said.append).manifest
+    request_.advisories = osv
+    assert store.build(path, request_, tmp_path / "cache", said.append, check=True).added == ["advisories.json"]
+    store.build(path, request_, tmp_path / "cache", said.append)
+    assert "1 of 2 advisories are about packages of this store" in said
+    assert store.verify(path) == []
+    manifest = read_manifest(path)[0]
+    (listed,) = manifest.of_kind("advisories")
+    assert (listed.path, listed.version) == ("advisories.json", "2026-11-20")
+    known = advisories.load(path, manifest)
+    assert known is not None
+    assert [str(hit) for hit in advisories.match(known, manifest.artifacts)] == ["spacy 3.8.14 (GHSA-1)"]
+    assert "advisories.json" not in (path / "sbom.cdx.json").read_text()
+    release = (PROFILE.name, ["en_core_web_sm"], ["af_heart"])
+    needed, before = ({row.path for row in each.for_release(*release)} for each in (manifest, without))
+    assert needed == before
+    assert not store.build(path, request_, tmp_path / "cache", said.append).changed
+    request_.advisories = None
+    assert store.build(path, request_, tmp_path / "cache", said.append).removed == ["advisories.json"]
+    request_.advisories = tmp_path / "nowhere"
+    with pytest.raises(store.StoreError, match=r"there is no file of advisories at .*artifact_store_advisories"):
+        store.build(path, request_, tmp_path / "cache", said.append)
 
 
 def test_a_fetch_that_changes_a_store_raises_its_counter(built: Path, tmp_path: Path, request_: store.Request) -> None:
