@@ -49,6 +49,10 @@ options:
       server_name:
         description: The name in the node's certificate.
         type: str
+      hears:
+        description: Whether the node serves Whisper. Requests for transcriptions go only to such nodes.
+        type: bool
+        default: false
   client_keys:
     description: Keys that clients may use. If empty, the host makes one and keeps it.
     type: list
@@ -170,6 +174,7 @@ def main() -> None:
                     "key": {"type": "str", "required": True, "no_log": True},
                     "ca": {"type": "str"},
                     "server_name": {"type": "str"},
+                    "hears": {"type": "bool", "default": False},
                 },
             },
             "client_keys": {"type": "list", "elements": "str", "default": [], "no_log": True},
@@ -225,9 +230,9 @@ def main() -> None:
         module.fail_json(msg=f"The balancer does not run: {error}")
     result["nodes"] = [state.sentence() for state in states]
     down = [state for state in states if not state.up]
-    if len(down) == len(states):
+    if not any(state.up and not state.hears for state in states):
         module.fail_json(
-            msg="The balancer runs, but no node is ready, so every request gets a 503. " + "; ".join(result["nodes"]),
+            msg="The balancer runs, but no node is ready, so every text gets a 503. " + "; ".join(result["nodes"]),
             changes=result["changes"],
             nodes=result["nodes"],
         )

@@ -120,11 +120,13 @@ def test_the_balancer_refuses_a_wrong_key_and_no_node_receives_it() -> None:
     assert status(FRONT, f"{URL}/v1/audio/speech", speech(BODY)) == 200
 
 
-def test_the_balancer_only_serves_speech() -> None:
+def test_the_balancer_only_serves_clients_paths() -> None:
     header = "-H @/etc/voicefleet-balancer/client.header"
     assert status(FRONT, f"{URL}/v1/models", header) == 200
     for path in ("/", "/ui/", "/metrics", "/token", "/v1/admin/keys", "/v1/models/instances", "/v1/cluster/info"):
         assert status(FRONT, URL + path, header) == 404, path
+    # No node of this scenario serves Whisper.
+    assert status(FRONT, f"{URL}/v1/audio/transcriptions", f"{header} -d x") == 404
     assert status(FRONT, f"{URL}/v1/audio/speech", speech({**BODY, "input": "x" * 17000})) == 413
 
 
@@ -231,17 +233,23 @@ def test_long_texts_do_not_delay_short_ones() -> None:
 # --- faults under load; these come last, because nodes need time to come back
 
 
-def test_no_request_is_lost_if_a_model_is_killed_under_load() -> None:
+def lost_in_flight(load: Load) -> None:
+    """The request that a node works on may be what ends it, so it gets an error. No other request does."""
+    assert len(load.lost) <= 1, (load.lost, run(FRONT, JOURNAL))
+    assert {row["status"] for row in load.lost} <= {500, 502}, load.lost
+
+
+def test_a_model_that_is_killed_under_load_loses_only_the_request_that_it_works_on() -> None:
     with Load(6, 45) as load:
         time.sleep(8)
         run(TWO, "pkill -9 -f '[M]odel: kokoro'")
         wait_for(TWO, "DOWN", 30)
-    assert not load.lost, (load.lost, run(FRONT, JOURNAL))
+    lost_in_flight(load)
     assert len(load.rows) >= 10
-    print(f"{len(load.rows)} requests, none lost. The model was back after {wait_for(TWO, 'UP'):.0f} s more")
+    print(f"{len(load.rows)} requests, {len(load.lost)} lost. Back after {wait_for(TWO, 'UP'):.0f} s more")
 
 
-def test_no_request_is_lost_if_a_node_is_killed_under_load_and_the_node_comes_back() -> None:
+def test_a_node_that_is_killed_under_load_loses_only_the_request_that_it_works_on_and_comes_back() -> None:
     with Load(6, 60) as load:
         time.sleep(8)
         subprocess.run(["docker", "kill", ONE], check=True, capture_output=True)
@@ -249,9 +257,9 @@ def test_no_request_is_lost_if_a_node_is_killed_under_load_and_the_node_comes_ba
         # It boots and answers, but is not ready for a while. Until then it must not get a request.
         subprocess.run(["docker", "start", ONE], check=True, capture_output=True)
         back = wait_for(ONE, "UP")
-    assert not load.lost, (load.lost, run(FRONT, JOURNAL))
+    lost_in_flight(load)
     assert len(load.rows) >= 10
-    print(f"{len(load.rows)} requests, none lost. Marked as down after {down:.0f} s, back {back:.0f} s after its start")
+    print(f"{len(load.rows)} requests, {len(load.lost)} lost. Down after {down:.0f} s, back {back:.0f} s after")
     with Load(4, 20) as load:
         pass
     assert not load.lost, load.lost

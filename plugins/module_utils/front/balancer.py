@@ -24,7 +24,10 @@ _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}\Z")
 
 @dataclass(frozen=True)
 class Node:
-    """One independent node. ``ca`` is the authority of its certificate in PEM form, or "" for plain HTTP."""
+    """One independent node. ``ca`` is the authority of its certificate in PEM form, or "" for plain HTTP.
+
+    ``hears`` says whether it serves Whisper.
+    """
 
     name: str
     address: str
@@ -32,6 +35,7 @@ class Node:
     key: str
     ca: str = ""
     server_name: str = ""
+    hears: bool = False
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Node:
@@ -91,21 +95,21 @@ def check_address(key: str) -> str:
 def keys_file(nodes: Iterable[Node]) -> str:
     """The file of HAProxy's configuration that sets the nodes' keys as variables.
 
-    HAProxy puts them into formats, where ``%`` begins a variable and ``%%`` is the sign itself.
+    The template reads them by ``env()``, so no sign in a key has a meaning. check_secret allows none that has one here.
     """
     lines = ["# Managed by voicefleet.kokoro", "global"]
     for number, node in enumerate(nodes, 1):
-        lines.append(f'    setenv VOICEFLEET_KEY_{number} "{node.key.replace("%", "%%")}"')
+        lines.append(f'    setenv VOICEFLEET_KEY_{number} "{node.key}"')
         lines.append(f'    setenv VOICEFLEET_CHECK_{number} "{check_address(node.key)}"')
     return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
 class NodeState:
-    """The state of a node in HAProxy.
+    """The state of one model of a node in HAProxy.
 
     ``status`` is HAProxy's word, such as UP, DOWN or MAINT. ``check`` describes the last check. ``code`` is the check's
-    HTTP status if that was wrong.
+    HTTP status if that was wrong. ``hears`` says that it is about Whisper.
     """
 
     name: str
@@ -113,10 +117,12 @@ class NodeState:
     status: str
     check: str
     code: str
+    hears: bool = False
 
     def sentence(self) -> str:
+        task = " for transcriptions" if self.hears else ""
         if self.up:
-            return f"{self.name} is ready"
+            return f"{self.name} is ready{task}"
         if self.code == "401":
             why = "it refuses the balancer's key; run balancer.yml after a change of keys"
         elif self.code == "403":
@@ -127,11 +133,11 @@ class NodeState:
             why = "it answers, but its model is not READY"
         else:
             why = f"{self.check or 'no check has finished'}{f' (HTTP {self.code})' if self.code else ''}"
-        return f"{self.name} is {self.status}: {why}"
+        return f"{self.name} is {self.status}{task}: {why}"
 
 
 def node_states(stat: str) -> list[NodeState]:
-    """Read the server of each proxy ``node-N`` from the answer to ``show stat`` on HAProxy's socket."""
+    """Read the server of each proxy ``node-N`` and ``hears-N`` from the answer to ``show stat`` on HAProxy's socket."""
     rows = csv.DictReader(stat.lstrip("# ").splitlines())
     return [
         NodeState(
@@ -140,9 +146,10 @@ def node_states(stat: str) -> list[NodeState]:
             status=row["status"],
             check=row.get("last_chk") or row.get("check_desc") or row.get("check_status") or "",
             code=row.get("check_code") or "",
+            hears=row["pxname"].startswith("hears-"),
         )
         for row in rows
-        if re.match(r"node-\d+\Z", row["pxname"]) and row["svname"] not in ("FRONTEND", "BACKEND")
+        if re.match(r"(node|hears)-\d+\Z", row["pxname"]) and row["svname"] not in ("FRONTEND", "BACKEND")
     ]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..host import systemd_unit
-from ..host.managed import File, Managed, ManagedError
+from ..host.managed import File, Json, Managed, ManagedError
 
 PART = 6  # so many characters of a key are a part
 
@@ -38,11 +38,18 @@ class Front(Managed):
             return "reloaded", "reload"
         return super().how(alive, written)
 
+    def apply(self) -> Json:
+        try:
+            return super().apply()
+        except (ManagedError, systemd_unit.SystemdError) as error:
+            # The text may hold lines of the program, its journal or systemctl.
+            shown = "\n".join(without_keys(line, self.keys) for line in str(error).splitlines())
+            raise type(error)(shown) from None
+
     def validate(self) -> None:
         status, output = systemd_unit.run(self.command, 60)
         if status != 0:
-            shown = "\n".join(without_keys(line, self.keys) for line in output.splitlines())
-            raise ManagedError(f"{' '.join(self.command)} refuses the configuration ({status}):\n{shown}")
+            raise ManagedError(f"{' '.join(self.command)} refuses the configuration ({status}):\n{output}")
 
 
 def without_keys(line: str, keys: Sequence[str]) -> str:

@@ -129,9 +129,19 @@ def test_without_a_socket_it_fails_at_the_time_limit(tmp_path: Path) -> None:
         balancer.wait_ready(str(tmp_path / "s"), 0.05, pause=0.01)
 
 
-def test_a_percent_sign_in_a_key_is_no_format_of_haproxy() -> None:
+def test_a_percent_sign_in_a_key_stays_as_it_is() -> None:
     text = balancer.keys_file([node(key="xf-100%T-and-more-of-it")])
-    assert 'setenv VOICEFLEET_KEY_1 "xf-100%%T-and-more-of-it"' in text
+    assert 'setenv VOICEFLEET_KEY_1 "xf-100%T-and-more-of-it"' in text
+
+
+def test_whisper_of_a_node_is_reported_apart() -> None:
+    rows = (
+        "node-1,one,UP,,,,,\nhears-1,FRONTEND,OPEN,,,,,\nhears-1,one,DOWN,L7RSP,,HTTP content check did not match,,\n"
+    )
+    speaks, hears = balancer.node_states(STAT.splitlines()[0] + "\n" + rows)
+    assert (speaks.up, speaks.hears, speaks.sentence()) == (True, False, "one is ready")
+    assert (hears.up, hears.hears) == (False, True)
+    assert hears.sentence() == "one is DOWN for transcriptions: it answers, but its model is not READY"
 
 
 @pytest.mark.parametrize(("part", "pause"), [(b"x" * 65536, 0.0), (b"x", 0.05)])

@@ -108,6 +108,16 @@ def test_the_next_run_completes_a_run_that_was_interrupted_before_the_reload(hos
     assert host.apply("good too\n")["action"] == "reloaded"
 
 
+def test_a_line_of_the_journal_that_quotes_a_key_is_left_out(host: Host) -> None:
+    host.apply()
+    host.systemd.fail = "reload"
+    proxy = host.front("good too\n")
+    proxy.keys = ["xf-cannot-bind socket"]
+    with pytest.raises(ManagedError, match="a line that quotes a key") as error:
+        proxy.apply()
+    assert "socket" not in str(error.value)
+
+
 def test_check_mode_reports_changes_and_makes_none(host: Host) -> None:
     result = host.apply(check=True)
     assert result["changed"]
