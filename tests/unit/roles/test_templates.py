@@ -188,7 +188,7 @@ def test_haproxy_reads_every_balancer(tmp_path_factory: pytest.TempPathFactory) 
     node = {"name": "a", "address": "10.0.0.1", "port": 9997, "key": "xf-0123456789abcdefg"}
     nodes = st.fixed_dictionaries(
         {"name": texts("word"), "address": texts("host"), "port": st.integers(1, 65535), "key": texts("key")},
-        optional={"server_name": texts("host")},
+        optional={"server_name": texts("host"), "hears": st.booleans()},
     )
     both = st.one_of(one_value(*BALANCER), nodes.map(lambda row: {"balancer_nodes": [row]}))
 
