@@ -10,6 +10,7 @@
 #     say, die                     print a message; `die` also ends the script
 #     step NAME COMMAND...         run a named, timed step; `try_step` continues after a failure
 #     begin_step LOG NAME COMMAND...   run a step in the background, with its output in a file; `end_steps` waits
+#     begin_steps FUNCTION         run a function of several steps in the background; `end_steps` waits
 #     summary                      print a table of the steps so far; false if one failed
 #     as_root COMMAND...           run as root, through sudo if needed
 #     need COMMAND:PACKAGE...      install the Debian packages of missing commands
@@ -126,12 +127,31 @@ begin_step() {
     ) &
 }
 
+begin_steps() {
+    local log=$ROOT/build/test/$1 i
+    trap _end_begun INT TERM
+    mkdir -p "$(dirname "$log")"
+    rm -f "$log.ended"
+    STEP_LOGS+=("$log")
+    # shellcheck disable=SC2030,SC2031 # end_steps reads the results from the file
+    (
+        STEP_NAMES=() STEP_SECONDS=() STEP_RESULTS=()
+        "$1"
+        for i in "${!STEP_NAMES[@]}"; do
+            printf '%s\n' "${STEP_NAMES[i]}" "${STEP_SECONDS[i]}" "${STEP_RESULTS[i]}"
+        done >"$log.ended"
+    ) &
+}
+
 end_steps() {
-    local log ended
+    local log i ended
     wait
     for log in "${STEP_LOGS[@]}"; do
         mapfile -t ended <"$log.ended"
-        STEP_NAMES+=("${ended[0]}") STEP_SECONDS+=("${ended[1]}") STEP_RESULTS+=("${ended[2]}")
+        for ((i = 0; i < ${#ended[@]}; i += 3)); do
+            # shellcheck disable=SC2031
+            STEP_NAMES+=("${ended[i]}") STEP_SECONDS+=("${ended[i + 1]}") STEP_RESULTS+=("${ended[i + 2]}")
+        done
     done
     STEP_LOGS=()
 }
