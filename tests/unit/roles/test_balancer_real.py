@@ -318,8 +318,9 @@ def test_a_stream_may_take_longer_than_any_pause() -> None:
 
 def test_a_node_that_says_nothing_for_too_long_gets_no_second_request() -> None:
     with balancing(2, work, balancer_short_seconds=1) as front:
-        status, text, _headers = front.ask(TEXT)
+        status, text, headers = front.ask(TEXT)
         assert (status, "did not answer in time" in text) == (504, True)
+        assert headers.get("x-should-retry") == "false"
         assert sum(front.asked.values()) == 1
         assert set(front.states().values()) == {"UP"}
 
