@@ -45,11 +45,13 @@ options:
       - If a language does not start without a repair, it always gets that repair.
       - V(kokoro-eval) takes Kokoro out of training mode, in which Xinference leaves it.
       - V(kokoro-words) divides long text in every language, so that Kokoro leaves nothing out.
+      - V(serving-model) lets requests take turns after each sentence, and refuses impossible ones.
+      - V(serving-api) adds streams, OpenAI's names and a list of voices to Xinference's API.
       - V(audio-only) lets Xinference read its catalogue of audio models alone, not those of all types.
       - V(start-local) and V(start-host) let Xinference's two processes start at the same time, not one after the other.
     type: list
     elements: str
-    choices: [kokoro-eval, kokoro-words, audio-only, start-local, start-host]
+    choices: [kokoro-eval, kokoro-words, serving-model, serving-api, audio-only, start-local, start-host]
     default: []
   any_platform:
     description: Whether an unsupported platform is only a warning, not a failure.

@@ -336,7 +336,17 @@ def test_two_syntheses_of_one_text_differ_only_by_the_decoders_noise(host: Host,
 
 
 @pytest.mark.parametrize(
-    "name", ["kokoro-eval", "kokoro-words", "kokoro-languages", "audio-only", "start-local", "start-host"]
+    "name",
+    [
+        "kokoro-eval",
+        "kokoro-words",
+        "kokoro-languages",
+        "serving-model",
+        "serving-api",
+        "audio-only",
+        "start-local",
+        "start-host",
+    ],
 )
 def test_a_repair_is_recorded(host: Host, name: str) -> None:
     release = json.loads(host.file(f"{CURRENT}/release.json").content_string)

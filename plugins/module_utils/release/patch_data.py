@@ -199,6 +199,50 @@ AUDIO_ONLY: Row = {
     "new": "\nfrom .audio import _install\n\n_install()\ndel _install\n",
     "reason": "Each of Xinference's processes reads the catalogues of all types of models, not only of audio",
 }
+# Xinference checks no request, gives the model to one request until its whole text is spoken, goes on when the client
+# has left, and sends nothing before the end. The package voicefleet_serving changes all of this.
+SERVING_MODEL: Row = {
+    "name": "serving-model",
+    "package": "xinference",
+    "file": "xinference/model/audio/__init__.py",
+    "before": "362cde13b8ab14a0006930c3988392ead8b438b974681ddd9407988740ec84d2",
+    "after": "0dde2b2253c2da87b45dbc6c71824f65365e8d722f2eb3c7234b32bc7b0e833a",
+    "old": "from .engine_family import AUDIO_ENGINES, generate_engine_config_by_model_name\n",
+    "new": """from .engine_family import AUDIO_ENGINES, generate_engine_config_by_model_name
+from voicefleet_serving import model as serving
+
+serving.install()
+""",
+    "reason": "Xinference lets a long request hold the model, accepts impossible ones, and cannot stream speech",
+    "adds": "serving",
+}
+SERVING_API: Row = {
+    "name": "serving-api",
+    "package": "xinference",
+    "file": "xinference/api/routers/audio.py",
+    "before": "54d65b26f48dd87f018095fd529b83941a8779d2a18af8fe508785b4fb532420",
+    "after": "a2bd19011d654426bba18a8c331340bd444797d273c097683201a5642a1589bf",
+    "old": "from fastapi import Security\n",
+    "new": "from fastapi import Security\nfrom voicefleet_serving import routes\n",
+    "reason": "Xinference knows neither OpenAI's names nor its streams, and lists no voices",
+    "more": (
+        (
+            """        "/v1/audio/speech",
+        api.create_speech,
+""",
+            """        "/v1/audio/voices",
+        routes.list_voices(api),
+        methods=["GET"],
+        dependencies=([Security(auth, scopes=["models:read"])] if is_auth else None),
+    )
+    router.add_api_route(
+        "/v1/audio/speech",
+        routes.create_speech(api),
+""",
+        ),
+    ),
+    "adds": "serving",
+}
 # Xinference starts two processes one after the other. Each imports all of Xinference, which takes six seconds. With
 # these repairs, the first process starts the second earlier, and both import at the same time.
 START_LOCAL: Row = {
@@ -310,6 +354,8 @@ REPAIRS = (
     KOKORO_EVAL,
     KOKORO_WORDS,
     KOKORO_LANGUAGES,
+    SERVING_MODEL,
+    SERVING_API,
     AUDIO_ONLY,
     START_LOCAL,
     START_HOST,

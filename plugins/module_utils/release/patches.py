@@ -5,7 +5,7 @@ A repair names the file's SHA-256 before and after. A file with another digest i
 what is wrong with it. The wheel's ``RECORD`` gets the new digest and size, so that an audit with pip or uv finds a
 consistent environment. The byte code is compiled again.
 
-A repair may also add a module of this collection beside the file.
+A repair may also add modules of this collection to the environment.
 """
 
 from __future__ import annotations
@@ -17,13 +17,22 @@ import os
 import pkgutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..host.hashing import sha256_bytes, write_atomic
 from . import kokoro_text, patch_data
+from .serving import encoding, model, request, routes, sentences, turns
 
-# The modules that repairs add. Ansible sends only modules that are imported.
-ADDITIONS = {"kokoro_text": kokoro_text}
+# The modules that repairs add, by what a repair calls them: their paths relative to site-packages. Ansible sends only
+# modules that are imported.
+ADDITIONS: Mapping[str, Mapping[str, ModuleType]] = {
+    "kokoro_text": {"kokoro/voicefleet_text.py": kokoro_text},
+    "serving": {
+        "voicefleet_serving/{}.py".format(module.__name__.rpartition(".")[2]): module
+        for module in (encoding, model, request, routes, sentences, turns)
+    },
+}
 
 
 class PatchError(Exception):
@@ -43,15 +52,13 @@ class Patch(NamedTuple):
     reason: str
     more: tuple[tuple[str, str], ...] = ()  # further replacements in the same file
     extra: str = ""  # what does not work without this repair, as an extra; "" if the operator may choose
-    adds: str = ""  # one of ADDITIONS; the repaired file imports it as voicefleet_<last part of the name>
+    adds: str = ""  # one of ADDITIONS
 
     @property
     def added(self) -> dict[str, bytes]:
         """Return the files that the repair adds: paths relative to site-packages, and contents."""
-        if not self.adds:
-            return {}
-        path = f"{os.path.dirname(self.file)}/voicefleet_{self.adds.rpartition('_')[2]}.py"
-        return {path: pkgutil.get_data(__package__, f"{self.adds}.py") or b""}
+        modules = ADDITIONS[self.adds] if self.adds else {}
+        return {path: _source(module) for path, module in modules.items()}
 
     def digests(self) -> dict[str, str]:
         """Return the digest of each file that it makes. A release's id depends on them."""
@@ -66,6 +73,11 @@ class Patch(NamedTuple):
 CATALOGUE: Mapping[str, Patch] = {patch.name: patch for patch in (Patch(**row) for row in patch_data.REPAIRS)}
 # The repairs that an operator may choose.
 OPTIONAL = [name for name, patch in CATALOGUE.items() if not patch.extra]
+
+
+def _source(module: ModuleType) -> bytes:
+    package, _, name = module.__name__.rpartition(".")
+    return pkgutil.get_data(package, f"{name}.py") or b""
 
 
 def needed_for(extras: Iterable[str]) -> list[Patch]:
@@ -113,7 +125,9 @@ def apply(patch: Patch, env: str, site: str) -> None:
     # Write new files: the old one may be a link that other releases share.
     made = {patch.file: repaired, **patch.added}
     for name, content in made.items():
-        write_atomic(os.path.join(site, *name.split("/")), content, 0o644)
+        added = os.path.join(site, *name.split("/"))
+        os.makedirs(os.path.dirname(added), 0o755, exist_ok=True)
+        write_atomic(added, content, 0o644)
     _record(patch, site, made)
     _compile(patch, env, [os.path.join(site, *name.split("/")) for name in made])
 
@@ -139,6 +153,8 @@ def _record(patch: Patch, site: str, made: Mapping[str, bytes]) -> None:
     if len(at) != 1:
         raise PatchError(_refusal(patch, f"stands {len(at)} times in {folders[0]}/RECORD instead of once"))
     rows[at[0] : at[0] + 1] = [_row(name, content) for name, content in made.items()]
+    # Two repairs of a wheel may add the same modules.
+    rows = list({row[0]: row for row in rows if row}.values())
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_atomic(record, text.getvalue().encode(), 0o644)

@@ -119,22 +119,31 @@ def test_repairs_that_a_language_needs_are_not_optional() -> None:
     ]
     assert patches.needed_for(["mandarin"]) == []
     assert patches.needed_for([]) == []
-    assert patches.OPTIONAL == ["kokoro-eval", "kokoro-words", "audio-only", "start-local", "start-host"]
+    assert patches.OPTIONAL == [
+        "kokoro-eval",
+        "kokoro-words",
+        "serving-model",
+        "serving-api",
+        "audio-only",
+        "start-local",
+        "start-host",
+    ]
 
 
-def test_a_repair_may_bring_a_module_that_is_listed_compiled_and_part_of_the_release(env: Path) -> None:
-    patch = PATCH._replace(adds="kokoro_text")
+def test_a_repair_may_bring_modules_that_are_listed_compiled_and_part_of_the_release(env: Path) -> None:
+    patch = PATCH._replace(adds="serving")
     repair(env, patch)
-    added = env / "site/speech/voicefleet_text.py"
-    assert "def pieces" in added.read_text(encoding="utf-8")
-    assert (
-        f"speech/voicefleet_text.py,{digest(added.read_bytes())}"
-        in (env / "site/some_speech-1.0.dist-info/RECORD").read_text()
-    )
-    assert len([*(env / "site/speech/__pycache__").iterdir()]) == 2
-    made = hashlib.sha256(added.read_bytes()).hexdigest()
-    assert patch.digests() == {"speech/model.py": PATCH.after, "speech/voicefleet_text.py": made}
-    assert patch.as_dict()["added"] == {"speech/voicefleet_text.py": made}
+    repair(env, patch._replace(name="another"))
+    names = ["encoding", "model", "request", "routes", "sentences", "turns"]
+    added = {f"voicefleet_serving/{name}.py": env / f"site/voicefleet_serving/{name}.py" for name in names}
+    record = (env / "site/some_speech-1.0.dist-info/RECORD").read_text().splitlines()
+    for path, file in added.items():
+        assert record.count(f"{path},{digest(file.read_bytes())},{file.stat().st_size}") == 1
+    assert "class Turns" in added["voicefleet_serving/turns.py"].read_text(encoding="utf-8")
+    assert len([*(env / "site/voicefleet_serving/__pycache__").iterdir()]) == len(names)
+    made = {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in added.items()}
+    assert patch.digests() == {"speech/model.py": PATCH.after, **made}
+    assert patch.as_dict()["added"] == made
     assert PATCH.digests() == {"speech/model.py": PATCH.after}
     assert "added" not in PATCH.as_dict()
 
