@@ -102,6 +102,7 @@ def _wrong_entries(name: str, value: Any, rule: str) -> Wrong:
     for key, each in value.items():
         if not fits(of_key, str(key)):
             yield _sentence(name, key, {}, TABLE["formats"][of_key][0])
+            continue
         element: Option = {"type": "list"} if of_value.endswith("+") else {}
         if of_value != "any":
             yield from _wrong(f"{name}[{key}]", str(each) if isinstance(each, bool) else each, element, of_value)
