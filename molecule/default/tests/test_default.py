@@ -60,8 +60,8 @@ def test_it_speaks_with_a_voice_by_name(speaker: Speaker, voice: str) -> None:
     assert answer.status == 200, answer.body[:500]
     with read_wav(answer.body) as wav:
         assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (24000, 1, 2)
-        # A sentence of nine words. A stand-in model may speak fast, but not this fast.
-        assert wav.getnframes() > 24000 / 4
+        # A sentence of nine words.
+        assert 24000 * 1.5 < wav.getnframes() < 24000 * 6
 
 
 def test_voices_differ(speaker: Speaker) -> None:
@@ -108,8 +108,8 @@ def test_the_receipt_says_what_was_proved(host: Host) -> None:
     receipt = json.loads(receipts[-1])
     release = json.loads(host.file(f"{CURRENT}/release.json").content_string)
     assert receipt["release"] == release["id"]
-    # The models of this scenario are stand-ins, and the receipt must say so.
-    assert "made-up" in receipt["unpublished"].values()
+    # The models of this scenario are not the published files, and the receipt must say so.
+    assert set(receipt["unpublished"].values()) in ({"converted"}, {"made-up"}, {"converted", "made-up"})
 
 
 # --- what stays secret ------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The levels that need more than one answer, on the real service: phonemes, performance, offline.
 
-Only findings on the language and the host count here, because the models are stand-ins.
+The scenario `hearing` judges what is heard.
 """
 
 from __future__ import annotations
