@@ -54,6 +54,19 @@ def test_a_text_is_heard(host: Host, tmp_path: Path, text: str) -> None:
     assert heard(tmp_path, host) == dict.fromkeys(ANSWERS, True)
 
 
+def test_whisper_is_served_beside_kokoro_and_hears_digits_and_names(
+    host: Host, speaker: Speaker, tmp_path: Path
+) -> None:
+    text = "Doctor Brown can't keep 42 dogs and 3 cats in London."
+    whisper = {"xinference_hearing_model": "whisper-base", "synthesis_text": text}
+    succeed(*options(tmp_path, synthesis_required_level="intelligible", **whisper))
+    assert heard(tmp_path, host) == dict.fromkeys(ANSWERS, True)
+    proof = json.loads((tmp_path / "hosts" / f"{host.backend.get_hostname()}.json").read_text(encoding="utf-8"))
+    assert proof["synthesis"]["transcriber"] == "whisper"
+    assert proof["synthesis"]["error_rates"]["a"] <= 0.2
+    assert speaker.ask().status == 200
+
+
 @pytest.mark.parametrize(("store", "text"), [("store-test", TEXTS[1]), ("store-noise", TEXTS[0])])
 def test_a_release_that_does_not_say_the_text_is_not_intelligible_and_never_serves(
     host: Host, speaker: Speaker, tmp_path: Path, store: str, text: str
