@@ -66,6 +66,10 @@ def create_speech(api: Any) -> Endpoint:
         except Refusal as refusal:
             return _refused(*arguments(refusal))
         except HTTPException as error:
+            if error.status_code == 429:
+                # A balancer that sees this header asks another node.
+                headers = {"X-Voicefleet-Not-Started": "1", "Retry-After": "2"}
+                raise HTTPException(503, error.detail, headers) from None
             cause = error.__cause__
             if error.status_code != 400 or cause is None or len(cause.args) != 3:
                 raise
