@@ -130,6 +130,27 @@ def test_the_balancer_only_serves_clients_paths() -> None:
     assert status(FRONT, f"{URL}/v1/audio/speech", speech({**BODY, "input": "x" * 17000})) == 413
 
 
+def test_openais_sdk_works_through_the_balancer_and_a_gateway() -> None:
+    """The SDK of a release, which the image of the balancer's host has too. The balancer reaches nodes by gateways."""
+    program = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule/_shared/clients.py"
+    subprocess.run(["docker", "cp", "--quiet", str(program), f"{FRONT}:/root/clients.py"], check=True)
+    python = run(FRONT, "ls -d /opt/voicefleet/releases/*/env/bin/python").split()[0]
+    said = run(FRONT, f"{python} -B -W ignore /root/clients.py {URL} /etc/voicefleet-balancer/client.key")
+    found = json.loads(said.splitlines()[-1])
+    assert sorted(found["formats"]) == ["aac", "flac", "mp3", "opus", "pcm", "wav"]
+    assert min(found["formats"].values()) > 0.5
+    assert "af_heart" in [row["id"] for row in found["voices"]]
+    assert [found[case][:2] for case in ("speed", "path", "format")] == [
+        [400, "speed"],
+        [400, "voice"],
+        [400, "response_format"],
+    ]
+    # Neither HAProxy nor nginx collects the parts of a stream.
+    assert found["stream"]["first"] < 0.3 * found["stream"]["all"]
+    assert found["events"]["types"][-1] == "speech.audio.done"
+    assert found["after_four_left"] < found["beside"]["long"]
+
+
 @pytest.mark.parametrize("wrong", [{"input": ""}, {"voice": "nobody"}, {"response_format": "m4a"}, {"speed": 0.05}])
 def test_a_bad_request_gets_a_400_and_is_not_retried(wrong: dict[str, Any]) -> None:
     before = run(FRONT, "journalctl -u voicefleet-balancer.service -o cat --no-pager | grep -c 'speech nodes/'").strip()

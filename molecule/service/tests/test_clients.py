@@ -20,7 +20,7 @@ KEY = "/etc/voicefleet/client.key"
 @pytest.fixture(scope="module")
 def found(host: Host) -> dict[str, Any]:
     """What the program of this scenario saw."""
-    source = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule/service/programs/clients.py"
+    source = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule/_shared/clients.py"
     target = f"{host.backend.get_hostname()}:/root/clients.py"
     subprocess.run(["docker", "cp", "--quiet", str(source), target], check=True)
     said = host.check_output(f"{PYTHON} -B -W ignore /root/clients.py {ENDPOINT} {KEY}")
