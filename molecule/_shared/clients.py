@@ -118,6 +118,8 @@ async def answers(endpoint: str, key: str) -> dict[str, Any]:
         "speed": await refused(client, speed=0.05),
         "empty": await refused(client, input="  "),
         "long": await refused(client, input="x" * 10001),
+        "number": await refused(client, input=7),
+        "word": await refused(client, speed="fast"),
         "format": await refused(client, response_format="m4a"),
         "beside": await beside(client),
     }

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import Any, Callable
 
 from .model import arguments, body
-from .request import MEDIA_TYPES, PROGRESSIVE, Refusal, Settings, audio_format, rows
+from .request import MEDIA_TYPES, PROGRESSIVE, Refusal, Settings, checked, rows
 
 # A request for speech is not larger, in bytes. The text alone is bounded by the operator's setting.
 BODY = 1 << 20
@@ -40,9 +40,13 @@ def create_speech(api: Any) -> Endpoint:
             return await api.create_speech(request, form.get("prompt_speech"), form.get("prompt_latent"))
         try:
             asked = _asked(await _read(request), settings)
-            if await voices.of(asked["model"]) is None:
+            served = await voices.of(asked["model"])
+            if served is None:
                 return await api.create_speech(_replayed(request, asked), None, None)
-            name = audio_format(asked.get("response_format"))
+            # The model checks this too. Here, a value of another type is refused as well.
+            extras = json.loads(asked.get("kwargs", "{}"))
+            text, form, speed = (asked.get(each) for each in ("input", "response_format", "speed"))
+            name = checked(text, asked["voice"], form, speed, extras, served, settings).format
             events = _events(asked.pop("stream_format", None))
             asked["stream"] = events or bool(asked.get("stream")) or name in PROGRESSIVE
             answer = await _unless_gone(request, api.create_speech(_replayed(request, asked), None, None))
@@ -152,11 +156,11 @@ def _asked(given: Any, settings: Settings) -> dict[str, Any]:
     if asked["model"] in settings.models:
         asked["model"] = settings.model
     try:
-        if not isinstance(json.loads(asked.get("kwargs") or "{}"), dict):
+        asked["kwargs"] = asked.get("kwargs") or "{}"
+        if not isinstance(json.loads(asked["kwargs"]), dict):
             raise ValueError
     except (ValueError, RecursionError):
         raise Refusal("kwargs must be a text with a JSON object.", "kwargs") from None
-    # What Xinference's own schema would refuse with a traceback, the model refuses in a sentence.
     return {name: value for name, value in asked.items() if value is not None}
 
 

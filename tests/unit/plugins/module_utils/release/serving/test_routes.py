@@ -33,7 +33,7 @@ class Request:
 
 def test_a_further_name_becomes_the_models_own_and_a_missing_voice_is_left_to_the_model() -> None:
     asked = routes._asked({"model": "tts-1", "input": "Hi", "speed": None}, SETTINGS)
-    assert asked == {"model": "speech", "input": "Hi", "voice": ""}
+    assert asked == {"model": "speech", "input": "Hi", "voice": "", "kwargs": "{}"}
     assert routes._asked({"model": "other", "voice": "x"}, SETTINGS)["model"] == "other"
 
 
