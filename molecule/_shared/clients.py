@@ -123,7 +123,7 @@ async def answers(endpoint: str, key: str) -> dict[str, Any]:
         "format": await refused(client, response_format="m4a"),
         "beside": await beside(client),
     }
-    for _ in range(4):
+    for _each in range(4):
         leave(endpoint, key)
     found["after_four_left"] = await timed(client, "Good night.")
     streamed = await stream(client)

@@ -76,7 +76,7 @@ OPTIONAL = [name for name, patch in CATALOGUE.items() if not patch.extra]
 
 
 def _source(module: ModuleType) -> bytes:
-    package, _, name = module.__name__.rpartition(".")
+    package, _dot, name = module.__name__.rpartition(".")
     return pkgutil.get_data(package, f"{name}.py") or b""
 
 

@@ -64,7 +64,7 @@ class Settings:
         return cls(
             environment.get("VOICEFLEET_MODEL") or cls.model,
             tuple(_listed(environment.get("VOICEFLEET_MODEL_NAMES", ""))),
-            {name: voice for name, _, voice in pairs if voice},
+            {name: voice for name, _sign, voice in pairs if voice},
             int(characters) if characters.isdecimal() else cls.characters,
         )
 

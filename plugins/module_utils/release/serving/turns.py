@@ -64,7 +64,7 @@ class Turns:
             at = oldest
             if now - self._waiting[oldest][0] < self._patience:
                 at = min(range(len(self._waiting)), key=lambda at: (self._waiting[at][1].used, self._waiting[at][0]))
-            _, job, work, future = self._waiting.pop(at)
+            _since, job, work, future = self._waiting.pop(at)
             return job, work, future
 
     def _run(self) -> None:

@@ -126,7 +126,7 @@ MAKER = provenance.Maker("kim", "fetch-01", {"voicefleet.kokoro": "0.1.0"})
 
 
 def test_a_fetch_states_its_provenance_until_the_contents_change(tmp_path: Path, request_: store.Request) -> None:
-    path, said = tmp_path / "store", lambda _line: None
+    path, said = tmp_path / "store", [].append
     request_.index = "https://kim:secret@mirror.invalid/simple"
     store.build(path, replace(request_, index=None), tmp_path / "cache", said)
     assert not (path / "provenance.json").exists()

@@ -13,7 +13,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.serving 
 class Samples(array.array):  # type: ignore[type-arg]
     """What the encoder uses of a numpy array of int16."""
 
-    def astype(self, _: str) -> Samples:
+    def astype(self, _kind: str) -> Samples:
         return self
 
 

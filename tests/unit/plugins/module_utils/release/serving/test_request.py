@@ -46,7 +46,7 @@ def test_a_voice_is_a_name_of_the_list_and_nothing_else(voice: str) -> None:
 
 
 def test_an_unknown_voice_is_answered_with_the_nearest_ones_and_no_hub() -> None:
-    message, _, _ = refusal(voice="af_hart")
+    message, _param, _code = refusal(voice="af_hart")
     assert message.startswith('There is no voice "af_hart". The nearest: af_heart')
     assert "hub" not in message.lower()
 
@@ -55,7 +55,7 @@ def test_an_unknown_voice_is_answered_with_the_nearest_ones_and_no_hub() -> None
     "speed", [0.05, 0.2499, 4.01, -1, 0, float("nan"), float("inf"), True, "fast", [], {}, 10**400]
 )
 def test_a_speed_that_openai_does_not_allow_is_refused(speed: Any) -> None:
-    message, param, _ = refusal(speed=speed)
+    message, param, _code = refusal(speed=speed)
     assert param == "speed"
     assert "from 0.25 to 4" in message
 
@@ -67,14 +67,14 @@ def test_a_text_that_cannot_be_spoken_is_refused(text: Any) -> None:
 
 def test_the_longest_text_is_served_and_a_longer_one_is_refused() -> None:
     assert checked(text="x" * 100)
-    message, _, code = refusal(text="x" * 101)
+    message, _param, code = refusal(text="x" * 101)
     assert code == "text_too_long"
     assert "101 characters. 100 are allowed" in message
 
 
 @pytest.mark.parametrize("form", ["m4a", "ogg", 7, "../wav", {}])
 def test_an_unknown_format_is_answered_with_the_list(form: Any) -> None:
-    message, param, _ = refusal(form=form)
+    message, param, _code = refusal(form=form)
     assert param == "response_format"
     assert message.endswith("Supported formats: mp3, opus, aac, flac, wav, pcm.")
 

@@ -175,7 +175,7 @@ def test_only_models_that_this_collection_serves_have_voices() -> None:
             return ["af_heart"]
 
     class Api:
-        async def _get_supervisor_ref(self) -> Api:
+        async def _get_supervisor_ref(self) -> object:
             return self
 
         async def get_model(self, uid: str) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.serving.turns import Busy, Job, Turns
@@ -105,16 +105,18 @@ def test_a_short_request_waits_for_one_part_of_a_long_one() -> None:
     long = Job()
     parts: list[Future[str]] = []
 
-    def next_part(_: Future[Any]) -> None:
+    def next_part(_part: Future[Any]) -> None:
         if len(parts) < 5:
             parts.append(model.queue(f"part {len(parts)}", long))
             parts[-1].add_done_callback(next_part)
 
-    done: Callable[[], bool] = lambda: len(parts) == 5 and all(part.done() for part in parts)  # noqa: E731
+    def done() -> bool:
+        return len(parts) == 5 and all(part.done() for part in parts)
+
     model.held.add_done_callback(next_part)
     short = model.queue("short", Job())
     model.go(short)
-    for _ in range(1000):
+    for _each in range(1000):
         if done():
             break
         threading.Event().wait(0.01)
