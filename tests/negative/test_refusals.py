@@ -26,6 +26,8 @@ def edit_manifest(store: Path, keep: Callable[[dict[str, object]], bool]) -> Non
     manifest = json.loads((store / "manifest.json").read_text())
     manifest["artifacts"] = [row for row in manifest["artifacts"] if keep(row)]
     replace(store / "manifest.json", json.dumps(manifest).encode())
+    # It is about the manifest that the fetch wrote.
+    (store / "provenance.json").unlink(missing_ok=True)
 
 
 def test_a_wheel_with_one_flipped_byte_is_refused(host: Host, store_copy: Callable[[], Path]) -> None:
