@@ -130,6 +130,10 @@ async def answers(endpoint: str, key: str) -> dict[str, Any]:
     found["stream"] = {**streamed, "data": None, "seconds": seconds("pcm", streamed["data"])}
     whole = await client.audio.speech.create(model="kokoro", voice="af_heart", input=LONG, response_format="wav")
     found["whole"] = seconds("wav", whole.content)
+    blend = await client.audio.speech.create(
+        model="kokoro", voice="af_heart(2)+am_michael", input=SENTENCE, response_format="wav"
+    )
+    found["blend"] = seconds("wav", blend.content)
     found["events"] = await events(client)
     return found
 

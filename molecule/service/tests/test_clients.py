@@ -66,6 +66,10 @@ def test_an_impossible_request_gets_a_400_that_says_what_would_be_right(
     assert "hub" not in message.lower()
 
 
+def test_a_blend_of_two_voices_speaks(found: dict[str, Any]) -> None:
+    assert found["blend"] > 0.5
+
+
 def test_a_stream_begins_after_its_first_sentence(found: dict[str, Any]) -> None:
     assert found["stream"]["first"] < 0.3 * found["stream"]["all"]
     assert found["stream"]["seconds"] == pytest.approx(found["whole"], rel=0.05)

@@ -28,6 +28,28 @@ CLIENT = "xf-client-0123456789"
 LIMIT = 60.0  # seconds in which each answer must come
 
 
+def in_pieces(kind: str, read: threading.Semaphore) -> Callable[[Request], None]:
+    """A node that sends six pieces, each only after its client has read the one before."""
+
+    def behave(request: Request) -> None:
+        request.begin_stream(kind)
+        for number in range(6):
+            request.piece(b"data: piece%d\n\n" % number)
+            assert read.acquire(timeout=LIMIT)
+        request.piece(b"")
+
+    return behave
+
+
+def in_seven_seconds(request: Request) -> None:
+    """A node that sends a piece each second."""
+    request.begin_stream()
+    for _each in range(7):
+        request.piece(b"x")
+        time.sleep(1)
+    request.piece(b"")
+
+
 class Request(BaseHTTPRequestHandler):
     """One request at a node. ``body`` is what came of it."""
 

@@ -10,7 +10,6 @@ import string
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
     Request,
     balancing,
     free_port,
+    in_pieces,
+    in_seven_seconds,
     nodes_of,
     speak,
     started,
@@ -287,15 +288,7 @@ def test_paths_are_those_that_are_served() -> None:
 def test_a_stream_arrives_piece_by_piece(kind: str, body: dict[str, Any]) -> None:
     """The node sends a piece only after its client has read the one before."""
     read = threading.Semaphore(0)
-
-    def behave(request: Request) -> None:
-        request.begin_stream(kind)
-        for number in range(6):
-            request.piece(b"data: piece%d\n\n" % number)
-            assert read.acquire(timeout=LIMIT)
-        request.piece(b"")
-
-    with balancing(1, behave) as front, contextlib.closing(front.send(body)) as connection:
+    with balancing(1, in_pieces(kind, read)) as front, contextlib.closing(front.send(body)) as connection:
         answer = connection.getresponse()
         for number in range(6):
             assert answer.read(14) == b"data: piece%d\n\n" % number
@@ -304,15 +297,8 @@ def test_a_stream_arrives_piece_by_piece(kind: str, body: dict[str, Any]) -> Non
 
 
 def test_a_stream_may_take_longer_than_any_pause() -> None:
-    def behave(request: Request) -> None:
-        request.begin_stream()
-        for _each in range(7):
-            request.piece(b"x")
-            time.sleep(1)
-        request.piece(b"")
-
     seconds = {"balancer_short_seconds": 5, "balancer_long_seconds": 5, "balancer_queue_seconds": 1}
-    with balancing(1, behave, **seconds) as front:
+    with balancing(1, in_seven_seconds, **seconds) as front:
         assert front.ask(TEXT)[:2] == (200, "xxxxxxx")
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +14,14 @@ pytest.importorskip("hypothesis")
 
 from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
-from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import LIMIT, Request, guarded, until
+from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
+    LIMIT,
+    Request,
+    guarded,
+    in_pieces,
+    in_seven_seconds,
+    until,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 TEXT = {"model": "kokoro", "input": "All is well."}
@@ -52,15 +58,10 @@ def test_a_request_whose_client_hung_up_stops_in_the_service(streams: bool) -> N
 def test_a_stream_arrives_piece_by_piece(kind: str) -> None:
     """The service sends a piece only after its client has read the one before."""
     read = threading.Semaphore(0)
-
-    def behave(request: Request) -> None:
-        request.begin_stream(kind)
-        for number in range(6):
-            request.piece(b"data: piece%d\n\n" % number)
-            assert read.acquire(timeout=LIMIT)
-        request.piece(b"")
-
-    with guarded(behave) as front, contextlib.closing(front.send(TEXT, Accept_Encoding="gzip")) as connection:
+    with (
+        guarded(in_pieces(kind, read)) as front,
+        contextlib.closing(front.send(TEXT, Accept_Encoding="gzip")) as connection,
+    ):
         answer = connection.getresponse()
         for number in range(6):
             assert answer.read(14) == b"data: piece%d\n\n" % number
@@ -69,14 +70,7 @@ def test_a_stream_arrives_piece_by_piece(kind: str) -> None:
 
 
 def test_a_stream_may_take_longer_than_any_pause() -> None:
-    def behave(request: Request) -> None:
-        request.begin_stream()
-        for _each in range(7):
-            request.piece(b"x")
-            time.sleep(1)
-        request.piece(b"")
-
-    with guarded(behave, gateway_request_seconds=5) as front:
+    with guarded(in_seven_seconds, gateway_request_seconds=5) as front:
         assert front.ask(TEXT)[:2] == (200, "xxxxxxx")
 
 

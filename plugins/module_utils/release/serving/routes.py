@@ -40,6 +40,8 @@ def create_speech(api: Any) -> Endpoint:
             return await api.create_speech(request, form.get("prompt_speech"), form.get("prompt_latent"))
         try:
             asked = _asked(await _read(request), settings)
+            # Before any answer, so that a key for another model learns no voices.
+            api._check_model_access(request, asked["model"], "audio")
             served = await voices.of(asked["model"])
             if served is None:
                 return await api.create_speech(_replayed(request, asked), None, None)
