@@ -81,7 +81,7 @@ options:
   body_bytes:
     description: The largest request, in bytes.
     type: int
-    default: 16384
+    default: 65536
   long_bytes:
     description: Requests with more bytes than this are long texts.
     type: int
@@ -183,7 +183,7 @@ def main() -> None:
             "unit": {"type": "str", "default": layout.BALANCER_UNIT},
             "unit_content": {"type": "str", "default": ""},
             "haproxy": {"type": "path", "default": "/usr/sbin/haproxy"},
-            "body_bytes": {"type": "int", "default": 16384},
+            "body_bytes": {"type": "int", "default": 65536},
             "long_bytes": {"type": "int", "default": 1500},
             "admin_socket": {"type": "path", "default": layout.BALANCER_SOCKET},
             "ready_seconds": {"type": "int", "default": 30},

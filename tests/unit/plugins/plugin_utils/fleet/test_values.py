@@ -202,7 +202,7 @@ def together(name: str) -> Iterator[str]:
         ),
         (
             {"balancer_long_bytes": 99999},
-            "balancer_long_bytes: 99999 is not less than balancer_body_bytes, which is 16384",
+            "balancer_long_bytes: 99999 is not less than balancer_body_bytes, which is 65536",
         ),
     ],
 )
