@@ -14,7 +14,7 @@
 #     summary                      print a table of the steps so far; false if one failed
 #     as_root COMMAND...           run as root, through sudo if needed
 #     need COMMAND:PACKAGE...      install the Debian packages of missing commands
-#     make_env controller|test     make the environment of requirements/NAME.txt in $ENVS/NAME
+#     make_env NAME                make the environment of requirements/NAME.txt in $ENVS/NAME
 #     docker_engine                make sure that Docker answers; starts it if needed
 #     workspace                    copy this tree to $WORKSPACE/ansible_collections/voicefleet/kokoro
 #

@@ -151,6 +151,22 @@ def test_openais_sdk_works_through_the_balancer_and_a_gateway() -> None:
     assert found["after_four_left"] < found["beside"]["long"]
 
 
+def test_a_voice_agent_streams_through_the_balancer_and_a_gateway() -> None:
+    """LiveKit's plugin, which bin/test installs on the controller for the same Python as the host's."""
+    project = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+    (packages,) = (project / ".cache/env/voice-agent/lib").glob("python3.*/site-packages")
+    for source, name in ((packages, "agent"), (project / "molecule/_shared/voice_agent.py", "voice_agent.py")):
+        subprocess.run(["docker", "cp", "--quiet", str(source), f"{FRONT}:/root/{name}"], check=True)
+    key = "/etc/voicefleet-balancer/client.key"
+    said = run(FRONT, f"PYTHONPATH=/root/agent python3 -B -W ignore /root/voice_agent.py {URL} {key}")
+    found = json.loads(said.splitlines()[-1])
+    assert sorted(found) == ["events", "mp3", "opus", "pcm"]
+    for kind, stream in found.items():
+        assert stream["sound"] > 5, kind
+        assert stream["first"] < 0.5 * stream["all"], kind
+    assert max(stream["sound"] for stream in found.values()) < min(stream["sound"] for stream in found.values()) + 2
+
+
 @pytest.mark.parametrize("wrong", [{"input": ""}, {"voice": "nobody"}, {"response_format": "m4a"}, {"speed": 0.05}])
 def test_a_bad_request_gets_a_400_and_is_not_retried(wrong: dict[str, Any]) -> None:
     before = run(FRONT, "journalctl -u voicefleet-balancer.service -o cat --no-pager | grep -c 'speech nodes/'").strip()
