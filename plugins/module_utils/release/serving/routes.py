@@ -20,10 +20,13 @@ from .request import MEDIA_TYPES, PROGRESSIVE, Refusal, Settings, checked, rows
 
 # A request for speech is not larger, in bytes. The text alone is bounded by the operator's setting.
 BODY = 1 << 20
+# A form may carry the sound of a speaker, for other models than Kokoro. Its limit is OpenAI's for sound files.
+FORM = 25 << 20
 # The voices of a model are asked for again after so many seconds.
 FRESH = 10.0
 
 Endpoint = Callable[[Any], Awaitable[Any]]
+Receive = Callable[[], Awaitable[Any]]
 
 
 def create_speech(api: Any) -> Endpoint:
@@ -36,8 +39,12 @@ def create_speech(api: Any) -> Endpoint:
 
     async def speech(request: Request) -> Response:
         if not request.headers.get("content-type", "application/json").split(";")[0].strip().endswith("json"):
-            form = await request.form()
-            return await api.create_speech(request, form.get("prompt_speech"), form.get("prompt_latent"))
+            form = Request(request.scope, _limited(request.receive))
+            try:
+                parts = await form.form()
+            except Refusal as refusal:
+                return _refused(*arguments(refusal))
+            return await api.create_speech(form, parts.get("prompt_speech"), parts.get("prompt_latent"))
         try:
             asked = _asked(await _read(request), settings)
             # Before any answer, so that a key for another model learns no voices.
@@ -143,6 +150,21 @@ async def _read(request: Any) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         raise Refusal("The request is not valid JSON.", code="invalid_json") from None
+
+
+def _limited(receive: Receive) -> Receive:
+    """Return a source of a body's parts that raises Refusal after FORM bytes."""
+    size = 0
+
+    async def limited() -> Any:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > FORM:
+            raise Refusal(f"The request is larger than {FORM} bytes.", code="request_too_large")
+        return message
+
+    return limited
 
 
 def _asked(given: Any, settings: Settings) -> dict[str, Any]:

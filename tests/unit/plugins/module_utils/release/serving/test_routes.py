@@ -67,6 +67,21 @@ def test_a_body_is_read_no_further_than_its_limit() -> None:
     assert len(taken) <= routes.BODY // 65536 + 1
 
 
+def test_a_form_is_read_no_further_than_its_limit() -> None:
+    async def endless() -> dict[str, Any]:
+        return {"type": "http.request", "body": b" " * 65536, "more_body": True}
+
+    receive = routes._limited(endless)
+
+    async def read(parts: int) -> None:
+        for _each in range(parts):
+            await receive()
+
+    asyncio.run(read(routes.FORM // 65536))
+    with pytest.raises(Refusal, match="larger than"):
+        asyncio.run(read(1))
+
+
 @pytest.mark.parametrize(("value", "events"), [(None, False), ("audio", False), ("sse", True)])
 def test_the_form_of_a_stream(value: Any, events: bool) -> None:
     assert routes._events(value) is events
