@@ -11,7 +11,6 @@ from deployed import UNIT, Speaker
 from deploys import changed, command, current, environment, folded, ledger, struck, succeed
 from testinfra.host import Host
 
-OTHER = ("--extra-vars", '{"kokoro_voices": ["af_heart"]}')
 FAULTS = {
     "unit_that_does_not_start": ("serves again", "What failed: Write the unit and start or restart the service"),
     "synthesis_that_fails": ("serves again", "did not reach the level intelligible"),
@@ -43,20 +42,20 @@ def test_after_a_power_loss_at_the_switch_the_next_run_writes_the_receipt(host: 
     before = ledger(host)
     former = [line["release"] for line in before if "release" in line][-1]
     assert former != met.current
-    succeed(*OTHER)
+    succeed()
     assert current(host) == met.current
     assert speaker.ask().status == 200
     assert ledger(host)[:-1] == before
     receipt = ledger(host)[-1]
     assert (receipt["release"], receipt["previous"]) == (met.current, former)
-    assert changed(succeed(*OTHER), host) == 0
+    assert changed(succeed(), host) == 0
 
 
 def test_of_two_controllers_at_once_one_wins_and_the_other_reports_it(host: Host, speaker: Speaker) -> None:
     pid = host.check_output("systemctl show --property=MainPID --value %s", UNIT)
     both = [
         subprocess.Popen(
-            command(*OTHER),
+            command(),
             env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
