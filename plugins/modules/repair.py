@@ -1,0 +1,173 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: repair
+short_description: Inspect, repair or restore an Xinference that exists
+description:
+  - Works in a place, which is a Python that has Xinference. The place is a virtual environment, a conda prefix, or a
+    running container of Docker or Podman.
+  - One program does the work with the place's own Python. It needs nothing else there, and no network.
+  - V(present) installs missing packages and spaCy models, adds Kokoro's files where this Xinference looks for them,
+    repairs known files, and writes settings that stop Xinference from asking the network.
+  - An existing package is never changed. A file that is there with other contents stays.
+  - A ledger in the folder C(voicefleet-repair) of the prefix lists each change with the former bytes. V(absent)
+    restores them. It changes nothing if somebody changed one of these files since.
+version_added: "0.1.0"
+author: voicefleet (@voicefleet)
+options:
+  state:
+    description:
+      - V(present) makes the changes of O(plan). V(absent) restores what was there before.
+      - V(inspected) reports what the place holds, and changes nothing.
+    type: str
+    choices: [present, absent, inspected]
+    default: present
+  prefix:
+    description:
+      - The prefix of the environment, such as C(/srv/xinference/venv). Its program is C(bin/python).
+      - If this and O(container) are empty, the place is found from running processes, loaded units and running
+        containers. If there are several, the module lists them and stops.
+    type: str
+    default: ""
+  container:
+    description: The name or id of a running container. O(prefix) then is a path inside it.
+    type: str
+    default: ""
+  engine:
+    description: The engine of O(container). Empty means the one that has it.
+    type: str
+    choices: ["", docker, podman]
+    default: ""
+  home:
+    description:
+      - The home of Xinference (C(XINFERENCE_HOME)) in the place. Empty means the home of the running process, unit or
+        container, or else C(.xinference) in the home folder of the environment's owner.
+    type: str
+    default: ""
+  plan:
+    description:
+      - What the place shall have, from M(voicefleet.kokoro.repair_plan). V(present) needs all of it. V(inspected)
+        reports the state of the named files and repairs.
+    type: dict
+    default: {}
+  root:
+    description: The folder on the host that holds the delivered artifacts.
+    type: path
+    default: /var/lib/voicefleet-repair
+extends_documentation_fragment: [voicefleet.kokoro.attributes]
+"""
+
+EXAMPLES = r"""
+- name: Inspect a virtual environment
+  voicefleet.kokoro.repair:
+    prefix: /srv/xinference/venv
+    state: inspected
+  register: repair_report
+
+- name: Restore what was there before the repair
+  voicefleet.kokoro.repair:
+    container: xinference
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or would be in check mode.
+  returned: always
+  type: list
+  elements: str
+  sample: [install en_core_web_sm 1.2.0, add /root/.xinference/cache/v2/Kokoro-82M/voices/af_heart.pt]
+place:
+  description: How the place is named and how Xinference runs there, with C(name), C(unit), C(container), C(engine).
+  returned: always
+  type: dict
+report:
+  description: What the place holds.
+  returned: for O(state=inspected)
+  type: dict
+ledger:
+  description: The ledger in the place.
+  returned: for O(state=present) and O(state=absent)
+  type: str
+  sample: /srv/xinference/venv/voicefleet-repair/ledger.json
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import ownership
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import mending, patches, spacy_sdist
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.repair import place as places
+
+Json = dict[str, Any]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent", "inspected"], "default": "present"},
+            "prefix": {"type": "str", "default": ""},
+            "container": {"type": "str", "default": ""},
+            "engine": {"type": "str", "choices": ["", "docker", "podman"], "default": ""},
+            "home": {"type": "str", "default": ""},
+            "plan": {"type": "dict", "default": {}},
+            "root": {"type": "path", "default": "/var/lib/voicefleet-repair"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        found = places.find(params["prefix"], params["container"], params["engine"])
+        place = places.reach(found)
+        asked = {"home": params["home"] or found.home or None, "user": found.user, "check": module.check_mode}
+        about = {"name": found.name, "unit": found.unit, "container": found.container, "engine": found.engine,
+                 "python": place.python, **found.details}  # fmt: skip
+        result = {"inspected": inspect, "present": repair, "absent": restore}[params["state"]](params, place, asked)
+    except (places.PlaceError, mending.MendingError, patches.PatchError, spacy_sdist.SpacyModelError) as error:
+        module.fail_json(msg=diagnosis.explain(f"{str(error).rstrip('.')}."))
+    except OSError as error:
+        module.fail_json(msg=f"{error.strerror}: {error.filename}.")
+    lines = result["changes"]
+    diff = {"before": "", "after": "".join(f"{line}\n" for line in lines)}
+    said = f"{found.name}: {len(lines)} changes" if lines else f"{found.name}: nothing to change"
+    module.exit_json(changed=bool(lines), msg=said, place=about, diff=diff, **result)
+
+
+def inspect(params: Json, place: Any, asked: Json) -> Json:
+    plan = params["plan"]
+    wanted = {"files": plan.get("files") or [], "roots": plan.get("roots") or []}
+    report = place.run({**asked, **wanted, "do": "inspect", "patches": mending.repairs(plan.get("patches") or [])})
+    return {"changes": [], "report": report}
+
+
+def repair(params: Json, place: Any, asked: Json) -> Json:
+    plan, root = params["plan"], params["root"]
+    request = {
+        **asked, "do": "apply", "files": plan["files"], "links": plan["links"], "texts": plan["texts"],
+        "patches": mending.repairs(plan["patches"]),
+    }  # fmt: skip
+    if asked["check"] or not plan["artifacts"]:
+        done = place.run({**request, "packages": plan["packages"], "uv": plan["uv"]})
+        return {"changes": done["changed"], "ledger": done["ledger"]}
+    material = mending.Material(root, os.path.join(root, "made"))
+    request.update(material.collect(plan))
+    done = place.run(request, material.files)
+    # The place has its own copies now.
+    if ownership.is_ours(root):
+        ownership.remove(root)
+    return {"changes": done["changed"], "ledger": done["ledger"]}
+
+
+def restore(params: Json, place: Any, asked: Json) -> Json:
+    done = place.run({**asked, "do": "revert"})
+    return {"changes": [f"restore {path}" for path in done["changed"]], "ledger": done["ledger"]}
+
+
+if __name__ == "__main__":
+    main()
