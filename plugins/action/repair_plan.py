@@ -16,9 +16,6 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import rep
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_verified
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import given
 
-# How the place is named.
-PLACE = ("prefix", "container", "engine", "home")
-
 
 class ActionModule(ControllerAction):
     _requires_connection = True
@@ -30,13 +27,18 @@ class ActionModule(ControllerAction):
         wanted = repair.Wanted(
             **given(repair.Wanted, settings),
             patches=arguments["patches"],
+            packages=arguments["packages"],
             settings={name: str(value) for name, value in arguments["settings"].items()},
             accept_unpublished=arguments["accept_unpublished"],
+            parts=arguments["parts"],
         )
         try:
             manifest, digest = read_verified(store, verified_digest(task_vars))
             wish = repair.wishes(manifest, wanted)
-            asked = {**{name: arguments[name] for name in PLACE}, "state": "inspected", "plan": wish}
+            asked = {
+                "state": "inspected", "plan": wish, "prefix": arguments["prefix"], "home": arguments["home"],
+                "container": arguments["container"], "engine": arguments["engine"],
+            }  # fmt: skip
             answer = self.module("voicefleet.kokoro.repair", asked, task_vars)
             verdict = repair.judge(manifest, digest, store, answer["report"], wanted)
         except (ManifestError, repair.Stop, ValueError) as error:

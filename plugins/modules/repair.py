@@ -82,7 +82,9 @@ changes:
   elements: str
   sample: [install en_core_web_sm 1.2.0, add /root/.xinference/cache/v2/Kokoro-82M/voices/af_heart.pt]
 place:
-  description: How the place is named and how Xinference runs there, with C(name), C(unit), C(container), C(engine).
+  description:
+    - How the place is named and how Xinference runs there, with C(name), C(unit), C(container) and C(engine).
+    - C(python) is its Python on the host. It is empty for a container.
   returned: always
   type: dict
 report:
@@ -127,7 +129,7 @@ def main() -> None:
         place = places.reach(found)
         asked = {"home": params["home"] or found.home or None, "user": found.user, "check": module.check_mode}
         about = {"name": found.name, "unit": found.unit, "container": found.container, "engine": found.engine,
-                 "python": place.python, **found.details}  # fmt: skip
+                 "python": "" if found.container else place.python, **found.details}  # fmt: skip
         result = {"inspected": inspect, "present": repair, "absent": restore}[params["state"]](params, place, asked)
     except (places.PlaceError, mending.MendingError, patches.PatchError, spacy_sdist.SpacyModelError) as error:
         module.fail_json(msg=diagnosis.explain(f"{str(error).rstrip('.')}."))

@@ -38,10 +38,23 @@ options:
     type: list
     elements: str
     default: []
+  packages:
+    description: Names of more packages to add if they are missing, such as V(pocketsphinx) for the proof.
+    type: list
+    elements: str
+    default: []
   settings:
     description: Environment variables that the place shall have, unless they are set otherwise there.
     type: dict
     default: {}
+  parts:
+    description:
+      - What the repair may change. V(packages) are missing packages, V(spacy) spaCy models, V(kokoro) the files of
+        models, V(patches) the repairs of O(patches), V(settings) the file with O(settings).
+    type: list
+    elements: str
+    choices: [packages, spacy, kokoro, patches, settings]
+    default: [packages, spacy, kokoro, patches, settings]
   accept_unpublished:
     description: Whether files that are converted or made up may be used, for tests.
     type: bool

@@ -292,8 +292,9 @@ def find(prefix: str, container: str, engine: str, proc: str = "/proc", runner: 
     if container:
         found = named_container(container, engine, runner)
         return _with(found, python=os.path.join(prefix, "bin", "python")) if prefix else found
-    native = {os.path.realpath(os.path.dirname(each.python)): each for each in (*units(runner), *processes(proc))}
-    for each in units(runner):
+    loaded = units(runner)
+    native = {os.path.realpath(os.path.dirname(each.python)): each for each in (*loaded, *processes(proc))}
+    for each in loaded:
         key = os.path.realpath(os.path.dirname(each.python))
         native[key] = _with(native[key], unit=native[key].unit or each.unit, home=native[key].home or each.home)
     if prefix:

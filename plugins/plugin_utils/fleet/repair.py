@@ -6,6 +6,7 @@ Nothing here reads the place. ``module_utils/repair/program.py`` reports what it
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import zipfile
@@ -32,6 +33,9 @@ TRIED = ("3.5", "4.0", "4.1")
 MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice", "hearing-model")
 # What Kokoro needs in any language. Xinference writes sound with soundfile.
 ROOTS = ("kokoro", "misaki[en]", "soundfile")
+# What Xinference needs to hear with Whisper, and what the repairs need that add streams and formats.
+HEARING = ("scipy", "transformers")
+OF_PATCHES = {"serving-model": ("av",), "serving-api": ("av",)}
 # Packages that others require but Kokoro never uses. Not every platform has a wheel of them.
 UNUSED = frozenset({"torchvision", "timm", "sounddevice", "pyopenjtalk", "mojimoji"})
 # Requirements of these are the operator's: a torch for another accelerator has others.
@@ -40,6 +44,7 @@ WHOLE = frozenset({"torch"})
 SETTINGS_FILE = "site:voicefleet-repair.pth"
 SETTINGS = {"XINFERENCE_ENABLE_VIRTUAL_ENV": "0", "XINFERENCE_MODEL_SRC": "huggingface", "HF_HUB_OFFLINE": "1"}
 SPARE = 200_000_000  # bytes that must stay free
+PARTS = ("packages", "spacy", "kokoro", "patches", "settings")
 UNPACKED = 5  # a wheel takes up to so many times its size while it is unpacked and placed
 
 
@@ -64,8 +69,10 @@ class Wanted(Selection):
     """What a repair shall give a place."""
 
     patches: Sequence[str] = ()
+    packages: Sequence[str] = ()
     settings: Mapping[str, str] = field(default_factory=lambda: dict(SETTINGS))
     accept_unpublished: bool = False
+    parts: Sequence[str] = PARTS
 
 
 @dataclass
@@ -93,7 +100,9 @@ def _place_of(artifact: Artifact) -> str:
 
 
 def models(manifest: Manifest, wanted: Wanted) -> list[Artifact]:
-    """The files of the models that the selection needs."""
+    """The files of the models that the selection needs. Empty if they are not wanted."""
+    if "kokoro" not in wanted.parts:
+        return []
     voices, extras = set(wanted.chosen_voices), set(wanted.extras)
     return [
         artifact
@@ -126,10 +135,10 @@ def wishes(manifest: Manifest, wanted: Wanted) -> Json:
             links.append({"to": to, "leads": _place_of(artifact), "ref": ref["to"], "revision": model.revision})
             if ref not in texts:
                 texts.append(ref)
-    if wanted.settings:
+    if wanted.settings and "settings" in wanted.parts:
         texts.append({"to": SETTINGS_FILE, "text": settings_text(wanted.settings)})
     names = [patch.name for patch in wanted.repairs(())]
-    patches = [*dict.fromkeys([*wanted.patches, *names])]
+    patches = [*dict.fromkeys([*wanted.patches, *names])] if "patches" in wanted.parts else []
     return {"files": files, "links": links, "texts": texts, "patches": patches, "roots": _roots(manifest, wanted)}
 
 
@@ -141,6 +150,8 @@ def _roots(manifest: Manifest, wanted: Wanted) -> list[str]:
 def _needs(manifest: Manifest, wanted: Wanted) -> list[str]:
     extras = set(wanted.extras)
     own = {artifact.name for artifact in manifest.of_kind("wheel") if extras & set(artifact.extras)}
+    own |= {name for patch in wanted.patches for name in OF_PATCHES.get(patch, ())}
+    own |= {*wanted.packages, *(HEARING if wanted.hearing else ())}
     return [*ROOTS, *sorted(own)]
 
 
@@ -325,9 +336,13 @@ def judge(manifest: Manifest, digest: str, store: Path, report: Json, wanted: Wa
     """Plan the repair of a place from the report on it. Raises ValueError, Stop for settings that cannot be used."""
     wish = wishes(manifest, wanted)
     packages = Packages(manifest, store, report)
-    packages.add(_needs(manifest, wanted))
+    if "packages" in wanted.parts:
+        packages.add(_needs(manifest, wanted))
     spacy = packages.version_of("spacy")
-    english, findings = spacy_models(manifest, wanted, packages.installed, spacy)
+    english: list[Artifact] = []
+    findings: list[Finding] = []
+    if "spacy" in wanted.parts:
+        english, findings = spacy_models(manifest, wanted, packages.installed, spacy)
     states = report["files"]
     lacking = [artifact for artifact in models(manifest, wanted) if states.get(_place_of(artifact)) == "missing"]
     install = [*packages.coming.values(), *english]
@@ -347,10 +362,15 @@ def judge(manifest: Manifest, digest: str, store: Path, report: Json, wanted: Wa
         "voices": wanted.chosen_voices, "languages": list(wanted.languages), "language_models": wanted.language_models,
         "hearing_model": "".join(wanted.hearing),
     }  # fmt: skip
+    # The name of the evidence: the same for the same contents.
+    contents = json.dumps([wish, report["versions"]], sort_keys=True).encode()
+    plan["id"] = f"{report['versions']['xinference']}-repaired-{hashlib.sha256(contents).hexdigest()[:12]}"
     return Verdict(plan, list(dict.fromkeys(findings)), _table(report, spacy, plan))
 
 
 def _voices(manifest: Manifest, wanted: Wanted) -> list[Finding]:
+    if "kokoro" not in wanted.parts:
+        return []
     held = {(artifact.kind, artifact.name) for artifact in manifest.artifacts}
     lacks = [voice for voice in wanted.chosen_voices if ("kokoro-voice", voice) not in held]
     parts = [part for part in ("config", "weights") if not any(kind == f"kokoro-{part}" for kind, _name in held)]
@@ -386,7 +406,7 @@ def _place(report: Json, wanted: Wanted) -> list[Finding]:
             )
     if not report["writable"]["prefix"] and report["writable"]["site"]:
         found.append(Finding("WRITABLE", True, f"{report['prefix']} cannot be written, so it cannot hold the ledger"))
-    if wanted.settings and not report["loads_settings"]:
+    if wanted.settings and "settings" in wanted.parts and not report["loads_settings"]:
         found.append(
             Finding("SETTINGS", True, f"Python does not read .pth files in {report['site']}. Set repair_settings: {{}}")
         )

@@ -47,7 +47,7 @@ def prefix(tmp_path: Path) -> Path:
     model = "xinference/model"
     files = {f"{model}/audio/kokoro.py": KOKORO, f"{model}/cache_manager.py": "", "xinference/__init__.py": ""}
     add_package(folder, "xinference", "4.0.0", files)
-    add_package(folder, "kokoro", "0.9.4", {"kokoro/__init__.py": ""}, ("misaki[en]>=0.9.4", "torch"))
+    add_package(folder, "kokoro", "1.2.4", {"kokoro/__init__.py": ""}, ("misaki[en]>=1.2.4", "torch"))
     (tmp_path / "home").mkdir()
     return folder
 
@@ -122,8 +122,8 @@ def everything(here: Here) -> Json:
 def test_inspect_reports_what_is_there_and_changes_nothing(here: Here) -> None:
     before = every(here)
     report = here.do("inspect", roots=["kokoro"], files=[here.file("home:cache/v2/Kokoro-82M/config.json", "{}")])
-    assert report["versions"] == {"xinference": "4.0.0", "kokoro": "0.9.4", "misaki": "", "spacy": "", "torch": ""}
-    assert report["requires"] == {"kokoro": ["misaki[en]>=0.9.4", "torch"]}
+    assert report["versions"] == {"xinference": "4.0.0", "kokoro": "1.2.4", "misaki": "", "spacy": "", "torch": ""}
+    assert report["requires"] == {"kokoro": ["misaki[en]>=1.2.4", "torch"]}
     assert report["files"] == {"home:cache/v2/Kokoro-82M/config.json": "missing"}
     assert report["home"] == str(here.home)
     assert report["local_voices"] is report["cache"] is report["loads_settings"] is True
@@ -286,7 +286,7 @@ def test_missing_packages_are_installed_and_removed_again(here: Here) -> None:
     # kokoro is installed, so it stays as it is.
     assert shown == here.do("apply", packages=rows, uv=uv)["changed"] == ["install extra 1.0"]
     assert here.do("inspect")["distributions"]["extra"] == "1.0"
-    assert here.do("inspect")["distributions"]["kokoro"] == "0.9.4"
+    assert here.do("inspect")["distributions"]["kokoro"] == "1.2.4"
     record = (site(here.prefix) / "extra-1.0.dist-info" / "RECORD").read_text()
     assert "../../../bin/extra,," in record
     assert os.access(here.prefix / "bin" / "extra", os.X_OK)
