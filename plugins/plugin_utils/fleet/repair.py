@@ -483,7 +483,7 @@ def _table(report: Json, spacy: str, plan: Json) -> list[str]:
             lacks.setdefault(match[1][0], []).append(match[1])
     voices = "; ".join(f"{code}: {len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
                        for code, names in sorted(lacks.items()))  # fmt: skip
-    coming = [f"{row['name']} {row['version']}" for row in plan["packages"]]
+    coming = sorted(f"{row['name']} {row['version']}" for row in plan["packages"])
     where = {"disk": "on disk", "layer": "lost with its container", "volume": "on a volume", "read-only": "read-only"}
     return [
         f"{report['prefix']}: Python {report['python']['version']}, {versions}",
