@@ -38,10 +38,10 @@ options:
     type: str
     default: ""
   engine:
-    description: The engine of O(container). Empty means the one that has it.
+    description: The engine of O(container). V(auto) means the one that has it.
     type: str
-    choices: ["", docker, podman]
-    default: ""
+    choices: [auto, docker, podman]
+    default: auto
   home:
     description:
       - The home of Xinference (C(XINFERENCE_HOME)) in the place. Empty means the home of the running process, unit or
@@ -116,7 +116,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent", "inspected"], "default": "present"},
             "prefix": {"type": "str", "default": ""},
             "container": {"type": "str", "default": ""},
-            "engine": {"type": "str", "choices": ["", "docker", "podman"], "default": ""},
+            "engine": {"type": "str", "choices": ["auto", "docker", "podman"], "default": "auto"},
             "home": {"type": "str", "default": ""},
             "plan": {"type": "dict", "default": {}},
             "root": {"type": "path", "default": "/var/lib/voicefleet-repair"},
@@ -125,7 +125,8 @@ def main() -> None:
     )
     params = module.params
     try:
-        found = places.find(params["prefix"], params["container"], params["engine"])
+        engine = "" if params["engine"] == "auto" else params["engine"]
+        found = places.find(params["prefix"], params["container"], engine)
         place = places.reach(found)
         asked = {"home": params["home"] or found.home or None, "user": found.user, "check": module.check_mode}
         about = {"name": found.name, "unit": found.unit, "container": found.container, "engine": found.engine,

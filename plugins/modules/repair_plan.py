@@ -25,8 +25,8 @@ options:
   engine:
     description: As in M(voicefleet.kokoro.repair).
     type: str
-    choices: ["", docker, podman]
-    default: ""
+    choices: [auto, docker, podman]
+    default: auto
   home:
     description: As in M(voicefleet.kokoro.repair).
     type: str

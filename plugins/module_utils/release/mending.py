@@ -51,7 +51,9 @@ class Material:
             raise MendingError(wrong.rstrip("."))
         shutil.rmtree(self.scratch, ignore_errors=True)
         if plan["packages"]:
-            os.makedirs(self.scratch, 0o755)
+            os.makedirs(self.scratch)
+            # The place's owner, who may be another user, reads them.
+            os.chmod(self.scratch, 0o755)
         for row in rows:
             self.files[row["sha256"]] = self.paths.artifact(row["sha256"], row["path"])
         wanted = {row["sha256"] for row in plan["files"]}
@@ -72,6 +74,7 @@ class Material:
             raise MendingError(f"{row['path']} needs spaCy {model.spacy_version}, but the place has {spacy}")
         wheel = os.path.join(self.scratch, model.wheel_name)
         spacy_sdist.write_wheel(source, wheel)
+        os.chmod(wheel, 0o644)
         digest = sha256_file(wheel)
         self.files[digest] = wheel
         return {**_named(row), "file": model.wheel_name, "sha256": digest}

@@ -21,6 +21,7 @@ import contextlib
 import csv
 import glob
 import hashlib
+import importlib
 import importlib.metadata
 import io
 import json
@@ -122,7 +123,7 @@ def owner_of(path: str) -> tuple[int, int]:
     return status.st_uid, status.st_gid
 
 
-def write(path: str, source: Any, mode: int, wanted: str = "", mtime: int | None = None) -> str:
+def write(path: str, source: Any, mode: int, wanted: str = "", mtime: int | None = None, sync: bool = True) -> str:
     """Replace a file by what ``source`` reads, in one step. Return its digest. If ``wanted`` is another, do nothing."""
     digest = hashlib.sha256()
     descriptor, temporary = tempfile.mkstemp(prefix=".voicefleet-", dir=os.path.dirname(path))
@@ -136,7 +137,8 @@ def write(path: str, source: Any, mode: int, wanted: str = "", mtime: int | None
                 handle.write(block)
             handle.flush()
             os.fchmod(handle.fileno(), mode)
-            os.fsync(handle.fileno())
+            if sync:
+                os.fsync(handle.fileno())
         if mtime is not None:
             os.utime(temporary, ns=(mtime, mtime))
         if wanted and digest.hexdigest() != wanted:
@@ -472,18 +474,34 @@ class Work:
             missing.append(above)
             above = os.path.dirname(above)
         for folder in missing:
-            changed |= self.ledger.note(folder, None, {"kind": "folder"}, owner)
+            changed |= self.ledger.note(folder, None, {"kind": "folder"}, self.maker(folder, owner))
         if make and missing:
             if changed:
                 self.ledger.save()
             for folder in reversed(missing):
-                with acting_as(owner_of(os.path.dirname(folder))):
+                with acting_as(self.maker(folder, owner)):
                     os.mkdir(folder, 0o755)
                     if os.geteuid() == 0:
                         os.chown(folder, *owner)
         return changed
 
-    def put(self, path: str, what: str, owner: tuple[int, int], digest: str, data: bytes | None = None) -> None:
+    def maker(self, folder: str, owner: tuple[int, int]) -> tuple[int, int]:
+        """Who makes a folder: the owner of the home or the packages, and outside them the owner of what is there.
+
+        In the home, a link of its owner must not lead root elsewhere.
+        """
+        inside = any(folder.startswith(base + os.sep) for base in (self.place.home, self.place.site))
+        return owner if inside else owner_of(folder)
+
+    def put(
+        self,
+        path: str,
+        what: str,
+        owner: tuple[int, int],
+        digest: str,
+        data: bytes | None = None,
+        sync: bool = True,
+    ) -> None:
         """Give a path the bytes of a source, or ``data``. Does nothing if it has them."""
         before, after = state_of(path), {"kind": "file", "sha256": digest}
         if same(before, after):
@@ -498,7 +516,7 @@ class Work:
         with contextlib.ExitStack() as stack:
             source = io.BytesIO(data) if data is not None else stack.enter_context(open(self.source(digest), "rb"))
             stack.enter_context(acting_as(owner))
-            if write(path, source, mode, digest) != digest:
+            if write(path, source, mode, digest, sync=sync) != digest:
                 raise RepairError(f"{path} arrived with other bytes than the store's. Run the play again")
             if os.geteuid() == 0:
                 os.chown(path, *owner)
@@ -565,10 +583,13 @@ class Work:
             if final.endswith(".py"):
                 self._note_code(final)
         self.ledger.save()
-        for path in paths:
+        for number, path in enumerate(paths):
+            if ".dist-info/" in path and (number == 0 or ".dist-info/" not in paths[number - 1]):
+                os.sync()  # one for all files of the packages
             self._place(path, self.final(target, path))
         del self.done[count:]
         shutil.rmtree(self.ledger.scratch, ignore_errors=True)
+        importlib.invalidate_caches()
 
     def final(self, target: str, path: str) -> str:
         """Where a file of a package belongs."""
@@ -604,7 +625,7 @@ class Work:
             # pip and uv read a wheel's name.
             wheel = os.path.join(wheels, os.path.basename(row["file"]))
             shutil.copyfile(self.source(row["sha256"]), wheel)
-            lines.append(f"{row['name']} @ file://{wheel} --hash=sha256:{row['sha256']}\n")
+            lines.append(f"{row['name']}=={row['version']} --hash=sha256:{row['sha256']}\n")
         listed = os.path.join(scratch, "requirements.txt")
         with open(listed, "w", encoding="utf-8") as handle:
             handle.writelines(lines)
@@ -614,7 +635,8 @@ class Work:
                 raise RepairError("uv arrived with other bytes than the store's. Run the play again")
         command = [
             uv, "pip", "install", "--quiet", "--offline", "--no-index", "--no-deps", "--no-build", "--require-hashes",
-            "--link-mode", "copy", "--python", sys.executable, "--target", target, "--requirement", listed,
+            "--link-mode", "copy", "--python", sys.executable, "--target", target, "--find-links", wheels,
+            "--requirement", listed,
         ]  # fmt: skip
         environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8",
@@ -630,7 +652,7 @@ class Work:
 
     def _place(self, path: str, final: str) -> None:
         data = self._data(path)
-        self.put(final, final, self.place.owner, hashlib.sha256(data).hexdigest(), data)
+        self.put(final, final, self.place.owner, hashlib.sha256(data).hexdigest(), data, sync=False)
         if os.access(path, os.X_OK):
             with acting_as(self.place.owner):
                 os.chmod(final, 0o755)

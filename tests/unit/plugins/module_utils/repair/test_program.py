@@ -258,8 +258,10 @@ def stand_in_uv(folder: Path) -> bytes:
 import sys, zipfile, re, pathlib
 listed, target = sys.argv[sys.argv.index("--requirement") + 1], sys.argv[sys.argv.index("--target") + 1]
 assert {{"--offline", "--no-deps", "--require-hashes", "--no-build"}} <= set(sys.argv)
+wheels = pathlib.Path(sys.argv[sys.argv.index("--find-links") + 1])
 for line in open(listed):
-    zipfile.ZipFile(re.search("file://([^ ]*)", line)[1]).extractall(target)
+    name, version = re.match("(.*)==(.*) --hash=sha256:", line).groups()
+    zipfile.ZipFile(next(wheels.glob(f"{{name}}-{{version}}-*.whl"))).extractall(target)
     pathlib.Path(target, "bin").mkdir(exist_ok=True)
     script = pathlib.Path(target, "bin", "extra")
     script.write_text("#!x\\n")
