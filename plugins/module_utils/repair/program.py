@@ -165,6 +165,7 @@ class Ledger:
         self.incoming = os.path.join(self.folder, "incoming")
         self.scratch = os.path.join(self.folder, "scratch")
         self.entries: dict[str, Json] = {}
+        self.dirty = False
         if os.path.lexists(self.file):
             try:
                 with open(self.file, encoding="utf-8") as handle:
@@ -184,6 +185,7 @@ class Ledger:
     def save(self) -> None:
         data = {"schema": SCHEMA, "changes": list(self.entries.values())}
         write(self.file, io.BytesIO((json.dumps(data, indent=1) + "\n").encode()), 0o600)
+        self.dirty = False
 
     def note(self, path: str, before: State, after: State, owner: tuple[int, int]) -> bool:
         """Remember a change before it is made, with the former bytes. Return whether the ledger has to be saved."""
@@ -195,11 +197,13 @@ class Ledger:
                         raise RepairError(f"{path} changed while it was read. Nothing more was changed")
         if path not in self.entries:
             self.entries[path] = {"path": path, "before": before, "after": [after], "as": list(owner)}
+            self.dirty = True
             return True
         entry = self.entries[path]
         if any(same(after, known) for known in (entry["before"], *entry["after"])):
             return False
         entry["after"].append(after)
+        self.dirty = True
         return True
 
     def close(self) -> None:
@@ -751,7 +755,7 @@ def apply(request: Json) -> Json:
             part()
     finally:
         if not work.check:
-            if work.ledger.entries:
+            if work.ledger.dirty:
                 work.ledger.save()
             work.ledger.close()
             if not work.ledger.entries:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,6 @@ def test_the_settings_file_sets_only_what_is_not_set(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("XINFERENCE_MODEL_SRC", raising=False)
     monkeypatch.setenv("XINFERENCE_ENABLE_VIRTUAL_ENV", "1")
     exec(repair.settings_text(repair.SETTINGS))
-    import os
-
     assert (os.environ["HF_HUB_OFFLINE"], os.environ["XINFERENCE_MODEL_SRC"]) == ("0", "huggingface")
 
 
