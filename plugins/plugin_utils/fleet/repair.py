@@ -209,7 +209,7 @@ class Packages:
     def __init__(self, manifest: Manifest, store: Path, report: Mapping[str, Any]) -> None:
         self.store = store
         self.installed: dict[str, str] = {canonicalize_name(k): v for k, v in report["distributions"].items()}
-        self.requires = {canonicalize_name(k): list(v) for k, v in report["requires"].items()}
+        self.requires: dict[str, list[str]] = {canonicalize_name(k): list(v) for k, v in report["requires"].items()}
         self.ranks = tags_of(report["python"])
         self.markers = _markers(report["python"])
         self.coming: dict[str, Artifact] = {}
@@ -253,7 +253,7 @@ class Packages:
     def _needs_of(self, name: str, extra: str) -> list[Requirement]:
         if name in WHOLE and name in self.installed:
             return []
-        texts = self.requires.get(name, [])
+        texts: list[str] = self.requires.get(name) or []
         if name in self.coming:
             texts = wheel_requires(self.store / self.coming[name].path)
         found = []
