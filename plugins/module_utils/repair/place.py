@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+from . import program as acting  # Ansible sends only modules that are imported
+
 Json = dict[str, Any]
 Runner = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -37,8 +39,8 @@ class PlaceError(Exception):
 
 def program() -> str:
     """The text of the program that acts inside a place."""
-    package = __name__.rpartition(".")[0]
-    return (pkgutil.get_data(package, "program.py") or b"").decode()
+    package, _dot, name = acting.__name__.rpartition(".")
+    return (pkgutil.get_data(package, f"{name}.py") or b"").decode()
 
 
 @dataclass(frozen=True)

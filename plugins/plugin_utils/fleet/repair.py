@@ -488,7 +488,7 @@ def _table(report: Json, spacy: str, plan: Json) -> list[str]:
     return [
         f"{report['prefix']}: Python {report['python']['version']}, {versions}",
         f"packages {where[report['storage']['site']]}; models in {report['home']}, {where[report['storage']['home']]}",
-        f"spaCy {spacy or 'missing'} accepts {english} {' or '.join(accepted) or 'of no known version'}",
+        f"spaCy {spacy} accepts {english} {' or '.join(accepted) or 'of no known version'}" if spacy else "no spaCy",
         f"missing voices: {voices or 'none'}",
         f"missing packages: {', '.join(coming) or 'none'}",
         f"would still ask the network: {', '.join(asks) or 'nothing'}",
