@@ -363,7 +363,7 @@ def judge(manifest: Manifest, digest: str, store: Path, report: Json, wanted: Wa
         "hearing_model": "".join(wanted.hearing),
     }  # fmt: skip
     # The name of the evidence: the same for the same contents.
-    contents = json.dumps([wish, report["versions"]], sort_keys=True).encode()
+    contents = json.dumps(wish, sort_keys=True).encode()
     plan["id"] = f"{report['versions']['xinference']}-repaired-{hashlib.sha256(contents).hexdigest()[:12]}"
     return Verdict(plan, list(dict.fromkeys(findings)), _table(report, spacy, plan))
 

@@ -245,6 +245,12 @@ def test_the_table_says_what_is_missing_and_what_would_ask_the_network(tmp_path:
     assert any("missing packages: en_core_web_sm" in line for line in table)
 
 
+def test_the_evidence_has_the_same_name_before_and_after_a_repair(tmp_path: Path) -> None:
+    before = judged(tmp_path, versions__kokoro="", distributions=without("kokoro")).plan["id"]
+    assert judged(tmp_path).plan["id"] == before
+    assert before.startswith("4.0.1-repaired-")
+
+
 def test_musl_takes_no_wheels_for_glibc() -> None:
     tags = repair.tags_of({**REPORT["python"], "libc": ["", ""]})
     assert LINUX not in tags
