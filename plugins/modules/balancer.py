@@ -126,11 +126,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front, version_fault
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, ManagedError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config as xinference_config
 
+# http_auth_bearer came with HAProxy 2.5. 2.6 is the oldest version that is tested.
+OLDEST = (2, 6)
 KEY = "client.key"
 HEADER = "client.header"
 
@@ -208,6 +210,8 @@ def main() -> None:
             f"{params['haproxy']} is not there. Install the distribution's package haproxy (2.6 or newer), or set"
             " balancer_install: true where this host reaches a mirror of its distribution."
         )
+    elif old := version_fault(params["haproxy"], "-v", OLDEST):
+        faults.append(f"{old} Install a newer package of HAProxy, or name it in balancer_haproxy.")
     if faults:
         module.fail_json(msg="The balancer was not changed. " + " ".join(faults))
     folder = params["folder"]

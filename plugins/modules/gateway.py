@@ -106,7 +106,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import certificate
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front, version_fault
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
     direct,
     layout,
@@ -116,6 +116,9 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
 )
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, ManagedError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.api import base_url
+
+# keepalive_timeout of an upstream came with nginx 1.15.3.
+OLDEST = (1, 16)
 
 
 class Gateway:
@@ -147,6 +150,8 @@ class Gateway:
                 f"{params['nginx']} is not there. Install the distribution's package nginx, or set gateway_install:"
                 " true where this host reaches a mirror of its distribution."
             )
+        elif old := version_fault(params["nginx"], "-v", OLDEST):
+            found.append(f"{old} Install a newer package of nginx, or name it in gateway_nginx.")
         if shutil.which("openssl") is None:
             found.append("openssl is not there. It reads and makes certificates. Install its package.")
         if bool(params["certificate"]) != bool(params["certificate_key"]):

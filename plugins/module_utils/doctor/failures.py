@@ -318,6 +318,13 @@ FAILURES: tuple[Failure, ...] = (
         "and Python.",
     ),
     Failure(
+        "PY16",
+        r"NumPy was built with baseline optimizations|CPU does not support x86-64-v\d|status=4/ILL|Illegal instruction",
+        "The processor lacks instructions that the release's packages need: the level x86-64-v2. Usually the host is a "
+        "virtual machine with an old processor model such as qemu64 or kvm64.",
+        "Give the virtual machine the processor model host, or x86-64-v2-AES or newer. Then start it again.",
+    ),
+    Failure(
         "PY15",
         r"externally-managed-environment",
         "pip refuses to install into the distribution's own Python.",
@@ -393,7 +400,7 @@ FAILURES: tuple[Failure, ...] = (
     Failure(
         "GP01",
         r"no kernel image is available for execution on the device"
-        r"|is not compatible with the current PyTorch installation",
+        r"|is not compatible with the current PyTorch installation|CU(BLAS|DNN)_STATUS_ARCH_MISMATCH",
         "The release's torch does not support this GPU's architecture. The GPU is too new or too old for it.",
         "Run nvidia-smi --query-gpu=compute_cap --format=csv and compare the number with docs/gpu.md. Set "
         "preflight_accelerator: cpu for such hosts until the locks hold a torch for their GPU.",
@@ -422,13 +429,14 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "GP05",
-        r"CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED",
+        r"CUDA out of memory|CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED",
         "The GPU's memory is full. Kokoro itself takes up to 1.7 GB plus the CUDA context.",
         "Run nvidia-smi to see which process holds the memory. Choose another GPU with xinference_cards.",
     ),
     Failure(
         "GP06",
-        r"Unable to load any of \{libcudnn|Could not load library libcudnn|cuDNN version incompatibility",
+        r"Unable to load any of \{libcudnn|Could not load library libcudnn|cuDNN version incompatibility"
+        r"|CUDNN_STATUS_\w{0,20}(VERSION_MISMATCH|LOADING_FAILED)",
         "Another cuDNN is loaded instead of the release's own.",
         "Remove LD_LIBRARY_PATH from xinference_environment and from the unit's drop-ins.",
     ),
@@ -440,7 +448,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "GP08",
-        r"Device \S{1,60} is not available!|CUDA requested but not available",
+        r"Device \S{1,60} is not available!|CUDA requested but not available|No CUDA GPUs are available"
+        r"|no CUDA-capable device is detected",
         "A GPU was requested, but torch sees none.",
         "Run the doctor, which checks the driver and the GPUs. If xinference_devices is set, it must name all "
         "device nodes of the GPU.",
@@ -459,7 +468,8 @@ FAILURES: tuple[Failure, ...] = (
     ),
     Failure(
         "GP11",
-        r"CUDA unknown error - this may be due to an incorrectly set up environment|invalid device ordinal",
+        r"CUDA unknown error - this may be due to an incorrectly set up environment|invalid device ordinal"
+        r"|Error 999: unknown error|CUDA error: unknown error",
         "CUDA cannot start. The kernel module nvidia_uvm is not loaded, the unit hides the device nodes, or "
         "CUDA_VISIBLE_DEVICES names a missing GPU.",
         "Run modprobe nvidia_uvm, then nvidia-modprobe -u -c 0, which creates the device nodes. Check "
@@ -502,6 +512,60 @@ FAILURES: tuple[Failure, ...] = (
         "The NVIDIA driver is loaded but finds no GPU that it can use.",
         "journalctl -k | grep NVRM shows the reason. The GPU is too old for this driver, the open kernel module "
         "does not support it (older than Turing), or a virtual machine has it.",
+    ),
+    Failure(
+        "GP17",
+        r"Error 802\b|system not yet initialized",
+        "The GPUs of this host are joined by NVSwitch, and the fabric manager has not set that up. CUDA refuses every "
+        "GPU until then (error 802).",
+        "Run systemctl status nvidia-fabricmanager. Install its package in exactly the driver's version, enable it and "
+        "start it. In a virtual machine, it runs on the machine's host.",
+    ),
+    Failure(
+        "GP18",
+        r"Error 803\b|unsupported display driver / cuda driver combination",
+        "The library libcuda and the loaded kernel module belong to different driver versions (error 803). The driver "
+        "was upgraded without a reboot, or another libcuda hides the driver's own.",
+        "Reboot the host. Remove LD_LIBRARY_PATH from xinference_environment, and other copies of libcuda.so.1: "
+        "ldconfig -p shows them.",
+    ),
+    Failure(
+        "GP19",
+        r"Error 804\b|forward compatibility was attempted on non supported HW",
+        "NVIDIA's compatibility package (cuda-compat) is in use, but this GPU does not support it (error 804). Only "
+        "data-centre GPUs do.",
+        "Remove cuda-compat and upgrade the driver itself. If it was just upgraded, reboot the host.",
+    ),
+    Failure(
+        "GP20",
+        r"CUDA-capable device(s|\(s\)) (is/)?are busy or unavailable",
+        "The GPU admits no further process. Its compute mode is Exclusive or Prohibited and another process has it, or "
+        "the GPU waits for a reset.",
+        "Run nvidia-smi to see who has the GPU and its compute mode. nvidia-smi -c DEFAULT admits several processes. "
+        "If nobody has it, reboot the host.",
+    ),
+    Failure(
+        "GP22",
+        r"CUDA error: (an illegal memory access|unspecified launch failure|misaligned address|device-side assert)"
+        r"|NVRM: Xid \([^)]{0,60}\): (13|31),",
+        "A computation on the GPU failed. The process that ran it cannot use the GPU any more.",
+        "Restart the service. If it happens again, read the NVRM lines in journalctl -k, and try another GPU with "
+        "xinference_cards.",
+    ),
+    Failure(
+        "GP23",
+        r"Unlicensed \((Restricted|Unrestricted)\)|[Ll]icense not found\. GPU features|Failed to acquire licen[sc]e",
+        "This virtual GPU has no licence. Its driver slows it down after some minutes, and may refuse CUDA.",
+        "Run systemctl status nvidia-gridd. Put the token of the licence server below /etc/nvidia/ClientConfigToken. "
+        "The host must reach that server.",
+    ),
+    Failure(
+        "GP21",
+        r"CUBLAS_STATUS_\w{1,40}|CUDNN_STATUS_\w{1,40}|cuDNN error:",
+        "The libraries cuBLAS or cuDNN failed on the GPU. Usually the GPU's memory is full, or an earlier error ended "
+        "this process's use of the GPU.",
+        "Read the first error before this one. Run nvidia-smi to see the free memory, then restart the service.",
+        True,
     ),
     # --- audio and requests
     Failure(

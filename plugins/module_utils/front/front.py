@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ..host import systemd_unit
@@ -50,6 +51,16 @@ class Front(Managed):
         status, output = systemd_unit.run(self.command, 60)
         if status != 0:
             raise ManagedError(f"{' '.join(self.command)} refuses the configuration ({status}):\n{output}")
+
+
+def version_fault(program: str, option: str, oldest: tuple[int, int]) -> str | None:
+    """Why a program is too old, as a sentence. None if it is new enough, or if it does not name its version."""
+    status, output = systemd_unit.run([program, option], 60)
+    found = re.search(r"(?:version |nginx/)(\d+)\.(\d+)", output) if status == 0 else None
+    if found is None or (int(found[1]), int(found[2])) >= oldest:
+        return None
+    needed = ".".join(map(str, oldest))
+    return f"{program} is version {found[1]}.{found[2]}, and the configuration needs {needed} or newer."
 
 
 def without_keys(line: str, keys: Sequence[str]) -> str:

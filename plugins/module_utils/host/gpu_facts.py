@@ -137,6 +137,11 @@ def _card(index: int, gpu: ElementTree.Element) -> Json:
         },
         # What the driver asks for (R550 and newer). Older drivers only say that a reset is needed.
         "recovery": _text(gpu, "gpu_recovery_action") or ("Reset" if reset else ""),
+        # GPUs with NVSwitch: what the fabric manager has done, as "In Progress" or "Completed, Success".
+        "fabric": ", ".join(filter(None, (_text(gpu, "fabric/state"), _text(gpu, "fabric/status")))),
+        # Virtual GPUs: "Licensed (Expiry: ...)" or "Unlicensed (Restricted)". The older name is GRID's.
+        "licence": _text(gpu, "vgpu_software_licensed_product/license_status")
+        or _text(gpu, "grid_licensed_product/license_status"),
     }
 
 
@@ -250,6 +255,8 @@ def nvml(library: Any) -> Json:
                     "compute_mode": "",
                     "ecc": {"enabled": False, "uncorrectable": 0, "pending": False, "failure": False},
                     "recovery": "",
+                    "fabric": "",
+                    "licence": "",
                 }
             )
         return {

@@ -20,6 +20,8 @@ from ..release import release
 # Where Pythons are searched: the PATH of a root shell without profile, and where builds from source go.
 PYTHON_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/python/bin")
 _PYTHON_NAME = re.compile(r"python3(\.\d+)?\Z")
+# The level x86-64-v2, in the kernel's names. ``pni`` is SSE3.
+_X86_64_V2 = {"cx16", "lahf_lm", "pni", "popcnt", "sse4_1", "sse4_2", "ssse3"}
 _MOUNT_NOEXEC = 8  # ST_NOEXEC of statvfs(3)
 
 
@@ -28,6 +30,12 @@ def os_release(text: str) -> dict[str, str]:
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
     clean = {key: value.strip().strip("\"'") for key, value in fields.items()}
     return {name: clean.get(name.upper(), "") for name in ("id", "version_id", "pretty_name", "id_like")}
+
+
+def missing_instructions(cpuinfo: str) -> list[str]:
+    """What a processor lacks for x86-64-v2, from the text of /proc/cpuinfo. Empty if the text names no flags."""
+    line = re.search(r"^flags\s*:(.*)", cpuinfo, re.MULTILINE)
+    return sorted(_X86_64_V2 - set(line[1].split())) if line else []
 
 
 def glibc() -> list[int]:
@@ -145,6 +153,8 @@ def gather(root: str, home: str, places: Mapping[str, str] | None = None, user: 
     return {
         "os": os_release(_read("/etc/os-release")),
         "architecture": platform.machine(),
+        # Only processors of the family x86 have a line of flags.
+        "missing_instructions": missing_instructions(_read("/proc/cpuinfo")),
         "kernel": platform.release(),
         "glibc": glibc(),
         "root_user": os.geteuid() == 0,

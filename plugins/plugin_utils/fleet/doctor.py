@@ -26,6 +26,7 @@ CHECKS = {
     "NOT_ROOT": "the connection is root's",
     "SYSTEMD": "systemd runs the host, and is new enough",
     "GLIBC": "glibc is 2.29 or newer",
+    "CPU": "an x86_64 processor has the instructions of x86-64-v2",
     "MEMORY": "the host has the memory that Kokoro needs",
     "GPU_DRIVER": "the driver of the host's NVIDIA GPUs answers, and runs the release's CUDA",
     "GPU_CARD": "each GPU answers, has no errors, and runs the release's build",
@@ -433,7 +434,7 @@ def _logs(facts: Json, expected: Expected, controller_time: float) -> list[Findi
 
 _JUDGES: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Json, Expected, float], list[Finding]]], ...] = (
     # the facts that a judge needs, the checks that it makes, and the judge
-    (("platform",), ("NOT_ROOT", "SYSTEMD", "GLIBC", "MEMORY", "NOEXEC", "SELINUX", "CLOCK", "DISK"), _platform),
+    (("platform",), ("NOT_ROOT", "SYSTEMD", "GLIBC", "CPU", "MEMORY", "NOEXEC", "SELINUX", "CLOCK", "DISK"), _platform),
     (("platform",), _GPU, _gpu),
     (("lock", "platform", "release"), ("DEPLOY",), _deploy),
     (("release",), ("RELEASE", "DRIFT", "PATH_LENGTH"), _release),

@@ -205,6 +205,13 @@ def _faults_of(card: Json) -> Iterator[Fault]:
     if card["recovery"]:
         remedy = f"{reset} (nvidia-smi --gpu-reset) while nothing runs on it."
         yield fault(f"the driver asks for a recovery: {card['recovery']}.", remedy)
+    if card["fabric"] and card["fabric"] not in ("Completed", "Completed, Success"):
+        cause = f"the fabric manager has not set up its NVSwitch: {card['fabric']}. CUDA refuses the GPU until then."
+        remedy = "systemctl status nvidia-fabricmanager shows why. Its version must be exactly the driver's."
+        yield fault(cause, remedy)
+    if card["licence"].startswith("Unlicensed"):
+        cause = f"this virtual GPU has no licence: {card['licence']}. Its driver slows it down after some minutes."
+        yield fault(cause, "systemctl status nvidia-gridd shows why. The host must reach the licence server.", "WARN")
     if ecc["failure"]:
         remedy = "Replace the GPU. Until then, name the others in xinference_cards."
         yield fault("a bad row of its memory could not be replaced.", remedy)

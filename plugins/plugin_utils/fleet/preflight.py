@@ -306,6 +306,13 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
             "missing from the speech, with no message. RHEL 9, Debian 11, Ubuntu 20.04 and newer have it."
         )
         findings.fail("GLIBC", f"glibc {version[0]}.{version[1]} is too old.", remedy)
+    if facts["missing_instructions"]:
+        cause = f"its processor lacks {', '.join(facts['missing_instructions'])}, so it is older than x86-64-v2."
+        remedy = (
+            "numpy is built for x86-64-v2 and does not start without it. A virtual machine needs the processor model "
+            "host, or x86-64-v2-AES or newer."
+        )
+        findings.fail("CPU", cause, remedy)
     total, least = facts["memory"]["total"], wanted.minimum_memory_mb * 1_000_000
     if total and total < least:
         cause = f"it has {total / 1e9:.1f} GB of memory and needs {least / 1e9:.1f} GB."

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import email.utils
 import fcntl
 import html.parser
 import http.client
@@ -41,6 +42,10 @@ LARGEST = 4 << 30
 # The limit of a page of a package index. The largest of PyPI has 20 MB.
 LARGEST_PAGE = 64 << 20
 ATTEMPTS = 4
+# A server that limits requests says how long to wait. No longer than this.
+LONGEST_PAUSE = 300.0
+# The hub's token and its own address, in the variables that the hub's programs read.
+HUB, HUB_TOKEN, HUB_ADDRESS = "huggingface.co", "HF_TOKEN", "HF_ENDPOINT"
 # Retrying does not change these answers.
 FINAL_STATUS = (400, 401, 403, 404, 405, 407, 410, 451, 511)
 # Of the failures caused by a proxy or a certificate, these may pass on a retry.
@@ -111,7 +116,33 @@ def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
     if any(login):
         token = base64.b64encode(":".join(login).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {token}")
+    elif os.environ.get(HUB_TOKEN) and _is_hub(parts):
+        request.add_unredirected_header("Authorization", f"Bearer {os.environ[HUB_TOKEN].strip()}")
     return request
+
+
+def _is_hub(parts: urllib.parse.SplitResult) -> bool:
+    """Whether an address is the model hub's, over TLS."""
+    own = urllib.parse.urlsplit(os.environ.get(HUB_ADDRESS, "")).hostname
+    return parts.scheme == "https" and parts.hostname in {HUB, own}
+
+
+def _wait_of(error: urllib.error.HTTPError) -> float:
+    """The seconds that a server asks to wait, 0 if it does not ask. It sends a number or a date."""
+    text = (error.headers.get("Retry-After") or "").strip()
+    if text.isdecimal():
+        return float(text[:9])
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    return 0.0
+
+
+def _limited(error: urllib.error.HTTPError, url: str, reason: str) -> str:
+    """The reason of a failure, with what helps if the server limits requests."""
+    if error.code != 429:
+        return reason
+    token = f", or set {HUB_TOKEN}" if _is_hub(urllib.parse.urlsplit(url)) and not os.environ.get(HUB_TOKEN) else ""
+    return f"{reason}: the server limits requests. Run the fetch again later{token}"
 
 
 class _Links(html.parser.HTMLParser):
@@ -175,16 +206,32 @@ def _on_page(page: str, base: str, text: str, wanted: str) -> str | None:
     return None
 
 
-def _resolved(source: str) -> str:
+def _page(url: str, pause: Callable[[float], None]) -> tuple[str, str]:
+    """The address and text of an index page. Raises DownloadError, OSError, HTTPException."""
+    for attempt in range(ATTEMPTS):
+        try:
+            # Every index serves HTML, but some answer in JSON unless asked for HTML.
+            with urllib.request.build_opener().open(
+                _request(url, {"Accept": "text/html"}), timeout=TIMEOUT
+            ) as response:
+                return response.url, _body(response, LARGEST_PAGE).decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            wait = _wait_of(error)
+            if attempt == ATTEMPTS - 1 or error.code not in (429, 503) or wait > LONGEST_PAUSE:
+                raise
+            error.close()
+            pause(max(wait, 2.0**attempt))
+    raise AssertionError("the loop returns or raises")
+
+
+def _resolved(source: str, pause: Callable[[float], None]) -> str:
     """The URL of a source. A source on an index is looked up on its page. Raises DownloadError, OSError."""
     if not source.startswith(_INDEX):
         return source
     page, _mark, wanted = source[len(_INDEX) :].partition("#")
     try:
-        # Every index serves HTML, but some answer in JSON unless asked for HTML.
-        with urllib.request.build_opener().open(_request(page, {"Accept": "text/html"}), timeout=TIMEOUT) as response:
-            text = _body(response, LARGEST_PAGE).decode("utf-8", "replace")
-        found = _on_page(page, response.url, text, wanted)
+        base, text = _page(page, pause)
+        found = _on_page(page, base, text, wanted)
     except (OSError, http.client.HTTPException, ValueError, AssertionError) as error:
         raise DownloadError(f"{without_credentials(page)}: {_reason(error, page)}") from error
     if found is None:
@@ -368,22 +415,23 @@ def _attempts(
 ) -> Obtained:
     public = without_credentials(url)
     reason = ""
+    wait = 0.0
     for attempt in range(ATTEMPTS):
         if attempt:
-            pause(min(2.0**attempt, 15.0))
+            pause(max(wait, min(2.0**attempt, 15.0)))
         try:
             _stream(url, partial, progress, wanted.size or LARGEST)
         except urllib.error.HTTPError as error:
-            reason = _reason(error, url)
+            reason, wait = _limited(error, url, _reason(error, url)), _wait_of(error)
             error.close()
-            if error.code in FINAL_STATUS:
+            if error.code in FINAL_STATUS or wait > LONGEST_PAUSE:
                 break
             continue
         except DownloadError as error:
             reason = str(error)
             break
         except (OSError, http.client.HTTPException) as error:
-            reason = _reason(error, url)
+            reason, wait = _reason(error, url), 0.0
             finding = _named(error, url)
             if finding is not None and finding.code not in PASSING:
                 break
@@ -421,7 +469,7 @@ def obtain(
         path = local_path(source)
         try:
             if path is None:
-                got = _from_url(_resolved(source), wanted, cache, progress, pause)
+                got = _from_url(_resolved(source, pause), wanted, cache, progress, pause)
                 return replace(got, source=public) if source.startswith(_INDEX) else got
             if path.is_file():
                 return _from_file(path, wanted, cache, public)

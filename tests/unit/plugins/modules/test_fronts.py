@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer as nodes
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer as nodes, front
 from ansible_collections.voicefleet.kokoro.plugins.modules import balancer, gateway
 
 KEY = "xf-0123456789abcdef"
@@ -87,3 +87,34 @@ def test_a_certificate_is_made_once_and_only_reported_in_check_mode(tmp_path: Pa
     mine = closed(tmp_path, **given)
     assert [Path(file.path).name for file in mine.certificate_files()[0]] == ["server.key", "server.pem"]
     assert mine.warnings == ["the gateway's certificate expires within 826 days; renew it"]
+
+
+def program(folder: Path, says: str) -> str:
+    """A program that prints its version."""
+    path = folder / "program"
+    path.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("says", "old"),
+    [
+        ("HAProxy version 2.4.22-f8e3218 2023/02/14 - https://haproxy.org/", "2.4"),
+        ("HA-Proxy version 2.2.9-2+deb11u6 2023/12/12", "2.2"),
+        ("HAProxy version 2.6.12-1+deb12u2 2025/04/01", None),
+        ("HAProxy version 3.0.11-1 2025/06/03", None),
+        ("a program that does not name its version", None),
+    ],
+)
+def test_an_old_haproxy_is_refused(tmp_path: Path, says: str, old: str | None) -> None:
+    fault = front.version_fault(program(tmp_path, says), "-v", balancer.OLDEST)
+    assert (fault is None) == (old is None)
+    assert old is None or fault.endswith(f"is version {old}, and the configuration needs 2.6 or newer.")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("says", "old"), [("1.14.1", "1.14"), ("1.18.0", None), ("1.29.3", None)])
+def test_an_old_nginx_is_refused_before_anything_changes(tmp_path: Path, says: str, old: str | None) -> None:
+    faults = " ".join(closed(tmp_path, nginx=program(tmp_path, f"nginx version: nginx/{says}")).faults())
+    assert (f"is version {old}, and the configuration needs 1.16" in faults) == (old is not None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["program"]

@@ -56,6 +56,21 @@ def test_memory_errors_and_the_requested_recovery_are_read() -> None:
     assert card["recovery"] == "Reboot"
 
 
+def test_the_fabric_and_the_licence_of_a_virtual_gpu_are_read() -> None:
+    more = (
+        "<fabric><state>In Progress</state><status>N/A</status></fabric>"
+        "<vgpu_software_licensed_product><license_status>Unlicensed (Restricted)</license_status>"
+        "</vgpu_software_licensed_product></gpu>"
+    )
+    [card] = gpu_facts.parse_xml(recorded("r550-l4").replace("</gpu>", more, 1))["cards"]
+    assert (card["fabric"], card["licence"]) == ("In Progress", "Unlicensed (Restricted)")
+    done = more.replace("In Progress", "Completed").replace("N/A", "Success").replace("vgpu_software", "grid")
+    [card] = gpu_facts.parse_xml(recorded("r550-l4").replace("</gpu>", done, 1))["cards"]
+    assert (card["fabric"], card["licence"]) == ("Completed, Success", "Unlicensed (Restricted)")
+    [card] = gpu_facts.parse_xml(recorded("r550-l4"))["cards"]
+    assert (card["fabric"], card["licence"]) == ("", "")
+
+
 def test_messages_outside_the_xml_are_kept() -> None:
     lost = MESSAGES["lost"][1]
     facts = gpu_facts.parse_xml(lost + recorded("r580-2x-l40s"))

@@ -150,3 +150,15 @@ def test_a_leftover_candidate_is_found(tmp_path: Path) -> None:
     assert not host_facts.candidate_left(f"{home}/", str(units)), "it is not ours"
     ownership.claim(str(tmp_path / "service-candidate"))
     assert host_facts.candidate_left(f"{home}/", str(units))
+
+
+def test_the_instructions_that_an_old_processor_lacks_are_named() -> None:
+    flags = "fpu sse sse2 pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm avx2"
+    assert host_facts.missing_instructions(f"processor : 0\nflags\t\t: {flags}\n") == []
+    assert host_facts.missing_instructions("flags : fpu sse sse2 pni cx16 lahf_lm\n") == [
+        "popcnt",
+        "sse4_1",
+        "sse4_2",
+        "ssse3",
+    ]
+    assert host_facts.missing_instructions("processor : 0\nFeatures : fp asimd\n") == []

@@ -40,6 +40,7 @@ HEALTHY: dict[str, Any] = {
         "root_user": True,
         "systemd": {"running": True, "version": 252, "service_active": True},
         "glibc": [2, 36],
+        "missing_instructions": [],
         "memory": {"total": 16_000_000_000, "available": 9_000_000_000},
         "listeners": [9997],
         "filesystems": {"root": system("/opt", 1), "home": system("/var/lib/voicefleet", 1), "tmp": system("/tmp", 2)},
@@ -161,6 +162,7 @@ LOCK = {"owner": {"user": "kim", "controller": "fetch1", "pid": 4}, "age": 60.0}
 FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("FAIL", "NOT_ROOT", {"platform__root_user": False}, "become"),
     ("FAIL", "GLIBC", {"platform__glibc": [2, 28]}, "2.28"),
+    ("FAIL", "CPU", {"platform__missing_instructions": ["ssse3"]}, "lacks ssse3"),
     ("FAIL", "MEMORY", {"platform__memory__total": 2_000_000_000}, "2.0 GB"),
     ("FAIL", "NOEXEC", {"platform__filesystems__tmp__noexec": True}, "TMPDIR"),
     ("FAIL", "NOEXEC", {"platform__filesystems__home__noexec": True}, "xinference_home"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import gpu_facts
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import cluster, gpu, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import locks
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Manifest
@@ -360,3 +361,25 @@ def test_the_locks_for_gpus_are_complete(profile: Any) -> None:
     assert not any(package.version.endswith("+cpu") for package in lock.packages)
     # 3.1 GB are sent, all but 0.3 GB of it for the GPU.
     assert 2.9e9 < sum(package.size for package in lock.packages) < 3.5e9
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "level", "words"),
+    [
+        ("fabric", "In Progress", "FAIL", "has not set up its NVSwitch: In Progress"),
+        ("fabric", "Completed, Failure", "FAIL", "has not set up"),
+        ("fabric", "Completed, Success", None, ""),
+        ("licence", "Unlicensed (Restricted)", "WARN", "has no licence: Unlicensed (Restricted)"),
+        ("licence", "Licensed (Expiry: 2027-1-1 0:0:0 GMT)", None, ""),
+    ],
+)
+def test_the_fabric_manager_and_the_licence_of_a_virtual_gpu_are_judged(
+    key: str, value: str, level: str | None, words: str
+) -> None:
+    facts = gpu_facts.parse_xml(recorded("r550-l4"))
+    facts["pci"] = []
+    before = gpu.card_faults(facts)
+    facts["cards"][0][key] = value
+    more = [fault for fault in gpu.card_faults(facts) if fault not in before]
+    assert [fault.level for fault in more] == ([level] if level else [])
+    assert all(words in fault.cause for fault in more)

@@ -57,6 +57,7 @@ def facts(title: str, architecture: str = "x86_64") -> dict[str, Any]:
         "filesystems": {name: {**place, "path": f"/{name}"} for name in ("root", "home", "tmp")},
         "memory": {"total": 16_000_000_000, "available": 12_000_000_000},
         "cpu_count": 8,
+        "missing_instructions": [],
         "addresses": [],
         "nft": None,
         "listeners": [22],

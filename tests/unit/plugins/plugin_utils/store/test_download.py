@@ -71,6 +71,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", self.server.url("whole"))
             self.end_headers()
             return
+        if path.startswith("limited") and first:
+            # "limited-7" asks for seven seconds, "limited-date" for a time that has passed.
+            how = path.rsplit("/", 1)[-1].partition("-")[2]
+            self.send_response(429)
+            self.send_header("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT" if how == "date" else how)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if path in ("absent", "forbidden") or (path == "busy" and first):
             self.send_error({"absent": 404, "forbidden": 403}.get(path, 503))
             return
@@ -209,6 +217,50 @@ def test_a_stalled_server_is_tried_again(
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     assert obtain(cache, server.url("stall")).path.read_bytes() == BODY
     assert server.asked["stall"] == 2
+
+
+@pytest.mark.parametrize(("path", "waited"), [("limited-7", 7.0), ("limited-date", 2.0), ("limited-soon", 2.0)])
+def test_a_server_that_limits_requests_is_asked_again_when_it_says(
+    server: Server, cache: download.Cache, path: str, waited: float
+) -> None:
+    pauses: list[float] = []
+    got = download.obtain(download.Wanted("file", (server.url(path),), DIGEST, len(BODY)), cache, pause=pauses.append)
+    assert (got.size, pauses) == (len(BODY), [waited])
+
+
+def test_a_server_that_asks_for_too_long_a_wait_ends_the_download(server: Server, cache: download.Cache) -> None:
+    with pytest.raises(download.DownloadError, match=r"HTTP 429 .*: the server limits requests\. Run the fetch again"):
+        obtain(cache, server.url("limited-3600"))
+    assert server.asked["limited-3600"] == 1
+
+
+def test_an_index_that_limits_requests_is_asked_again(
+    server: Server, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    source = download.on_index(server.url("limited"), "9", "whole")
+    with pytest.raises(download.DownloadError, match="does not list whole"):
+        download.obtain(download.Wanted("file", (source,), DIGEST, len(BODY)), cache, pause=pauses.append)
+    assert pauses == [1.0]
+    assert server.asked["limited/9"] == 2
+
+
+def test_the_hubs_token_goes_to_the_hub_alone_and_only_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret\n")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example:8443/hf")
+
+    def sent(url: str) -> str | None:
+        request = download._request(url, {})
+        assert not request.headers.get("Authorization"), "a redirect would carry it on"
+        return request.unredirected_hdrs.get("Authorization")
+
+    assert sent("https://huggingface.co/hexgrad/Kokoro-82M/resolve/main/config.json") == "Bearer hf_secret"
+    assert sent("https://hub.example:8443/hf/x") == "Bearer hf_secret"
+    assert sent("https://user:word@huggingface.co/x") == "Basic dXNlcjp3b3Jk"
+    for other in ("http://huggingface.co/x", "https://pypi.org/x", "https://cdn.huggingface.co/x", "https://hub/x"):
+        assert sent(other) is None, other
+    monkeypatch.delenv("HF_TOKEN")
+    assert sent("https://huggingface.co/x") is None
 
 
 def test_a_mirror_is_tried_first_and_the_manifest_names_the_public_address(
