@@ -53,14 +53,7 @@ def main() -> None:
     )
     model, paths = module.params["model"], Paths(module.params["root"])
     rows = of_kind(module.params["artifacts"], *release.MODEL_KINDS)
-    # kokoro/<model name>/<file>, or hearing/<model name>/<file>. Another model's folder lies beside this one.
-    beside = os.path.dirname(model)
-    wanted = {
-        os.path.relpath(os.path.join(beside, *row["path"].split("/")[1:]), model): paths.artifact(
-            row["sha256"], row["path"]
-        )
-        for row in rows
-    }
+    wanted = release.model_files(rows, model, paths)
     if module.check_mode:
         absent = [file for file in sorted(wanted) if not release.is_placed(wanted[file], os.path.join(model, file))]
         diff = {"before": "", "after": "".join(f"{file}\n" for file in absent)}

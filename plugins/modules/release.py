@@ -124,10 +124,6 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import l
 
 # Maximum length of a message in the ledger: the last lines of a journal, but not a whole log.
 MESSAGE = 4000
-KEPT = (
-    "manifest_sha256", "profile", "python", "model", "languages", "voices",
-    "unpublished", "patches", "artifacts", "language_models", "hearing_model",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -192,7 +188,7 @@ def seal(module: AnsibleModule, plan: dict[str, Any], identity: str, path: str) 
     if gaps:
         module.fail_json(msg=f"The release {identity} is incomplete and was not sealed. It lacks: {', '.join(gaps)}")
     deploy_lock.mark("seal")
-    contents = {"id": identity, "made": int(time.time()), **{key: plan[key] for key in KEPT}}
+    contents = {"id": identity, "made": int(time.time()), **{key: plan[key] for key in release.KEPT}}
     release.seal(path, contents)
     module.exit_json(changed=True, release=identity)
 

@@ -54,21 +54,18 @@ installed:
 """
 
 import os
-import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options, of_kind
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts, python_env, spacy_sdist
-
-
-def is_installed(site: str, name: str, version: str) -> bool:
-    """Whether site-packages hold a model's package and its RECORD, which installers write last."""
-    return os.path.isfile(os.path.join(site, f"{name}-{version}.dist-info", "RECORD")) and os.path.isdir(
-        os.path.join(site, name, f"{name}-{version}")
-    )
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
+    artifacts,
+    python_env,
+    spacy_install,
+    spacy_sdist,
+)
 
 
 def main() -> None:
@@ -89,47 +86,26 @@ def main() -> None:
     todo = [
         row
         for row in of_kind(params["artifacts"], "spacy-model")
-        if not is_installed(site, row["name"], row["version"])
+        if not spacy_install.is_installed(site, row["name"], row["version"])
     ]
     names = [f"{row['name']} {row['version']}" for row in todo]
     diff = {"before": "", "after": "".join(f"{name}\n" for name in names)}
     if not todo or module.check_mode:
         module.exit_json(changed=bool(todo), installed=names, diff=diff)
     deploy_lock.mark("spacy_models")
-    scratch = os.path.join(params["release"], ".spacy")
     try:
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-        os.mkdir(scratch, 0o700)
-        wheels = []
         wrong = artifacts.weeded(artifacts.weed(params["root"], todo))
         if wrong:
             raise spacy_sdist.SpacyModelError(wrong.rstrip("."))
-        for row in todo:
-            tarball = paths.artifact(row["sha256"], row["path"])
-            model = spacy_sdist.read_model(tarball)
-            if (model.name, model.version) != (row["name"], row["version"]):
-                raise spacy_sdist.SpacyModelError(
-                    f"{row['path']} holds {model.name} {model.version}, which does not match its file name"
-                )
-            if not spacy_sdist.suits(model.spacy_version, params["spacy_version"]):
-                raise spacy_sdist.SpacyModelError(
-                    f"{row['path']} needs spaCy {model.spacy_version}, but the release has {params['spacy_version']}. "
-                    "Fetch the model's version for that spaCy"
-                )
-            wheel = os.path.join(scratch, model.wheel_name)
-            spacy_sdist.write_wheel(tarball, wheel)
-            wheels.append(wheel)
-        uv = python_env.uv_of(params["artifacts"], params["uv_version"], paths)
-        command = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--compile-bytecode", "--link-mode", "copy"]
-        python_env.run_uv(uv, [*command, "--python", os.path.join(env, "bin", "python"), *wheels], scratch)
+        spacy_install.install(
+            todo, params["release"], params["spacy_version"], params["artifacts"], params["uv_version"], paths
+        )
     except (spacy_sdist.SpacyModelError, python_env.EnvError) as error:
         failed = f"{error}."
     except OSError as error:
         failed = f"{error.strerror}: {error.filename}."
     else:
         failed = ""
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if failed:
         needed = disk.unpacked((row["name"], row["version"], row["size"]) for row in todo)
         full = disk.advice(failed, params["release"], needed)

@@ -277,14 +277,10 @@ class Setup(program.Step):
         if found and (self.check or owner is None):
             self.changes += found
         elif found and owner is not None:
-            reply = self.ask("converge", owner, self.secrets.values(), wanted)
-            self.changes += reply["done"]
-            observed = reply["observed"]
-            applied = config.applied_state(observed, wanted)
-            again = config.wanted_state(self.secrets, self.names, entries, observed, applied)
-            left = config.differences(observed, again, applied)
-            if left:
-                raise SetupError("Xinference's databases were corrected but still differ: " + "; ".join(left))
+            applied = program.correct(
+                lambda action, state: self.ask(action, owner, self.secrets.values(), state),
+                self.secrets, self.names, entries, wanted, self.changes,
+            )  # fmt: skip
             self.record(applied_path, applied)
 
     def run(self) -> Json:

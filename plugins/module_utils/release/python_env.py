@@ -107,8 +107,11 @@ def has_python(row: Mapping[str, Any], root: str) -> bool:
     return not inventory.compare_tool(folder)
 
 
-def _unpack(archive_path: str, folder: str) -> None:
-    """Unpack a Python's archive. Whatever its modes say, all may read the files and only root may write them."""
+def unpack(archive_path: str, folder: str) -> None:
+    """Unpack a Python's archive. Whatever its modes say, all may read the files and only the caller may write them.
+
+    Raises EnvError, OSError.
+    """
     try:
         with tarfile.open(archive_path, "r:gz") as archive:
             # The standard library's own filter, where this Python has it, judges the files on disk too.
@@ -145,7 +148,7 @@ def install_python(row: Mapping[str, Any], root: str) -> str:
         shutil.rmtree(leftover, ignore_errors=True)
     os.makedirs(scratch)
     os.chmod(paths.tools, 0o755)
-    _unpack(archive, scratch)
+    unpack(archive, scratch)
     unpacked = os.path.join(scratch, "python")
     feature = ".".join(row["version"].split(".")[:2])
     probe = os.path.join(unpacked, os.path.relpath(interpreter, folder))
@@ -250,11 +253,13 @@ def make(
     repairs: Sequence[patches.Patch] = (),
     extras: Sequence[str] = (),
     dictionaries: Sequence[Mapping[str, Any]] = (),
+    compiled: bool = True,
 ) -> str:
     """Build the environment at ``<release>/env``, apply ``repairs`` to its files, and return the path of uv.
 
     ``lock``, ``wheels`` and ``dictionaries`` are artifacts (``sha256``, ``path``) that the host holds. ``extras`` names
-    the extras of the lock to install. Raises EnvError, DictionaryError, OSError.
+    the extras of the lock to install. ``compiled`` says whether uv compiles byte code.
+    Raises EnvError, DictionaryError, OSError.
     """
     paths = Paths(root)
     env = os.path.join(release, "env")
@@ -275,8 +280,9 @@ def make(
     run_uv(uv, ["venv", "--quiet", "--python", python, env], scratch)
     run_uv(
         uv,
-        ["pip", "sync", "--quiet", "--no-index", "--no-build", "--compile-bytecode", "--link-mode", "hardlink",
-         "--python", os.path.join(env, "bin", "python"), *(f"--extra={extra}" for extra in extras), placed],
+        ["pip", "sync", "--quiet", "--no-index", "--no-build", *(["--compile-bytecode"] if compiled else []),
+         "--link-mode", "hardlink", "--python", os.path.join(env, "bin", "python"),
+         *(f"--extra={extra}" for extra in extras), placed],
         scratch,
     )  # fmt: skip
     for patch in repairs:

@@ -15,6 +15,11 @@ from ..host.layout import RELEASE_FILE, Paths
 from . import inventory, ledger, plan
 from .plan import Former, Plan
 
+# What of a plan a release says about itself.
+KEPT = (
+    "manifest_sha256", "profile", "python", "model", "languages", "voices",
+    "unpublished", "patches", "artifacts", "language_models", "hearing_model",
+)  # fmt: skip
 MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice", "hearing-model")
 
 
@@ -186,6 +191,22 @@ def switch(paths: Paths, release_id: str) -> bool:
     os.rename(temporary, paths.current)
     sync_folder(paths.root)
     return True
+
+
+def model_files(artifacts: Sequence[Mapping[str, Any]], model: str, paths: Paths) -> dict[str, str]:
+    """Return the files of all models, relative to the first model's folder, each with the artifact that it comes from.
+
+    An artifact's path is kokoro/<model name>/<file>, or hearing/<model name>/<file>. Another model's folder lies beside
+    the first one.
+    """
+    beside = os.path.dirname(model)
+    return {
+        os.path.relpath(os.path.join(beside, *row["path"].split("/")[1:]), model): paths.artifact(
+            row["sha256"], row["path"]
+        )
+        for row in artifacts
+        if row["kind"] in MODEL_KINDS
+    }
 
 
 def is_placed(source: str, target: str) -> bool:

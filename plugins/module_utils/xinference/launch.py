@@ -12,13 +12,13 @@ import itertools
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from ..doctor import diagnosis
 from ..host import private_files
 from ..host.hashing import parse_json
-from ..host.systemd_unit import Unit
 from . import api
 
 Json = dict[str, Any]
@@ -34,6 +34,18 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 class ModelError(Exception):
     """The model did not become READY; the message is cleaned."""
+
+
+class Process(Protocol):
+    """The service's process: a unit of systemd, or the main process of a container."""
+
+    name: str
+
+    def show(self) -> Mapping[str, str]:
+        """Its state, as ``systemctl show`` names it: ActiveState, Result, ExecMainStatus, NRestarts."""
+
+    def journal(self) -> list[str]:
+        """Its last lines."""
 
 
 @dataclass
@@ -112,7 +124,7 @@ class Keeper:
         self,
         client: api.XinferenceClient,
         login: Callable[[], None],
-        unit: Unit,
+        unit: Process,
         payload: Json,
         home: str,
         clock: Callable[[], float] = time.monotonic,

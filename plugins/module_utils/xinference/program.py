@@ -10,11 +10,11 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Callable
 
 from ..host import ownership, private_files
 from ..host.redaction import Redactor
-from . import accounts as xinference_accounts
+from . import accounts as xinference_accounts, config
 
 Json = dict[str, Any]
 
@@ -92,6 +92,29 @@ def run(request: Json, release_path: str, user: str, owner: tuple[int, int], sec
             " them away: the next run then creates accounts, key and autostart again"
         )
     return reply
+
+
+def correct(
+    ask: Callable[[str, Json], Json],
+    secrets: Mapping[str, str],
+    names: config.Names,
+    entries: list[Json],
+    wanted: Json,
+    done: list[str],
+) -> Json:
+    """Bring the databases to the wanted state, add what was done to ``done``, and return ``applied.json``.
+
+    ``ask`` sends an action and its wanted state to the accounts program. Raises SetupError.
+    """
+    reply = ask("converge", wanted)
+    done += reply["done"]
+    observed = reply["observed"]
+    applied = config.applied_state(observed, wanted)
+    again = config.wanted_state(secrets, names, entries, observed, applied)
+    left = config.differences(observed, again, applied)
+    if left:
+        raise SetupError("Xinference's databases were corrected but still differ: " + "; ".join(left))
+    return applied
 
 
 class Step:

@@ -540,6 +540,58 @@ def choose_candidate(
     return candidate, [Finding("WARN", "CANDIDATE", cause, remedy)]
 
 
+def chosen_artifacts(
+    manifest: Manifest, wanted: Wanted, profile: Profile, python: Mapping[str, str] | Artifact, voices: list[str]
+) -> list[Artifact]:
+    """The files of a release. Without voices, nothing of the languages is among them."""
+    models = [model.name for model in wanted.chosen_spacy_models] if voices else []
+    carried = python.sha256 if isinstance(python, Artifact) else None
+    return manifest.for_release(profile.name, models, voices, carried, wanted.extras if voices else ())
+
+
+def planned(
+    manifest_sha256: str,
+    store: str,
+    wanted: Wanted,
+    profile: Profile,
+    python: Mapping[str, str] | Artifact,
+    voices: list[str],
+    artifacts: list[Artifact],
+) -> Plan:
+    """The plan of a release in an empty root. ``python`` is one of the target or one of the store."""
+    paths = Paths(wanted.root)
+    carried = python if isinstance(python, Artifact) else None
+    interpreter = python["path"] if not isinstance(python, Artifact) else paths.python(python.version)
+    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.all_patches if voices else ())
+    path = paths.release(identity)
+    return Plan(
+        store=store,
+        manifest_sha256=manifest_sha256,
+        profile=profile.name,
+        accelerator=profile.accelerator,
+        cards=[],
+        release=Release(identity, path, complete=False),
+        current=None,
+        former=None,
+        candidate=Candidate(),
+        paths=paths.as_dict(),
+        python=Python(profile.python, interpreter, carried.sha256 if carried else None),
+        artifacts=[row_of(artifact) for artifact in artifacts],
+        missing=[artifact.sha256 for artifact in artifacts],
+        stale=[],
+        surplus=[],
+        bytes=sum(artifact.size for artifact in artifacts),
+        model=Model(catalogue.KOKORO_NAME, f"{path}/models/{catalogue.KOKORO_NAME}"),
+        languages=list(wanted.languages),
+        language_models=wanted.language_models if voices else {},
+        hearing_model="".join(wanted.hearing),
+        voices=voices,
+        extras=[extra for extra in (wanted.extras if voices else ()) if extra in catalogue.EXTRAS],
+        unpublished=unpublished(artifacts),
+        patches=[patch.as_dict() for patch in (wanted.all_patches if voices else ())],
+    )
+
+
 def judge(
     manifest: Manifest,
     manifest_sha256: str,
@@ -563,14 +615,9 @@ def judge(
     if chosen is None:
         return verdict
     profile, python = chosen
-    models = wanted.chosen_spacy_models if voices else []
-    paths = Paths(wanted.root)
-    carried = python.sha256 if isinstance(python, Artifact) else None
-    interpreter = paths.python(python.version) if isinstance(python, Artifact) else python["path"]
-    extras = wanted.extras if voices else ()
-    artifacts = manifest.for_release(profile.name, [model.name for model in models], voices, carried, extras)
-    identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.all_patches if voices else ())
-    release = paths.release(identity)
+    artifacts = chosen_artifacts(manifest, wanted, profile, python, voices)
+    plan = planned(manifest_sha256, store, wanted, profile, python, voices, artifacts)
+    identity, release = plan.release.id, plan.release.path
     drift = held.get("drift", {}).get(identity)
     complete = identity in facts["releases"]["complete"] and not drift
     if drift:
@@ -589,31 +636,17 @@ def judge(
     if len(os.fsencode(data)) > ESPEAK_PATH:
         cause = f"{data} has {len(os.fsencode(data))} bytes. espeak allows {ESPEAK_PATH}."
         verdict.findings.append(Finding("FAIL", "PATH_LENGTH", cause, "Choose a shorter voicefleet_root."))
-    verdict.plan = Plan(
-        store=store,
-        manifest_sha256=manifest_sha256,
-        profile=profile.name,
-        accelerator=profile.accelerator,
+    verdict.plan = replace(
+        plan,
         cards=list(accelerator.cards),
         release=Release(identity, release, complete, drifted=bool(drift)),
         current=facts["releases"]["current"],
         former=former_of(facts["releases"].get("former")),
         candidate=candidate,
-        paths=paths.as_dict(),
-        python=Python(profile.python, interpreter, carried),
-        artifacts=[row_of(artifact) for artifact in artifacts],
         missing=[] if complete else [artifact.sha256 for artifact in absent],
         stale=[artifact.path for artifact in artifacts if artifact.sha256 in set(held["stale"])],
         surplus=list(held["surplus"]),
         bytes=travelling,
-        model=Model(catalogue.KOKORO_NAME, f"{release}/models/{catalogue.KOKORO_NAME}"),
-        languages=list(wanted.languages),
-        language_models=wanted.language_models if voices else {},
-        hearing_model="".join(wanted.hearing),
-        voices=voices,
-        extras=[extra for extra in extras if extra in catalogue.EXTRAS],
-        unpublished=unpublished(artifacts),
-        patches=[patch.as_dict() for patch in (wanted.all_patches if voices else ())],
     )
     return verdict
 

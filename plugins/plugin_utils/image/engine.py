@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Docker or Podman on the controller, by its command line. Both understand the same commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ...module_utils.host.hashing import parse_json
+
+NAMES = ("docker", "podman")
+PROBE = r"""
+echo "machine $(uname -m)"
+echo "glibc $(getconf GNU_LIBC_VERSION 2>/dev/null)"
+for version in 3.10 3.11 3.12; do
+    path=$(command -v "python$version") && echo "python $version $(readlink -f "$path")"
+done
+exit 0
+"""
+
+
+class EngineError(Exception):
+    """The engine refused or is missing; the message is for the operator."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a base image offers: its architecture, glibc and Pythons."""
+
+    architecture: str
+    glibc: tuple[int, ...]
+    pythons: tuple[dict[str, str], ...]
+
+
+def probed(output: str) -> Target:
+    """Read what the probe printed."""
+    rows = [line.split() for line in output.splitlines() if line.strip()]
+    machine = next((row[1] for row in rows if row[0] == "machine" and len(row) > 1), "")
+    glibc = next((row[-1] for row in rows if row[0] == "glibc" and len(row) > 1), "")
+    pythons = tuple({"version": row[1], "path": row[2]} for row in rows if row[0] == "python" and len(row) == 3)
+    return Target(machine, tuple(int(part) for part in glibc.split(".") if part.isdigit()), pythons)
+
+
+class Engine:
+    """One engine. Its failures become :class:`EngineError` with the engine's own words."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @classmethod
+    def find(cls, wanted: str) -> Engine:
+        """The wanted engine, or for ``auto`` the first that answers. Raises EngineError."""
+        names = NAMES if wanted == "auto" else (wanted,)
+        faults = []
+        for name in names:
+            if shutil.which(name) is None:
+                faults.append(f"{name} is not installed")
+                continue
+            done = subprocess.run([name, "info"], capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                return cls(name)
+            faults.append(f"{name} does not answer: {_last(done.stderr)}")
+        raise EngineError(
+            f"an image needs Docker or Podman on the controller, but {' and '.join(faults)}. Install or start one, or"
+            " name it in image_engine"
+        )
+
+    def _call(self, *arguments: str) -> str:
+        done = subprocess.run([self.name, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise EngineError(f"{self.name} {arguments[0]} failed: {_last(done.stderr)}")
+        return done.stdout
+
+    def load(self, archive: Path) -> None:
+        """Load the images of an archive."""
+        self._call("load", "--input", str(archive))
+
+    def has(self, image: str) -> bool:
+        """Whether the engine has an image. It never asks a registry."""
+        return subprocess.run([self.name, "image", "inspect", image], capture_output=True, check=False).returncode == 0
+
+    def identity(self, image: str) -> str:
+        """The id of an image and the digests of its layers, as one text."""
+        rows = parse_json(self._call("image", "inspect", image))
+        return " ".join([str(rows[0]["Id"]), *map(str, rows[0]["RootFS"]["Layers"])])
+
+    def save(self, image: str, target: Path) -> None:
+        """Write an image into an archive."""
+        form = ["--format", "docker-archive"] if self.name == "podman" else []
+        self._call("save", *form, "--output", str(target), image)
+
+    def probe(self, image: str) -> Target:
+        """Look into a base image."""
+        command = self._run(image, [], "/bin/sh")
+        return probed(self._call(*command, "-c", PROBE))
+
+    def _run(self, image: str, options: Sequence[str], program: str) -> list[str]:
+        """The arguments that start a program in an image: as root, without network, and removed at its end."""
+        return [
+            "run", "--rm", "--pull", "never", "--network", "none", "--user", "0:0", "--security-opt", "label=disable",
+            "--workdir", "/", *options, "--entrypoint", program, image,
+        ]  # fmt: skip
+
+    def build(
+        self, image: str, mounts: Sequence[tuple[Path, str]], command: Sequence[str], target: IO[bytes],
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """Run a program in the base image. Its output goes to ``target``, and its reports to ``say``."""
+        name = f"voicefleet-bake-{os.getpid()}"
+        options = ["--name", name]
+        for source, place in mounts:
+            options += ["--mount", f"type=bind,source={source},target={place},readonly"]
+        arguments = [self.name, *self._run(image, options, command[0]), *command[1:]]
+        lines: list[str] = []
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=target, stderr=subprocess.PIPE)
+        try:
+            assert process.stderr is not None
+            for raw in process.stderr:
+                lines.append(raw.decode("utf-8", "replace").rstrip())
+                say(lines[-1])
+            status = process.wait()
+        except BaseException:
+            subprocess.run([self.name, "rm", "--force", name], capture_output=True, check=False)
+            process.kill()
+            raise
+        if status != 0:
+            raise EngineError(f"the builder ended with status {status}: {_last(chr(10).join(lines))}")
+
+
+def _last(text: str) -> str:
+    """The end of an engine's message."""
+    return " / ".join(text.strip().splitlines()[-5:])[-1500:] or "it said nothing"

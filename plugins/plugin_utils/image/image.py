@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bake a complete image from a store: plan it, build its layer in the base image, and write its archive."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...module_utils.host.hashing import Memo, canonical_json, digest_files, read_object, sha256_bytes, write_atomic
+from ...module_utils.host.layout import HOME, ROOT, Paths
+from ...module_utils.release import bake, python_env
+from ...module_utils.release.plan import Plan
+from ..fleet import preflight
+from ..store import sbom
+from ..store.manifest import TIME, Artifact, Manifest
+from ..store.profiles import ACCELERATORS, HOST_GLIBC, Profile
+from . import archive
+from .engine import Engine, Target
+from .unit import Service
+
+Json = dict[str, Any]
+Say = Callable[[str], None]
+
+USER = "voicefleet"
+# The home is one level below the mounted folder, so that any user can make it and close it to others.
+SERVICE_HOME = f"{HOME}/xinference"
+RECORD = "image.json"
+# A change of the archive's form or of the configuration makes a new image.
+FORM = 1
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# Where the builder finds what it needs.
+PLACES = {"store": "/voicefleet-store", "code": "/voicefleet-code/module_utils", "work": "/voicefleet-work"}
+# The health check: a word may wait behind the sentences of clients.
+HEALTH = {"Interval": 60, "Timeout": 90, "StartPeriod": 300, "Retries": 2}
+NVIDIA = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+# How a container gets all GPUs.
+GPUS = {"docker": " --gpus all", "podman": " --device nvidia.com/gpu=all"}
+START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from module_utils.release import bake
+sys.exit(bake.main(sys.argv[2]))
+"""
+
+
+class ImageError(Exception):
+    """An image that cannot be made, with the reason and what to do."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the operator asked for, beyond the selection of languages and voices."""
+
+    base: str  # the name of a loaded image, or the path of an archive
+    name: str
+    tag: str  # empty: the release's id
+    profile: str  # an accelerator, or a whole profile
+    user_id: int
+    output: Path
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An image to make."""
+
+    plan: Plan
+    artifacts: list[Artifact]
+    base: str  # the name of the loaded base
+    base_identity: str
+    time: int  # of all files: when the store last changed
+    tag: str  # the whole name, such as voicefleet-kokoro:1.2.3-3f9a1c2b7d5e
+
+
+@dataclass
+class Done:
+    """The result. ``changed`` says whether an archive was written."""
+
+    changed: bool
+    record: Json
+    findings: list[str] = field(default_factory=list)
+
+
+def base_name(wanted: Wanted, engine: Engine, load: bool) -> str:
+    """The name of the base in the engine. An archive is loaded if its image is not there. "" if it would be loaded.
+
+    Raises ImageError, ArchiveError, EngineError.
+    """
+    path = Path(wanted.base)
+    if path.is_file():
+        found = archive.read_base(path.absolute())
+        if not found.name:
+            raise ImageError(f"the image in {path} has no name. Save it by its name, as in docker save NAME")
+        if engine.has(found.name) and engine.identity(found.name).split()[1:] == found.digests:
+            return found.name
+        if not load:
+            return ""
+        engine.load(path)
+        return found.name
+    if not engine.has(wanted.base):
+        raise ImageError(
+            f"{engine.name} has no image {wanted.base}, which image_base names. On a connected machine, run"
+            f" {engine.name} pull {wanted.base} and {engine.name} save. Carry the archive here, and name it in"
+            " image_base"
+        )
+    return wanted.base
+
+
+def choose(manifest: Manifest, wanted: str, target: Target) -> tuple[Profile, dict[str, str] | Artifact]:
+    """The profile for a base image, and the Python: one of the store, or else one of the base. Raises ImageError."""
+    accelerator = wanted if wanted in ACCELERATORS else ""
+    profiles = [
+        profile
+        for profile in preflight.profiles_of(manifest, target.architecture, accelerator)
+        if accelerator or profile.name == wanted
+    ]
+    for profile in profiles:
+        for artifact in manifest.of_kind("python"):
+            if profile.name in artifact.profiles:
+                return profile, artifact
+    for profile in profiles:
+        for python in target.pythons:
+            if python["version"] == profile.python:
+                return profile, python
+    if profiles:
+        raise ImageError(
+            f"the store carries no Python for {', '.join(profile.name for profile in profiles)}, and the base image has"
+            f' none of that version. Fetch the store with artifact_store_pythons: ["{profiles[0].python}"]'
+        )
+    raise ImageError(
+        f"the store has no profile {wanted} for {target.architecture}. It has {', '.join(manifest.profiles)}. Choose"
+        " one in image_profile, or fetch another"
+    )
+
+
+def planned(
+    manifest: Manifest, digest: str, store: Path, selection: preflight.Wanted, wanted: Wanted, engine: Engine, base: str
+) -> Planned:
+    """The image that a store gives. Raises ImageError with every reason."""
+    selection.root = ROOT
+    voices, findings = preflight.check_store(manifest, selection)
+    failures = [f"{finding}" for finding in findings if finding.level == "FAIL"]
+    if failures:
+        raise ImageError("\n  ".join(["the store does not fit the settings:", *failures]))
+    target = engine.probe(base)
+    if target.glibc < HOST_GLIBC:
+        have = ".".join(map(str, target.glibc)) or "none that is known"
+        raise ImageError(
+            f"the base image {base} has glibc {have}. The packages need {'.'.join(map(str, HOST_GLIBC))} or newer"
+        )
+    profile, python = choose(manifest, wanted.profile, target)
+    artifacts = preflight.chosen_artifacts(manifest, selection, profile, python, voices)
+    plan = preflight.planned(digest, str(store), selection, profile, python, voices, artifacts)
+    moment = calendar.timegm(time.strptime(manifest.time, TIME))
+    tag = f"{wanted.name}:{wanted.tag or plan.release.id.replace('+', '-')}"
+    return Planned(plan, artifacts, base, engine.identity(base), moment, tag)
+
+
+def settings(plan: Plan, service: Service, launch: Mapping[str, Any], more: Mapping[str, Any]) -> Json:
+    """What the program in the image knows. ``more`` are the names of accounts and the time limits."""
+    return {
+        "release": plan.release.path,
+        "command": service.command,
+        "home": SERVICE_HOME,
+        "launch": dict(launch),
+        "languages": plan.languages,
+        "language_models": plan.language_models,
+        "hearing_model": plan.hearing_model,
+        "voices": plan.voices,
+        "unset": service.unset,
+        "threads": list(THREADS),
+        "stop_seconds": service.stop_seconds,
+        **more,
+    }
+
+
+def environment(plan: Plan, service: Service) -> dict[str, str]:
+    """The image's environment: that of the unit. Threads are counted when a container starts."""
+    found = {name: value for name, value in service.environment.items() if name not in THREADS}
+    return {**found, **(NVIDIA if plan.accelerator == "cuda" else {})}
+
+
+def config(image: Planned, base: Json, layer: str, variables: Mapping[str, str], port: int, user: int) -> Json:
+    """The image's configuration."""
+    seconds = 1_000_000_000
+    stamp = time.strftime(TIME, time.gmtime(image.time))
+    inherited = dict(each.partition("=")[::2] for each in (base.get("config") or {}).get("Env") or [])
+    plan = image.plan
+    return {
+        "architecture": base["architecture"],
+        "os": base["os"],
+        **({"variant": base["variant"]} if base.get("variant") else {}),
+        "created": stamp,
+        "config": {
+            "User": f"{user}:{user}",
+            "ExposedPorts": {f"{port}/tcp": {}},
+            "Env": [f"{name}={value}" for name, value in {**inherited, **variables}.items()],
+            "Entrypoint": [bake.RUN],
+            "Cmd": ["serve"],
+            "Volumes": {HOME: {}},
+            "WorkingDir": "/",
+            "StopSignal": "SIGTERM",
+            "Healthcheck": {
+                "Test": ["CMD", bake.RUN, "health"],
+                **{name: value * seconds for name, value in HEALTH.items() if name != "Retries"},
+                "Retries": HEALTH["Retries"],
+            },
+            "Labels": labels(image, stamp),
+        },
+        "rootfs": {"type": "layers", "diff_ids": [*base["rootfs"]["diff_ids"], layer]},
+        "history": [
+            *(base.get("history") or []),
+            {"created": stamp, "created_by": "voicefleet.kokoro image", "comment": f"release {plan.release.id}"},
+        ],
+    }
+
+
+def labels(image: Planned, stamp: str) -> dict[str, str]:
+    """OCI's labels, and our own."""
+    plan = image.plan
+    sources = ", ".join(sorted(set(plan.unpublished.values())))
+    return {
+        "org.opencontainers.image.title": "Kokoro speech by Xinference",
+        "org.opencontainers.image.version": plan.release.id,
+        "org.opencontainers.image.created": stamp,
+        "org.opencontainers.image.base.name": image.base,
+        "voicefleet.release": plan.release.id,
+        "voicefleet.manifest.sha256": plan.manifest_sha256,
+        "voicefleet.profile": plan.profile,
+        **({"voicefleet.unpublished": sources} if sources else {}),
+    }
+
+
+def code_folder() -> Path:
+    """The folder of the code that also runs in the builder and in the image."""
+    return Path(bake.__file__).resolve().parents[1]
+
+
+def code_digest() -> str:
+    """One digest of that code."""
+    files = sorted(str(path) for path in code_folder().rglob("*.py"))
+    found = digest_files(files)
+    return sha256_bytes("".join(f"{found[file]} {file[len(str(code_folder())) :]}\n" for file in files).encode())
+
+
+def inputs(image: Planned, own: Json, variables: Mapping[str, str], wanted: Wanted) -> str:
+    """One digest of everything that decides the image."""
+    plan = {name: value for name, value in image.plan.as_dict().items() if name != "store"}
+    everything = {
+        "form": FORM, "plan": plan, "base": image.base_identity, "base_name": image.base, "time": image.time,
+        "tag": image.tag, "settings": own, "environment": dict(variables), "user": wanted.user_id,
+        "code": code_digest(), "health": HEALTH,
+    }  # fmt: skip
+    return sha256_bytes(canonical_json(everything))
+
+
+def archive_path(image: Planned, wanted: Wanted) -> Path:
+    return wanted.output / f"{image.tag.rpartition('/')[2].replace(':', '-')}.tar"
+
+
+def known(image: Planned, wanted: Wanted, decided: str, memo: Memo) -> Json | None:
+    """The record of an image that is there and was made from the same; None otherwise."""
+    record = read_object(str(wanted.output / RECORD))
+    file = archive_path(image, wanted)
+    if record.get("inputs") != decided or record.get("archive") != file.name:
+        return None
+    return record if digest_files([str(file)], memo)[str(file)] == record.get("archive_sha256") else None
+
+
+def make(
+    image: Planned, wanted: Wanted, own: Json, variables: Mapping[str, str], decided: str, engine: Engine, say: Say
+) -> Json:
+    """Build the layer, write the archive and what lies beside it, and return the record.
+
+    Raises ImageError, ArchiveError, EngineError, EnvError, OSError.
+    """
+    wanted.output.mkdir(parents=True, exist_ok=True)
+    # On the output's file system, because layers are large.
+    with tempfile.TemporaryDirectory(prefix=".voicefleet-bake-", dir=wanted.output) as scratch:
+        work = Path(scratch)
+        layer = work / "layer.tar"
+        request = {
+            "plan": image.plan.as_dict(), "store": PLACES["store"], "time": image.time, "home": HOME,
+            "user": {"name": USER, "id": wanted.user_id}, "settings": own,
+        }  # fmt: skip
+        build_layer(image, request, work, layer, engine, say)
+        say("hash the layer")
+        digest = f"sha256:{archive.sha256_of(layer)}"
+        say(f"read the base {image.base}")
+        saved = work / "base.tar"
+        engine.save(image.base, saved)
+        base = archive.read_base(saved)
+        layers = [*archive.plain_layers(base, work), layer]
+        made = config(image, base.config, digest, variables, own["port"], wanted.user_id)
+        data = archive.config_bytes(made)
+        target = archive_path(image, wanted)
+        say(f"write {target.name}")
+        unfinished = work / target.name
+        total = archive.write(unfinished, data, layers, made["rootfs"]["diff_ids"], image.tag)
+        with open(unfinished, "rb") as handle:
+            os.fsync(handle.fileno())
+        record = {
+            "inputs": decided, "image": image.tag, "id": f"sha256:{sha256_bytes(data)}", "archive": target.name,
+            "archive_sha256": total, "size": unfinished.stat().st_size, "layer": digest,
+            "layer_size": layer.stat().st_size,
+            "base": image.base, "base_size": sum(file.stat().st_size for file in layers[:-1]),
+            "release": image.plan.release.id, "manifest_sha256": image.plan.manifest_sha256,
+            "profile": image.plan.profile, "accelerator": image.plan.accelerator, "user_id": wanted.user_id,
+            "port": own["port"], "stop_seconds": own["stop_seconds"], "unpublished": image.plan.unpublished,
+        }  # fmt: skip
+        # The record goes first and comes last: without it, the next run bakes again.
+        (wanted.output / RECORD).unlink(missing_ok=True)
+        os.replace(unfinished, target)
+    write_atomic(f"{target}.sha256", f"{total}  {target.name}\n".encode())
+    write_atomic(str(wanted.output / sbom.PATH), bill(image))
+    write_atomic(str(wanted.output / RECORD), canonical_json(record))
+    return record
+
+
+def bill(image: Planned) -> bytes:
+    """The bill of materials of the image: the release's files, and the base as a whole."""
+    data = json.loads(sbom.render(image.artifacts))
+    base = {"bom-ref": "base", "type": "container", "name": image.base}
+    data["metadata"]["component"] = {"bom-ref": "image", "type": "container", "name": image.tag}
+    data["components"].append(base)
+    return canonical_json(data)
+
+
+def build_layer(image: Planned, request: Json, work: Path, layer: Path, engine: Engine, say: Say) -> None:
+    """Run the builder in the base image."""
+    plan = image.plan
+    interpreter = plan.python.path
+    with open(work / "request.json", "wb") as handle:
+        handle.write(canonical_json(request))
+    if plan.python.artifact:
+        # The builder needs a Python before it has unpacked the release's own.
+        row = next(row for row in plan.artifacts if row["sha256"] == plan.python.artifact)
+        python_env.unpack(os.path.join(str(plan.store), row["path"]), str(work / "bootstrap"))
+        inside = os.path.relpath(plan.python.path, Paths(ROOT).tools).partition("/")[2]
+        interpreter = f"{PLACES['work']}/bootstrap/python/{inside}"
+    mounts = [(Path(str(plan.store)), PLACES["store"]), (code_folder(), PLACES["code"]), (work, PLACES["work"])]
+    code = str(Path(PLACES["code"]).parent)
+    command = [interpreter, "-I", "-B", "-c", START, code, f"{PLACES['work']}/request.json"]
+    with open(layer, "wb") as handle:
+        engine.build(image.base, mounts, command, handle, say)
+
+
+def commands(record: Mapping[str, Any], engine: str, output: Path, address: str) -> Sequence[str]:
+    """The three commands that run the image: check and load it, make a key, and start it."""
+    return [
+        f"cd {output} && sha256sum --check {record['archive']}.sha256 && {engine} load --input {record['archive']}",
+        f'umask 077; echo "xf-$(openssl rand -hex 24)" > client.key && chown {record["user_id"]} client.key',
+        f"{engine} run --detach --name voicefleet --read-only --cap-drop ALL --security-opt no-new-privileges"
+        f" --stop-timeout {record['stop_seconds'] + 5} --tmpfs {HOME}:exec,mode=1777"
+        " --mount type=bind,source=$PWD/client.key,target=/run/secrets/voicefleet_client_key,readonly"
+        f" --publish {address}:{record['port']}:{record['port']}"
+        + (GPUS[engine] if record["accelerator"] == "cuda" else "")
+        + f" {record['image']}",
+    ]

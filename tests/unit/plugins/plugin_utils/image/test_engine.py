@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Docker or Podman, by a program that takes their place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import engine
+
+PROBED = "machine x86_64\nglibc glibc 2.36\npython 3.11 /usr/bin/python3.11\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def put(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_base_says_what_it_offers() -> None:
+    found = engine.probed(PROBED)
+    assert found == engine.Target("x86_64", (2, 36), ({"version": "3.11", "path": "/usr/bin/python3.11"},))
+    assert engine.probed("machine aarch64\nglibc \n") == engine.Target("aarch64", (), ())
+
+
+def test_the_first_engine_that_answers_is_taken(folder: Path) -> None:
+    put(folder, "docker", "echo 'no daemon' >&2; exit 1")
+    put(folder, "podman", "exit 0")
+    assert engine.Engine.find("auto").name == "podman"
+    with pytest.raises(engine.EngineError, match="docker does not answer: no daemon"):
+        engine.Engine.find("docker")
+
+
+def test_the_builder_has_no_network_and_reports(folder: Path) -> None:
+    put(folder, "docker", 'echo "$*" >&2; echo layer')
+    said: list[str] = []
+    target = folder / "layer"
+    with open(target, "wb") as handle:
+        engine.Engine("docker").build("base:1", [(Path("/srv/store"), "/store")], ["/bin/x", "-I"], handle, said.append)
+    assert target.read_bytes() == b"layer\n"
+    (line,) = said
+    assert "run --rm --pull never --network none --user 0:0" in line
+    assert "--mount type=bind,source=/srv/store,target=/store,readonly --entrypoint /bin/x base:1 -I" in line
+
+
+def test_a_builder_that_fails_is_explained_by_its_own_words(folder: Path) -> None:
+    put(folder, "docker", 'echo "failed: the disk is full" >&2; exit 3')
+    with (
+        open(folder / "layer", "wb") as handle,
+        pytest.raises(engine.EngineError, match="ended with status 3: failed: the disk is full"),
+    ):
+        engine.Engine("docker").build("base:1", [], ["/bin/x"], handle, lambda _line: None)
+
+
+def test_an_image_is_never_pulled(folder: Path) -> None:
+    put(folder, "docker", 'test "$1" = image || exit 9; exit 1')
+    assert not engine.Engine("docker").has("base:1")
