@@ -101,9 +101,10 @@ class Engine:
 
     def _run(self, image: str, options: Sequence[str], program: str) -> list[str]:
         """The arguments that start a program in an image: as root, without network, and removed at its end."""
+        # Without a log, because the output is the layer, and the engine would keep it a second time.
         return [
             "run", "--rm", "--pull", "never", "--network", "none", "--user", "0:0", "--security-opt", "label=disable",
-            "--workdir", "/", *options, "--entrypoint", program, image,
+            "--log-driver", "none", "--workdir", "/", *options, "--entrypoint", program, image,
         ]  # fmt: skip
 
     def build(
