@@ -44,12 +44,13 @@ sys.exit(main.main(sys.argv[1:]))
 """
 SETTINGS = f"{PROGRAM}/settings.json"
 
-# Byte code depends on what its process compiled before. So each share of files has a process of its own, and the number
-# of shares does not depend on the machine.
+# Byte code depends on what its process compiled before, and on what it still holds. So each share of files has a process
+# of its own that never collects garbage, and the number of shares does not depend on the machine.
 SHARES = 8
 # Root's files never change, so Python need not compare the source at each start.
 COMPILER = """
-import py_compile, sys
+import gc, py_compile, sys
+gc.disable()
 mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
 for path in sys.stdin.read().split("\\0"):
     try:
