@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Callable
 
 from ..host.hashing import canonical_json, digest_files, parse_json, read_bounded, write_atomic
 from ..host.layout import CURRENT, ROOT, Paths
@@ -44,8 +44,8 @@ sys.exit(main.main(sys.argv[1:]))
 """
 SETTINGS = f"{PROGRAM}/settings.json"
 
-# Byte code depends on what its process compiled before, and on what it still holds. So each share of files has a process
-# of its own that never collects garbage, and the number of shares does not depend on the machine.
+# Byte code depends on what its process compiled before, and on what it still holds. So each share of files has a
+# process of its own that never collects garbage, and the number of shares does not depend on the machine.
 SHARES = 8
 # Root's files never change, so Python need not compare the source at each start.
 COMPILER = """
@@ -185,10 +185,14 @@ def sources(folders: Iterable[str]) -> list[str]:
 
 
 def compile_all(python: str, folders: Iterable[str]) -> None:
-    """Compile all Python files to the same byte code each time, on all cores. Raises BakeError."""
-    files = sources(folders)
+    """Compile all Python files below some folders to the same byte code each time. Raises BakeError."""
+    compile_files(python, sources(folders))
+
+
+def compile_files(python: str, files: list[str]) -> None:
+    """Compile some Python files, on all cores. Raises BakeError."""
     command = [python, "-S", "-B", "-W", "ignore", "-c", COMPILER]
-    waiting = [files[share::SHARES] for share in range(SHARES)]
+    waiting = [files[share::SHARES] for share in range(SHARES) if files[share::SHARES]]
     running: list[subprocess.Popen[bytes]] = []
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
@@ -248,11 +252,12 @@ def below(top: str) -> Iterator[str]:
             yield from (os.path.join(parent, name) for name in (*folders, *files))
 
 
-def add(archive: tarfile.TarFile, file: str, time: int) -> None:
-    """Add one file, folder or link as root's, with the given time."""
+def add(archive: tarfile.TarFile, file: str, time: int, owner: tuple[int, int] = (0, 0)) -> None:
+    """Add one file, folder or link with the given time and owner."""
     status = os.lstat(file)
     entry = tarfile.TarInfo(file.lstrip("/"))
     entry.mtime = time
+    entry.uid, entry.gid = owner
     entry.mode = status.st_mode & 0o7777
     if os.path.islink(file):
         entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, os.readlink(file), 0o777
@@ -295,14 +300,14 @@ def merged(file: str, line: str) -> str:
     return "".join(f"{each}\n" for each in (*lines, line))
 
 
-def main(path: str) -> int:
-    """Carry out the request in a file."""
+def answer(work: Callable[[BinaryIO], None]) -> int:
+    """Let a program write its layer to standard output, and report its failure. Return the exit status."""
     try:
         # Standard output carries only the layer.
         target = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
         with target:
-            bake(parse_json(read_bounded(path)), target)
+            work(target)
     except (
         BakeError, python_env.EnvError, dictionary.DictionaryError, patches.PatchError, spacy_sdist.SpacyModelError,
         release.ReleaseError,
@@ -313,3 +318,8 @@ def main(path: str) -> int:
         say(f"failed: {error.strerror}: {error.filename}")
         return 1
     return 0
+
+
+def main(path: str) -> int:
+    """Carry out the request in a file."""
+    return answer(lambda target: bake(parse_json(read_bounded(path)), target))
