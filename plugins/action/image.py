@@ -64,8 +64,8 @@ class ActionModule(base.ControllerAction):
         variables = image.environment(planned.plan, service)
         decided = image.inputs(planned, own, variables, wanted)
         memo = Memo(base.memo_path())
-        record = image.known(planned, wanted, decided, memo)
-        file = image.archive_path(planned, wanted)
+        record = image.known(planned.tag, wanted.output, decided, memo)
+        file = image.archive_path(planned.tag, wanted.output)
         if record is None and self.check_mode:
             size = sum(row.size for row in planned.artifacts)
             said = f"{file} would be written, with release {planned.plan.release.id} made of {size / 1e6:.0f} MB"

@@ -107,15 +107,22 @@ class Engine:
             "--log-driver", "none", "--workdir", "/", *options, "--entrypoint", program, image,
         ]  # fmt: skip
 
+    def ask(self, image: str, mounts: Sequence[tuple[Path, str]], command: Sequence[str], data: bytes) -> bytes:
+        """Run a program in an image, with data on its standard input. Return its output. Raises EngineError."""
+        arguments = self._run(image, ["--interactive", *_mounted(mounts)], command[0])
+        done = subprocess.run([self.name, *arguments, *command[1:]], input=data, capture_output=True, check=False)
+        if done.returncode != 0:
+            said = _last(done.stderr.decode("utf-8", "replace"))
+            raise EngineError(f"{command[0]} of {image} ended with status {done.returncode}: {said}")
+        return done.stdout
+
     def build(
         self, image: str, mounts: Sequence[tuple[Path, str]], command: Sequence[str], target: IO[bytes],
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         """Run a program in the base image. Its output goes to ``target``, and its reports to ``say``."""
         name = f"voicefleet-bake-{os.getpid()}"
-        options = ["--name", name]
-        for source, place in mounts:
-            options += ["--mount", f"type=bind,source={source},target={place},readonly"]
+        options = ["--name", name, *_mounted(mounts)]
         arguments = [self.name, *self._run(image, options, command[0]), *command[1:]]
         lines: list[str] = []
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=target, stderr=subprocess.PIPE)
@@ -131,6 +138,12 @@ class Engine:
             raise
         if status != 0:
             raise EngineError(f"the builder ended with status {status}: {_last(chr(10).join(lines))}")
+
+
+def _mounted(mounts: Sequence[tuple[Path, str]]) -> list[str]:
+    return [
+        word for source, place in mounts for word in ("--mount", f"type=bind,source={source},target={place},readonly")
+    ]
 
 
 def _last(text: str) -> str:

@@ -260,14 +260,14 @@ def inputs(image: Planned, own: Json, variables: Mapping[str, str], wanted: Want
     return sha256_bytes(canonical_json(everything))
 
 
-def archive_path(image: Planned, wanted: Wanted) -> Path:
-    return wanted.output / f"{image.tag.rpartition('/')[2].replace(':', '-')}.tar"
+def archive_path(tag: str, output: Path) -> Path:
+    return output / f"{tag.rpartition('/')[2].replace(':', '-')}.tar"
 
 
-def known(image: Planned, wanted: Wanted, decided: str, memo: Memo) -> Json | None:
+def known(tag: str, output: Path, decided: str, memo: Memo) -> Json | None:
     """The record of an image that is there and was made from the same; None otherwise."""
-    record = read_object(str(wanted.output / RECORD))
-    file = archive_path(image, wanted)
+    record = read_object(str(output / RECORD))
+    file = archive_path(tag, output)
     if record.get("inputs") != decided or record.get("archive") != file.name:
         return None
     return record if digest_files([str(file)], memo)[str(file)] == record.get("archive_sha256") else None
@@ -280,55 +280,79 @@ def make(
 
     Raises ImageError, ArchiveError, EngineError, EnvError, OSError.
     """
-    wanted.output.mkdir(parents=True, exist_ok=True)
-    # On the output's file system, because layers are large.
-    with tempfile.TemporaryDirectory(prefix=".voicefleet-bake-", dir=wanted.output) as scratch:
-        work = Path(scratch)
-        layer = work / "layer.tar"
+    plan = image.plan
+    facts = {
+        "inputs": decided, "image": image.tag, "base": image.base, "release": plan.release.id,
+        "manifest_sha256": plan.manifest_sha256, "profile": plan.profile, "accelerator": plan.accelerator,
+        "user_id": wanted.user_id, "port": own["port"], "stop_seconds": own["stop_seconds"],
+        "unpublished": plan.unpublished,
+    }  # fmt: skip
+
+    def build(work: Path, layer: Path) -> None:
         request = {
-            "plan": image.plan.as_dict(), "store": PLACES["store"], "time": image.time, "home": HOME,
+            "plan": plan.as_dict(), "store": PLACES["store"], "time": image.time, "home": HOME,
             "user": {"name": USER, "id": wanted.user_id}, "settings": own,
         }  # fmt: skip
         build_layer(image, request, work, layer, engine, say)
+
+    def configure(base: Json, digest: str) -> Json:
+        return config(image, base, digest, variables, own["port"], wanted.user_id)
+
+    bom = bill(image.artifacts, image.tag, image.base)
+    return assemble(facts, wanted.output, bom, build, configure, engine, say)
+
+
+def assemble(
+    facts: Json,
+    output: Path,
+    bom: bytes,
+    build: Callable[[Path, Path], None],
+    configure: Callable[[Json, str], Json],
+    engine: Engine,
+    say: Say,
+) -> Json:
+    """Let ``build`` write a layer, join it to the base, write the archive and what lies beside it. Return the record.
+
+    ``configure`` makes the image's configuration from the base's and the layer's digest.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    target = archive_path(facts["image"], output)
+    # On the output's file system, because layers are large.
+    with tempfile.TemporaryDirectory(prefix=".voicefleet-bake-", dir=output) as scratch:
+        work = Path(scratch)
+        layer, saved, unfinished = work / "layer.tar", work / "base.tar", work / target.name
+        build(work, layer)
         say("hash the layer")
         digest = f"sha256:{archive.sha256_of(layer)}"
-        say(f"read the base {image.base}")
-        saved = work / "base.tar"
-        engine.save(image.base, saved)
+        say(f"read the base {facts['base']}")
+        engine.save(facts["base"], saved)
         base = archive.read_base(saved)
         layers = [*archive.plain_layers(base, work), layer]
-        made = config(image, base.config, digest, variables, own["port"], wanted.user_id)
+        made = configure(base.config, digest)
         data = archive.config_bytes(made)
-        target = archive_path(image, wanted)
         say(f"write {target.name}")
-        unfinished = work / target.name
-        total = archive.write(unfinished, data, layers, made["rootfs"]["diff_ids"], image.tag)
+        total = archive.write(unfinished, data, layers, made["rootfs"]["diff_ids"], facts["image"])
         with open(unfinished, "rb") as handle:
             os.fsync(handle.fileno())
         record = {
-            "inputs": decided, "image": image.tag, "id": f"sha256:{sha256_bytes(data)}", "archive": target.name,
-            "archive_sha256": total, "size": unfinished.stat().st_size, "layer": digest,
-            "layer_size": layer.stat().st_size,
-            "base": image.base, "base_size": sum(file.stat().st_size for file in layers[:-1]),
-            "release": image.plan.release.id, "manifest_sha256": image.plan.manifest_sha256,
-            "profile": image.plan.profile, "accelerator": image.plan.accelerator, "user_id": wanted.user_id,
-            "port": own["port"], "stop_seconds": own["stop_seconds"], "unpublished": image.plan.unpublished,
+            **facts, "id": f"sha256:{sha256_bytes(data)}", "archive": target.name, "archive_sha256": total,
+            "size": unfinished.stat().st_size, "layer": digest, "layer_size": layer.stat().st_size,
+            "base_size": sum(file.stat().st_size for file in layers[:-1]),
         }  # fmt: skip
         # The record goes first and comes last: without it, the next run bakes again.
-        (wanted.output / RECORD).unlink(missing_ok=True)
+        (output / RECORD).unlink(missing_ok=True)
         os.replace(unfinished, target)
     write_atomic(f"{target}.sha256", f"{total}  {target.name}\n".encode())
-    write_atomic(str(wanted.output / sbom.PATH), bill(image))
-    write_atomic(str(wanted.output / RECORD), canonical_json(record))
+    write_atomic(str(output / sbom.PATH), bom)
+    write_atomic(str(output / RECORD), canonical_json(record))
     return record
 
 
-def bill(image: Planned) -> bytes:
-    """The bill of materials of the image: the release's files, and the base as a whole."""
-    data = json.loads(sbom.render(image.artifacts))
-    base = {"bom-ref": "base", "type": "container", "name": image.base}
-    data["metadata"]["component"] = {"bom-ref": "image", "type": "container", "name": image.tag}
-    data["components"].append(base)
+def bill(artifacts: Sequence[Artifact], tag: str, base: str) -> bytes:
+    """The bill of materials of an image: the files of the store in it, and the base as a whole."""
+    data = json.loads(sbom.render(artifacts))
+    data["metadata"]["component"] = {"bom-ref": "image", "type": "container", "name": tag}
+    data["components"].append({"bom-ref": "base", "type": "container", "name": base})
     return canonical_json(data)
 
 
