@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches, python_env
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
+    mending,
+    patches,
+    python_env,
+    spacy_sdist,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import base
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import preflight
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import archive, engine, image, unit
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import preflight, repair
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import archive, engine, image, thin, unit
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_verified
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import given
 
 FAILURES = (
     image.ImageError, archive.ArchiveError, engine.EngineError, ManifestError, patches.PatchError, python_env.EnvError,
-    ValueError,
+    mending.MendingError, spacy_sdist.SpacyModelError, repair.Stop, ValueError,
 )  # fmt: skip
 
 
@@ -38,23 +44,40 @@ class ActionModule(base.ControllerAction):
         manifest, digest = read_verified(store, base.verified_digest(task_vars))
         wanted = image.Wanted(
             arguments["base"], arguments["name"], arguments["tag"], arguments["profile"], arguments["user_id"],
-            Path(arguments["output"]).absolute(),
+            Path(arguments["output"]).absolute(), arguments["python"],
         )  # fmt: skip
+        driver = engine.Engine.find(arguments["engine"])
+        name = image.base_name(wanted, driver, load=not self.check_mode)
+        if not name:
+            said = f"the base {wanted.base} would be loaded into {driver.name}, and the image would be baked"
+            return {"changed": True, "msg": said, "plan": {}, "image": {}, "commands": []}
+        if arguments["state"] == "thin":
+            chosen = repair.Wanted(
+                **given(repair.Wanted, settings),
+                patches=arguments["patches"],
+                accept_unpublished=arguments["accept_unpublished"],
+            )
+            return self._thin(thin.planned(manifest, digest, store, chosen, wanted, driver, name), wanted, driver)
         selection = preflight.Wanted(
             **given(preflight.Wanted, settings),
             patches=patches.choose(arguments["patches"]),
             accept_unpublished=arguments["accept_unpublished"],
         )
-        driver = engine.Engine.find(arguments["engine"])
-        name = image.base_name(wanted, driver, load=not self.check_mode)
-        if not name:
-            said = f"the base {wanted.base} would be loaded into {driver.name}, and the image would be baked"
-            return {"changed": True, "msg": said, "plan": {}, "image": {}}
         planned = image.planned(manifest, digest, store, selection, wanted, driver, name)
         if arguments["state"] == "planned":
             said = f"release {planned.plan.release.id} ({planned.plan.profile}) on {name}"
             return {"changed": False, "msg": said, "plan": planned.plan.as_dict()}
         return self._bake(arguments, planned, wanted, driver)
+
+    def _thin(self, planned: thin.Planned, wanted: image.Wanted, driver: engine.Engine) -> dict[str, Any]:
+        for finding in planned.findings:
+            base.display.warning(f"{planned.base}: {finding}")
+        decided = thin.inputs(planned)
+        said = f"a layer on {planned.base} of {planned.plan['bytes'] / 1e6:.0f} MB of files"
+        result = self._made(
+            planned.tag, wanted, decided, said, lambda say: thin.make(planned, wanted, decided, driver, say)
+        )
+        return {**result, "commands": thin.commands(result["image"], driver.name, wanted.output)}
 
     def _bake(
         self, arguments: dict[str, Any], planned: image.Planned, wanted: image.Wanted, driver: engine.Engine
@@ -63,26 +86,31 @@ class ActionModule(base.ControllerAction):
         own = image.settings(planned.plan, service, arguments["launch"], arguments["settings"])
         variables = image.environment(planned.plan, service)
         decided = image.inputs(planned, own, variables, wanted)
+        size = sum(row.size for row in planned.artifacts)
+        said = f"release {planned.plan.release.id} made of {size / 1e6:.0f} MB"
+        result = self._made(
+            planned.tag, wanted, decided, said,
+            lambda say: image.make(planned, wanted, own, variables, decided, driver, say),
+        )  # fmt: skip
+        made = result["image"]
+        return {**result, "commands": list(image.commands(made, driver.name, wanted.output, arguments["address"]))}
+
+    def _made(
+        self, tag: str, wanted: image.Wanted, decided: str, said: str, make: Callable[[image.Say], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The record of an image that is there, or of a new one; in check mode, what would be made."""
         memo = Memo(base.memo_path())
-        record = image.known(planned.tag, wanted.output, decided, memo)
-        file = image.archive_path(planned.tag, wanted.output)
-        if record is None and self.check_mode:
-            size = sum(row.size for row in planned.artifacts)
-            said = f"{file} would be written, with release {planned.plan.release.id} made of {size / 1e6:.0f} MB"
-            return {"changed": True, "msg": said, "image": {}, "commands": [], "diff": base.diff([], [str(file)])}
+        record = image.known(tag, wanted.output, decided, memo)
+        file = image.archive_path(tag, wanted.output)
         changed = record is None
+        diff = base.diff([], [str(file)] if changed else [])
+        if record is None and self.check_mode:
+            return {"changed": True, "msg": f"{file} would be written, with {said}", "image": {}, "diff": diff}
         if record is None:
-            display = base.display.display
-            record = image.make(
-                planned, wanted, own, variables, decided, driver, lambda line: display(f"  {planned.tag}: {line}")
-            )
+            record = make(lambda line: base.display.display(f"  {tag}: {line}"))
         memo.save()
-        digest = record["archive_sha256"][:12]
-        message = f"{file}: {record['size'] / 1e6:.0f} MB, sha256 {digest}…, image {record['id'][7:19]}"
-        return {
-            "changed": changed,
-            "msg": message if changed else f"{message}; it was made from the same store and settings",
-            "image": record,
-            "commands": list(image.commands(record, driver.name, wanted.output, arguments["address"])),
-            "diff": base.diff([], [str(file)] if changed else []),
-        }
+        message = (
+            f"{file}: {record['size'] / 1e6:.0f} MB, sha256 {record['archive_sha256'][:12]}, image {record['id'][7:19]}"
+        )
+        unchanged = "" if changed else "; it was made from the same store and settings"
+        return {"changed": changed, "msg": message + unchanged, "image": record, "diff": diff}

@@ -20,8 +20,10 @@ options:
     description:
       - V(planned) only returns the release that the image would hold.
       - V(present) makes the image, unless the same one is there.
+      - V(thin) makes an image of O(base), which already has Xinference, with one more layer. The layer holds what
+        C(repair.yml) would change there. The image keeps its own program, user and environment.
     type: str
-    choices: [planned, present]
+    choices: [planned, present, thin]
     default: present
   output:
     description: The folder for the archive and the files beside it.
@@ -46,6 +48,10 @@ options:
     description: The image's tag. If empty, it is the release's id.
     type: str
     default: ""
+  python:
+    description: The Python of O(base) that has Xinference. Only for O(state=thin).
+    type: str
+    default: python3
   profile:
     description: What the image computes on, V(cpu) or V(cuda), or a whole profile of the store.
     type: str
@@ -99,12 +105,12 @@ plan:
   sample: {release: {id: 1.2.3-3f9a1c2b7d5e}}
 image:
   description: What was made, with the image's name and id, and with the archive's name, digest and size.
-  returned: when state is present
+  returned: when state is present or thin
   type: dict
   sample: {image: "voicefleet-kokoro:1.2.3-3f9a1c2b7d5e", archive_sha256: 5b1c0f6f, size: 1900000000}
 commands:
-  description: The three commands that load and run the image.
-  returned: when state is present
+  description: The commands that load and run the image.
+  returned: when state is present or thin
   type: list
   elements: str
 """

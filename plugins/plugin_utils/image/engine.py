@@ -89,6 +89,10 @@ class Engine:
         rows = parse_json(self._call("image", "inspect", image))
         return " ".join([str(rows[0]["Id"]), *map(str, rows[0]["RootFS"]["Layers"])])
 
+    def user(self, image: str) -> str:
+        """The user of an image, as its configuration names it; "" for root."""
+        return str((parse_json(self._call("image", "inspect", image))[0]["Config"] or {}).get("User") or "")
+
     def save(self, image: str, target: Path) -> None:
         """Write an image into an archive."""
         form = ["--format", "docker-archive"] if self.name == "podman" else []

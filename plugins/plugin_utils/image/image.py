@@ -64,6 +64,7 @@ class Wanted:
     profile: str  # an accelerator, or a whole profile
     user_id: int
     output: Path
+    python: str = "python3"  # the interpreter of a base that has Xinference
 
 
 @dataclass(frozen=True)
@@ -377,6 +378,8 @@ def build_layer(image: Planned, request: Json, work: Path, layer: Path, engine: 
 
 def commands(record: Mapping[str, Any], engine: str, output: Path, address: str) -> Sequence[str]:
     """The three commands that run the image: check and load it, make a key, and start it."""
+    if not record:
+        return []
     return [
         f"cd {output} && sha256sum --check {record['archive']}.sha256 && {engine} load --input {record['archive']}",
         f'umask 077; echo "xf-$(openssl rand -hex 24)" > client.key && chown {record["user_id"]} client.key',
