@@ -158,3 +158,30 @@ def test_sigterm_ends_it_in_order(running: str) -> None:
     assert time.monotonic() - begin < STOP_SECONDS
     assert inspect(running, ".State.ExitCode") == 0
     assert docker("logs", running).stderr.rstrip().endswith("voicefleet: stopped")
+
+
+def podman(*arguments: str) -> str:
+    """Run a command in a host with Podman, which sees the output of the first bake."""
+    return docker(
+        "run", "--rm", "--name", f"{NAME}-podman", "--network", "none", "--cap-add", "SYS_ADMIN", "--security-opt",
+        "seccomp=unconfined", "--security-opt", "apparmor=unconfined", "--mount",
+        f"type=bind,source={WORK / 'first'},target=/image,readonly", "--env", "QUADLET_UNIT_DIRS=/image",
+        "--entrypoint", arguments[0], "voicefleet-host:debian13-podman", *arguments[1:],
+    ).stdout  # fmt: skip
+
+
+def test_podmans_generator_makes_a_service_of_the_quadlet() -> None:
+    made = podman("/usr/libexec/podman/quadlet", "-dryrun")
+    assert "---voicefleet.service---" in made
+    for option in ("--read-only", "--cap-drop all", "--user 10001:10001", "--health-on-failure kill", "--pull never"):
+        assert option in made
+
+
+def test_podman_loads_the_archive_with_the_same_id_and_health_check() -> None:
+    made = record("first")
+    command = "podman --storage-driver vfs"
+    script = f"{command} load --quiet --input /image/{made['archive']} >&2 && {command} image inspect {made['image']}"
+    (found,) = json.loads(podman("sh", "-c", script))
+    assert found["Id"] == made["id"].removeprefix("sha256:")
+    assert found["Healthcheck"]["Test"] == ["CMD", RUN, "health"]
+    assert found["User"] == "10001:10001"
