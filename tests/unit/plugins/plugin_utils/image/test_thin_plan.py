@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A thin layer is planned from what the repair's program reports of an image, with a double of the engine."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import repair
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import archive, image, thin
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_repair
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.image.test_image import Double, wanted
+
+
+class Place(Double):
+    """An image with Xinference. ``report`` is what the program says of it."""
+
+    def __init__(self, folder: Path, report: dict[str, Any]) -> None:
+        super().__init__(folder)
+        self.report = report
+        self.asked: dict[str, Any] = {}
+
+    def user(self, image: str) -> str:
+        return "1000"
+
+    def ask(self, image: str, mounts: Sequence[tuple[Path, str]], command: Sequence[str], data: bytes) -> bytes:
+        self.asked = {"command": list(command), **json.loads(data)}
+        return json.dumps(self.report).encode()
+
+
+def report(store: Path, state: str, **changes: Any) -> dict[str, Any]:
+    found = copy.deepcopy(test_repair.REPORT)
+    wish = repair.wishes(test_repair.manifest(store), test_repair.wanted())
+    found["files"] = {row["to"]: state for row in wish["files"]}
+    return {**found, **changes}
+
+
+def planned(store: Path, place: Place) -> thin.Planned:
+    asked = wanted(store / "out", python="/opt/conda/bin/python")
+    return thin.planned(
+        test_repair.manifest(store), "d" * 64, store, test_repair.wanted(), asked, place, "base:1"
+    )  # fmt: skip
+
+
+def test_the_image_is_asked_with_its_own_python_and_user(tmp_path: Path) -> None:
+    place = Place(tmp_path, report(tmp_path, "missing"))
+    found = planned(tmp_path, place)
+    assert place.asked["command"][0] == "/opt/conda/bin/python"
+    assert (place.asked["do"], place.asked["user"]) == ("inspect", "1000")
+    assert {row.name for row in found.artifacts} >= {"af_heart", "en_core_web_sm", "uv"}
+    assert found.tag == f"speech:{found.plan['id']}"
+
+
+def test_what_is_lost_with_a_container_stays_in_an_image(tmp_path: Path) -> None:
+    place = Place(tmp_path, report(tmp_path, "missing", storage={"site": "layer", "home": "layer"}))
+    assert planned(tmp_path, place).findings == []
+
+
+def test_what_a_repair_cannot_do_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(image.ImageError, match="there is no Xinference"):
+        planned(tmp_path, Place(tmp_path, {"error": "there is no Xinference"}))
+    with pytest.raises(image.ImageError, match=r"base:1 cannot be repaired:\n  ERROR XINFERENCE"):
+        planned(tmp_path, Place(tmp_path, report(tmp_path, "missing", cache=False)))
+
+
+def test_the_same_image_and_store_give_the_same_thin_image(tmp_path: Path) -> None:
+    held = {**test_repair.REPORT["distributions"], "en-core-web-sm": test_repair.ENGLISH.version}
+    place = Place(tmp_path, report(tmp_path, "right", distributions=held))
+    made = []
+    for name in ("1", "2"):
+        layer = planned(tmp_path, place)
+        asked = wanted(tmp_path / name, python="/opt/conda/bin/python")
+        made.append(thin.make(layer, asked, thin.inputs(layer), place, lambda _line: None))
+    assert made[0] == made[1]
+    base = archive.read_base(tmp_path / "1" / made[0]["archive"])
+    assert base.config["config"]["Labels"]["voicefleet.manifest.sha256"] == "d" * 64
+    (line,) = thin.commands(made[0], "podman", tmp_path)
+    assert "podman load --input speech-4.0.1-repaired-" in line
