@@ -22,6 +22,10 @@ from operator import mul, sub
 
 FULL_SCALE = 32768.0
 SILENT_DBFS = -60.0
+# Two voices of Kokoro that say one sentence are 8 dB apart and more. One answer at another volume, or with other last
+# bits, is 0.01 dB from itself. Two answers of one voice on other machines were 0.4 dB apart.
+ALIKE_DB = 0.5
+NOTHING_DB = -90.0  # where a share of power is no more than rounding
 
 # The levels of a proof, lowest first. A finding belongs to the level that it decides.
 LEVELS = ("none", "format", "acoustic", "phonemes", "intelligible", "performance", "offline")
@@ -45,6 +49,9 @@ class Measurements:
     centroid_hz: float  # spectral centroid, median over sounding frames
     centroid_spread: float  # octaves, standard deviation of the centroid over sounding frames
     tilt_db: float  # dB per octave between 125 Hz and 8 kHz: white 0, pink -3, brown -6
+    high_db: float  # power from 4.5 to 10 kHz relative to 80 Hz to 10 kHz, median over sounding frames
+    highest_db: float  # the same in the brightest frame
+    asymmetry: float  # of rises and falls within a pitch period: above 0 if the sound decays more slowly than it starts
     voiced_share: float  # sounding frames with a pitch of 60 to 400 Hz
     held_share: float  # sounding frames whose spectrum is the same 60 ms later
     repetition: float  # 0..1: how well the clip agrees with a shifted copy of itself
@@ -174,7 +181,7 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
     near_peak = sum(1 for sample in samples if sample >= bound or sample <= -bound)
     heights = sorted(map(abs, samples[:: 1 + count // 200000]))
     edge = max(1, sample_rate // 100)
-    flatness, centroids, tilt, held = _spectra(samples, sample_rate, size, sounding)
+    flatness, centroids, tilt, held, high = _spectra(samples, sample_rate, size, sounding)
     return Measurements(
         seconds=seconds,
         sample_rate=sample_rate,
@@ -190,6 +197,9 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
         centroid_hz=_median(centroids),
         centroid_spread=_spread([math.log2(c) for c in centroids]),
         tilt_db=tilt,
+        high_db=_median(high),
+        highest_db=max(high, default=NOTHING_DB),
+        asymmetry=_asymmetry(samples, sample_rate),
         voiced_share=_voiced_share(samples, sample_rate, size, sounding),
         held_share=held,
         repetition=_repetition(samples, sample_rate, bound // 20),
@@ -199,16 +209,21 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
 
 def _spectra(
     samples: array[int], rate: int, size: int, sounding: Sequence[int]
-) -> tuple[float, list[float], float, float]:
-    """Return median flatness, centroids (Hz), tilt (dB per octave) and share of held spectra, at 64 places or fewer."""
+) -> tuple[float, list[float], float, float, list[float]]:
+    """Measure spectra at 64 places or fewer.
+
+    Return median flatness, centroids (Hz), tilt (dB per octave), share of held spectra, and shares of power above
+    4.5 kHz (dB).
+    """
     points = 1 << max(6, round(math.log2(0.04 * rate)))
     apart = 3 * size
     window = hann(points)
     places = [i * size for i in sounding if i * size + apart + points <= len(samples)]
     alive = set(sounding)
     low, high = max(1, int(80 * points / rate)), min(points // 2, int(10000 * points / rate))
+    bright = int(4500 * points / rate)
     edges = [int(f * points / rate) for f in (125, 250, 500, 1000, 2000, 4000, 8000) if f < rate / 2]
-    flats, centroids, total = [], [], [0.0] * (points // 2)
+    flats, centroids, shares, total = [], [], [], [0.0] * (points // 2)
     alike = pairs = 0
     for at in _pick(places, 64):
         here = list(map(mul, samples[at : at + points], window))
@@ -221,6 +236,7 @@ def _spectra(
         quiet = energy / len(band) * 1e-9
         flats.append(math.exp(sum(math.log(p + quiet) for p in band) / len(band)) / (energy / len(band)))
         centroids.append(sum(map(mul, band, range(low, high))) / energy * rate / points)
+        shares.append(decibel(sum(power[bright:high]) / energy + 10 ** (NOTHING_DB / 10)))
         total = [t + p / energy for t, p in zip(total, power)]
         if at // size + 3 in alive:
             norm = math.sqrt(energy * sum(after[low:high]))
@@ -230,7 +246,64 @@ def _spectra(
     centre = (len(octaves) - 1) / 2
     weights = [i - centre for i in range(len(octaves))]
     tilt = sum(map(mul, weights, octaves)) / (sum(w * w for w in weights) or 1.0)
-    return _median(flats), centroids or [1.0], tilt, alike / pairs if pairs else 0.0
+    return _median(flats), centroids or [1.0], tilt, alike / pairs if pairs else 0.0, shares
+
+
+def _asymmetry(samples: array[int], rate: int) -> float:
+    """Return the skewness of the changes of loudness within 1 ms, over the first 10 s at most.
+
+    A vocal tract is struck by each pulse of the voice and then rings: loudness rises fast and falls slowly. The value
+    of a reversed file is the negative of the file's own.
+    """
+    x = samples[: 10 * rate]
+    rough = list(map(sub, x[1:], x))
+    energy = [0, *accumulate(map(mul, rough, rough))]
+    width, step = max(1, rate // 1000), max(1, rate // 2000)
+    loudness = [(energy[i + width] - energy[i]) ** 0.15 for i in range(0, len(rough) - width, step)]
+    changes = list(map(sub, loudness[2:], loudness))
+    squares = sum(map(mul, changes, changes))
+    return sum(c**3 for c in changes) / len(changes) / (squares / len(changes)) ** 1.5 if squares > 0 else 0.0
+
+
+def outline(samples: array[int], rate: int) -> list[float]:
+    """Return levels (dB) of 12 bands at 48 places of the sounding part, without its volume and length."""
+    size, points, places = max(1, rate // 50), 1 << max(6, round(math.log2(0.04 * rate))), 48
+    powers = [_frame_power(samples[i : i + size]) for i in range(0, len(samples) - size + 1, size)]
+    floor = max(powers, default=0.0) / 3000
+    sounding = [i for i, power in enumerate(powers) if power > floor]
+    if not sounding or len(samples) < points:
+        return []
+    first, last = sounding[0] * size, sounding[-1] * size
+    edges = [int(100 * 80 ** (k / 12) * points / rate) for k in range(13)]
+    window, levels = hann(points), []
+    for k in range(0, places, 2):
+        starts = (min(first + (last - first) * (k + i) // places, len(samples) - points) for i in (0, 1))
+        for power in power_pair(*(list(map(mul, samples[at : at + points], window)) for at in starts)):
+            levels += [10 * math.log10(sum(power[a : max(b, a + 1)]) + 1) for a, b in zip(edges, edges[1:])]
+    lowest = max(levels) - 50
+    levels = [max(level, lowest) for level in levels]
+    mean = sum(levels) / len(levels)
+    return [level - mean for level in levels]
+
+
+def apart(one: Sequence[float], two: Sequence[float]) -> float:
+    """Return how far two outlines are apart (dB, root mean square)."""
+    differences = list(map(sub, one, two))
+    return math.sqrt(sum(map(mul, differences, differences)) / max(1, len(differences)))
+
+
+def judge_voice(samples: array[int], rate: int, others: dict[str, list[float]], voice: str) -> list[Finding]:
+    """Compare a voice with the others that said the same text, and add its outline to them."""
+    mine = outline(samples, rate)
+    known = [(apart(mine, theirs), name) for name, theirs in others.items() if name != voice and theirs and mine]
+    others[voice] = mine
+    if not known:
+        return []
+    distance, nearest = min(known)
+    said = f"It is {distance:.1f} dB from the voice that is most like it, {nearest}."
+    bad = f"It is the answer of {nearest}, hardly changed: {distance:.2f} dB apart. The server ignores the voice."
+    limit = f"{ALIKE_DB} dB or more from every other voice"
+    return [Finding.of("own_voice", "acoustic", distance >= ALIKE_DB, round(distance, 3), limit, said, bad)]
 
 
 def _voiced_share(samples: array[int], rate: int, size: int, sounding: Sequence[int]) -> float:
@@ -344,6 +417,19 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
         limit = "at most 0.004 of the samples at the peak, crest 1.4 or more"
         whole = m.clipped_share <= 0.004 and m.crest >= 1.4
         look("clipped", whole, m.clipped_share, limit, "Its peaks are not cut.", bad)
+        # Brightest frame: speech -8 dB and more, through a telephone filter -2; sound of 8 kHz -53 and less.
+        bad = (
+            f"The audio has nothing above 4.5 kHz ({m.highest_db:.0f} dB at most): it was 8 kHz sound, or is no voice."
+        )
+        wide = m.highest_db > -38
+        look("narrow", wide, m.highest_db, "-38 dB or more above 4.5 kHz", "It has the sounds above 4.5 kHz.", bad)
+        # Median frame: speech -39 dB and more, through a telephone filter -49; filtered pulses -63, sines -90.
+        if wide:
+            bad = f"The audio is no voice: {m.high_db:.0f} dB above 4.5 kHz in half of it; breath has -40 or more."
+            look("breath", m.high_db > -55, m.high_db, "-55 dB or more above 4.5 kHz", "It has breath.", bad)
+        # Speech of people and Kokoro 0.08 and more, of espeak-ng -0.16 and more. Reversed, each has the opposite sign.
+        bad = f"The audio is reversed: its sounds swell slowly and stop at once ({m.asymmetry:+.2f}; speech: above 0)."
+        look("reversed", m.asymmetry > -0.3, m.asymmetry, "-0.3 or more", "Its sounds start fast and fade.", bad)
         good, bad = (f"{what} {m.rms_dbfs:.0f} dBFS." for what in ("Its level is", "The audio is too quiet:"))
         look("level", m.rms_dbfs > -45, m.rms_dbfs, "-45 dBFS or more", good, bad)
         good = f"{m.silence_share:.0%} of it are pauses."

@@ -299,18 +299,23 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
     decoded: dict[str, tuple[array[int], int] | str] = {
         sample.file_name: result for sample, result in zip(others, blobs)
     }
+    outlines: dict[str, dict[str, list[float]]] = {}
     for sample in sound:
         if sample.format == "wav":
             decoded[sample.file_name] = audio.decode_wav(answers[sample.file_name])
-        findings, sample.measurements = judge_samples(decoded[sample.file_name], wanted.text_of(sample.voice))
+            heard = decoded[sample.file_name]
+            findings, sample.measurements = judge_samples(heard, wanted.text_of(sample.voice))
         sample.findings += findings
+        if not isinstance(heard, str):
+            others = outlines.setdefault(sample.format, {})
+            sample.findings += acoustics.judge_voice(*heard, others, sample.voice)
     if wanted.tries(recogniser.LEVEL):
         recordings = [
             recogniser.Recording(each.voice, each.file_name, answers[each.file_name], wanted.text_of(each.voice))
             for each in sound
         ]
-        heard = recogniser.listen(client, recordings, wanted.text, python, wanted.transcriber, wanted.word_error_rate)
-        for sample, finding in zip(sound, heard):
+        words = recogniser.listen(client, recordings, wanted.text, python, wanted.transcriber, wanted.word_error_rate)
+        for sample, finding in zip(sound, words):
             sample.findings.append(finding)
     settle(samples)
     return samples, answers

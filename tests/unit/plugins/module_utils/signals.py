@@ -64,6 +64,13 @@ def mix(*parts: list[float]) -> list[float]:
 
 
 def speech_like(seconds: float = 2.6, seed: int = 1) -> list[float]:
+    """Babble with breath in it, which measures like speech."""
+    sound = babble(seconds, seed)
+    breath = white(len(sound) / RATE + 0.01, seed, 0.05)
+    return list(map(lambda value, now, then: value + (now - then) * abs(value), sound, breath[1:], breath))
+
+
+def babble(seconds: float = 2.6, seed: int = 1) -> list[float]:
     """Syllables as a vocal tract makes them: a pulse train whose pitch moves, filtered by two formants that change with
     each syllable. Every third syllable begins with a hiss. There are pauses between syllables, and silence at both
     ends.

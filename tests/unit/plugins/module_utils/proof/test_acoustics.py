@@ -8,10 +8,16 @@ from array import array
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import acoustics
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import Expectation, judge, measure
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import (
+    Expectation,
+    judge,
+    judge_voice,
+    measure,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.audio import decode_wav
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import (
     RATE,
+    babble,
     fixture_wav,
     mix,
     pcm,
@@ -95,6 +101,57 @@ def test_tones_are_refused_by_name(values: list[float]) -> None:
 @pytest.mark.parametrize("gain", [4.0, 10.0])
 def test_clipped_speech_is_refused_by_name(speech: list[float], gain: float) -> None:
     assert "clipped" in refused([value * gain for value in speech])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_babble_without_breath_is_no_voice(seed: int) -> None:
+    assert "breath" in refused(babble(seed=seed))
+    assert {"breath", "reversed"} & {*refused(babble(seed=seed)[::-1])}
+
+
+def test_sines_that_swell_like_syllables_are_refused() -> None:
+    swelling = [
+        math.sin(2 * math.pi * 150 * (1 + i // 4800 % 3) * i / RATE) * math.sin(math.pi * (i % 4800) / 4800)
+        for i in range(3 * RATE)
+    ]
+    assert {"narrow", "tone"} & {*refused([0.5 * value for value in swelling])}
+
+
+@pytest.mark.parametrize("name", ["espeak_ng", "flite_rms"])
+def test_sound_without_anything_above_4_khz_is_narrow(name: str) -> None:
+    samples, _rate = decode_wav(fixture_wav(name))
+    kept = [value / 32768 for value in samples]
+    for _turn in range(4):  # moving sums of 4 and 5 samples: zeros at 6, 4.8 and 9.6 kHz
+        for width in (4, 5):
+            kept = [sum(kept[i : i + width]) / width for i in range(len(kept) - width)]
+    narrow = [value for value in kept[::4] for _copy in range(4)]
+    for _turn in range(6):
+        narrow = [sum(narrow[i : i + 5]) / 5 for i in range(len(narrow) - 5)]
+    assert measure(pcm(narrow), RATE).highest_db < measure(samples, RATE).highest_db - 15
+
+
+def test_a_reversed_file_has_the_opposite_asymmetry(speech: list[float]) -> None:
+    forth, back = measure(pcm(speech), RATE).asymmetry, measure(pcm(speech[::-1]), RATE).asymmetry
+    assert forth > 0.3
+    assert back == pytest.approx(-forth, abs=0.05)
+    assert list(refused(speech[::-1])) == ["reversed"]
+
+
+def test_one_answer_for_two_voices_is_found_in_spite_of_small_changes(speech: list[float]) -> None:
+    for changed in ([v * 0.5 for v in speech], [v + 1 / 32768 * (i % 3 == 0) for i, v in enumerate(speech)]):
+        others: dict[str, list[float]] = {}
+        assert judge_voice(pcm(speech), RATE, others, "af_heart") == []
+        found = judge_voice(pcm(changed), RATE, others, "am_michael")
+        assert [each.ok for each in found] == [False]
+        assert "It is the answer of af_heart, hardly changed" in found[0].sentence
+
+
+def test_two_voices_that_say_the_same_text_are_told_apart() -> None:
+    others: dict[str, list[float]] = {}
+    for name in ("espeak_ng", "flite_rms"):
+        found = judge_voice(*decode_wav(fixture_wav(name)), others, name)
+    assert [each.ok for each in found] == [True]
+    assert judge_voice(pcm(silence(1)), RATE, others, "silent") == []
 
 
 def test_clipping_is_found_at_a_lower_volume(speech: list[float]) -> None:
