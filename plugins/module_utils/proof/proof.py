@@ -303,12 +303,12 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
     for sample in sound:
         if sample.format == "wav":
             decoded[sample.file_name] = audio.decode_wav(answers[sample.file_name])
-            heard = decoded[sample.file_name]
-            findings, sample.measurements = judge_samples(heard, wanted.text_of(sample.voice))
+        heard = decoded[sample.file_name]
+        findings, sample.measurements = judge_samples(heard, wanted.text_of(sample.voice))
         sample.findings += findings
         if not isinstance(heard, str):
-            others = outlines.setdefault(sample.format, {})
-            sample.findings += acoustics.judge_voice(*heard, others, sample.voice)
+            spoken = outlines.setdefault(sample.format, {})
+            sample.findings += acoustics.judge_voice(*heard, spoken, sample.voice)
     if wanted.tries(recogniser.LEVEL):
         recordings = [
             recogniser.Recording(each.voice, each.file_name, answers[each.file_name], wanted.text_of(each.voice))
