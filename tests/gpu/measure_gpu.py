@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure Kokoro on a GPU, in steps that each have a time limit. tests/gpu/run says how to call it.
 
-Each step is a process of its own: one that hangs in the driver is ended, and the others still run. A step prints one
-line of JSON: ``rows`` of subject and result, or ``skipped`` with the reason. A step that cannot do its work fails.
+Each step is a process of its own: one that hangs in the driver is ended, and the others still run. A step prints a line
+of JSON for each result, so what it found before it was ended is kept. A step that cannot do its work fails.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
 Json = dict[str, Any]
-Rows = list[tuple[str, str]]
+Rows = Iterator[tuple[str, str]]
 
 PAGE = ROOT / "docs" / "gpu.md"
 UNIT = ROOT / "roles" / "xinference" / "templates" / "voicefleet-xinference.service.j2"
@@ -142,23 +142,22 @@ def facts(arguments: argparse.Namespace) -> Rows:
     begin = time.monotonic()
     found = gpu_facts.gather(seconds=25)
     took = time.monotonic() - begin
-    rows = [("facts", f"{found['vendor']}; read from {found['source'] or 'nothing'} in {took:.1f} s")]
+    yield "facts", f"{found['vendor']}; read from {found['source'] or 'nothing'} in {took:.1f} s"
     if found["vendor"] != "nvidia":
         if arguments.device == "cpu":
-            return rows
+            return
         raise RuntimeError(f"no NVIDIA GPU is visible: {json.dumps(found)}")
     cuda = ".".join(map(str, found["cuda"]))
-    rows.append(("driver", f"{found['driver']}, CUDA {cuda}, kernel module {found['kernel'] or 'unknown'}"))
+    yield "driver", f"{found['driver']}, CUDA {cuda}, kernel module {found['kernel'] or 'unknown'}"
     for card in found["cards"]:
-        rows.append((f"GPU {card['index']}", _card(card)))
-    rows.append(("device nodes", ", ".join(found["nodes"]) or "none"))
-    rows.append(("kernel modules", ", ".join(found["modules"]) or "none"))
-    rows.append(("container", found["container"] or "no"))
-    rows.append(("messages", "; ".join(found["messages"]) or "none"))
-    rows.append(("NVML against nvidia-smi", _compare(found, gpu_facts.ask_nvml(10))))
+        yield f"GPU {card['index']}", _card(card)
+    yield "device nodes", ", ".join(found["nodes"]) or "none"
+    yield "kernel modules", ", ".join(found["modules"]) or "none"
+    yield "container", found["container"] or "no"
+    yield "messages", "; ".join(found["messages"]) or "none"
+    yield "NVML against nvidia-smi", _compare(found, gpu_facts.ask_nvml(10))
     if found["hung"] or not found["cards"]:
         raise RuntimeError(f"the driver reports no GPU: {json.dumps(found)}")
-    return rows
 
 
 def _card(card: Json) -> str:
@@ -192,12 +191,10 @@ def cpu(arguments: argparse.Namespace) -> Rows:
     torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
     model, source = build(arguments.tiny)
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    yield "network", f"{size:.1f} million parameters, from {source}{', tiny' if arguments.tiny else ''}"
     first = speak(model, SHORT, "cpu")[0]
-    return [
-        ("network", f"{size:.1f} million parameters, from {source}{', tiny' if arguments.tiny else ''}"),
-        ("CPU, first sentence", f"{first:.2f} s"),
-        (f"CPU, {SHORT} phonemes, {torch.get_num_threads()} threads", measure(model, SHORT, "cpu", 3)),
-    ]
+    yield "CPU, first sentence", f"{first:.2f} s"
+    yield f"CPU, {SHORT} phonemes, {torch.get_num_threads()} threads", measure(model, SHORT, "cpu", 3)
 
 
 def gpu(arguments: argparse.Namespace) -> Rows:
@@ -224,13 +221,12 @@ def gpu(arguments: argparse.Namespace) -> Rows:
     mark("first sentence", lambda: speak(model, SHORT, device))
     mark("second sentence", lambda: speak(model, SHORT, device))
     mark("first long text", lambda: speak(model, LONG, device))
-    rows = [("network", f"from {source}{', tiny' if arguments.tiny else ''}")]
-    rows.append(("first calls", ", ".join(f"{name} {took:.2f} s" for name, took in marks)))
+    yield "network", f"from {source}{', tiny' if arguments.tiny else ''}"
+    yield "first calls", ", ".join(f"{name} {took:.2f} s" for name, took in marks)
     for phonemes in (SHORT, LONG):
-        rows.append(
-            (f"{arguments.device}, {phonemes} phonemes", measure(model, phonemes, device, 10 - phonemes // 100))
-        )
-    return rows + (_card_rows(torch) if device == "cuda" else [])
+        yield f"{device}, {phonemes} phonemes", measure(model, phonemes, device, 10 - phonemes // 100)
+    if device == "cuda":
+        yield from _card_rows(torch)
 
 
 def _card_rows(torch: Any) -> Rows:
@@ -245,13 +241,13 @@ def _card_rows(torch: Any) -> Rows:
     seen = (
         f"yes, with {mine[0]['memory'] / 1e9:.2f} GB" if mine else f"no; it lists {len(found['processes'])} processes"
     )
-    rows = [
+    yield from (
         ("torch", f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, {kinds}"),
         ("torch's GPU 0", f"{torch.cuda.get_device_name(0)}, compute capability {major}.{minor}"),
         ("peak memory", f"{used} GB reserved by torch; a replica counts as {_replica_bytes() / 1e9:.1f} GB"),
         ("the driver lists this process", seen),
-    ]
-    return [*rows, ("preflight's judgement", _judgement(found, torch))]
+        ("preflight's judgement", _judgement(found, torch)),
+    )
 
 
 def _replica_bytes() -> int:
@@ -290,7 +286,7 @@ def replica(arguments: argparse.Namespace) -> None:
 
 def replicas(arguments: argparse.Namespace) -> Rows:
     """Replicas in processes of their own, as Xinference runs them, at the same time on one GPU."""
-    rows, idle = [], _used(arguments)
+    idle = _used(arguments)
     for count in (1, 2) if arguments.tiny else (1, 2, 4):
         command = [sys.executable, __file__, "--step", "replica", "--device", arguments.device, "--seconds", "4"]
         command += ["--tiny"] if arguments.tiny else []
@@ -313,8 +309,7 @@ def replicas(arguments: argparse.Namespace) -> Rows:
         spoken = f"{len(runs)} sentences in 4 s, {sum(run[1] for run in runs) / 4:.1f} s of audio per second"
         delay = f"one takes {statistics.median(took):.3f} s (median) to {took[-1]:.3f} s"
         memory = f"; {held / 1e9:.1f} GB of the GPU" if arguments.device == "cuda" else ""
-        rows.append((f"{count} replica{'s' if count > 1 else ''}", f"{spoken}; {delay}{memory}"))
-    return rows
+        yield f"{count} replica{'s' if count > 1 else ''}", f"{spoken}; {delay}{memory}"
 
 
 def _used(arguments: argparse.Namespace) -> int:
@@ -331,7 +326,7 @@ def touch(arguments: argparse.Namespace) -> Rows:
     import torch
 
     ones = torch.ones(64, 64, device=arguments.device)
-    return [("result", str(float(ones.mm(ones).sum())))]
+    yield "result", str(float(ones.mm(ones).sum()))
 
 
 def unit_properties(text: str) -> list[str]:
@@ -354,15 +349,14 @@ def policy(arguments: argparse.Namespace) -> Rows:
     left = [line for line in names if any(path.startswith(HIDDEN.get(line.split("=")[0], "\0")) for path in ours)]
     kept = [line for line in names if line not in left]
     out = f"; left out, because they hide this program: {', '.join(left)}" if left else ""
-    rows = [("settings", f"{len(kept)} of the unit's{out}")]
+    yield "settings", f"{len(kept)} of the unit's{out}"
     allowed = _as_service(kept, arguments.device)
-    rows.append(("with the unit's settings", "computes" if allowed.returncode == 0 else f"fails: {_last(allowed)}"))
+    yield "with the unit's settings", "computes" if _computed(allowed) else f"fails: {_last(allowed)}"
     if arguments.device == "cuda":
         shut = _as_service([line for line in kept if not line.startswith("DeviceAllow=")], arguments.device)
-        rows.append(("without DeviceAllow", "COMPUTES" if shut.returncode == 0 else f"refused: {_last(shut)}"))
-    if allowed.returncode != 0:
-        raise RuntimeError("; ".join(": ".join(row) for row in rows))
-    return rows
+        yield "without DeviceAllow", "COMPUTES" if _computed(shut) else f"refused: {_last(shut)}"
+    if not _computed(allowed):
+        raise RuntimeError("CUDA does not work under the unit's settings")
 
 
 def _as_service(settings: list[str], device: str) -> subprocess.CompletedProcess[str]:
@@ -370,6 +364,10 @@ def _as_service(settings: list[str], device: str) -> subprocess.CompletedProcess
     command += [f"--property={line}" for line in settings]
     command += [sys.executable, "-B", __file__, "--step", "touch", "--device", device]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def _computed(ran: subprocess.CompletedProcess[str]) -> bool:
+    return ran.returncode == 0 and '"row"' in ran.stdout
 
 
 def _last(ran: subprocess.CompletedProcess[str]) -> str:
@@ -394,22 +392,30 @@ def run_step(name: str, arguments: argparse.Namespace, limit: float) -> Json:
     command = [sys.executable, __file__, "--step", name, "--device", arguments.device]
     command += ["--tiny"] if arguments.tiny else []
     begin = time.monotonic()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        output, errors = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # A process that hangs in the driver does not even end when it is killed, so do not wait for it.
-        return {"name": name, "seconds": limit, "failed": f"it took longer than {limit:.0f} s"}
-    took = round(time.monotonic() - begin, 1)
-    try:
-        return {"name": name, "seconds": took, **json.loads(output.splitlines()[-1])}
-    except (IndexError, ValueError):
-        lines = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
-        return {"name": name, "seconds": took, "failed": lines[0][:400]}
+    result: Json = {"name": name, "seconds": limit}
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True)
+        try:
+            process.wait(timeout=limit)
+            result["seconds"] = round(time.monotonic() - begin, 1)
+        except subprocess.TimeoutExpired:
+            # A process that hangs in the driver does not even end when it is killed, so do not wait for it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            result["failed"] = f"it took longer than {limit:.0f} s"
+        output.seek(0)
+        errors.seek(0)
+        for line in output.read().splitlines():
+            with contextlib.suppress(ValueError):
+                found = json.loads(line)
+                if "row" in found:
+                    result.setdefault("rows", []).append(found["row"])
+                else:
+                    result.update(found)
+        if process.returncode:
+            lines = errors.read().strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+            result.setdefault("failed", lines[0][:400])
+    return result
 
 
 def machine() -> str:
@@ -479,7 +485,8 @@ def one_step(arguments: argparse.Namespace) -> int:
     try:
         if arguments.step not in ("facts", "policy") and importlib.util.find_spec("torch") is None:
             raise Skip(f"{sys.executable} has no torch. Name another Python in PYTHON")
-        print(json.dumps({"rows": STEPS[arguments.step](arguments)}))
+        for row in STEPS[arguments.step](arguments):
+            print(json.dumps({"row": row}), flush=True)
     except Skip as why:
         print(json.dumps({"skipped": str(why)}))
     return 0
