@@ -17,7 +17,6 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -26,9 +25,16 @@ from types import ModuleType
 from typing import Any
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import phoneme_references
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patch_data, patches
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patch_data
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import gpu
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, datafile, locks, profiles
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import (
+    catalogue,
+    datafile,
+    locks,
+    profiles,
+    repairs,
+    resolver,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "roles/artifact_store/files/locks"
@@ -81,13 +87,25 @@ def stale_locks(_uv: str) -> Findings:
                 yield f"{path.name} locks {name} {lock.version_of(name)}; the requirements pin {version}"
 
 
+def refresh_lock(profile: profiles.Profile, uv: str, check: bool) -> bool:
+    """Show the changes in a profile's lock, and write it unless ``check`` is set. Return whether it changed."""
+    path = LOCKS / Path(profile.lock_path).name
+    fresh = resolver.Resolver(uv).lock_of(profile)
+    changes = resolver.differences(locks.read_lock(path) if path.exists() else None, fresh)
+    print(f"{profile.name}: {len(fresh.packages)} packages, {len(changes)} changed", flush=True)
+    for change in changes:
+        print(f"  {change}")
+    if not check:
+        path.write_text(locks.render_lock(fresh, profile), encoding="utf-8")
+    return bool(changes)
+
+
 def ask_locks(uv: str, write: bool) -> Findings:
-    resolver = tool("refresh_locks")
     for profile in profiles.known_profiles():
         try:
-            if resolver.refresh(profile, uv, check=not write):
+            if refresh_lock(profile, uv, check=not write):
                 yield f"{profile.name}: other packages resolve today"
-        except (locks.LockError, subprocess.CalledProcessError) as error:
+        except locks.LockError as error:
             yield f"{profile.name} could not be resolved: {error}"
 
 
@@ -240,22 +258,6 @@ def stale_repairs(_uv: str) -> Findings:
                 yield f"{name}: the repairs of {package.name} were made for another wheel than {package.filename}"
 
 
-def try_repairs(wheel: bytes, package: str) -> Findings:
-    """Check that a wheel's files match its repairs, and that the repaired files match too."""
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        for patch in patches.CATALOGUE.values():
-            if patch.package != package:
-                continue
-            data = archive.read(patch.file)
-            found = hashlib.sha256(data).hexdigest()
-            repaired = hashlib.sha256(patches.repair(patch, data)).hexdigest()
-            if (found, repaired) != (patch.before, patch.after):
-                yield (
-                    f"{patch.name}: {patch.file} has the sha256 {found} and would become {repaired}. Check whether"
-                    " upstream repaired it. If not, make the repair again and enter both digests"
-                )
-
-
 def ask_repairs(_uv: str, write: bool) -> Findings:
     text = REPAIRS.read_text(encoding="utf-8")
     for package, digest in patch_data.WHEELS.items():
@@ -268,7 +270,7 @@ def ask_repairs(_uv: str, write: bool) -> Findings:
         if hashlib.sha256(wheel).hexdigest() != row.sha256:
             yield f"{row.location} does not have the locked digest"
             continue
-        problems = list(try_repairs(wheel, package))
+        problems = [unfit.sentence for unfit in repairs.unfit(io.BytesIO(wheel), package)]
         yield from problems
         if not problems and digest != row.sha256:
             yield f"{row.filename}: the repairs fit"

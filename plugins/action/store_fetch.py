@@ -37,11 +37,6 @@ ADVICE = (
     "proxy_password and proxy_ca_certificates. "
     "For a mirror or a folder of files, set artifact_store_kokoro_source or artifact_store_spacy_source."
 )
-# The options of the module proxy that a fetch takes. The others concern the files on a host.
-PROXY = (
-    "http", "https", "all", "no_proxy", "username", "password", "ca_certificates", "pip_index_url", "hf_endpoint",
-    "probe", "probe_url",
-)  # fmt: skip
 
 
 class ActionModule(ControllerAction):
@@ -129,6 +124,4 @@ class ActionModule(ControllerAction):
         }
 
 
-ActionModule.SPEC["proxy"]["options"] = {
-    name: option for name, option in spec.of_module("proxy").items() if name in PROXY
-}
+ActionModule.SPEC["proxy"]["options"] = spec.proxy_of_a_fetch()

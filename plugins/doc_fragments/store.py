@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The option O(path), and with the part C(signature) the options for signatures."""
+    """The option O(path), and with the parts C(signature) and C(proxy) those for signatures and proxies."""
 
     DOCUMENTATION = r"""
 options:
@@ -13,6 +13,19 @@ options:
     description: The store's directory.
     type: path
     required: true
+"""
+
+    PROXY = r"""
+options:
+  proxy:
+    description:
+      - The proxy of the controller. Unset values come from the environment. It takes C(http), C(https), C(all),
+        C(no_proxy), C(username), C(password), C(ca_certificates), C(pip_index_url), C(hf_endpoint), C(probe) and
+        C(probe_url), as M(voicefleet.kokoro.proxy) does.
+      - A fetch has no targets for C(all). C(no_proxy) adds to loopback. C(pip_index_url) is for uv. The test requests
+        the sources, or else C(probe_url).
+      - The proxy is tested before anything is fetched. All problems are reported at once.
+    type: dict
 """
 
     SIGNATURE = r"""

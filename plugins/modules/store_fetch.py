@@ -78,16 +78,7 @@ options:
   uv:
     description: The uv that builds wheels. Empty means the uv on PATH, or else the one in the store.
     type: path
-  proxy:
-    description:
-      - The proxy of the controller. Unset values come from the environment. It takes C(http), C(https), C(all),
-        C(no_proxy), C(username), C(password), C(ca_certificates), C(pip_index_url), C(hf_endpoint), C(probe) and
-        C(probe_url), as M(voicefleet.kokoro.proxy) does.
-      - A fetch has no targets for C(all). C(no_proxy) adds to loopback. C(pip_index_url) is for uv. The test requests
-        the sources, or else C(probe_url).
-      - The proxy is tested before anything is fetched. All problems are reported at once.
-    type: dict
-extends_documentation_fragment: [voicefleet.kokoro.store]
+extends_documentation_fragment: [voicefleet.kokoro.store, voicefleet.kokoro.store.proxy]
 attributes:
   check_mode:
     support: partial

@@ -16,6 +16,17 @@ FRAGMENTS = "voicefleet.kokoro."
 # The keys that a spec and a documented option share.
 _SHARED = ("type", "elements", "required", "default", "choices", "aliases")
 
+# The options of the module proxy that a fetch takes. The others concern the files on a host.
+PROXY = (
+    "http", "https", "all", "no_proxy", "username", "password", "ca_certificates", "pip_index_url", "hf_endpoint",
+    "probe", "probe_url",
+)  # fmt: skip
+
+
+def proxy_of_a_fetch() -> dict[str, Any]:
+    """The options of ``proxy`` in the actions that use the network from the controller."""
+    return {name: option for name, option in of_module("proxy").items() if name in PROXY}
+
 
 def of_module(name: str, without: Collection[str] = ()) -> dict[str, Any]:
     """The argument spec of the module ``name``, without some options and suboptions."""

@@ -48,16 +48,20 @@ CPU_WAY = "preflight_accelerator: cpu"
 
 @dataclass(frozen=True)
 class Build:
-    """A profile's torch: its public version, its CUDA as ``(major, minor)`` and the processor's architecture."""
+    """A profile's torch: its public version, its CUDA as ``(major, minor)`` and the processor's architecture.
+
+    ``read`` are the kinds of GPUs that a fetch read from the wheel, if it did.
+    """
 
     torch: str
     cuda: tuple[int, ...]
     architecture: str
+    read: tuple[str, ...] = ()
 
     @property
     def compiled(self) -> tuple[str, ...]:
-        """The kinds of GPUs that it has code for. Empty if this collection does not know the build."""
-        return BUILT_FOR.get((self.torch, self.cuda, self.architecture), ())
+        """The kinds of GPUs that it has code for. Empty if neither the wheel nor this collection says."""
+        return self.read or BUILT_FOR.get((self.torch, self.cuda, self.architecture), ())
 
     @property
     def cuda_name(self) -> str:
@@ -86,12 +90,29 @@ class Usable:
     faults: tuple[Fault, ...] = field(default=())
 
 
-def build_of(wheels: Iterable[tuple[str, str]], architecture: str) -> Build:
-    """The torch of an environment, by the names and versions of its wheels."""
+def build_of(wheels: Iterable[tuple[str, str]], architecture: str, read: tuple[str, ...] = ()) -> Build:
+    """The torch of an environment, by the names and versions of its wheels. ``read`` is as in Build."""
     versions = dict(wheels)
     cuda = next((version for name, version in versions.items() if _RUNTIME.match(name)), "")
     numbers = tuple(int(part) for part in cuda.split(".")[:2] if part.isdigit())
-    return Build(versions.get("torch", "").split("+")[0], numbers, architecture)
+    return Build(versions.get("torch", "").split("+")[0], numbers, architecture, read)
+
+
+def notes_on(profile: str, wheels: Iterable[tuple[str, str]]) -> list[str]:
+    """What is not known about the GPUs and drivers that a lock's torch runs on. Empty for a profile without GPUs."""
+    accelerator, _python, architecture = profile.split("-")
+    build = build_of(wheels, architecture)
+    if accelerator != "cuda":
+        return []
+    if build.compiled:
+        return [f"{profile}: torch {build.torch} for CUDA {build.cuda_name} has code for {', '.join(build.compiled)}."]
+    found = [f"{profile}: fetch.yml will read the kinds of GPUs from the wheel of torch {build.torch}."]
+    if not build.cuda or build.cuda[0] not in DRIVERS:
+        found.append(
+            f"{profile}: it is not known which driver CUDA {build.cuda_name} needs. preflight compares CUDA with what "
+            "the host's driver reports."
+        )
+    return found
 
 
 def runs(compiled: Sequence[str], capability: Sequence[int]) -> bool:

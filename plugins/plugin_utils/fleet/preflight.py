@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ...module_utils.host import sources
 from ...module_utils.host.disk import unpacked
 from ...module_utils.host.layout import EVIDENCE, SECRETS, WORKER_HOME, Paths, candidate_home
+from ...module_utils.release import patch_data
 from ...module_utils.release.patches import Patch
 from ...module_utils.release.plan import Candidate, Model, Plan, Python, Release, former_of
-from ..store import catalogue
+from ..store import catalogue, repairs
 from ..store.manifest import Artifact, Manifest, release_id, unpublished
 from ..store.profiles import HOST_GLIBC, Profile, parse_profile
 from ..store.selection import Selection, setting
@@ -209,7 +213,8 @@ def choose_accelerator(manifest: Manifest, facts: Mapping[str, Any], wanted: Wan
     chosen = choose(manifest, facts, "cuda")
     profile = chosen[0] if chosen is not None else cuda[0]
     wheels = [row for row in manifest.of_kind("wheel") if not row.profiles or profile.name in row.profiles]
-    build = gpu.build_of([(row.name, row.version) for row in wheels], architecture)
+    read = next((row.compiled for row in wheels if row.name == "torch"), ())
+    build = gpu.build_of([(row.name, row.version) for row in wheels], architecture, read)
     usable = gpu.check(cards, build, wanted.cards, wanted.models, facts["systemd"]["service_active"])
     way = (
         f", or use the CPU with the store's profile {cpu[0].name}: {gpu.CPU_WAY}."
@@ -622,6 +627,8 @@ def judge(
     complete = identity in facts["releases"]["complete"] and not drift
     if drift:
         verdict.findings.append(drift_finding(identity, drift))
+    if not complete and voices:
+        verdict.findings += check_repairs(Path(store), artifacts, wanted.all_patches)
     lacking = {*held["missing"], *held["stale"]}
     absent = [artifact for artifact in artifacts if artifact.sha256 in lacking]
     # A complete release does not need the artifacts that it was made from.
@@ -649,6 +656,21 @@ def judge(
         bytes=travelling,
     )
     return verdict
+
+
+def check_repairs(store: Path, artifacts: Iterable[Artifact], wanted: Sequence[Patch]) -> list[Finding]:
+    """Whether the repairs fit the store's packages. Wheels that the repairs were tried with need no look."""
+    names, found = {patch.name for patch in wanted}, []
+    for artifact in artifacts:
+        if artifact.kind == "wheel" and patch_data.WHEELS.get(artifact.name, artifact.sha256) != artifact.sha256:
+            with contextlib.suppress(OSError, zipfile.BadZipFile):  # the build of the release says what is wrong
+                found += [
+                    each for each in repairs.unfit(store / artifact.path, artifact.name) if each.patch.name in names
+                ]
+    if not found:
+        return []
+    cause = f"the repairs {', '.join(each.patch.name for each in found)} do not fit the packages of the store."
+    return [Finding("FAIL", "REPAIRS", cause, " ".join(repairs.meaning(found)))]
 
 
 def state_of(plan: Plan) -> str:

@@ -99,8 +99,13 @@ def local_path(source: str) -> Path | None:
 
 def on_index(index: str, project: str, filename: str) -> str:
     """A source that stands for a project's file on a package index. The index page is read when the file is needed."""
+    return f"{_INDEX}{project_page(index, project)}#{urllib.parse.quote(filename)}"
+
+
+def project_page(index: str, project: str) -> str:
+    """The address of a project's page on a package index."""
     name = re.sub(r"[-_.]+", "-", project).lower()
-    return f"{_INDEX}{index.rstrip('/')}/{name}/#{urllib.parse.quote(filename)}"
+    return f"{index.rstrip('/')}/{name}/"
 
 
 def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
@@ -206,15 +211,12 @@ def _on_page(page: str, base: str, text: str, wanted: str) -> str | None:
     return None
 
 
-def _page(url: str, pause: Callable[[float], None]) -> tuple[str, str]:
-    """The address and text of an index page. Raises DownloadError, OSError, HTTPException."""
+def _page(url: str, accept: str, pause: Callable[[float], None]) -> tuple[str, str]:
+    """The text of an index page, and the address that answered. Raises DownloadError, OSError, HTTPException."""
     for attempt in range(ATTEMPTS):
         try:
-            # Every index serves HTML, but some answer in JSON unless asked for HTML.
-            with urllib.request.build_opener().open(
-                _request(url, {"Accept": "text/html"}), timeout=TIMEOUT
-            ) as response:
-                return response.url, _body(response, LARGEST_PAGE).decode("utf-8", "replace")
+            with urllib.request.build_opener().open(_request(url, {"Accept": accept}), timeout=TIMEOUT) as response:
+                return _body(response, LARGEST_PAGE).decode("utf-8", "replace"), response.url
         except urllib.error.HTTPError as error:
             wait = _wait_of(error)
             if attempt == ATTEMPTS - 1 or error.code not in (429, 503) or wait > LONGEST_PAUSE:
@@ -224,15 +226,24 @@ def _page(url: str, pause: Callable[[float], None]) -> tuple[str, str]:
     raise AssertionError("the loop returns or raises")
 
 
+def page_text(page: str, accept: str, pause: Callable[[float], None] = time.sleep) -> tuple[str, str]:
+    """The text of an index page, and the address that answered. Raises DownloadError."""
+    try:
+        return _page(page, accept, pause)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise DownloadError(f"{without_credentials(page)}: {_reason(error, page)}") from error
+
+
 def _resolved(source: str, pause: Callable[[float], None]) -> str:
     """The URL of a source. A source on an index is looked up on its page. Raises DownloadError, OSError."""
     if not source.startswith(_INDEX):
         return source
     page, _mark, wanted = source[len(_INDEX) :].partition("#")
+    # Every index serves HTML, but some answer in JSON unless asked for HTML.
+    text, address = page_text(page, "text/html", pause)
     try:
-        base, text = _page(page, pause)
-        found = _on_page(page, base, text, wanted)
-    except (OSError, http.client.HTTPException, ValueError, AssertionError) as error:
+        found = _on_page(page, address, text, wanted)
+    except (ValueError, AssertionError) as error:
         raise DownloadError(f"{without_credentials(page)}: {_reason(error, page)}") from error
     if found is None:
         raise DownloadError(f"{without_credentials(page)} does not list {urllib.parse.unquote(wanted)}")

@@ -88,6 +88,7 @@ class Artifact:
     digests of the catalogue and the locks.
     ``tags`` are a wheel's platform tags, such as ``cp311-cp311-manylinux_2_28_x86_64``. A release needs the file if it
     has one of ``extras``, or if ``extras`` is empty. For a lock, ``extras`` lists all extras that it knows.
+    ``compiled`` are the kinds of GPUs that a torch has code for, such as ``sm_90``.
     """
 
     path: ListedPath
@@ -102,6 +103,7 @@ class Artifact:
     profiles: tuple[_Word, ...] = ()
     tags: tuple[_Word, ...] = ()
     extras: tuple[_Word, ...] = ()
+    compiled: tuple[_Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ class Manifest:
         for artifact in sorted(self.artifacts, key=lambda a: a.path):
             row = asdict(artifact)
             row["profiles"] = sorted(artifact.profiles)
-            if not artifact.extras:
-                del row["extras"]
+            for name in ("extras", "compiled"):
+                if not row[name]:
+                    del row[name]
             rows.append(row)
         head = {"schema": SCHEMA, "counter": self.counter, "time": self.time}
         return canonical_json({**head, "profiles": sorted(self.profiles), "artifacts": rows})

@@ -31,7 +31,7 @@ from ...module_utils.host.hashing import (
     write_atomic,
 )
 from ...module_utils.host.sources import PUBLISHED, SOURCES
-from . import advisories, catalogue, closure, datafile, download, locks, provenance, sbom
+from . import advisories, catalogue, closure, datafile, download, locks, provenance, refused, sbom, torch_build
 from .datafile import Sha256
 from .exclusive import exclusive
 from .manifest import BESIDE, FILENAME, PROVENANCE, Artifact, Manifest, ManifestError, read_manifest
@@ -356,6 +356,11 @@ def _licence_of(path: Path, filename: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in _licence_in(fields))[:200].strip()
 
 
+def _compiled_in(path: Path, package: locks.LockedPackage, profile: Profile) -> tuple[str, ...]:
+    """The kinds of GPUs that a torch for GPUs has code for."""
+    return torch_build.compiled_in(path) if package.name == "torch" and profile.accelerator == "cuda" else ()
+
+
 def _licence_in(fields: Message) -> str:
     """The licence in a wheel's METADATA."""
     expression = fields.get("License-Expression")
@@ -445,6 +450,9 @@ def build(
             raise StoreError(f"there is no lock for profile {profile.name}; there are locks for: {have}")
         own = [extra for extra in request.extras if extra in catalogue.EXTRAS]
         committed[profile] = locks.read_lock(path).with_extras(own)
+        bad = refused.reasons((package.name, package.version) for package in committed[profile].packages)
+        if bad:
+            raise StoreError(f"profile {profile.name}: {'; '.join(bad)}")
         spacy = committed[profile].version_of("spacy")
         unfit = [reason for reason in (catalogue.spacy_mismatch(model, spacy) for model in models) if reason]
         if unfit:
@@ -497,10 +505,12 @@ def build(
                 target = f"wheels/{filename}"
                 former = artifacts.get(target)
                 licence = former.licence if former else _licence_of(path, filename)
+                compiled = former.compiled if former else _compiled_in(path, package, profile)
                 artifacts[target] = Artifact(
                     target, sha256, size, "wheel", package.name, package.version, item.source, licence,
                     profiles=tuple(sorted({*(former.profiles if former else ()), profile.name})),
                     tags=tuple(sorted(locks.wheel_tags(filename))), extras=package.extras,
+                    compiled=compiled,
                 )  # fmt: skip
                 placed[target] = path
             text = locks.render_lock(locks.Lock(lock.requires_python, tuple(packages)), profile).encode()

@@ -347,7 +347,9 @@ CUDA_PROFILES = [profile for profile in known_profiles() if profile.accelerator 
 def test_the_locks_for_gpus_are_complete(profile: Any) -> None:
     """Each is complete: sizes, tags, the CUDA libraries that torch needs, and a build that this module knows."""
     lock = locks.read_lock(LOCKS / f"pylock.{profile.name}.toml")
-    build = gpu.build_of([(package.name, package.version) for package in lock.packages], profile.architecture)
+    wheels = [(package.name, package.version) for package in lock.packages]
+    build = gpu.build_of(wheels, profile.architecture)
+    assert "has code for sm_" in gpu.notes_on(profile.name, wheels)[0]
     assert build.compiled, f"torch {build.torch} for CUDA {build.cuda_name} is not in BUILT_FOR"
     assert build.cuda[0] in gpu.DRIVERS
     names = {package.name: package for package in lock.packages}
@@ -383,3 +385,17 @@ def test_the_fabric_manager_and_the_licence_of_a_virtual_gpu_are_judged(
     more = [fault for fault in gpu.card_faults(facts) if fault not in before]
     assert [fault.level for fault in more] == ([level] if level else [])
     assert all(words in fault.cause for fault in more)
+
+
+def test_what_a_fetch_read_from_the_wheel_counts_before_the_table() -> None:
+    wheels = [("torch", "99.0"), ("nvidia-cuda-runtime", "13.0.96")]
+    assert gpu.build_of(wheels, "x86_64").compiled == ()
+    assert gpu.build_of(wheels, "x86_64", ("sm_90",)).compiled == ("sm_90",)
+
+
+def test_a_lock_with_an_unknown_torch_or_cuda_is_explained() -> None:
+    assert gpu.notes_on("cpu-py311-x86_64", [("torch", "99.0+cpu")]) == []
+    (read,) = gpu.notes_on("cuda-py311-x86_64", [("torch", "99.0"), ("nvidia-cuda-runtime", "13.9.1")])
+    assert read.endswith("fetch.yml will read the kinds of GPUs from the wheel of torch 99.0.")
+    unknown = gpu.notes_on("cuda-py311-x86_64", [("torch", "99.0"), ("nvidia-cuda-runtime", "99.1.0")])
+    assert "which driver CUDA 99.1 needs" in unknown[1]

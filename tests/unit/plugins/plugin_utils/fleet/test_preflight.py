@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import copy
+import zipfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.disk import UNPACKED
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patch_data, patches
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import cluster, preflight
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact, Manifest
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import NO_CARD
@@ -425,6 +428,21 @@ def test_repairs_of_files_are_part_of_the_release() -> None:
 # --- a cluster
 
 MEMBERS = cluster.Cluster(cluster.Member("s", "10.0.0.10", PORTS), (cluster.Member("w", "10.0.0.11", PORTS),))
+
+
+def test_repairs_that_do_not_fit_the_stores_packages_are_refused_before_anything_changes(tmp_path: Path) -> None:
+    """A wheel that the repairs were tried with is not opened."""
+    (eval_repair, words) = (patches.CATALOGUE[name] for name in ("kokoro-eval", "kokoro-words"))
+    with zipfile.ZipFile(tmp_path / "x.whl", "w") as wheel:
+        wheel.writestr(eval_repair.file, "another version")
+    row = artifact("x.whl", "wheel", "xinference")
+    (found,) = preflight.check_repairs(tmp_path, [row], [eval_repair, words])
+    assert (found.level, found.code) == ("FAIL", "REPAIRS")
+    assert found.cause == "the repairs kokoro-eval do not fit the packages of the store."
+    assert "preflight_patches: [kokoro-words, serving-model" in found.remedy
+    assert preflight.check_repairs(tmp_path, [row], [words]) == []
+    known = replace(row, sha256=patch_data.WHEELS["xinference"])
+    assert preflight.check_repairs(tmp_path, [known], [eval_repair]) == []
 
 
 def member(name: str = "s", **changes: Any) -> preflight.Wanted:

@@ -19,17 +19,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo, sha256_bytes
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import (
     advisories,
     catalogue,
     download,
     locks,
     provenance,
+    refused,
     store,
+    torch_build,
 )
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.exclusive import BusyError
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import FILENAME, read_manifest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import Profile
 
 PROFILE = Profile("cpu", "3.11", "x86_64")
@@ -332,6 +334,36 @@ def test_a_profile_without_a_lock_is_refused_with_those_that_have_one(tmp_path: 
     request_.profiles = [Profile("cpu", "3.12", "x86_64")]
     with pytest.raises(store.StoreError, match=r"cpu-py312-x86_64; there are locks for: cpu-py311-x86_64"):
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+
+
+def test_a_lock_with_a_malicious_release_is_refused(
+    tmp_path: Path, request_: store.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(refused.RELEASES, "xinference", refused.Refused(("1.2.3",), "it steals"))
+    with pytest.raises(store.StoreError, match=r"cpu-py311-x86_64: xinference 1\.2\.3 is refused: it steals"):
+        store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_manifest_names_the_kinds_of_gpus_that_the_wheel_of_torch_names(
+    tmp_path: Path, request_: store.Request
+) -> None:
+    wheels = tmp_path / "wheels"
+    path = wheels / write_wheel(wheels, "torch", "2.9.0", "cp311-cp311-manylinux_2_28_x86_64").filename
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(torch_build.LIBRARY, b"\0sm_80 sm_90\0")
+    data = path.read_bytes()
+    row = locks.LockedPackage(
+        "torch", "2.9.0", path.name, f"https://absent.invalid/{path.name}", sha256_bytes(data), len(data)
+    )
+    spacy = locks.read_lock(request_.lock_folder / Path(PROFILE.lock_path).name).packages[0]
+    add_profile(request_, Profile("cuda", "3.11", "x86_64"), row, spacy)
+    built = store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
+    found = {artifact.name: artifact.compiled for artifact in built.manifest.of_kind("wheel")}
+    assert found["torch"] == ("sm_80", "sm_90")
+    assert found["spacy"] == ()
+    rows = json.loads((tmp_path / "store" / FILENAME).read_text())["artifacts"]
+    assert [row["name"] for row in rows if "compiled" in row] == ["torch"]
 
 
 def add_profile(request_: store.Request, profile: Profile, *rows: locks.LockedPackage) -> None:
