@@ -28,8 +28,8 @@ options:
     required: true
   versions:
     description:
-      - The versions to lock, by package, such as C({xinference: 1.2.3}). Packages that are not named keep the version
-        that the requirements of this collection pin, or get the newest one that fits.
+      - The versions to lock, by package. Packages that are not named keep the version that the requirements of this
+        collection pin, or get the newest one that fits.
     type: dict
     default: {}
   days:
