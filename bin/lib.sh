@@ -12,10 +12,13 @@
 #     begin_step LOG NAME COMMAND...   run a step in the background, with its output in a file; `end_steps` waits
 #     begin_steps FUNCTION         run a function of several steps in the background; `end_steps` waits
 #     summary                      print a table of the steps so far; false if one failed
+#     skip_step NAME REASON        note a step that cannot run here
 #     as_root COMMAND...           run as root, through sudo if needed
 #     need COMMAND:PACKAGE...      install the Debian packages of missing commands
 #     make_env NAME                make the environment of requirements/NAME.txt in $ENVS/NAME
 #     docker_engine                make sure that Docker answers; starts it if needed
+#     ansible_test ARGUMENT...     run the ansible-test in $BIN on the workspace
+#     from_tarball BIN FOLDER      build, install and check the tarball with the Ansible in BIN
 #     workspace                    copy this tree to $WORKSPACE/ansible_collections/voicefleet/kokoro
 #
 # Folders: $ROOT the checkout, $ENVS environments, $WORKSPACE the collection tree, $TREE the checkout itself as a
@@ -157,14 +160,21 @@ end_steps() {
 }
 
 # The last line is for machines: "N passed, N failed".
+# skip_step NAME REASON: a row of the table for a step that cannot run here.
+skip_step() { STEP_NAMES+=("$1") STEP_SECONDS+=(-) STEP_RESULTS+=("not run: $2"); }
+
 summary() {
-    local i passed=0 failed=0
+    local i passed=0 failed=0 skipped=0
     printf '\n%-58s %9s  %s\n' step seconds result
     for i in "${!STEP_NAMES[@]}"; do
         printf '%-58s %9s  %s\n' "${STEP_NAMES[i]}" "${STEP_SECONDS[i]}" "${STEP_RESULTS[i]}"
-        if [ "${STEP_RESULTS[i]}" = passed ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+        case ${STEP_RESULTS[i]} in
+            passed) passed=$((passed + 1)) ;;
+            'not run:'*) skipped=$((skipped + 1)) ;;
+            *) failed=$((failed + 1)) ;;
+        esac
     done
-    printf '\n%s passed, %s failed\n' "$passed" "$failed"
+    printf '\n%s passed, %s failed%s\n' "$passed" "$failed" "$([ "$skipped" = 0 ] || echo ", $skipped not run")"
     [ "$failed" = 0 ]
 }
 
@@ -321,4 +331,39 @@ workspace() {
         done | tar -C "$ROOT" --null --files-from=- -cf - | tar -C "$COLLECTION" -xf -
     # Without its own repository, ansible-test finds the surrounding one, which ignores all of this.
     git -C "$COLLECTION" init --quiet
+}
+
+# --- ansible-test and the tarball --------------------------------------------------------------------------------------
+
+# ansible-test keeps its virtual environments and downloads below the home folder. Give it a home of its own: a fresh
+# checkout then finds them, and the developer's home stays clean.
+# ansible_test ARGUMENT...: in the workspace, with the ansible-test in $BIN.
+ansible_test() {
+    local file home=$CACHE/ansible-test log=$ROOT/.cache/ansible-test.log
+    mkdir -p "$home/.ansible/test/cache" "$home/.config"
+    # Each ansible-test names the file after the pip that it would install.
+    for file in $(grep -hoE "\bpip='[0-9.]+'" "$(dirname "$BIN")"/lib/python3.*/site-packages/ansible_test/_internal/python_requirements.py | grep -oE '[0-9.]+' | tr . _); do
+        cp "$ROOT/tools/get_pip.py" "$home/.ansible/test/cache/get_pip_$file.py"
+    done
+    if [ -d "$HOME/.config/pip" ]; then ln -sfn "$HOME/.config/pip" "$home/.config/pip"; fi
+    cd "$COLLECTION"
+    env HOME="$home" PATH="$BIN:/usr/local/bin:/usr/bin:/bin" "$BIN/ansible-test" "$@" --venv --color no 2>&1 | tee "$log"
+    if grep -qE 'No tests applicable|All targets skipped' "$log"; then
+        echo "ansible-test $1 found nothing to test." >&2
+        return 1
+    fi
+}
+
+# from_tarball BIN FOLDER: builds FOLDER/dist/*.tar.gz, installs it in FOLDER/installed as users do, and checks the
+# syntax of all playbooks, with the Ansible in BIN.
+from_tarball() {
+    local bin=$1 dist=$2/dist installed=$2/installed playbook
+    rm -rf "$dist" "$installed"
+    "$bin/ansible-galaxy" collection build --output-path "$dist" "$COLLECTION"
+    export ANSIBLE_COLLECTIONS_PATH=$installed
+    "$bin/ansible-galaxy" collection install --offline --no-deps -p "$installed" "$dist"/*.tar.gz
+    cd /
+    for playbook in "$installed"/ansible_collections/voicefleet/kokoro/playbooks/*.yml; do
+        "$bin/ansible-playbook" "voicefleet.kokoro.$(basename "$playbook" .yml)" --syntax-check -i localhost,
+    done
 }

@@ -28,8 +28,8 @@ options:
     required: true
   versions:
     description:
-      - The versions to lock, by package. Packages that are not named keep the version that the requirements of this
-        collection pin, or get the newest one that fits.
+      - The versions to lock, by package. A package that is not named keeps the version of this collection's lock if
+        that fits. Otherwise it gets the newest version that fits.
     type: dict
     default: {}
   days:

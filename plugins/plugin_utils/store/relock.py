@@ -79,7 +79,7 @@ def make(
     before_download()
     index = request.index or registry.PYPI
     _refuse([line for name, version in versions.items() for line in _unusable(index, name, version, request, made)])
-    how = resolver.Resolver(uv, versions, made.until, request.index, say)
+    how = resolver.Resolver(uv, versions, made.until, request.index, say, prefer_shipped=True)
     for profile in request.profiles:
         say(f"resolving {profile.name}; on a slow line this takes minutes")
         made.locks[profile.name] = resolve(how, profile)

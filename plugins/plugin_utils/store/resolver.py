@@ -55,7 +55,8 @@ class Resolver:
     """How to resolve. ``versions`` replace those of the requirements, and pin any other package.
 
     ``until`` is a time, such as ``2026-01-31T12:00:00Z``. Files that were uploaded later are ignored. Empty means that
-    no file is. ``index`` is a package index, empty for the one that the environment names.
+    no file is. ``index`` is a package index, empty for the one that the environment names. With ``prefer_shipped``,
+    each package keeps the version of the shipped lock if that fits. Otherwise it gets the newest one.
     """
 
     uv: str
@@ -63,6 +64,7 @@ class Resolver:
     until: str = ""
     index: str = ""
     say: Callable[[str], None] = print
+    prefer_shipped: bool = False
 
     def resolve(
         self, profile: Profile, left_out: Iterable[str], extras: Iterable[str], pinned: locks.Lock | None = None
@@ -82,6 +84,9 @@ class Resolver:
             (scratch / "pins.txt").write_text("".join(f"{n}=={v}\n" for n, v in pins.items()), encoding="utf-8")
             (scratch / "overrides.txt").write_text(overrides(left_out), encoding="utf-8")
             output = scratch / "pylock.toml"
+            shipped = SHIPPED / Path(profile.lock_path).name
+            if self.prefer_shipped and shipped.is_file():
+                output.write_bytes(shipped.read_bytes())  # uv keeps the versions of its former output
             command = [
                 self.uv, "pip", "compile", "--quiet", "--no-config", "--no-header", "--format", "pylock.toml",
                 "--python-version", profile.python, "--python-platform", profile.uv_platform,

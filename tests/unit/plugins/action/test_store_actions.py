@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,16 @@ from unittest.mock import MagicMock
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_bytes
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import advisories, provenance, signature
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import (
+    advisories,
+    locks,
+    provenance,
+    relock,
+    resolver,
+    signature,
+)
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import PROVENANCE, read_manifest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.profiles import Profile
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.stores import tree, write_store
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -25,7 +34,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "store_verify": {"signature_policy": "if-signed", "allowed_signers": None, "allow_older": False},
     "store_prune": {"cache": None, "stores": [], "list_to": None, "list": None},
     "store_contents": {"folder": None},
-}
+    "store_lock": {
+        "profiles": ["cpu-py311-x86_64"], "versions": {}, "days": 7, "index": None, "advisories": None, "cache": None,
+        "uv": None, "proxy": None,
+    },
+}  # fmt: skip
 BASE = "ansible_collections.voicefleet.kokoro.plugins.action"
 
 
@@ -302,3 +315,47 @@ def test_the_report_is_written_once(store: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AnsibleActionFail, match="cannot be written"):
         run("store_contents", path=store, folder=tmp_path / "file" / "x")
+
+
+def play_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The shipped lock of the profile, with another version of jieba."""
+    uv = tmp_path / "uv"
+    uv.write_text("")
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("VOICEFLEET_CACHE", str(tmp_path / "cache"))
+
+    def lock_of(_self: resolver.Resolver, profile: Profile) -> locks.Lock:
+        lock = locks.read_lock(resolver.SHIPPED / Path(profile.lock_path).name)
+        rows = (replace(row, version="0.1") if row.name == "jieba" else row for row in lock.packages)
+        return replace(lock, packages=tuple(rows))
+
+    monkeypatch.setattr(relock.make, "__defaults__", (*(relock.make.__defaults__ or ())[:-1], lock_of))
+
+
+def test_new_locks_are_written_and_their_differences_returned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play_lock(monkeypatch, tmp_path)
+    planned = run("store_lock", True, locks=tmp_path / "locks")
+    assert planned["changed"]
+    assert not (tmp_path / "locks").exists()
+    made = run("store_lock", locks=tmp_path / "locks")
+    assert made["msg"] == "1 locks, 1 differences to the shipped ones, 0 repairs that do not fit"
+    assert (made["changes"][0]["name"], made["changes"][0]["new"], made["unfit"]) == ("jieba", "0.1", [])
+    assert made["diff"]["after"] == "jieba 0.1\n"
+    assert any("jieba 0.1 (made with " in line for line in made["lines"])
+    assert not run("store_lock", locks=tmp_path / "locks")["changed"]
+
+
+def test_locks_that_cannot_be_made_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    play_lock(monkeypatch, tmp_path)
+    said = r"^No lock was written to .*/locks: "
+    with pytest.raises(AnsibleActionFail, match=said + r"xinference 2\.6\.0 is refused"):
+        run("store_lock", locks=tmp_path / "locks", versions={"xinference": "2.6.0"})
+    with pytest.raises(AnsibleActionFail, match=said + "profile cpu-py310-x86_64 is left out"):
+        run("store_lock", locks=tmp_path / "locks", profiles=["cpu-py310-x86_64"])
+    with pytest.raises(AnsibleActionFail, match=said + r"http://127\.0\.0\.1:1/kokoro/: "):
+        run("store_lock", locks=tmp_path / "locks", index="http://127.0.0.1:1", versions={"kokoro": "1"})
+    monkeypatch.setattr("sys.executable", str(tmp_path / "none" / "python"))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(AnsibleActionFail, match=said + "uv was not found"):
+        run("store_lock", locks=tmp_path / "locks")

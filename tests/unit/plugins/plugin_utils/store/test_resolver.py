@@ -177,6 +177,18 @@ def test_a_profile_for_gpus_sees_no_cpu_builds(tmp_path: Path, monkeypatch: pyte
     assert "--default-index" not in asked["arguments"]
 
 
+def test_other_packages_keep_the_shipped_version_if_asked(tmp_path: Path) -> None:
+    """uv takes the versions of its former output."""
+    uv, record = play_uv(tmp_path)
+    program = Path(uv).read_text().replace('"environment"', '"former": os.path.exists(output), "environment"')
+    program = program.replace("asked = {", 'output = arguments[arguments.index("--output-file") + 1]\nasked = {', 1)
+    Path(uv).write_text(program)
+    for prefer in (True, False):
+        record.unlink(missing_ok=True)
+        resolver.Resolver(uv, prefer_shipped=prefer).lock_of(CPU)
+        assert {json.loads(line)["former"] for line in record.read_text().splitlines()} == {prefer}
+
+
 def test_what_uv_says_reaches_the_operator(tmp_path: Path) -> None:
     uv, _record = play_uv(tmp_path, error="No solution: kokoro needs misaki")
     with pytest.raises(locks.LockError, match=r"cpu-py311-x86_64 cannot be resolved\. uv says: No solution: kokoro"):
