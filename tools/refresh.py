@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "roles/artifact_store/files/locks"
 STORE_DATA = ROOT / "plugins/plugin_utils/store/data"
 REPAIRS = ROOT / "plugins/module_utils/release/patch_data.py"
-PAGES = ("doctor", "versions", "voices")
+PAGES = ("doctor", "platforms", "versions", "voices")
 _PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", re.MULTILINE)
 
 Findings = Iterator[str]

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the collection states about its environment is what the tests use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def tested() -> list[dict[str, str]]:
+    command = [str(ROOT / "bin/compatibility"), "--list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: list[dict[str, str]] = json.loads(done.stdout)
+    return found
+
+
+def load(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def test_the_tested_versions_of_ansible_core_are_those_that_the_collection_accepts() -> None:
+    accepted = SpecifierSet(load("meta/runtime.yml")["requires_ansible"])
+    versions = [Version(row["ansible"]) for row in tested()]
+    minors = sorted({version.minor for version in versions})
+    assert all(version.base_version in accepted for version in versions)
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    for outside in (f"2.{minors[0] - 1}.99", f"2.{minors[-1] + 1}.0"):
+        assert outside not in accepted
+    assert {row["python"] for row in tested()} == {"3.11", "3.12", "3.13"}
+
+
+def test_the_execution_environment_names_files_that_exist() -> None:
+    dependencies = load("meta/execution-environment.yml")["dependencies"]
+    lines = (ROOT / dependencies["python"]).read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []
+    assert "rsync" in (ROOT / dependencies["system"]).read_text(encoding="utf-8").splitlines()
+
+
+def test_the_execution_environment_fits_the_schema_of_ansible_builder() -> None:
+    schema = pytest.importorskip("ansible_builder.ee_schema")
+    schema.validate_schema(load("meta/execution-environment.yml"))
+
+
+def test_the_workflows_call_commands_of_this_repository() -> None:
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+        runs = " ".join(step.get("run", "") for job in jobs.values() for step in job["steps"])
+        named = [word for word in runs.split() if word.startswith("bin/")]
+        assert named
+        assert [name for name in named if not (ROOT / name).is_file()] == []
