@@ -16,7 +16,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def tested() -> list[dict[str, str]]:
+def versions_of_the_table() -> list[dict[str, str]]:
     command = [str(ROOT / "bin/compatibility"), "--list"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: list[dict[str, str]] = json.loads(done.stdout)
@@ -29,13 +29,13 @@ def load(path: str) -> Any:
 
 def test_the_tested_versions_of_ansible_core_are_those_that_the_collection_accepts() -> None:
     accepted = SpecifierSet(load("meta/runtime.yml")["requires_ansible"])
-    versions = [Version(row["ansible"]) for row in tested()]
+    versions = [Version(row["ansible"]) for row in versions_of_the_table()]
     minors = sorted({version.minor for version in versions})
     assert all(version.base_version in accepted for version in versions)
     assert minors == list(range(minors[0], minors[-1] + 1))
     for outside in (f"2.{minors[0] - 1}.99", f"2.{minors[-1] + 1}.0"):
         assert outside not in accepted
-    assert {row["python"] for row in tested()} == {"3.11", "3.12", "3.13"}
+    assert {row["python"] for row in versions_of_the_table()} == {"3.11", "3.12", "3.13"}
 
 
 def test_the_execution_environment_names_files_that_exist() -> None:
