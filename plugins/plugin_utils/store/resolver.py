@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -93,6 +94,11 @@ class Resolver:
                 "--override", str(scratch / "overrides.txt"), "--constraint", str(scratch / "pins.txt"),
                 *self._index(profile), "--output-file", str(output), *(str(scratch / name) for name in names),
             ]  # fmt: skip
+            if pinned is not None:
+                # The first resolution left in uv's cache what these packages need. The index need not answer again.
+                with contextlib.suppress(locks.LockError):
+                    self._run([*command, "--offline"], profile)
+                    return locks.read_lock(output, profile)
             self._run(command, profile)
             return locks.read_lock(output, profile)
 

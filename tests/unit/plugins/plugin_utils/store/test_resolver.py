@@ -156,6 +156,7 @@ def test_uv_gets_the_versions_the_age_and_the_index(tmp_path: Path, monkeypatch:
     assert lock.packages[0].location == "https://host/torch"
     asked = [json.loads(line) for line in record.read_text().splitlines()]
     assert len(asked) == 5  # with all extras, with none, and with each
+    assert ["--offline" in row["arguments"] for row in asked] == [False, True, True, True, True]
     arguments = " ".join(asked[0]["arguments"])
     assert "--exclude-newer 2026-01-31T12:00:00Z --exclude-newer-package torch=false" in arguments
     assert "--default-index https://mirror.example.com/simple" in arguments
@@ -187,6 +188,18 @@ def test_other_packages_keep_the_shipped_version_if_asked(tmp_path: Path) -> Non
         record.unlink(missing_ok=True)
         resolver.Resolver(uv, prefer_shipped=prefer).lock_of(CPU)
         assert {json.loads(line)["former"] for line in record.read_text().splitlines()} == {prefer}
+
+
+def test_the_index_is_asked_if_the_cache_lacks_something(tmp_path: Path) -> None:
+    uv, record = play_uv(tmp_path)
+    program = (
+        Path(uv)
+        .read_text()
+        .replace("open(arguments[", 'if "--offline" in arguments:\n    sys.exit("no")\nopen(arguments[')
+    )
+    Path(uv).write_text(program)
+    assert resolver.Resolver(uv).lock_of(CPU).version_of("torch") == "2.9.0+cpu"
+    assert len(record.read_text().splitlines()) == 9
 
 
 def test_what_uv_says_reaches_the_operator(tmp_path: Path) -> None:
