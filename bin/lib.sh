@@ -245,10 +245,13 @@ _bootstrap_uv() {
 make_env() {
     local name=$1 python env=$ENVS/$1 lock=$ROOT/requirements/$1.txt stamp
     python=$(base_python)
+    if [ -e "$ROOT/requirements/$1-py312.txt" ] && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
+        lock=$ROOT/requirements/$1-py312.txt
+    fi
     stamp="$(sha256sum <"$lock") $("$python" -VV)"
     if _is_current "$env/.stamp" "$stamp" && "$env/bin/python" -V >/dev/null 2>&1; then return; fi
     _bootstrap_uv "$python"
-    say "Making the $name environment from requirements/$name.txt."
+    say "Making the $name environment from requirements/${lock##*/}."
     "$ENVS/bootstrap/bin/uv" venv --quiet --clear --python "$python" "$env"
     "$ENVS/bootstrap/bin/uv" pip sync --quiet --require-hashes --python "$env/bin/python" "$lock"
     printf '%s' "$stamp" >"$env/.stamp"

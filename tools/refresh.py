@@ -75,7 +75,7 @@ def stale_locks(_uv: str) -> Findings:
     pins = {
         name: version for path in LOCKS.glob("requirements*.in") for name, version in _PIN.findall(path.read_text())
     }
-    for name in ("bootstrap", "controller"):
+    for name in ("bootstrap", "controller", "controller-py312"):
         if dict(_PIN.findall((ROOT / f"requirements/{name}.in").read_text()))["uv"] != pins["uv"]:
             yield f"requirements/{name}.in pins another uv than the locks: make them equal"
     for profile in profiles.known_profiles():
