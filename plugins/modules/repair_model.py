@@ -86,7 +86,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import hashing
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import hashing, masking
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api, config
 
 NAME = "Kokoro-82M"
@@ -116,7 +116,7 @@ def main() -> None:
             if params["user"]:
                 secret = password(params["password_file"])
                 # Even if a server echoes it, it must not reach the result.
-                module.no_log_values.add(secret)
+                masking.hide(module, [secret])
                 client.login(params["user"], secret)
         launched = bring(client, params, module.check_mode)
     except (api.XinferenceError, config.ConfigError, OSError) as error:

@@ -72,7 +72,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, reading
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, masking, reading
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.state import doctor_facts, support
 
 
@@ -97,7 +97,7 @@ def main() -> None:
     params: dict[str, Any] = dict(module.params)
     asked = params.pop("subsets")
     # Ansible may print parts of the result.
-    module.no_log_values.update(support.secrets_of(params["secrets_dir"]))
+    masking.hide(module, support.secrets_of(params["secrets_dir"]))
     places = {name: params[name] for name in ("root", "home", "secrets_dir", "unit")}
     readers: dict[str, Callable[[], Any]] = {
         "health": lambda: doctor_facts.gather(doctor_facts.Options(**params)),

@@ -162,7 +162,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
+    layout,
+    masking,
+    private_files,
+    systemd_unit,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api, config, launch, workers
 
@@ -287,7 +292,7 @@ def main() -> None:
     except (config.ConfigError, OSError) as error:
         module.fail_json(msg=str(error))
     # Even if a server echoes a secret, it must not reach the result.
-    module.no_log_values.update(secrets.values())
+    masking.hide(module, secrets.values())
     if module.check_mode:
         module.exit_json(waited=0.0, course={}, **look(keepers, params))
     result = keep(keepers, params, module)

@@ -170,9 +170,10 @@ class Ledger:
             try:
                 with open(self.file, encoding="utf-8") as handle:
                     loaded = json.load(handle)
-                assert loaded["schema"] == SCHEMA
+                if loaded["schema"] != SCHEMA:
+                    raise ValueError(f"its schema is {loaded['schema']!r:.99}")
                 self.entries = {entry["path"]: entry for entry in loaded["changes"]}
-            except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+            except (OSError, ValueError, KeyError, TypeError) as error:
                 raise RepairError(f"the ledger {self.file} cannot be read: {error!r}. Nothing was changed") from None
 
     def open(self) -> None:

@@ -254,8 +254,11 @@ def _converge_autostart(store: Any, normalize: Any, wanted: Json) -> list[str]:
             and all(before[field] == entry[field] for field in fields)
         ):
             continue
-        # A reload keeps the interpreter on record; a new release must not start with the old one.
-        store.clear_launch_runtime(uid)
+        # A reload keeps the interpreter on record; a new release must not start with the old one. An older Xinference
+        # has no such record.
+        forget = getattr(store, "clear_launch_runtime", None)
+        if forget is not None:
+            forget(uid)
         store.upsert_autostart(entry, wanted["autostart_owner"])
         done.append("autostart of model {} {}".format(uid, "created" if before is None else "changed"))
     for uid in wanted["autostart_remove"]:

@@ -6,6 +6,7 @@ Nothing here reads the place. ``module_utils/repair/program.py`` reports what it
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -15,16 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.tags import compatible_tags, cpython_tags
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-
 from ...module_utils.host import sources
 from ..store import catalogue
 from ..store.manifest import Artifact, Manifest, unpublished
 from ..store.profiles import PYTHONS
 from ..store.selection import Selection
+
+with contextlib.suppress(ImportError):  # ansible-core brings it, but ansible-test imports this file without
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.tags import compatible_tags, cpython_tags
+    from packaging.utils import canonicalize_name
+    from packaging.version import InvalidVersion, Version
 
 Json = dict[str, Any]
 

@@ -61,3 +61,28 @@ def test_an_invalid_stored_hash_matches_nothing(stored: str | None, fits: bool) 
 def test_without_xinference_converging_is_an_error(tmp_path: Path) -> None:
     answer = accounts.answer({"action": "converge", "home": str(tmp_path), "wanted": {}})
     assert "xinference" in answer["error"]
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_an_older_xinference_has_no_record_of_the_interpreter_to_clear(newer: bool) -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Older:
+        def list_autostart(self) -> list[dict[str, Any]]:
+            return []
+
+        def upsert_autostart(self, entry: dict[str, Any], owner: str) -> None:
+            seen.append((entry["launch"]["model_uid"], owner))
+
+    class Newer(Older):
+        def clear_launch_runtime(self, uid: str) -> None:
+            seen.append((uid, "cleared"))
+
+    wanted = {
+        "autostart": [{"launch": {"model_uid": "kokoro"}}],
+        "autostart_owner": "admin",
+        "autostart_remove": [],
+    }
+    done = accounts._converge_autostart(Newer() if newer else Older(), dict, wanted)
+    assert done == ["autostart of model kokoro created"]
+    assert seen == [*([("kokoro", "cleared")] if newer else []), ("kokoro", "admin")]
