@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, datafile
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.locks import Lock
 
@@ -275,10 +276,10 @@ def test_a_repair_is_adopted_if_it_fits_the_locked_wheel(
     def digest(content: bytes) -> str:
         return hashlib.sha256(content).hexdigest()
 
-    patch = next(iter(tool.patches.CATALOGUE.values()))._replace(
+    patch = next(iter(patches.CATALOGUE.values()))._replace(
         name="r", package="misaki", file="f", old="a", new="b", more=(), before=digest(b"xa"), after=digest(b"xb")
     )
-    monkeypatch.setattr(tool.patches, "CATALOGUE", {"r": patch})
+    monkeypatch.setattr(patches, "CATALOGUE", {"r": patch})
     monkeypatch.setattr(tool.patch_data, "WHEELS", {"misaki": "1" * 64})
     monkeypatch.setattr(tool, "REPAIRS", tmp_path / "data.py")
     for content, problem in ((b"ya", "r: f has the sha256"), (b"xa", "the repairs fit")):
