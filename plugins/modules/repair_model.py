@@ -120,7 +120,8 @@ def main() -> None:
                 client.login(params["user"], secret)
         launched = bring(client, params, module.check_mode)
     except (api.XinferenceError, config.ConfigError, OSError) as error:
-        module.fail_json(msg=diagnosis.explain(f"Kokoro does not run at {params['endpoint']}: {error}"))
+        why = str(error) or "Xinference gave no reason. Its log has it. A slow machine may need another try"
+        module.fail_json(msg=diagnosis.explain(f"Kokoro does not run at {params['endpoint']}: {why}."))
     said = f"launched {', '.join(launched)}" if launched else "every model runs"
     module.exit_json(changed=bool(launched), launched=launched, msg=said)
 

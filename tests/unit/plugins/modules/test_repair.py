@@ -162,3 +162,15 @@ def test_a_user_without_a_password_is_refused(call: Any, server: Server) -> None
     done = call(repair_model, user="admin")
     assert done["failed"]
     assert "repair_user needs repair_password_file" in done["msg"]
+
+
+def test_a_launch_that_fails_without_a_reason_says_so(
+    call: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_payload: Json, timeout: float) -> str:
+        raise api.ServerError("")
+
+    monkeypatch.setattr(server, "launch", fail)
+    done = call(repair_model)
+    assert done["failed"]
+    assert "Xinference gave no reason" in done["msg"]
