@@ -119,7 +119,7 @@ def serve(own: Settings, environment: Mapping[str, str]) -> int:
         say(f"the service ended with status {process.status}")
         process.stop(10, say)
         return process.status if process.status is not None and process.status > 0 else 1
-    say("stopping: answers that clients wait for are finished first")
+    say("stopping: requests in flight are lost")
     process.stop(own.stop_seconds, say)
     say("stopped")
     return 0
