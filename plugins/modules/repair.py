@@ -103,7 +103,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import ownership
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, ownership
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import mending, patches, spacy_sdist
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.repair import place as places
 
@@ -119,7 +119,7 @@ def main() -> None:
             "engine": {"type": "str", "choices": ["auto", "docker", "podman"], "default": "auto"},
             "home": {"type": "str", "default": ""},
             "plan": {"type": "dict", "default": {}},
-            "root": {"type": "path", "default": "/var/lib/voicefleet-repair"},
+            "root": {"type": "path", "default": layout.REPAIR},
         },
         supports_check_mode=True,
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kokoro's network in plain torch, for a machine that has torch but not the package kokoro.
 
-Layers, sizes and names of the parameters are those of kokoro 0.9.4 (Apache-2.0), so published weights load. It speaks
-one text at a time, as Xinference does, so it needs no masks.
+Layers, sizes and names of the parameters are those of the shipped kokoro (Apache-2.0), so published weights load. It
+speaks one text at a time, as Xinference does, so it needs no masks.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ ROOT = "/opt/voicefleet"
 HOME = "/var/lib/voicefleet"
 SECRETS = "/etc/voicefleet"
 EVIDENCE = "/var/lib/voicefleet-evidence"
+REPAIR = "/var/lib/voicefleet-repair"  # what a repair in place delivers, before it is installed
 
 # In the root.
 CURRENT = ROOT + "/current"

@@ -159,12 +159,12 @@ def test_gpus_are_named_for_each_engine(tmp_path: Path) -> None:
 
 
 def test_a_thin_layer_keeps_the_configuration_of_its_base(tmp_path: Path) -> None:
-    plan = {"id": "4.1.0-repaired-0", "manifest_sha256": "d" * 64, "unpublished": {}}
+    plan = {"id": "1.2.3-repaired-0", "manifest_sha256": "d" * 64, "unpublished": {}}
     layer = thin.Planned(plan, [], [], "base:1", "x", {}, "python3", 1_800_000_000, "speech:1")
     base = {"architecture": "amd64", "config": {"Cmd": ["run"], "Env": ["A=1"]}, "rootfs": {"diff_ids": ["sha256:a"]}}
     found = thin.config(layer, base, "sha256:b")
     assert found["config"]["Cmd"] == ["run"]
-    assert found["config"]["Labels"]["voicefleet.repaired"] == "4.1.0-repaired-0"
+    assert found["config"]["Labels"]["voicefleet.repaired"] == "1.2.3-repaired-0"
     assert found["rootfs"]["diff_ids"] == ["sha256:a", "sha256:b"]
 
 

@@ -209,7 +209,7 @@ def test_what_uv_says_reaches_the_operator(tmp_path: Path) -> None:
 
 
 def test_versions_replace_those_of_the_requirements_and_nothing_else() -> None:
-    text = "# torch==1 in a comment\nMisaki[en]==0.9.4\nspacy>=3.8,<3.9\nsoundfile\n"
+    text = "# torch==1 in a comment\nMisaki[en]==0.1.2\nspacy>=3.8,<3.9\nsoundfile\n"
     found = resolver.with_versions(text, {"misaki": "1.0", "spacy": "3.7.5", "soundfile": "2"})
     assert found == "# torch==1 in a comment\nMisaki[en]==1.0\nspacy==3.7.5\nsoundfile==2\n"
     assert {"xinference", "kokoro", "torch", "spacy", "misaki", "fugashi"} <= resolver.required()
