@@ -127,7 +127,7 @@ def speak(model: Any, phonemes: int, device: str) -> tuple[float, float]:
 
 def measure(model: Any, phonemes: int, device: str, times: int) -> str:
     """The real-time factor of some runs, as a text."""
-    runs = [speak(model, phonemes, device) for _ in range(times)]
+    runs = [speak(model, phonemes, device) for _each in range(times)]
     took, audio = statistics.median(run[0] for run in runs), runs[0][1]
     return f"{took:.3f} s for {audio:.1f} s of audio: real-time factor {took / audio:.4f} (median of {times})"
 
@@ -274,7 +274,7 @@ def replica(arguments: argparse.Namespace) -> None:
     if arguments.device == "cpu":
         torch.set_num_threads(1)
     model = build(arguments.tiny)[0].to(arguments.device)
-    for _ in range(3):
+    for _each in range(3):
         speak(model, SHORT, arguments.device)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -291,7 +291,8 @@ def replicas(arguments: argparse.Namespace) -> Rows:
         command = [sys.executable, __file__, "--step", "replica", "--device", arguments.device, "--seconds", "4"]
         command += ["--tiny"] if arguments.tiny else []
         started = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _each in range(count)
         ]
         try:
             for process in started:

@@ -28,7 +28,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value, self.dense = (nn.Linear(width, width) for _ in range(4))
+        self.query, self.key, self.value, self.dense = (nn.Linear(width, width) for _each in range(4))
         self.LayerNorm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, x: Any) -> Any:
@@ -84,7 +84,7 @@ class Albert(nn.Module):
         x = parts["word_embeddings"](tokens) + parts["position_embeddings"](places)
         x = x + parts["token_type_embeddings"](torch.zeros_like(tokens))
         x = self.encoder["embedding_hidden_mapping_in"](parts["LayerNorm"](x))
-        for _ in range(self.times):
+        for _each in range(self.times):
             x = self.layer[0](x)
         return x
 
@@ -108,7 +108,7 @@ class TextEncoder(nn.Module):
                 ChannelNorm(channels),
                 nn.LeakyReLU(0.2),
             )
-            for _ in range(depth)
+            for _each in range(depth)
         )
         self.lstm = _lstm(channels, channels)
 
@@ -176,7 +176,11 @@ class Predictor(nn.Module):
     def __init__(self, width: int, layers: int, longest: int) -> None:
         super().__init__()
         self.text_encoder = nn.ModuleDict(
-            {"lstms": nn.ModuleList(m for _ in range(layers) for m in (_lstm(width + STYLE, width), StyledNorm(width)))}
+            {
+                "lstms": nn.ModuleList(
+                    m for _each in range(layers) for m in (_lstm(width + STYLE, width), StyledNorm(width))
+                )
+            }
         )
         self.lstm, self.shared = _lstm(width + STYLE, width), _lstm(width + STYLE, width)
         self.duration_proj = nn.ModuleDict({"linear_layer": nn.Linear(width, longest)})
@@ -216,11 +220,11 @@ class Resblock(nn.Module):
             )
 
         def ones() -> nn.ParameterList:
-            return nn.ParameterList(nn.Parameter(torch.ones(1, channels, 1)) for _ in dilations)
+            return nn.ParameterList(nn.Parameter(torch.ones(1, channels, 1)) for _each in dilations)
 
         self.convs1 = nn.ModuleList(convolution(dilation) for dilation in dilations)
-        self.convs2 = nn.ModuleList(convolution(1) for _ in dilations)
-        self.adain1, self.adain2 = (nn.ModuleList(Adain(channels) for _ in dilations) for _ in range(2))
+        self.convs2 = nn.ModuleList(convolution(1) for _each in dilations)
+        self.adain1, self.adain2 = (nn.ModuleList(Adain(channels) for _each in dilations) for _each in range(2))
         self.alpha1, self.alpha2 = ones(), ones()
 
     def forward(self, x: Any, style: Any) -> Any:
@@ -243,7 +247,7 @@ class Generator(nn.Module):
         first, self.kernels = c["upsample_initial_channel"], len(c["resblock_kernel_sizes"])
         self.scale = math.prod(rates) * self.hop
         self.m_source = nn.ModuleDict({"l_linear": nn.Linear(9, 1)})
-        self.noise_convs, self.noise_res, self.ups, self.resblocks = (nn.ModuleList() for _ in range(4))
+        self.noise_convs, self.noise_res, self.ups, self.resblocks = (nn.ModuleList() for _each in range(4))
         for i, (rate, kernel) in enumerate(zip(rates, c["upsample_kernel_sizes"], strict=True)):
             channels, left = first // 2 ** (i + 1), math.prod(rates[i + 1 :])
             self.ups.append(
@@ -289,8 +293,10 @@ class Decoder(nn.Module):
     def __init__(self, width: int, generator: Json) -> None:
         super().__init__()
         self.encode = Block(width + 2, 1024)
-        self.decode = nn.ModuleList([*(Block(1024 + 2 + 64, 1024) for _ in range(3)), Block(1024 + 2 + 64, 512, True)])
-        self.F0_conv, self.N_conv = (weight_norm(nn.Conv1d(1, 1, 3, 2, padding=1)) for _ in range(2))
+        self.decode = nn.ModuleList(
+            [*(Block(1024 + 2 + 64, 1024) for _each in range(3)), Block(1024 + 2 + 64, 512, True)]
+        )
+        self.F0_conv, self.N_conv = (weight_norm(nn.Conv1d(1, 1, 3, 2, padding=1)) for _each in range(2))
         self.asr_res = nn.Sequential(weight_norm(nn.Conv1d(512, 64, 1)))
         self.generator = Generator(generator)
 

@@ -33,8 +33,13 @@ READY_SECONDS = 10
 FLEETING = ("tmp", ".xoscar", "worker_recovery")
 
 
+def _leave(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
+
+
 def say(text: str) -> None:
-    print(f"voicefleet: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"voicefleet: {text}\n")
+    sys.stderr.flush()
 
 
 def prepare(home: str) -> None:
@@ -106,7 +111,7 @@ def serve(own: Settings, environment: Mapping[str, str]) -> int:
     os.umask(0o077)
     for number in processes.STOPS:
         # The first process of a container ignores signals that it does not handle.
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, _leave)
     secrets = settings.secrets(environment)
     prepare(own.home)
     set_up(own, secrets)
@@ -132,7 +137,7 @@ def health(own: Settings, environment: Mapping[str, str]) -> int:
         "", str(own.launch["model_uid"]), list(own.voices), ["wav"], proof.LIVE_TEXT, "format", uids=own.uids
     )
     seconds = proof.still_alive(speech.SpeechClient(own.endpoint, key, HEALTH_SECONDS), wanted)
-    print(f"it speaks: a word takes {seconds:.1f} s")
+    sys.stdout.write(f"it speaks: a word takes {seconds:.1f} s" + "\n")
     return 0
 
 
@@ -142,9 +147,9 @@ def ready(own: Settings, environment: Mapping[str, str]) -> int:
     states = {instance.uid: instance.status for instance in client.instances()}
     late = [uid for uid in (str(payload["model_uid"]) for payload in own.launches) if states.get(uid) != api.READY]
     if late:
-        print("not ready: " + ", ".join(f"{uid} is {states.get(uid, 'absent')}" for uid in late))
+        sys.stdout.write("not ready: " + ", ".join(f"{uid} is {states.get(uid, 'absent')}" for uid in late) + "\n")
         return 1
-    print("ready")
+    sys.stdout.write("ready" + "\n")
     return 0
 
 
@@ -157,10 +162,10 @@ def prove(own: Settings, environment: Mapping[str, str]) -> int:
     )  # fmt: skip
     samples, _answers = proof.prove(client, wanted, os.path.join(own.release, "env", "bin", "python"))
     for sample in samples:
-        print(f"{sample.voice}: {sample.level}")
+        sys.stdout.write(f"{sample.voice}: {sample.level}" + "\n")
         for finding in sample.findings:
             if not finding.ok:
-                print(f"    {finding.sentence}")
+                sys.stdout.write(f"    {finding.sentence}" + "\n")
     # A language that nothing can hear is no fault.
     bad = [finding for sample in samples for finding in sample.findings if finding.ok is False]
     return 1 if bad or not samples else 0

@@ -67,7 +67,8 @@ class BakeError(Exception):
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def bake(request: Mapping[str, Any], target: BinaryIO) -> None:
@@ -200,7 +201,8 @@ def compile_files(python: str, files: list[str]) -> None:
                 command, stdin=subprocess.PIPE, cwd="/", env={"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
             )
             running.append(process)
-            assert process.stdin is not None
+            if process.stdin is None:
+                raise AssertionError("there is a pipe")
             process.stdin.write("\0".join(waiting.pop(0)).encode(errors="surrogateescape"))
             process.stdin.close()
         process = running.pop(0)

@@ -786,7 +786,7 @@ def put(digest: str) -> Json:
 
 def answer(result: Json) -> NoReturn:
     sys.stdout.write(json.dumps(result) + "\n")
-    sys.exit(0)
+    raise SystemExit(0)
 
 
 def main() -> None:

@@ -131,8 +131,7 @@ class Engine:
         lines: list[str] = []
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=target, stderr=subprocess.PIPE)
         try:
-            assert process.stderr is not None
-            for raw in process.stderr:
+            for raw in process.stderr or ():
                 lines.append(raw.decode("utf-8", "replace").rstrip())
                 say(lines[-1])
             status = process.wait()
