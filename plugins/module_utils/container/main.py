@@ -137,7 +137,7 @@ def health(own: Settings, environment: Mapping[str, str]) -> int:
         "", str(own.launch["model_uid"]), list(own.voices), ["wav"], proof.LIVE_TEXT, "format", uids=own.uids
     )
     seconds = proof.still_alive(speech.SpeechClient(own.endpoint, key, HEALTH_SECONDS), wanted)
-    sys.stdout.write(f"it speaks: a word takes {seconds:.1f} s" + "\n")
+    sys.stdout.write(f"it speaks: a word takes {seconds:.1f} s\n")
     return 0
 
 
@@ -149,7 +149,7 @@ def ready(own: Settings, environment: Mapping[str, str]) -> int:
     if late:
         sys.stdout.write("not ready: " + ", ".join(f"{uid} is {states.get(uid, 'absent')}" for uid in late) + "\n")
         return 1
-    sys.stdout.write("ready" + "\n")
+    sys.stdout.write("ready\n")
     return 0
 
 
@@ -162,10 +162,10 @@ def prove(own: Settings, environment: Mapping[str, str]) -> int:
     )  # fmt: skip
     samples, _answers = proof.prove(client, wanted, os.path.join(own.release, "env", "bin", "python"))
     for sample in samples:
-        sys.stdout.write(f"{sample.voice}: {sample.level}" + "\n")
+        sys.stdout.write(f"{sample.voice}: {sample.level}\n")
         for finding in sample.findings:
             if not finding.ok:
-                sys.stdout.write(f"    {finding.sentence}" + "\n")
+                sys.stdout.write(f"    {finding.sentence}\n")
     # A language that nothing can hear is no fault.
     bad = [finding for sample in samples for finding in sample.findings if finding.ok is False]
     return 1 if bad or not samples else 0
