@@ -159,10 +159,10 @@ end_steps() {
     STEP_LOGS=()
 }
 
-# The last line is for machines: "N passed, N failed".
 # skip_step NAME REASON: a row of the table for a step that cannot run here.
 skip_step() { STEP_NAMES+=("$1") STEP_SECONDS+=(-) STEP_RESULTS+=("not run: $2"); }
 
+# The last line is for machines: "N passed, N failed".
 summary() {
     local i passed=0 failed=0 skipped=0
     printf '\n%-58s %9s  %s\n' step seconds result
