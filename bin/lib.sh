@@ -18,7 +18,7 @@
 #     make_env NAME                make the environment of requirements/NAME.txt in $ENVS/NAME
 #     docker_engine                make sure that Docker answers; starts it if needed
 #     ansible_test ARGUMENT...     run the ansible-test in $BIN on the workspace
-#     from_tarball BIN FOLDER      build, install and check the tarball with the Ansible in BIN
+#     check_tarball BIN FOLDER     build, install and check the tarball with the Ansible in BIN
 #     workspace                    copy this tree to $WORKSPACE/ansible_collections/voicefleet/kokoro
 #
 # Folders: $ROOT the checkout, $ENVS environments, $WORKSPACE the collection tree, $TREE the checkout itself as a
@@ -357,9 +357,9 @@ ansible_test() {
     fi
 }
 
-# from_tarball BIN FOLDER: builds FOLDER/dist/*.tar.gz, installs it in FOLDER/installed as users do, and checks the
+# check_tarball BIN FOLDER: builds FOLDER/dist/*.tar.gz, installs it in FOLDER/installed as users do, and checks the
 # syntax of all playbooks, with the Ansible in BIN.
-from_tarball() {
+check_tarball() {
     local bin=$1 dist=$2/dist installed=$2/installed playbook
     rm -rf "$dist" "$installed"
     "$bin/ansible-galaxy" collection build --output-path "$dist" "$COLLECTION"
