@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Six hosts that serve, and what happens to the others when one of them fails or is off.
+"""Five hosts that serve, and what happens to the others when one of them fails or is off.
 
-Read from top to bottom: each part starts from six hosts that serve, and leaves them so. To make a proof fail, a host
+Read from top to bottom: each part starts from five hosts that serve, and leaves them so. To make a proof fail, a host
 is required to say a text intelligibly that its stand-in does not know. No part of the product is replaced.
 """
 
@@ -24,7 +24,7 @@ from deployed import Speaker
 
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 REPORTS = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "build" / "molecule" / "fleet"
-HOSTS = [f"vf-fleet-{number}" for number in range(1, 7)]
+HOSTS = [f"vf-fleet-{number}" for number in range(1, 6)]
 CANARY, OTHERS = HOSTS[0], HOSTS[1:]
 # For the hosts that are to fail.
 FAIL = {"synthesis_text": "All is well on this host, and it says so.", "synthesis_required_level": "intelligible"}
