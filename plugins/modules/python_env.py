@@ -39,6 +39,12 @@ options:
     type: list
     elements: str
     default: []
+  reuse:
+    description:
+      - If another sealed release on the host has the same packages and repairs and has not changed, its files are
+        linked in place of installing them again. Releases that differ in voices alone are then ready in seconds.
+    type: bool
+    default: true
 extends_documentation_fragment: [voicefleet.kokoro.artifacts, voicefleet.kokoro.attributes]
 """
 
@@ -74,6 +80,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
     patches,
     python_env,
     release,
+    twin,
 )
 
 
@@ -84,6 +91,7 @@ def main() -> None:
             "python": {"type": "path", "required": True},
             "patches": {"type": "list", "elements": "str", "default": []},
             "extras": {"type": "list", "elements": "str", "default": []},
+            "reuse": {"type": "bool", "default": True},
             **artifact_options(),
         },
         supports_check_mode=True,
@@ -146,16 +154,21 @@ def build(module: AnsibleModule) -> None:
     packages = "".join(f"{row['name']} {row['version']}\n" for row in installed)
     packages += "".join(f"{patch.file} repaired ({patch.name})\n" for patch in repairs)
     diff = drift_diff(drift) if drift else {"before": "", "after": packages}
+    other = twin.find(params["release"], stamp, params["root"]) if params["reuse"] else None
+    origin = f" from the same ones of release {os.path.basename(other)}" if other else ""
     if module.check_mode:
-        module.exit_json(changed=True, msg=f"{env} would be built, {len(wheels)} packages", diff=diff)
+        module.exit_json(changed=True, msg=f"{env} would be built, {len(wheels)} packages{origin}", diff=diff)
     started = time.monotonic()
     try:
         if carried is not None:
             python_env.install_python(carried, params["root"])
-        python_env.make(
-            params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"], repairs,
-            params["extras"], dictionaries,
-        )  # fmt: skip
+        if other:
+            twin.copy(other, params["release"], stamp)
+        else:
+            python_env.make(
+                params["release"], params["python"], locks[0], wheels, uv[0]["version"], params["root"], repairs,
+                params["extras"], dictionaries,
+            )  # fmt: skip
     except (python_env.EnvError, dictionary.DictionaryError, OSError) as error:
         # Half an environment does not help the next run, and it may have filled the disk.
         python_env.discard(params["release"])
@@ -167,7 +180,7 @@ def build(module: AnsibleModule) -> None:
         untouched = f"The environment {env} was not built; the current release was not touched."
         module.fail_json(msg=f"{untouched} {full} {said}" if full else diagnosis.explain(f"{untouched} {said}"))
     seconds = round(time.monotonic() - started, 1)
-    module.exit_json(changed=True, msg=f"{len(wheels)} packages in {seconds} s", seconds=seconds, diff=diff)
+    module.exit_json(changed=True, msg=f"{len(wheels)} packages{origin} in {seconds} s", seconds=seconds, diff=diff)
 
 
 def drift_diff(drift: inventory.Drift) -> dict[str, str]:

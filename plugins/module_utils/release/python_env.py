@@ -229,6 +229,11 @@ def is_made(env: str, stamp: Mapping[str, Any]) -> bool:
     return read_object(os.path.join(env, STAMP)) == stamp
 
 
+def write_stamp(env: str, stamp: Mapping[str, Any]) -> None:
+    """Note that an environment is complete, and what it was built from. Raises OSError."""
+    write_atomic(os.path.join(env, STAMP), json.dumps(stamp).encode())
+
+
 def discard(release: str) -> None:
     """Remove a release's environment and the remains of its build, as far as possible."""
     for leftover in ("env", ".build"):
@@ -294,7 +299,6 @@ def make(
         dictionary.install(paths.artifact(row["sha256"], row["path"]), row, site_packages(env))
     write_atomic(os.path.join(site_packages(env), START), START_TEXT.encode())
     selinux.label(env)
-    stamp = stamp_of(lock["sha256"], python, repairs, extras, dictionaries)
-    write_atomic(os.path.join(env, STAMP), json.dumps(stamp).encode())
+    write_stamp(env, stamp_of(lock["sha256"], python, repairs, extras, dictionaries))
     shutil.rmtree(scratch, ignore_errors=True)
     return uv

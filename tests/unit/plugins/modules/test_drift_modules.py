@@ -73,6 +73,19 @@ def test_a_drifted_model_is_reopened_and_the_environment_is_kept(run: Any, seale
     assert make(run, sealed)[0]["changed"] is False
 
 
+def test_a_release_with_the_same_packages_is_reused_if_that_is_wanted(run: Any, sealed: Path) -> None:
+    two = sealed.parent / "two"
+    result, _status = make(run, two, _ansible_check_mode=True)
+    assert result["msg"] == f"{two}/env would be built, 1 packages from the same ones of release one"
+    result, _status = make(run, two, reuse=False, _ansible_check_mode=True)
+    assert result["msg"] == f"{two}/env would be built, 1 packages"
+    (sealed / "env/lib/python3.11/site-packages").mkdir(parents=True)
+    releases.seal(str(sealed), {"id": "one", "made": 1})
+    result, status = make(run, two)
+    assert (status, result["changed"]) == (0, True)
+    assert (two / "env/bin/xinference-local").exists()
+
+
 def test_a_drifted_environment_is_rebuilt(run: Any, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (sealed / "env/bin/xinference-local").unlink()
     result, _status = make(run, sealed, _ansible_check_mode=True)
