@@ -66,11 +66,18 @@ def test_the_deploy_has_a_tag_for_each_phase(tmp_path: Path) -> None:
 def test_a_run_with_a_tag_has_only_its_phase_and_the_frame(tmp_path: Path) -> None:
     listed = deploy(tmp_path, "--list-tasks", "--tags", "artifacts")
     names = [line.split("\t")[0].strip() for line in listed.splitlines() if "TAGS: " in line]
-    done = [name for name in names if "Validating arguments" not in name and not name.startswith("play #")]
+    done = [name for name in names if not name.startswith("play #")]
     roles = {name.split(" : ")[0].rpartition(".")[2] for name in done if " : " in name}
     # The role settings checks the variables. The last one writes the report.
     assert roles == {"settings", "artifact_store", "preflight", "artifacts", "synthesis"}
     assert {"Begin the batch", "Note the success", "Count the host as failed or unreachable"} <= set(done)
+
+
+@pytest.mark.parametrize("playbook", ["deploy.yml", "plan.yml", "repair.yml", "rollback.yml", "verify.yml"])
+def test_variables_are_validated_by_the_role_settings_alone(tmp_path: Path, playbook: str) -> None:
+    listed = deploy(tmp_path, "--list-tasks", playbook=playbook)
+    assert "settings : Check the variables" in listed
+    assert "Validating arguments" not in listed
 
 
 @pytest.mark.parametrize("playbook", ["verify.yml", "rollback.yml"])

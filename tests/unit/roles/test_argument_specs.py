@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.plan import Plan
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import variables
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import values
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
@@ -120,3 +124,38 @@ def _has(kind: Any, names: list[str]) -> bool:
     types = get_type_hints(kind)
     inner = [each for each in get_args(types.get(names[0])) if is_dataclass(each)]
     return names[0] in types and _has(inner[0] if inner else types[names[0]], names[1:])
+
+
+# --- the playbooks skip Ansible's validation of the roles' arguments --------------------------------------------------
+
+KNOWN = variables.known_variables(lambda path: yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+CHECKED = {name: option for role in KNOWN.values() for name, option in role.items() if option}
+BAD = (["x"], {"x": 1}, "a value that is no choice", "1.5", 2.5, [["x"]], [{"x": 1}], {"x": {"y": 1}})
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_the_check_of_the_variables_knows_each_option_as_its_role_does(role: str) -> None:
+    about = ("type", "elements", "choices", "options", "required")
+    for entry_point in load(role, "meta/argument_specs.yml")["argument_specs"].values():
+        for name, option in (entry_point.get("options") or {}).items():
+            assert {key: CHECKED[name].get(key) for key in about} == {key: option.get(key) for key in about}, name
+
+
+def refused(name: str, option: Mapping[str, Any], value: Any) -> bool:
+    """Whether Ansible's validation of a role's arguments refuses a value."""
+    try:
+        return bool(ArgumentSpecValidator({name: dict(option)}).validate({name: value}).error_messages)
+    except TypeError:  # it expects a dictionary
+        return True
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_the_check_of_the_variables_refuses_what_the_specs_refuse(role: str) -> None:
+    passed = [
+        (name, bad)
+        for name, option in options(role).items()
+        for bad in [*BAD, *([{key: bad} for key in option["options"] for bad in BAD] if "options" in option else [])]
+        for value in [bad, *([[bad]] if option.get("type") == "list" else [])]
+        if refused(name, option, value) and not values.problems({name: value}, CHECKED)
+    ]
+    assert passed == []
