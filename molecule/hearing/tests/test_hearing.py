@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployed import Speaker
+from deployed import ENDPOINT, Speaker
 from deploys import current, deploy, succeed
 from testinfra.host import Host
 
@@ -23,6 +23,7 @@ TEXTS = (
     "All is well on this host, and it says so.",
     "The quick brown fox sleeps under the lazy cat.",
 )
+HEADER = "-H @/etc/voicefleet/client.header"
 CACHE = os.environ.get("VOICEFLEET_CACHE", os.path.expanduser("~/.cache/voicefleet"))
 
 
@@ -35,6 +36,13 @@ def options(folder: Path, **variables: Any) -> tuple[str, str]:
         **variables,
     }
     return "--extra-vars", json.dumps(given)
+
+
+def transcribed(host: Host, options: str, header: str) -> tuple[int, str]:
+    """Return the status and the answer of a request with a sound file."""
+    asked = f"curl --silent --max-time 60 --write-out '\\n%{{http_code}}' {header} {options}"
+    said, _newline, status = host.run(f"{asked} {ENDPOINT}/v1/audio/transcriptions").stdout.rpartition("\n")
+    return int(status or 0), said
 
 
 def heard(folder: Path, host: Host) -> dict[str, bool | None]:
@@ -65,6 +73,18 @@ def test_whisper_is_served_beside_kokoro_and_hears_digits_and_names(
     assert proof["synthesis"]["transcriber"] == "whisper"
     assert proof["synthesis"]["error_rates"]["a"] <= 0.2
     assert speaker.ask().status == 200
+    host.check_output("mv /tmp/answer /tmp/said.wav")
+    for model in ("whisper", "whisper-1"):
+        status, said = transcribed(host, f"-F model={model} -F file=@/tmp/said.wav", HEADER)
+        assert status == 200, said
+        assert "quick brown fox" in said.lower()
+    # The file is far longer than what is sent of it. The service answers before it reads the file.
+    unread = "-H 'Expect:' -H 'Content-Type: multipart/form-data; boundary=x' -H 'Content-Length: 20000000' -d x"
+    assert transcribed(host, unread, "-H 'Authorization: Bearer wrong-key-wrong-key'")[0] == 401
+    host.check_output("head -c 27000000 /dev/zero > /tmp/large.wav")
+    status, said = transcribed(host, "-F model=whisper -F file=@/tmp/large.wav", HEADER)
+    assert (status, "larger than 26214400 bytes" in said) == (400, True), said
+    host.check_output("rm /tmp/large.wav /tmp/said.wav")
 
 
 @pytest.mark.parametrize(("store", "text"), [("store-test", TEXTS[1]), ("store-noise", TEXTS[0])])

@@ -221,11 +221,19 @@ SERVING_API: Row = {
     "package": "xinference",
     "file": "xinference/api/routers/audio.py",
     "before": "54d65b26f48dd87f018095fd529b83941a8779d2a18af8fe508785b4fb532420",
-    "after": "a2bd19011d654426bba18a8c331340bd444797d273c097683201a5642a1589bf",
+    "after": "6fb0da30a03d6b5ced050310a271b0c55302dd633847e144509feff825156ddb",
     "old": "from fastapi import Security\n",
     "new": "from fastapi import Security\nfrom voicefleet_serving import routes\n",
     "reason": "Xinference knows neither OpenAI's names nor its streams, and lists no voices",
     "more": (
+        *(
+            (f"        api.{name},\n", f'        routes.take_sound("{path}", api.{name}),\n')
+            for path, name in (
+                ("/v1/audio/embeddings", "create_audio_embedding"),
+                ("/v1/audio/transcriptions", "create_transcriptions"),
+                ("/v1/audio/translations", "create_translations"),
+            )
+        ),
         (
             """        "/v1/audio/speech",
         api.create_speech,

@@ -21,6 +21,8 @@ from .request import Refusal, Settings, Speech, checked
 THREADS = 300
 # Silence between two parts of a text, on each side, in seconds; quieter than this share of the loudest sample.
 PAUSE, SILENCE = 0.2, 0.01
+# A text without any word, such as "..." or "***", is this much silence, in seconds.
+WORDLESS = 0.25
 
 _TURNS = turns.Turns()
 _threads: list[Any] = []
@@ -117,13 +119,17 @@ def _spoken(self: Any, asked: Speech) -> Iterator[Any]:
 
     voice = ",".join(os.path.join(self._model_path, "voices", f"{name}.pt") for name in asked.voices)
     texts = list(sentences.parts(asked.text, asked.language, _sentences()))
+    spoken = False
     try:
         for number, text in enumerate(texts):
             # Other requests take turns between two parts and use the same random numbers.
             apply_audio_seed({"seed": asked.seed} if asked.seed is not None else {})
             for result in self._model(text=text, voice=voice, speed=asked.speed):
-                if result[2] is not None and len(result[2]):
+                if result[2] is not None and len(result[2]) and _has_sounds(result[1]):
+                    spoken = True
                     yield _samples(result[2], number > 0, number < len(texts) - 1)
+        if not spoken and not any(map(str.isalnum, asked.text)):
+            yield _silence(WORDLESS)
     finally:
         if len(asked.voices) > 1:
             # Kokoro keeps each blend forever.
@@ -137,6 +143,17 @@ def _sentences() -> Any:
     except ImportError:  # the release lacks the repair kokoro-words
         return lambda line: [line]
     return divide
+
+
+def _has_sounds(phonemes: str) -> bool:
+    """Whether there is anything to speak. Kokoro speaks punctuation alone as noise that is almost silence."""
+    return any(map(str.isalpha, phonemes))
+
+
+def _silence(seconds: float) -> Any:
+    import numpy
+
+    return numpy.zeros(int(seconds * encoding.RATE), "int16")
 
 
 def _samples(audio: Any, before: bool, after: bool) -> Any:

@@ -53,19 +53,29 @@ class Settings:
 
     model: str = "kokoro"  # uid of the model that the other names stand for
     models: tuple[str, ...] = ()  # further names of that model
+    hearing: str = "whisper"  # uid of the model that hears
+    hearing_names: tuple[str, ...] = ()  # further names of that model
     voices: Mapping[str, str] = field(default_factory=dict)  # further names of voices
     characters: int = 20000  # the longest text
+    upload: int = 25 << 20  # the largest form with a sound file, in bytes; by default OpenAI's limit
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
         """Read the settings from the service's environment. What is missing keeps its default."""
         pairs = (pair.partition("=") for pair in _listed(environment.get("VOICEFLEET_VOICE_NAMES", "")))
-        characters = environment.get("VOICEFLEET_TEXT_CHARACTERS", "")
+
+        def number(name: str, default: int) -> int:
+            value = environment.get(name, "")
+            return int(value) if value.isdecimal() else default
+
         return cls(
             environment.get("VOICEFLEET_MODEL") or cls.model,
             tuple(_listed(environment.get("VOICEFLEET_MODEL_NAMES", ""))),
+            cls.hearing,
+            tuple(_listed(environment.get("VOICEFLEET_HEARING_NAMES", ""))),
             {name: voice for name, _sign, voice in pairs if voice},
-            int(characters) if characters.isdecimal() else cls.characters,
+            number("VOICEFLEET_TEXT_CHARACTERS", cls.characters),
+            number("VOICEFLEET_UPLOAD_BYTES", cls.upload),
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import os
 import time
@@ -20,8 +21,6 @@ from .request import MEDIA_TYPES, PROGRESSIVE, Refusal, Settings, checked, rows
 
 # A request for speech is not larger, in bytes. The text alone is bounded by the operator's setting.
 BODY = 1 << 20
-# A form may carry the sound of a speaker, for other models than Kokoro. Its limit is OpenAI's for sound files.
-FORM = 25 << 20
 # The voices of a model are asked for again after so many seconds.
 FRESH = 10.0
 
@@ -39,12 +38,12 @@ def create_speech(api: Any) -> Endpoint:
 
     async def speech(request: Request) -> Response:
         if not request.headers.get("content-type", "application/json").split(";")[0].strip().endswith("json"):
-            form = Request(request.scope, _limited(request.receive))
+            # It may carry the sound of a speaker, for other models than Kokoro.
             try:
-                parts = await form.form()
+                parts = await _bounded(request, settings.upload).form()
             except Refusal as refusal:
                 return _refused(*arguments(refusal))
-            return await api.create_speech(form, parts.get("prompt_speech"), parts.get("prompt_latent"))
+            return await api.create_speech(request, parts.get("prompt_speech"), parts.get("prompt_latent"))
         try:
             asked = _asked(await _read(request), settings)
             # Before any answer, so that a key for another model learns no voices.
@@ -91,6 +90,37 @@ def create_speech(api: Any) -> Endpoint:
     # FastAPI reads them at run time. The names above are local.
     speech.__annotations__ = {"request": Request, "return": Response}
     return speech
+
+
+def take_sound(path: str, endpoint: Endpoint) -> Endpoint:
+    """Return Xinference's endpoint for a sound file as one that reads the file after the check of the key.
+
+    FastAPI reads a form before it checks the key, unless the endpoint takes the bare request.
+    """
+    from fastapi import Request, Response
+    from fastapi.routing import APIRoute
+    from starlette.exceptions import HTTPException
+
+    settings = Settings.read(os.environ)
+
+    @functools.wraps(endpoint)
+    async def named(**given: Any) -> Any:
+        if given["model"] in settings.hearing_names:
+            given["model"] = settings.hearing
+        return await endpoint(**given)
+
+    handle = APIRoute(path, named, methods=["POST"]).get_route_handler()
+
+    async def sound(request: Request) -> Response:
+        try:
+            return await handle(_bounded(request, settings.upload))
+        except HTTPException as error:
+            if not isinstance(error.__cause__, Refusal):
+                raise
+            return _refused(*arguments(error.__cause__))
+
+    sound.__annotations__ = {"request": Request, "return": Response}
+    return sound
 
 
 def list_voices(api: Any) -> Endpoint:
@@ -152,16 +182,22 @@ async def _read(request: Any) -> Any:
         raise Refusal("The request is not valid JSON.", code="invalid_json") from None
 
 
-def _limited(receive: Receive) -> Receive:
-    """Return a source of a body's parts that raises Refusal after FORM bytes."""
+def _bounded(request: Any, limit: int) -> Any:
+    """Return the same request with a limit for its body. Xinference's log reads the form of this object again."""
+    request._receive = _limited(request._receive, limit)
+    return request
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Return a source of a body's parts that raises Refusal after ``limit`` bytes."""
     size = 0
 
     async def limited() -> Any:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > FORM:
-            raise Refusal(f"The request is larger than {FORM} bytes.", code="request_too_large")
+        if size > limit:
+            raise Refusal(f"The request is larger than {limit} bytes.", code="request_too_large")
         return message
 
     return limited

@@ -131,6 +131,11 @@ def test_the_settings_come_from_the_environment_of_the_service() -> None:
             "VOICEFLEET_MODEL": "speech",
             "VOICEFLEET_MODEL_NAMES": "tts-1,tts-1-hd",
             "VOICEFLEET_VOICE_NAMES": "alloy=af_alloy,nova=",
+            "VOICEFLEET_HEARING_NAMES": "whisper-1",
             "VOICEFLEET_TEXT_CHARACTERS": "500",
+            "VOICEFLEET_UPLOAD_BYTES": "7000",
         }
-    ) == serving.Settings("speech", ("tts-1", "tts-1-hd"), {"alloy": "af_alloy"}, 500)
+    ) == serving.Settings(
+        "speech", ("tts-1", "tts-1-hd"), hearing_names=("whisper-1",), voices={"alloy": "af_alloy"}, characters=500,
+        upload=7000,
+    )  # fmt: skip

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+import sys
+import types
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -71,15 +74,96 @@ def test_a_form_is_read_no_further_than_its_limit() -> None:
     async def endless() -> dict[str, Any]:
         return {"type": "http.request", "body": b" " * 65536, "more_body": True}
 
-    receive = routes._limited(endless)
+    receive = routes._limited(endless, Settings.upload)
 
     async def read(parts: int) -> None:
         for _each in range(parts):
             await receive()
 
-    asyncio.run(read(routes.FORM // 65536))
+    asyncio.run(read(Settings.upload // 65536))
     with pytest.raises(Refusal, match="larger than"):
         asyncio.run(read(1))
+
+
+class Form:
+    """A request with a form: its parts, and how much of it was read."""
+
+    def __init__(self, model: str, size: int) -> None:
+        self.model, self.left, self.read, self.scope = model, size, 0, {}
+        self._receive = self._part
+
+    async def _part(self) -> dict[str, Any]:
+        part = min(self.left, 65536)
+        self.left, self.read = self.left - part, self.read + part
+        return {"type": "http.request", "body": b" " * part, "more_body": bool(self.left)}
+
+    async def form(self) -> dict[str, Any]:
+        while (await self._receive())["more_body"]:
+            pass
+        return {"model": self.model}
+
+
+@pytest.fixture
+def fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the endpoints use of FastAPI. The scenario hearing tries them with the real one."""
+
+    class HttpError(Exception):
+        status_code = 400
+
+    class Route:
+        def __init__(self, path: str, endpoint: Any, methods: list[str]) -> None:
+            self.endpoint = endpoint
+
+        def get_route_handler(self) -> Any:
+            async def handle(request: Form) -> Any:
+                try:
+                    given = await request.form()
+                except Exception as error:
+                    raise HttpError from error
+                return await self.endpoint(request=request, **given)
+
+            return handle
+
+    def response(body: bytes, status: int, media_type: str) -> tuple[int, Any]:
+        return status, json.loads(body)
+
+    for name, found in {
+        "fastapi": types.SimpleNamespace(Request=Form, Response=response),
+        "fastapi.routing": types.SimpleNamespace(APIRoute=Route),
+        "starlette.exceptions": types.SimpleNamespace(HTTPException=HttpError),
+    }.items():
+        monkeypatch.setitem(sys.modules, name, found)  # type: ignore[arg-type]
+
+
+async def transcribed(request: Form, model: str) -> str:
+    return f"{model} heard {request.read} bytes"
+
+
+@pytest.mark.usefixtures("fastapi")
+def test_a_sound_file_is_read_after_the_check_of_the_key() -> None:
+    """FastAPI reads a form before the check if an endpoint takes anything but the bare request."""
+    sound = routes.take_sound("/v1/audio/transcriptions", transcribed)
+    assert inspect.signature(sound, follow_wrapped=True).parameters.keys() == {"request"}
+    assert sound.__annotations__["request"] is Form
+
+
+@pytest.mark.usefixtures("fastapi")
+def test_openais_names_for_the_model_that_hears_mean_whisper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOICEFLEET_HEARING_NAMES", "whisper-1,gpt-4o-transcribe")
+    sound = routes.take_sound("/v1/audio/transcriptions", transcribed)
+    assert asyncio.run(sound(Form("whisper-1", 10))) == "whisper heard 10 bytes"
+    assert asyncio.run(sound(Form("gpt-4o-transcribe", 10))) == "whisper heard 10 bytes"
+    assert asyncio.run(sound(Form("kokoro", 10))) == "kokoro heard 10 bytes"
+
+
+@pytest.mark.usefixtures("fastapi")
+def test_a_sound_file_is_read_no_further_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOICEFLEET_UPLOAD_BYTES", "200000")
+    sound = routes.take_sound("/v1/audio/transcriptions", transcribed)
+    large = Form("whisper", 1 << 30)
+    status, said = asyncio.run(sound(large))
+    assert (status, said["error"]["code"]) == (400, "request_too_large")
+    assert large.read <= 200000 + 65536
 
 
 @pytest.mark.parametrize(("value", "events"), [(None, False), ("audio", False), ("sse", True)])
