@@ -62,7 +62,9 @@ def read(template: str) -> set[str]:
 
 def from_playbooks() -> set[str]:
     """What the playbooks set for the roles that they run."""
-    return {name for path in (ROLES.parent / "playbooks").glob("**/*.yml") for name in declared(load(path))}
+    # Not those of the copy that bin/collection makes.
+    paths = [path for folder in (".", "tasks") for path in (ROLES.parent / "playbooks" / folder).glob("*.yml")]
+    return {name for path in paths for name in declared(load(path))}
 
 
 def known(role: str) -> set[str]:

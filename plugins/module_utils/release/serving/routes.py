@@ -92,7 +92,7 @@ def create_speech(api: Any) -> Endpoint:
     return speech
 
 
-def take_sound(path: str, endpoint: Endpoint) -> Endpoint:
+def take_sound(path: str, endpoint: Callable[..., Awaitable[Any]]) -> Endpoint:
     """Return Xinference's endpoint for a sound file as one that reads the file after the check of the key.
 
     FastAPI reads a form before it checks the key, unless the endpoint takes the bare request.

@@ -136,7 +136,9 @@ def documents() -> Iterator[tuple[Path, Any]]:
     """What the defaults, playbooks, scenarios and pages hold as YAML."""
     for folder in ("roles/*/defaults", "molecule", "playbooks", "bench"):
         for path in ROOT.glob(f"{folder}/**/*.yml"):
-            yield path, path.read_text(encoding="utf-8")
+            # bin/collection puts a copy of all files into playbooks/collections, among them tests with bad values.
+            if "collections" not in path.relative_to(ROOT).parts:
+                yield path, path.read_text(encoding="utf-8")
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/README.md")]:
         for block in re.findall(r"```ya?ml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
             yield path, block

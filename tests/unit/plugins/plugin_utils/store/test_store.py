@@ -15,6 +15,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -446,17 +447,26 @@ def test_a_python_is_fetched_from_the_folder_of_its_date(request_: store.Request
 
 
 class Index(http.server.ThreadingHTTPServer):
-    """A package index over a folder of wheels. At the first request for ``fatal`` it kills the requesting process."""
+    """A package index over a folder of wheels. At the first request for ``fatal`` it kills the requesting process.
 
-    def __init__(self, folder: Path, fatal: str) -> None:
+    It waits until that process has ``kept`` another file.
+    """
+
+    def __init__(self, folder: Path, fatal: str, kept: Path) -> None:
         super().__init__(("127.0.0.1", 0), IndexHandler)
-        self.folder, self.fatal = folder, fatal
+        self.folder, self.fatal, self.kept = folder, fatal, kept
         self.victim = 0
         self.asked: Counter[str] = Counter()
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/simple"
+
+
+def until(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what() and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 class IndexHandler(http.server.BaseHTTPRequestHandler):
@@ -480,7 +490,7 @@ class IndexHandler(http.server.BaseHTTPRequestHandler):
                 self.end_headers()
                 self.wfile.write(data[: len(data) // 2])
                 self.wfile.flush()
-                time.sleep(0.3)
+                until(self.server.kept.exists)
                 os.kill(self.server.victim, signal.SIGKILL)
                 self.server.victim = 0
                 return
@@ -500,17 +510,17 @@ def test_a_killed_fetch_continues_and_fetches_nothing_twice(
     request_.find_links = []
     small, large = "spacy-3.8.14-py3-none-any.whl", "xinference-1.2.3-py3-none-any.whl"
     target, cache = tmp_path / "store", tmp_path / "cache"
-    with Index(folder, fatal=large) as index:
-        thread = threading.Thread(target=index.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    digest = hashlib.sha256((folder / small).read_bytes()).hexdigest()
+    with Index(folder, fatal=large, kept=cache / "sha256" / digest[:2] / digest) as index:
         request_.index = index.address
+        # Before any thread starts. The server accepts connections already, and answers them later.
         child = os.fork()
         if child == 0:
-            # Threads of the parent run the server that answers this child.
-            time.sleep(0.1)
             store.build(target, request_, cache, lambda _line: None)
             os._exit(0)
         index.victim = child
+        thread = threading.Thread(target=index.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
         _pid, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status)
         assert not (target / "manifest.json").exists()
