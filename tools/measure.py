@@ -187,7 +187,7 @@ def figures() -> list[Figure]:
         Figure("places that name the version of Xinference", len(literals.pinned_by_hand("xinference")), 1),
         Figure("pinned versions that could be derived", len(stray), 0, ", ".join(stray)),
         Figure(f"host patterns {HOST_PATTERN}", len(patterns), 1, ", ".join(patterns)),
-        Figure("imports between sub-packages", sum(len(to) for tree in TREES for to in arrows(tree).values()), 20),
+        Figure("imports between sub-packages", sum(len(to) for tree in TREES for to in arrows(tree).values()), 15),
         Figure("lines of plugins", lines((ROOT / "plugins").rglob("*.py")), None),
         Figure("lines of roles", lines(role_files()), None),
     ]

@@ -15,16 +15,34 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
     python_env,
     spacy_sdist,
 )
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.config import ConfigError
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import base
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import preflight, repair
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import images, repair
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import archive, engine, image, thin, unit
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import selection
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import ManifestError, read_verified
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import given
 
 FAILURES = (
     image.ImageError, archive.ArchiveError, engine.EngineError, ManifestError, patches.PatchError, python_env.EnvError,
-    mending.MendingError, spacy_sdist.SpacyModelError, repair.Stop, ValueError,
+    mending.MendingError, spacy_sdist.SpacyModelError, images.UnfitError, repair.Stop, ConfigError, ValueError,
 )  # fmt: skip
+
+
+def _selected(kind: type[selection.Wanted], settings: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a selection."""
+    return {
+        **selection.given(kind, settings),
+        "patches": patches.choose(arguments["patches"]),
+        "accept_unpublished": arguments["accept_unpublished"],
+    }
+
+
+def _common(
+    contents: images.Contents[Any], wanted: image.Wanted, identity: str, driver: engine.Engine, name: str
+) -> tuple[Any, ...]:
+    """The fields that all images have."""
+    tag = image.tag_of(wanted, identity)
+    return name, driver.identity(name), contents.created, tag, contents.beside(tag, name)
 
 
 class ActionModule(base.ControllerAction):
@@ -52,26 +70,24 @@ class ActionModule(base.ControllerAction):
             said = f"the base {wanted.base} would be loaded into {driver.name}, and the image would be baked"
             return {"changed": True, "msg": said, "plan": {}, "image": {}, "commands": []}
         if arguments["state"] == "thin":
-            chosen = repair.Wanted(
-                **given(repair.Wanted, settings),
-                patches=arguments["patches"],
-                accept_unpublished=arguments["accept_unpublished"],
-            )
-            return self._thin(thin.planned(manifest, digest, store, chosen, wanted, driver, name), wanted, driver)
-        selection = preflight.Wanted(
-            **given(preflight.Wanted, settings),
-            patches=patches.choose(arguments["patches"]),
-            accept_unpublished=arguments["accept_unpublished"],
-        )
-        planned = image.planned(manifest, digest, store, selection, wanted, driver, name)
+            chosen = repair.Wanted(**_selected(repair.Wanted, settings, arguments))
+            place = thin.place_of(driver, name)
+            report = thin.report(driver, name, wanted.python, place, repair.wishes(manifest, chosen))
+            layer = images.layer(manifest, digest, store, chosen, name, report)
+            common = _common(layer, wanted, layer.plan["id"], driver, name)
+            for finding in layer.findings:
+                base.display.warning(f"{name}: {finding}")
+            return self._thin(thin.Planned(*common, layer.plan, place, wanted.python), wanted, driver)
+        asked = selection.Wanted(**_selected(selection.Wanted, settings, arguments))
+        facts = driver.probe(name).facts
+        release = images.release(manifest, digest, store, asked, wanted.profile, name, facts)
+        planned = image.Planned(*_common(release, wanted, release.plan.release.id, driver, name), release.plan)
         if arguments["state"] == "planned":
             said = f"release {planned.plan.release.id} ({planned.plan.profile}) on {name}"
             return {"changed": False, "msg": said, "plan": planned.plan.as_dict()}
         return self._bake(arguments, planned, wanted, driver)
 
     def _thin(self, planned: thin.Planned, wanted: image.Wanted, driver: engine.Engine) -> dict[str, Any]:
-        for finding in planned.findings:
-            base.display.warning(f"{planned.base}: {finding}")
         decided = thin.inputs(planned)
         said = f"a layer on {planned.base} of {planned.plan['bytes'] / 1e6:.0f} MB of files"
         result = self._made(
@@ -86,8 +102,7 @@ class ActionModule(base.ControllerAction):
         own = image.settings(planned.plan, service, arguments["launch"], arguments["settings"])
         variables = image.environment(planned.plan, service)
         decided = image.inputs(planned, own, variables, wanted)
-        size = sum(row.size for row in planned.artifacts)
-        said = f"release {planned.plan.release.id} made of {size / 1e6:.0f} MB"
+        said = f"release {planned.plan.release.id} made of {planned.plan.bytes / 1e6:.0f} MB"
         result = self._made(
             planned.tag, wanted, decided, said,
             lambda say: image.make(planned, wanted, own, variables, decided, driver, say),

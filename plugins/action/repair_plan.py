@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import (
     ControllerAction,
     display,
@@ -24,15 +25,15 @@ class ActionModule(ControllerAction):
         host = str(task_vars.get("inventory_hostname", "host"))
         settings = self.settings(task_vars)
         store = Path(settings["artifact_store_path"]).absolute()
-        wanted = repair.Wanted(
-            **given(repair.Wanted, settings),
-            patches=arguments["patches"],
-            packages=arguments["packages"],
-            settings={name: str(value) for name, value in arguments["settings"].items()},
-            accept_unpublished=arguments["accept_unpublished"],
-            parts=arguments["parts"],
-        )
         try:
+            wanted = repair.Wanted(
+                **given(repair.Wanted, settings),
+                patches=patches.choose(arguments["patches"]),
+                packages=arguments["packages"],
+                settings={name: str(value) for name, value in arguments["settings"].items()},
+                accept_unpublished=arguments["accept_unpublished"],
+                parts=arguments["parts"],
+            )
             manifest, digest = read_verified(store, verified_digest(task_vars))
             wish = repair.wishes(manifest, wanted)
             asked = {
@@ -41,7 +42,7 @@ class ActionModule(ControllerAction):
             }  # fmt: skip
             answer = self.module("voicefleet.kokoro.repair", asked, task_vars)
             verdict = repair.judge(manifest, digest, store, answer["report"], wanted)
-        except (ManifestError, repair.Stop, ValueError) as error:
+        except (ManifestError, patches.PatchError, repair.Stop, ValueError) as error:
             raise AnsibleActionFail(f"{host}: nothing was changed: {str(error).rstrip('.')}.") from None
         findings = [vars(finding) for finding in verdict.findings]
         display.display("\n".join(f"{host}: {line}" for line in verdict.table))

@@ -8,7 +8,7 @@ archive) to standard output::
     {"plan": {...}, "store": "/voicefleet-store", "time": 1798761600, "user": {"name": "voicefleet", "id": 10001},
      "home": "/var/lib/voicefleet", "settings": {...}}
 
-``settings`` is written for the program that starts the service (``module_utils/container``).
+``settings`` is written for the script ``run``, which starts the service (``module_utils/host/container.py``).
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ Json = dict[str, Any]
 
 # The program of the image, and the rooms of this tree that it needs.
 PROGRAM = f"{ROOT}/container"
-ROOMS = ("container", "doctor", "host", "proof", "xinference")
+ROOMS = ("doctor", "host", "proof", "xinference")
 RUN = f"{PROGRAM}/run"
 RUN_TEXT = f"""#!{CURRENT}/env/bin/python -I
 import sys
 
 sys.path.insert(0, "{PROGRAM}")
 
-from module_utils.container import main
+from module_utils.host import container
+from module_utils.proof import container as proof
+from module_utils.xinference import container as service
 
-sys.exit(main.main(sys.argv[1:]))
+sys.exit(container.run({{**service.COMMANDS, **proof.COMMANDS}}, sys.argv[1:]))
 """
 SETTINGS = f"{PROGRAM}/settings.json"
 

@@ -17,10 +17,10 @@ from ...module_utils.host.layout import EVIDENCE, SECRETS, WORKER_HOME, Paths, c
 from ...module_utils.release import patch_data
 from ...module_utils.release.patches import Patch
 from ...module_utils.release.plan import Candidate, Model, Plan, Python, Release, former_of
-from ..store import catalogue, repairs
+from ..store import catalogue, repairs, selection
 from ..store.manifest import Artifact, Manifest, release_id, unpublished
 from ..store.profiles import HOST_GLIBC, Profile, parse_profile
-from ..store.selection import Selection, setting
+from ..store.selection import setting
 from . import gpu, platforms
 from .cluster import Cluster
 
@@ -74,8 +74,8 @@ class Findings(list[Finding]):
 
 
 @dataclass(kw_only=True)
-class Wanted(Selection):
-    """What the operator asked for."""
+class Wanted(selection.Wanted):
+    """What the operator asked for of a host."""
 
     root: str = field(metadata=setting("voicefleet_root"))
     home: str = field(metadata=setting("xinference_home"))
@@ -91,8 +91,6 @@ class Wanted(Selection):
     candidate_port: int = field(metadata=setting("xinference_candidate_port"), default=0)
     minimum_memory_mb: int = field(metadata=setting("voicefleet_minimum_memory_mb"), default=MEMORY_MB)
     accelerator: str = "auto"  # or "cuda", "cpu"
-    patches: Sequence[Patch] = ()  # repairs of upstream's files; they are part of the release
-    accept_unpublished: bool = False
     any_platform: bool = False
     host: str = ""  # the name in the inventory
     open: bool = False  # an independent host that other hosts can reach
@@ -110,11 +108,6 @@ class Wanted(Selection):
             "xinference_secrets_dir": self.secrets,
             "synthesis_evidence_dir": self.evidence,
         }
-
-    @property
-    def all_patches(self) -> list[Patch]:
-        """The repairs that the release gets."""
-        return self.repairs(self.patches)
 
     @property
     def models(self) -> int:
@@ -228,7 +221,7 @@ def choose_accelerator(manifest: Manifest, facts: Mapping[str, Any], wanted: Wan
     return Accelerator("cuda", tuple(wanted.cards) or (() if usable.cards == there else usable.cards), tuple(findings))
 
 
-def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Finding]]:
+def check_store(manifest: Manifest, wanted: selection.Wanted) -> tuple[list[str], list[Finding]]:
     """The voices of a deploy, and what the store lacks for it."""
     findings = Findings()
     try:
@@ -272,7 +265,7 @@ def check_store(manifest: Manifest, wanted: Wanted) -> tuple[list[str], list[Fin
     return voices, findings
 
 
-def _check_languages(manifest: Manifest, wanted: Wanted, findings: Findings) -> None:
+def _check_languages(manifest: Manifest, wanted: selection.Wanted, findings: Findings) -> None:
     """Find missing Python packages and dictionaries of the languages."""
     rows = [artifact for artifact in manifest.artifacts if artifact.kind != "lock"]
     lacking = sorted(set(wanted.extras) - {extra for artifact in rows for extra in artifact.extras})
@@ -546,7 +539,11 @@ def choose_candidate(
 
 
 def chosen_artifacts(
-    manifest: Manifest, wanted: Wanted, profile: Profile, python: Mapping[str, str] | Artifact, voices: list[str]
+    manifest: Manifest,
+    wanted: selection.Wanted,
+    profile: Profile,
+    python: Mapping[str, str] | Artifact,
+    voices: list[str],
 ) -> list[Artifact]:
     """The files of a release. Without voices, nothing of the languages is among them."""
     models = [model.name for model in wanted.chosen_spacy_models] if voices else []
@@ -557,14 +554,15 @@ def chosen_artifacts(
 def planned(
     manifest_sha256: str,
     store: str,
-    wanted: Wanted,
+    root: str,
+    wanted: selection.Wanted,
     profile: Profile,
     python: Mapping[str, str] | Artifact,
     voices: list[str],
     artifacts: list[Artifact],
 ) -> Plan:
     """The plan of a release in an empty root. ``python`` is one of the target or one of the store."""
-    paths = Paths(wanted.root)
+    paths = Paths(root)
     carried = python if isinstance(python, Artifact) else None
     interpreter = python["path"] if not isinstance(python, Artifact) else paths.python(python.version)
     identity = release_id(artifacts, version_of(artifacts, "xinference"), wanted.all_patches if voices else ())
@@ -621,7 +619,7 @@ def judge(
         return verdict
     profile, python = chosen
     artifacts = chosen_artifacts(manifest, wanted, profile, python, voices)
-    plan = planned(manifest_sha256, store, wanted, profile, python, voices, artifacts)
+    plan = planned(manifest_sha256, store, wanted.root, wanted, profile, python, voices, artifacts)
     identity, release = plan.release.id, plan.release.path
     drift = held.get("drift", {}).get(identity)
     complete = identity in facts["releases"]["complete"] and not drift

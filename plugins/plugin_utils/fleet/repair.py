@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ...module_utils.host import sources
-from ..store import catalogue
+from ..store import catalogue, selection
 from ..store.manifest import Artifact, Manifest, unpublished
 from ..store.profiles import PYTHONS
-from ..store.selection import Selection
 
 with contextlib.suppress(ImportError):  # ansible-core brings it, but ansible-test imports this file without
     from packaging.requirements import InvalidRequirement, Requirement
@@ -66,14 +65,12 @@ class Finding:
         return f"{'ERROR' if self.error else 'warning'} {self.code}: {self.sentence}"
 
 
-@dataclass
-class Wanted(Selection):
+@dataclass(kw_only=True)
+class Wanted(selection.Wanted):
     """What a repair shall give a place."""
 
-    patches: Sequence[str] = ()
     packages: Sequence[str] = ()
     settings: Mapping[str, str] = field(default_factory=lambda: dict(SETTINGS))
-    accept_unpublished: bool = False
     parts: Sequence[str] = PARTS
 
 
@@ -139,8 +136,7 @@ def wishes(manifest: Manifest, wanted: Wanted) -> Json:
                 texts.append(ref)
     if wanted.settings and "settings" in wanted.parts:
         texts.append({"to": SETTINGS_FILE, "text": settings_text(wanted.settings)})
-    names = [patch.name for patch in wanted.repairs(())]
-    patches = [*dict.fromkeys([*wanted.patches, *names])] if "patches" in wanted.parts else []
+    patches = [patch.name for patch in wanted.all_patches] if "patches" in wanted.parts else []
     return {"files": files, "links": links, "texts": texts, "patches": patches, "roots": _roots(manifest, wanted)}
 
 
@@ -152,7 +148,7 @@ def _roots(manifest: Manifest, wanted: Wanted) -> list[str]:
 def _needs(manifest: Manifest, wanted: Wanted) -> list[str]:
     extras = set(wanted.extras)
     own = {artifact.name for artifact in manifest.of_kind("wheel") if extras & set(artifact.extras)}
-    own |= {name for patch in wanted.patches for name in OF_PATCHES.get(patch, ())}
+    own |= {name for patch in wanted.patches for name in OF_PATCHES.get(patch.name, ())}
     own |= {*wanted.packages, *(HEARING if wanted.hearing else ())}
     return [*ROOTS, *sorted(own)]
 

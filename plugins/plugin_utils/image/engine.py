@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ...module_utils.host.hashing import parse_json
 
@@ -35,6 +35,11 @@ class Target:
     architecture: str
     glibc: tuple[int, ...]
     pythons: tuple[dict[str, str], ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """These, by the names that the facts of a host have."""
+        return vars(self)
 
 
 def probed(output: str) -> Target:

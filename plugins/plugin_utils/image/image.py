@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bake a complete image from a store: plan it, build its layer in the base image, and write its archive."""
+"""Bake a complete image from a planned release: build its layer in the base image, and write its archive."""
 
 from __future__ import annotations
 
-import calendar
-import json
 import os
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,9 @@ from ...module_utils.host.hashing import Memo, canonical_json, digest_files, rea
 from ...module_utils.host.layout import HOME, ROOT, Paths
 from ...module_utils.release import bake, python_env
 from ...module_utils.release.plan import Plan
-from ..fleet import preflight
-from ..store import sbom
-from ..store.manifest import TIME, Artifact, Manifest
-from ..store.profiles import ACCELERATORS, HOST_GLIBC, Profile
+from ...module_utils.xinference import config as xinference
 from . import archive
-from .engine import Engine, Target
+from .engine import Engine
 from .unit import Service
 
 Json = dict[str, Any]
@@ -56,7 +51,7 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the operator asked for, beyond the selection of languages and voices."""
+    """What the operator asked for, beyond what the image shall hold."""
 
     base: str  # the name of a loaded image, or the path of an archive
     name: str
@@ -68,24 +63,26 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """An image to make."""
+class Target:
+    """What every image is made from, whatever its layer holds."""
 
-    plan: Plan
-    artifacts: list[Artifact]
     base: str  # the name of the loaded base
     base_identity: str
-    time: int  # of all files: when the store last changed
+    created: str  # when the store last changed, in UTC
     tag: str  # the whole name, such as voicefleet-kokoro:1.2.3-3f9a1c2b7d5e
+    beside: Mapping[str, bytes]  # files that lie beside the archive, by name
+
+    @property
+    def time(self) -> int:
+        """The time of all files."""
+        return int(datetime.fromisoformat(self.created).timestamp())
 
 
-@dataclass
-class Done:
-    """The result. ``changed`` says whether an archive was written."""
+@dataclass(frozen=True)
+class Planned(Target):
+    """An image with a whole release."""
 
-    changed: bool
-    record: Json
-    findings: list[str] = field(default_factory=list)
+    plan: Plan
 
 
 def base_name(wanted: Wanted, engine: Engine, load: bool) -> str:
@@ -113,66 +110,26 @@ def base_name(wanted: Wanted, engine: Engine, load: bool) -> str:
     return wanted.base
 
 
-def choose(manifest: Manifest, wanted: str, target: Target) -> tuple[Profile, dict[str, str] | Artifact]:
-    """The profile for a base image, and the Python: one of the store, or else one of the base. Raises ImageError."""
-    accelerator = wanted if wanted in ACCELERATORS else ""
-    profiles = [
-        profile
-        for profile in preflight.profiles_of(manifest, target.architecture, accelerator)
-        if accelerator or profile.name == wanted
-    ]
-    for profile in profiles:
-        for artifact in manifest.of_kind("python"):
-            if profile.name in artifact.profiles:
-                return profile, artifact
-    for profile in profiles:
-        for python in target.pythons:
-            if python["version"] == profile.python:
-                return profile, python
-    if profiles:
-        raise ImageError(
-            f"the store carries no Python for {', '.join(profile.name for profile in profiles)}, and the base image has"
-            f' none of that version. Fetch the store with artifact_store_pythons: ["{profiles[0].python}"]'
-        )
-    raise ImageError(
-        f"the store has no profile {wanted} for {target.architecture}. It has {', '.join(manifest.profiles)}. Choose"
-        " one in image_profile, or fetch another"
-    )
-
-
-def planned(
-    manifest: Manifest, digest: str, store: Path, selection: preflight.Wanted, wanted: Wanted, engine: Engine, base: str
-) -> Planned:
-    """The image that a store gives. Raises ImageError with every reason."""
-    selection.root = ROOT
-    voices, findings = preflight.check_store(manifest, selection)
-    failures = [f"{finding}" for finding in findings if finding.level == "FAIL"]
-    if failures:
-        raise ImageError("\n  ".join(["the store does not fit the settings:", *failures]))
-    target = engine.probe(base)
-    if target.glibc < HOST_GLIBC:
-        have = ".".join(map(str, target.glibc)) or "none that is known"
-        raise ImageError(
-            f"the base image {base} has glibc {have}. The packages need {'.'.join(map(str, HOST_GLIBC))} or newer"
-        )
-    profile, python = choose(manifest, wanted.profile, target)
-    artifacts = preflight.chosen_artifacts(manifest, selection, profile, python, voices)
-    plan = preflight.planned(digest, str(store), selection, profile, python, voices, artifacts)
-    moment = calendar.timegm(time.strptime(manifest.time, TIME))
-    tag = f"{wanted.name}:{wanted.tag or plan.release.id.replace('+', '-')}"
-    return Planned(plan, artifacts, base, engine.identity(base), moment, tag)
+def tag_of(wanted: Wanted, identity: str) -> str:
+    """The image's whole name, such as voicefleet-kokoro:1.2.3-3f9a1c2b7d5e."""
+    return f"{wanted.name}:{wanted.tag or identity.replace('+', '-')}"
 
 
 def settings(plan: Plan, service: Service, launch: Mapping[str, Any], more: Mapping[str, Any]) -> Json:
-    """What the program in the image knows. ``more`` are the names of accounts and the time limits."""
+    """What the program in the image knows. ``more`` are the names of accounts and the time limits.
+
+    Raises ConfigError.
+    """
+    models = plan.language_models
+    uid = str(launch.get("model_uid"))
     return {
         "release": plan.release.path,
         "command": service.command,
         "home": SERVICE_HOME,
-        "launch": dict(launch),
-        "languages": plan.languages,
-        "language_models": plan.language_models,
-        "hearing_model": plan.hearing_model,
+        "model": uid,
+        "uids": xinference.uids(uid, plan.languages, models),
+        "transcriber": xinference.HEARING_UID if plan.hearing_model else "",
+        "launches": xinference.launches(launch, plan.languages, models, plan.hearing_model),
         "voices": plan.voices,
         "unset": service.unset,
         "threads": list(THREADS),
@@ -190,14 +147,13 @@ def environment(plan: Plan, service: Service) -> dict[str, str]:
 def config(image: Planned, base: Json, layer: str, variables: Mapping[str, str], port: int, user: int) -> Json:
     """The image's configuration."""
     seconds = 1_000_000_000
-    stamp = time.strftime(TIME, time.gmtime(image.time))
     inherited = dict(each.partition("=")[::2] for each in (base.get("config") or {}).get("Env") or [])
     plan = image.plan
     return {
         "architecture": base["architecture"],
         "os": base["os"],
         **({"variant": base["variant"]} if base.get("variant") else {}),
-        "created": stamp,
+        "created": image.created,
         "config": {
             "User": f"{user}:{user}",
             "ExposedPorts": {f"{port}/tcp": {}},
@@ -212,24 +168,28 @@ def config(image: Planned, base: Json, layer: str, variables: Mapping[str, str],
                 **{name: value * seconds for name, value in HEALTH.items() if name != "Retries"},
                 "Retries": HEALTH["Retries"],
             },
-            "Labels": labels(image, stamp),
+            "Labels": labels(image),
         },
         "rootfs": {"type": "layers", "diff_ids": [*base["rootfs"]["diff_ids"], layer]},
         "history": [
             *(base.get("history") or []),
-            {"created": stamp, "created_by": "voicefleet.kokoro image", "comment": f"release {plan.release.id}"},
+            {
+                "created": image.created,
+                "created_by": "voicefleet.kokoro image",
+                "comment": f"release {plan.release.id}",
+            },
         ],
     }
 
 
-def labels(image: Planned, stamp: str) -> dict[str, str]:
+def labels(image: Planned) -> dict[str, str]:
     """OCI's labels, and our own."""
     plan = image.plan
     sources = ", ".join(sorted(set(plan.unpublished.values())))
     return {
         "org.opencontainers.image.title": "Kokoro speech by Xinference",
         "org.opencontainers.image.version": plan.release.id,
-        "org.opencontainers.image.created": stamp,
+        "org.opencontainers.image.created": image.created,
         "org.opencontainers.image.base.name": image.base,
         "voicefleet.release": plan.release.id,
         "voicefleet.manifest.sha256": plan.manifest_sha256,
@@ -283,8 +243,8 @@ def make(
     """
     plan = image.plan
     facts = {
-        "inputs": decided, "image": image.tag, "base": image.base, "release": plan.release.id,
-        "manifest_sha256": plan.manifest_sha256, "profile": plan.profile, "accelerator": plan.accelerator,
+        "inputs": decided, "release": plan.release.id, "manifest_sha256": plan.manifest_sha256,
+        "profile": plan.profile, "accelerator": plan.accelerator,
         "user_id": wanted.user_id, "port": own["port"], "stop_seconds": own["stop_seconds"],
         "unpublished": plan.unpublished,
     }  # fmt: skip
@@ -299,14 +259,13 @@ def make(
     def configure(base: Json, digest: str) -> Json:
         return config(image, base, digest, variables, own["port"], wanted.user_id)
 
-    bom = bill(image.artifacts, image.tag, image.base)
-    return assemble(facts, wanted.output, bom, build, configure, engine, say)
+    return assemble(image, facts, wanted.output, build, configure, engine, say)
 
 
 def assemble(
+    image: Target,
     facts: Json,
     output: Path,
-    bom: bytes,
     build: Callable[[Path, Path], None],
     configure: Callable[[Json, str], Json],
     engine: Engine,
@@ -317,7 +276,7 @@ def assemble(
     ``configure`` makes the image's configuration from the base's and the layer's digest.
     """
     output.mkdir(parents=True, exist_ok=True)
-    target = archive_path(facts["image"], output)
+    target = archive_path(image.tag, output)
     # On the output's file system, because layers are large.
     with tempfile.TemporaryDirectory(prefix=".voicefleet-bake-", dir=output) as scratch:
         work = Path(scratch)
@@ -325,18 +284,19 @@ def assemble(
         build(work, layer)
         say("hash the layer")
         digest = f"sha256:{archive.sha256_of(layer)}"
-        say(f"read the base {facts['base']}")
-        engine.save(facts["base"], saved)
+        say(f"read the base {image.base}")
+        engine.save(image.base, saved)
         base = archive.read_base(saved)
         layers = [*archive.plain_layers(base, work), layer]
         made = configure(base.config, digest)
         data = archive.config_bytes(made)
         say(f"write {target.name}")
-        total = archive.write(unfinished, data, layers, made["rootfs"]["diff_ids"], facts["image"])
+        total = archive.write(unfinished, data, layers, made["rootfs"]["diff_ids"], image.tag)
         with open(unfinished, "rb") as handle:
             os.fsync(handle.fileno())
         record = {
-            **facts, "id": f"sha256:{sha256_bytes(data)}", "archive": target.name, "archive_sha256": total,
+            **facts, "image": image.tag, "base": image.base, "id": f"sha256:{sha256_bytes(data)}",
+            "archive": target.name, "archive_sha256": total,
             "size": unfinished.stat().st_size, "layer": digest, "layer_size": layer.stat().st_size,
             "base_size": sum(file.stat().st_size for file in layers[:-1]),
         }  # fmt: skip
@@ -344,17 +304,10 @@ def assemble(
         (output / RECORD).unlink(missing_ok=True)
         os.replace(unfinished, target)
     write_atomic(f"{target}.sha256", f"{total}  {target.name}\n".encode())
-    write_atomic(str(output / sbom.PATH), bom)
+    for name, data in image.beside.items():
+        write_atomic(str(output / name), data)
     write_atomic(str(output / RECORD), canonical_json(record))
     return record
-
-
-def bill(artifacts: Sequence[Artifact], tag: str, base: str) -> bytes:
-    """The bill of materials of an image: the files of the store in it, and the base as a whole."""
-    data = json.loads(sbom.render(artifacts))
-    data["metadata"]["component"] = {"bom-ref": "image", "type": "container", "name": tag}
-    data["components"].append({"bom-ref": "base", "type": "container", "name": base})
-    return canonical_json(data)
 
 
 def build_layer(image: Planned, request: Json, work: Path, layer: Path, engine: Engine, say: Say) -> None:

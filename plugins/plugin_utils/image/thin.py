@@ -6,10 +6,8 @@ The image keeps its configuration: its program, user and environment.
 
 from __future__ import annotations
 
-import calendar
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,6 @@ from typing import Any
 from ...module_utils.host.hashing import canonical_json, sha256_bytes
 from ...module_utils.host.layout import Paths
 from ...module_utils.release import mending
-from ..fleet import repair
-from ..store.manifest import TIME, Artifact, Manifest
 from . import image
 from .engine import Engine
 
@@ -30,52 +26,28 @@ START = image.START.replace("bake", "thin")
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A thin layer to make."""
+class Planned(image.Target):
+    """An image with a thin layer."""
 
     plan: Json  # what the repair would do
-    findings: list[str]
-    artifacts: list[Artifact]
-    base: str
-    base_identity: str
     place: Json  # the user and the home of the image's service
     python: str
-    time: int
-    tag: str
 
 
-def planned(
-    manifest: Manifest,
-    digest: str,
-    store: Path,
-    selection: repair.Wanted,
-    wanted: image.Wanted,
-    engine: Engine,
-    base: str,
-) -> Planned:
-    """Look into the image, and plan its repair. Raises ImageError, Stop, ValueError."""
-    place = {"user": engine.user(base), "home": None}
-    wish = repair.wishes(manifest, selection)
+def place_of(engine: Engine, base: str) -> Json:
+    """How the service of an image runs."""
+    return {"user": engine.user(base), "home": None}
+
+
+def report(engine: Engine, base: str, python: str, place: Json, wish: Json) -> Json:
+    """What an image holds of what it shall have. Raises ImageError, EngineError, PatchError."""
     patches = mending.repairs(wish["patches"])
     asked = {**place, "do": "inspect", "files": wish["files"], "roots": wish["roots"], "patches": patches}
     mounts = [(image.code_folder(), image.PLACES["code"])]
-    answer = json.loads(
-        engine.ask(base, mounts, [wanted.python, "-I", "-B", PROGRAM], json.dumps(asked).encode()).decode()
-    )
+    answer: Json = json.loads(engine.ask(base, mounts, [python, "-I", "-B", PROGRAM], canonical_json(asked)))
     if "error" in answer:
         raise image.ImageError(f"{base}: {answer['error']}")
-    verdict = repair.judge(manifest, digest, store, answer, selection)
-    # What is lost with a container stays in an image.
-    findings = [str(finding) for finding in verdict.findings if finding.code != "LOST"]
-    if verdict.errors:
-        raise image.ImageError("\n  ".join([f"{base} cannot be repaired:", *map(str, verdict.errors)]))
-    digests = {row["sha256"] for row in verdict.plan["artifacts"]}
-    moment = calendar.timegm(time.strptime(manifest.time, TIME))
-    tag = f"{wanted.name}:{wanted.tag or verdict.plan['id'].replace('+', '-')}"
-    artifacts = [row for row in manifest.artifacts if row.sha256 in digests]
-    return Planned(
-        verdict.plan, findings, artifacts, base, engine.identity(base), place, wanted.python, moment, tag
-    )  # fmt: skip
+    return answer
 
 
 def inputs(layer: Planned) -> str:
@@ -90,7 +62,6 @@ def inputs(layer: Planned) -> str:
 
 def config(layer: Planned, base: Json, digest: str) -> Json:
     """The base's configuration with one more layer, and labels that say what it is."""
-    stamp = time.strftime(TIME, time.gmtime(layer.time))
     own = dict(base.get("config") or {})
     sources = ", ".join(sorted(set(layer.plan["unpublished"].values())))
     own["Labels"] = {
@@ -103,11 +74,15 @@ def config(layer: Planned, base: Json, digest: str) -> Json:
     return {
         **base,
         "config": own,
-        "created": stamp,
+        "created": layer.created,
         "rootfs": {"type": "layers", "diff_ids": [*base["rootfs"]["diff_ids"], digest]},
         "history": [
             *(base.get("history") or []),
-            {"created": stamp, "created_by": "voicefleet.kokoro image", "comment": f"repaired {layer.plan['id']}"},
+            {
+                "created": layer.created,
+                "created_by": "voicefleet.kokoro image",
+                "comment": f"repaired {layer.plan['id']}",
+            },
         ],
     }
 
@@ -116,8 +91,8 @@ def make(layer: Planned, wanted: image.Wanted, decided: str, engine: Engine, say
     """Build the layer, write the archive and what lies beside it, and return the record."""
     plan = layer.plan
     facts = {
-        "inputs": decided, "image": layer.tag, "base": layer.base, "release": plan["id"],
-        "manifest_sha256": plan["manifest_sha256"], "unpublished": plan["unpublished"], "thin": True,
+        "inputs": decided, "release": plan["id"], "manifest_sha256": plan["manifest_sha256"],
+        "unpublished": plan["unpublished"], "thin": True,
     }  # fmt: skip
 
     def build(work: Path, target: Path) -> None:
@@ -131,9 +106,8 @@ def make(layer: Planned, wanted: image.Wanted, decided: str, engine: Engine, say
         with open(target, "wb") as handle:
             engine.build(layer.base, mounts, [layer.python, "-I", "-B", "-c", START, code, path], handle, say)
 
-    bom = image.bill(layer.artifacts, layer.tag, layer.base)
     return image.assemble(
-        facts, wanted.output, bom, build, lambda base, digest: config(layer, base, digest), engine, say
+        layer, facts, wanted.output, build, lambda base, digest: config(layer, base, digest), engine, say
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The selection: languages, voices, dictionary and models, the same for the store and for a host."""
+"""The selection: languages, voices, dictionary and models, the same for store, host, repair and image."""
 
 from __future__ import annotations
 
@@ -78,3 +78,16 @@ class Selection:
         wanted = list(asked)
         needs = (*self.extras, self.english, "languages" if len(self.languages) > 1 else "")
         return [*wanted, *(patch for patch in needed_for(filter(None, needs)) if patch not in wanted)]
+
+
+@dataclass(kw_only=True)
+class Wanted(Selection):
+    """What the operator wants to run: the selection, the repairs of upstream's files, and what may be in the store."""
+
+    patches: Sequence[Patch] = ()
+    accept_unpublished: bool = False
+
+    @property
+    def all_patches(self) -> list[Patch]:
+        """The repairs that were asked for, and those without which the languages do not work."""
+        return self.repairs(self.patches)

@@ -19,8 +19,9 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import b
 SOURCE = "NAMES = {'a', 'b', 'c'}\n\n\ndef f(x):\n    return x in ('one', 'two') or x in {'three', 'four', 'five'}\n"
 SETTINGS = {
     "release": "/opt/voicefleet/releases/r", "command": ["/bin/true"], "home": "/var/lib/voicefleet/xinference",
-    "launch": {"model_uid": "kokoro", "model_name": "Kokoro-82M", "model_type": "audio"}, "languages": ["a"],
-    "language_models": {}, "hearing_model": "", "voices": ["af_heart"], "port": 9997, "unset": ["http_proxy"],
+    "model": "kokoro", "uids": {}, "transcriber": "",
+    "launches": [{"model_uid": "kokoro", "model_name": "Kokoro-82M", "model_type": "audio", "lang_code": "a"}],
+    "voices": ["af_heart"], "port": 9997, "unset": ["http_proxy"],
     "threads": ["OMP_NUM_THREADS"], "stop_seconds": 90, "ready_seconds": 180, "admin_user": "admin",
     "deploy_user": "voicefleet-deploy", "client_key_name": "voicefleet-client",
 }  # fmt: skip
@@ -111,12 +112,14 @@ def test_the_program_of_an_image_needs_nothing_but_its_own_rooms(tmp_path: Path)
     bake.add_program(Paths(str(tmp_path)), SETTINGS)
     lines = [
         f"import sys; sys.path.insert(0, {str(tmp_path / 'container')!r})",
-        "from module_utils.container import main, settings",
-        "print(settings.load().launches[0]['lang_code'])",
-        "sys.exit(main.main(['other']))",
+        "from module_utils.host import container",
+        "print(container.load().launches[0]['lang_code'])",
     ]
     code = "\n".join(lines)
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("a\n", 2), done.stderr
-    assert "name one command: serve, health, ready, prove" in done.stderr
+    assert (done.stdout, done.returncode) == ("a\n", 0), done.stderr
+    script = bake.RUN_TEXT.replace(bake.PROGRAM, str(tmp_path / "container"))
+    done = subprocess.run([sys.executable, "-I", "-c", script, "other"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "name one command: serve, ready, health, prove" in done.stderr
     assert os.stat(tmp_path / "container" / "run").st_mode & 0o777 == 0o755

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import patches
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import repair
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact, Manifest
@@ -72,7 +73,8 @@ REPORT: dict[str, Any] = {
 
 
 def wanted(**changes: Any) -> repair.Wanted:
-    return repair.Wanted(**{"languages": ["a"], "voices": ["af_heart"], "patches": ["kokoro-eval"], **changes})
+    values = {"languages": ["a"], "voices": ["af_heart"], "patches": patches.choose(["kokoro-eval"])}
+    return repair.Wanted(**{**values, **changes})
 
 
 def judged(store: Path, asked: repair.Wanted | None = None, **changes: Any) -> repair.Verdict:

@@ -11,7 +11,9 @@ from typing import IO, Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import images
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import archive, engine, image, thin, unit
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import selection
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_preflight
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.image.test_archive import saved
 
@@ -60,9 +62,14 @@ def wanted(output: Path, **changes: Any) -> image.Wanted:
 
 
 def planned(double: Double, asked: image.Wanted, **changes: Any) -> image.Planned:
-    return image.planned(
-        test_preflight.MANIFEST, "d" * 64, Path("/srv/store"), test_preflight.wanted(**changes), asked, double, "base:1"
+    selected = selection.Wanted(**{"languages": ["a"], "voices": ["af_heart"], **changes})
+    facts = double.probe("base:1").facts
+    found = images.release(
+        test_preflight.MANIFEST, "d" * 64, Path("/srv/store"), selected, asked.profile, "base:1", facts
     )
+    tag = image.tag_of(asked, found.plan.release.id)
+    beside = found.beside(tag, "base:1")
+    return image.Planned("base:1", double.identity("base:1"), found.created, tag, beside, found.plan)
 
 
 def made(folder: Path, double: Double, **changes: Any) -> dict[str, Any]:
@@ -84,23 +91,23 @@ def test_the_release_is_that_of_a_deploy(tmp_path: Path) -> None:
 
 def test_the_stores_python_is_preferred_and_else_that_of_the_base() -> None:
     manifest = test_preflight.MANIFEST
-    assert image.choose(manifest, "cpu", TARGET)[1] == TARGET.pythons[0]
+    assert images.choose(manifest, "cpu", TARGET.facts)[1] == TARGET.pythons[0]
     carried = replace(manifest, artifacts=(*manifest.artifacts, PYTHON))
-    assert image.choose(carried, test_preflight.PROFILE, TARGET)[1] == PYTHON
-    with pytest.raises(image.ImageError, match=r'Fetch the store with artifact_store_pythons: \["3.11"\]'):
-        image.choose(manifest, "cpu", replace(TARGET, pythons=()))
-    with pytest.raises(image.ImageError, match="no profile cuda for x86_64. It has cpu-py311-x86_64"):
-        image.choose(manifest, "cuda", TARGET)
+    assert images.choose(carried, test_preflight.PROFILE, TARGET.facts)[1] == PYTHON
+    with pytest.raises(images.UnfitError, match=r'Fetch the store with artifact_store_pythons: \["3.11"\]'):
+        images.choose(manifest, "cpu", replace(TARGET, pythons=()).facts)
+    with pytest.raises(images.UnfitError, match="no profile cuda for x86_64. It has cpu-py311-x86_64"):
+        images.choose(manifest, "cuda", TARGET.facts)
 
 
 def test_a_base_with_an_old_glibc_is_refused(tmp_path: Path) -> None:
     double = Double(tmp_path, replace(TARGET, glibc=(2, 28)))
-    with pytest.raises(image.ImageError, match=r"has glibc 2.28. The packages need 2.29"):
+    with pytest.raises(images.UnfitError, match=r"has glibc 2.28. The packages need 2.29"):
         planned(double, wanted(tmp_path))
 
 
 def test_all_that_the_store_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(image.ImageError, match=r"VOICE_MISSING: the store has no voices/am_adam.pt"):
+    with pytest.raises(images.UnfitError, match=r"VOICE_MISSING: the store has no voices/am_adam.pt"):
         planned(Double(tmp_path), wanted(tmp_path), voices=["am_adam"])
 
 
@@ -160,7 +167,7 @@ def test_gpus_are_named_for_each_engine(tmp_path: Path) -> None:
 
 def test_a_thin_layer_keeps_the_configuration_of_its_base(tmp_path: Path) -> None:
     plan = {"id": "1.2.3-repaired-0", "manifest_sha256": "d" * 64, "unpublished": {}}
-    layer = thin.Planned(plan, [], [], "base:1", "x", {}, "python3", 1_800_000_000, "speech:1")
+    layer = thin.Planned("base:1", "x", "2027-01-15T08:00:00Z", "speech:1", {}, plan, {}, "python3")
     base = {"architecture": "amd64", "config": {"Cmd": ["run"], "Env": ["A=1"]}, "rootfs": {"diff_ids": ["sha256:a"]}}
     found = thin.config(layer, base, "sha256:b")
     assert found["config"]["Cmd"] == ["run"]

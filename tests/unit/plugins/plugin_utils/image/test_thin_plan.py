@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import repair
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import images, repair
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import archive, image, thin
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_repair
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.image.test_image import Double, wanted
@@ -39,31 +39,38 @@ def report(store: Path, state: str, **changes: Any) -> dict[str, Any]:
     return {**found, **changes}
 
 
-def planned(store: Path, place: Place) -> thin.Planned:
+def planned(store: Path, place: Place) -> tuple[thin.Planned, images.Contents[dict[str, Any]]]:
     asked = wanted(store / "out", python="/opt/conda/bin/python")
-    return thin.planned(
-        test_repair.manifest(store), "d" * 64, store, test_repair.wanted(), asked, place, "base:1"
-    )  # fmt: skip
+    held, chosen = test_repair.manifest(store), test_repair.wanted()
+    about = thin.place_of(place, "base:1")
+    found = thin.report(place, "base:1", asked.python, about, repair.wishes(held, chosen))
+    layer = images.layer(held, "d" * 64, store, chosen, "base:1", found)
+    tag = image.tag_of(asked, layer.plan["id"])
+    beside = layer.beside(tag, "base:1")
+    planned = thin.Planned(
+        "base:1", place.identity("base:1"), layer.created, tag, beside, layer.plan, about, asked.python
+    )
+    return planned, layer
 
 
 def test_the_image_is_asked_with_its_own_python_and_user(tmp_path: Path) -> None:
     place = Place(tmp_path, report(tmp_path, "missing"))
-    found = planned(tmp_path, place)
+    found, layer = planned(tmp_path, place)
     assert place.asked["command"][0] == "/opt/conda/bin/python"
     assert (place.asked["do"], place.asked["user"]) == ("inspect", "1000")
-    assert {row.name for row in found.artifacts} >= {"af_heart", "en_core_web_sm", "uv"}
+    assert {row.name for row in layer.artifacts} >= {"af_heart", "en_core_web_sm", "uv"}
     assert found.tag == f"speech:{found.plan['id']}"
 
 
 def test_what_is_lost_with_a_container_stays_in_an_image(tmp_path: Path) -> None:
     place = Place(tmp_path, report(tmp_path, "missing", storage={"site": "layer", "home": "layer"}))
-    assert planned(tmp_path, place).findings == []
+    assert planned(tmp_path, place)[1].findings == []
 
 
 def test_what_a_repair_cannot_do_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(image.ImageError, match="there is no Xinference"):
         planned(tmp_path, Place(tmp_path, {"error": "there is no Xinference"}))
-    with pytest.raises(image.ImageError, match=r"base:1 cannot be repaired:\n  ERROR XINFERENCE"):
+    with pytest.raises(images.UnfitError, match=r"base:1 cannot be repaired:\n  ERROR XINFERENCE"):
         planned(tmp_path, Place(tmp_path, report(tmp_path, "missing", cache=False)))
 
 
@@ -72,7 +79,7 @@ def test_the_same_image_and_store_give_the_same_thin_image(tmp_path: Path) -> No
     place = Place(tmp_path, report(tmp_path, "right", distributions=held))
     made = []
     for name in ("1", "2"):
-        layer = planned(tmp_path, place)
+        layer, _contents = planned(tmp_path, place)
         asked = wanted(tmp_path / name, python="/opt/conda/bin/python")
         made.append(thin.make(layer, asked, thin.inputs(layer), place, lambda _line: None))
     assert made[0] == made[1]

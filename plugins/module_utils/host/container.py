@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an image knows about its service, and what the container's environment and mounted files say."""
+"""What an image knows about its service, and what the container's environment and mounted files say.
+
+The commands of an image are in ``xinference/container.py`` and ``proof/container.py``. The script that
+``release/bake.py`` writes into the image runs them.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
-from ..host.hashing import parse_json, read_bounded
-from ..xinference import config
+from .hashing import parse_json, read_bounded
 
 Json = dict[str, Any]
 
 FILE = "settings.json"  # beside the folder module_utils
 SECRETS_FOLDER = "VOICEFLEET_SECRETS_DIR"
 DEFAULT_FOLDER = "/run/secrets"
-# Threads beyond these do not help one sentence.
-MOST_THREADS = 8
 
 
 class ContainerError(Exception):
@@ -32,10 +34,10 @@ class Settings:
     release: str  # its folder
     command: Sequence[str]  # the program of the unit of systemd
     home: str  # XINFERENCE_HOME
-    launch: Mapping[str, Any]  # the payload of POST /v1/models
-    languages: Sequence[str]
-    language_models: Mapping[str, str]
-    hearing_model: str
+    model: str  # the uid of the model that speaks
+    uids: Mapping[str, str]  # the models that speak one language alone, by its letter
+    transcriber: str  # the uid of the model that hears; empty if there is none
+    launches: Sequence[Json]  # the payloads of POST /v1/models
     voices: Sequence[str]  # one for each model
     port: int
     unset: Sequence[str]  # variables that the service must not have
@@ -47,22 +49,29 @@ class Settings:
     client_key_name: str
 
     @property
-    def launches(self) -> list[Json]:
-        """The payloads of all models."""
-        return config.launches(self.launch, self.languages, self.language_models, self.hearing_model)
-
-    @property
-    def uids(self) -> dict[str, str]:
-        """The models that speak one language alone."""
-        return config.uids(str(self.launch["model_uid"]), self.languages, self.language_models)
-
-    @property
-    def names(self) -> config.Names:
-        return config.Names(self.admin_user, self.deploy_user, self.client_key_name)
-
-    @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+Command = Callable[[Settings, Mapping[str, str]], int]
+
+
+def say(text: str) -> None:
+    """Write a line to the container's log."""
+    sys.stderr.write(f"voicefleet: {text}\n")
+    sys.stderr.flush()
+
+
+def run(commands: Mapping[str, Command], arguments: Sequence[str]) -> int:
+    """Carry out the command that the arguments name, and return the exit status."""
+    if len(arguments) != 1 or arguments[0] not in commands:
+        say(f"name one command: {', '.join(commands)}")
+        return 2
+    try:
+        return commands[arguments[0]](load(), os.environ)
+    except ContainerError as error:
+        say(str(error).rstrip(".") + ".")
+        return 1
 
 
 def load() -> Settings:
@@ -104,28 +113,6 @@ def key(environment: Mapping[str, str]) -> str:
             " VOICEFLEET_CLIENT_KEY. The key has 16 characters or more"
         )
     return found
-
-
-def secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """All secrets. Only the API key must be given; others are made anew at each start. Raises ContainerError."""
-    given = {name: secret(name, environment) for name in config.SECRETS}
-    given["client_key"] = key(environment)
-    try:
-        return config.merge_secrets(given, {})[0]
-    except config.ConfigError as error:
-        raise ContainerError(f"A secret cannot be used: {error}") from None
-
-
-def for_service(settings: Settings, environment: Mapping[str, str], all_secrets: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the service: the container's, without proxies and without secrets that it does not need."""
-    dropped = {*settings.unset, *(f"VOICEFLEET_{name.upper()}" for name in config.SECRETS)}
-    found = {name: value for name, value in environment.items() if name not in dropped}
-    found.update({variable: all_secrets[name] for name, variable in config.ENVIRONMENT.items()})
-    share = max(1, cores() // max(1, int(settings.launch.get("replica") or 1)))
-    for name in settings.threads:
-        found.setdefault(name, str(min(share, MOST_THREADS)))
-    user = {"HOME": settings.home, "USER": "voicefleet", "LOGNAME": "voicefleet"}
-    return {**found, **user}
 
 
 def cores(folder: str = "/sys/fs/cgroup") -> int:

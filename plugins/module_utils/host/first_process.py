@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ..host.hashing import read_bounded
+from .hashing import read_bounded
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 SUBREAPER = 36  # prctl's PR_SET_CHILD_SUBREAPER

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.container import processes
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import first_process
 
-ROOT = Path(processes.__file__).parents[2]
+ROOT = Path(first_process.__file__).parents[2]
 # A program with a grandchild whose parent has ended.
 PROGRAM = """
 import os, signal, sys, time
@@ -30,9 +30,9 @@ sys.exit(7)
 FIRST = """
 import sys
 sys.path.insert(0, {root!r})
-from module_utils.container import processes
-processes.adopt_orphans()
-program = processes.Program("test", [sys.executable, "-c", {program!r}], {{"PATH": "/usr/bin"}}, "/")
+from module_utils.host import first_process
+first_process.adopt_orphans()
+program = first_process.Program("test", [sys.executable, "-c", {program!r}], {{"PATH": "/usr/bin"}}, "/")
 number = program.wait()
 whole = program.stop(2, lambda line: print(line))
 print("signal", number, "status", program.status, "whole", whole)
@@ -54,7 +54,7 @@ def grandchild(file: Path) -> int:
 
 
 def ended(pid: int) -> bool:
-    return pid not in processes.parents()
+    return pid not in first_process.parents()
 
 
 def test_a_signal_ends_the_program_and_its_orphans(tmp_path: Path) -> None:
@@ -85,4 +85,4 @@ def test_a_program_that_ends_by_itself_ends_the_container(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("top", "below"), [(1, {2, 3, 4}), (2, {4}), (4, set())])
 def test_descendants_are_found_at_every_depth(top: int, below: set[int]) -> None:
-    assert set(processes.descendants(top, {1: 0, 2: 1, 3: 1, 4: 2, 9: 0})) == below
+    assert set(first_process.descendants(top, {1: 0, 2: 1, 3: 1, 4: 2, 9: 0})) == below

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.container import Settings
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import bake
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import container as service
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils import xinference_stand_in
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.release.test_bake import SETTINGS
 
@@ -82,8 +84,7 @@ class Container:
         self.log = folder / "log"
 
     def command(self, name: str) -> list[str]:
-        code = f"import sys; sys.path.insert(0, {str(self.folder / 'container')!r})"
-        code += "; from module_utils.container import main; sys.exit(main.main(sys.argv[1:]))"
+        code = bake.RUN_TEXT.replace(bake.PROGRAM, str(self.folder / "container"))
         return [sys.executable, "-I", "-c", code, name]
 
     def environment(self, key: str = KEY) -> dict[str, str]:
@@ -192,3 +193,34 @@ def test_a_wrong_key_is_not_healthy(container: Container) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def test_a_bad_secret_is_never_shown(tmp_path: Path) -> None:
+    with pytest.raises(container.ContainerError, match="client_key must be 16 to 512") as caught:
+        service.secrets({"VOICEFLEET_CLIENT_KEY": "tooshort", "VOICEFLEET_SECRETS_DIR": str(tmp_path)})
+    assert "tooshort" not in str(caught.value)
+
+
+def test_other_secrets_are_made_anew_at_each_start(tmp_path: Path) -> None:
+    environment = {"VOICEFLEET_CLIENT_KEY": KEY, "VOICEFLEET_SECRETS_DIR": str(tmp_path)}
+    first, second = service.secrets(environment), service.secrets(environment)
+    assert first["client_key"] == second["client_key"] == KEY
+    assert first["jwt_secret"] != second["jwt_secret"]
+
+
+def test_the_service_gets_only_the_secrets_that_it_needs(tmp_path: Path) -> None:
+    environment = {
+        "VOICEFLEET_CLIENT_KEY": KEY, "VOICEFLEET_ADMIN_PASSWORD": "an admin's password", "PATH": "/usr/bin",
+        "http_proxy": "http://proxy", "VOICEFLEET_MODEL": "kokoro", "HOME": "/root",
+        "VOICEFLEET_SECRETS_DIR": str(tmp_path),
+    }  # fmt: skip
+    secrets = service.secrets(environment)
+    found = service.for_service(Settings(**SETTINGS), environment, secrets)
+    assert found["XOSCAR_AUTH_KEY"] == secrets["xoscar_auth_key"]
+    assert found["VOICEFLEET_MODEL"] == "kokoro"
+    assert found["HOME"] == "/var/lib/voicefleet/xinference"
+    assert "http_proxy" not in found
+    assert KEY not in found.values()
+    assert "an admin's password" not in found.values()
+    assert 1 <= int(found["OMP_NUM_THREADS"]) <= 8
+    assert service.for_service(Settings(**SETTINGS), {"OMP_NUM_THREADS": "3"}, secrets)["OMP_NUM_THREADS"] == "3"

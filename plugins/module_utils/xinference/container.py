@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program of an image. It starts the service as the role xinference does, and checks that it speaks.
+"""Commands of an image that run Xinference, as the role xinference does on a host.
 
     run serve     prepare the home, accounts and keys; run the service; stop it on SIGTERM
-    run health    ask for one word, and check that sound comes back
     run ready     check that every model is ready
-    run prove     let every voice speak the proof's sentence, and check that a recogniser hears it
 
-It runs as any user. It writes only below the service's home.
+They run as any user, and write only below the service's home.
 """
 
 from __future__ import annotations
@@ -15,19 +13,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from ..host import container, first_process
+from ..host.container import ContainerError, Settings, say
 from ..host.redaction import Redactor
-from ..proof import proof, recogniser, speech
-from ..xinference import api, config, launch, program
-from . import processes, settings
-from .settings import ContainerError, Settings
+from . import api, config, launch, program
 
 Json = dict[str, Any]
 
-# A word waits behind the sentences of clients.
-HEALTH_SECONDS = 80
+# Threads beyond these do not help one sentence.
+MOST_THREADS = 8
 READY_SECONDS = 10
 # Remains of the last run: sockets, temporary files and recovery records, below the home.
 FLEETING = ("tmp", ".xoscar", "worker_recovery")
@@ -37,9 +34,26 @@ def _leave(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
-def say(text: str) -> None:
-    sys.stderr.write(f"voicefleet: {text}\n")
-    sys.stderr.flush()
+def secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """All secrets. Only the API key must be given; others are made anew at each start. Raises ContainerError."""
+    given = {name: container.secret(name, environment) for name in config.SECRETS}
+    given["client_key"] = container.key(environment)
+    try:
+        return config.merge_secrets(given, {})[0]
+    except config.ConfigError as error:
+        raise ContainerError(f"A secret cannot be used: {error}") from None
+
+
+def for_service(settings: Settings, environment: Mapping[str, str], all_secrets: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the service: the container's, without proxies and without secrets that it does not need."""
+    dropped = {*settings.unset, *(f"VOICEFLEET_{name.upper()}" for name in config.SECRETS)}
+    found = {name: value for name, value in environment.items() if name not in dropped}
+    found.update({variable: all_secrets[name] for name, variable in config.ENVIRONMENT.items()})
+    share = max(1, container.cores() // max(1, int(settings.launches[0].get("replica") or 1)))
+    for name in settings.threads:
+        found.setdefault(name, str(min(share, MOST_THREADS)))
+    user = {"HOME": settings.home, "USER": "voicefleet", "LOGNAME": "voicefleet"}
+    return {**found, **user}
 
 
 def prepare(home: str) -> None:
@@ -70,30 +84,31 @@ def empty(folder: str) -> None:
             os.unlink(path) if os.path.islink(path) else os.rmdir(path)
 
 
-def set_up(own: Settings, secrets: Mapping[str, str]) -> None:
+def set_up(own: Settings, all_secrets: Mapping[str, str]) -> None:
     """Bring accounts, API key and autostart to the wanted state. Raises SetupError, ConfigError."""
+    names = config.Names(own.admin_user, own.deploy_user, own.client_key_name)
     entries = [config.autostart_entry(payload, 1000, 10) for payload in own.launches]
 
     def ask(action: str, wanted: Json | None = None) -> Json:
         request = {"action": action, "home": own.home, **({} if wanted is None else {"wanted": wanted})}
-        return program.run(request, own.release, "the service", (os.geteuid(), os.getegid()), secrets.values())
+        return program.run(request, own.release, "the service", (os.geteuid(), os.getegid()), all_secrets.values())
 
     observed = ask("observe")["observed"] if program.has_databases(own.home) else config.NOTHING
     # A volume may know models of an earlier image.
-    ours = [uid for uid, held in observed["autostart"].items() if held["owner"] == own.names.deploy]
-    wanted = config.wanted_state(secrets, own.names, entries, observed, {"models": ours})
+    ours = [uid for uid, held in observed["autostart"].items() if held["owner"] == names.deploy]
+    wanted = config.wanted_state(all_secrets, names, entries, observed, {"models": ours})
     done: list[str] = []
-    program.correct(ask, secrets, own.names, entries, wanted, done)
+    program.correct(ask, all_secrets, names, entries, wanted, done)
     for line in done:
         say(line)
 
 
-def watch(own: Settings, process: processes.Program, secrets: Mapping[str, str]) -> None:
+def watch(own: Settings, process: first_process.Program, all_secrets: Mapping[str, str]) -> None:
     """Wait until each model is ready, launch those that are missing, and say how it went."""
-    client = api.XinferenceClient(own.endpoint, token=secrets["client_key"])
+    client = api.XinferenceClient(own.endpoint, token=all_secrets["client_key"])
 
     def login() -> None:
-        client.login(own.names.deploy, secrets["deploy_password"])
+        client.login(own.deploy_user, all_secrets["deploy_password"])
 
     for payload in own.launches:
         wanted = config.autostart_entry(payload, 1, 1)["launch"]
@@ -101,7 +116,7 @@ def watch(own: Settings, process: processes.Program, secrets: Mapping[str, str])
         try:
             outcome = keeper.ensure(own.ready_seconds)
         except (launch.ModelError, api.XinferenceError) as error:
-            say(Redactor(secrets.values()).known(keeper.explain(error)))
+            say(Redactor(all_secrets.values()).known(keeper.explain(error)))
             return
         say(f"model {keeper.uid} is ready after {outcome.waited:.0f} s")
 
@@ -109,17 +124,20 @@ def watch(own: Settings, process: processes.Program, secrets: Mapping[str, str])
 def serve(own: Settings, environment: Mapping[str, str]) -> int:
     """Run the service until it ends or a signal stops it. Returns the exit status of the container."""
     os.umask(0o077)
-    for number in processes.STOPS:
+    for number in first_process.STOPS:
         # The first process of a container ignores signals that it does not handle.
         signal.signal(number, _leave)
-    secrets = settings.secrets(environment)
+    all_secrets = secrets(environment)
     prepare(own.home)
-    set_up(own, secrets)
-    processes.adopt_orphans()
-    process = processes.Program(
-        "the service", own.command, settings.for_service(own, environment, secrets), own.home
+    try:
+        set_up(own, all_secrets)
+    except (program.SetupError, config.ConfigError) as error:
+        raise ContainerError(str(error)) from None
+    first_process.adopt_orphans()
+    process = first_process.Program(
+        "the service", own.command, for_service(own, environment, all_secrets), own.home
     )  # fmt: skip
-    threading.Thread(target=watch, args=(own, process, secrets), daemon=True).start()
+    threading.Thread(target=watch, args=(own, process, all_secrets), daemon=True).start()
     if process.wait() is None:
         say(f"the service ended with status {process.status}")
         process.stop(10, say)
@@ -130,21 +148,13 @@ def serve(own: Settings, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def health(own: Settings, environment: Mapping[str, str]) -> int:
-    """Ask each model for one word."""
-    key = settings.key(environment)
-    wanted = proof.Wanted(
-        "", str(own.launch["model_uid"]), list(own.voices), ["wav"], proof.LIVE_TEXT, "format", uids=own.uids
-    )
-    seconds = proof.still_alive(speech.SpeechClient(own.endpoint, key, HEALTH_SECONDS), wanted)
-    sys.stdout.write(f"it speaks: a word takes {seconds:.1f} s\n")
-    return 0
-
-
 def ready(own: Settings, environment: Mapping[str, str]) -> int:
     """Check that every model is ready, without a synthesis."""
-    client = api.XinferenceClient(own.endpoint, settings.key(environment), READY_SECONDS)
-    states = {instance.uid: instance.status for instance in client.instances()}
+    client = api.XinferenceClient(own.endpoint, container.key(environment), READY_SECONDS)
+    try:
+        states = {instance.uid: instance.status for instance in client.instances()}
+    except api.XinferenceError as error:
+        raise ContainerError(str(error)) from None
     late = [uid for uid in (str(payload["model_uid"]) for payload in own.launches) if states.get(uid) != api.READY]
     if late:
         sys.stdout.write("not ready: " + ", ".join(f"{uid} is {states.get(uid, 'absent')}" for uid in late) + "\n")
@@ -153,34 +163,4 @@ def ready(own: Settings, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def prove(own: Settings, environment: Mapping[str, str]) -> int:
-    """Prove every voice, up to the level *intelligible* where a recogniser knows its language."""
-    client = speech.SpeechClient(own.endpoint, settings.key(environment))
-    wanted = proof.Wanted(
-        "", str(own.launch["model_uid"]), list(own.voices), ["wav"], required_level=recogniser.LEVEL, uids=own.uids,
-        transcriber=config.HEARING_UID if own.hearing_model else "",
-    )  # fmt: skip
-    samples, _answers = proof.prove(client, wanted, os.path.join(own.release, "env", "bin", "python"))
-    for sample in samples:
-        sys.stdout.write(f"{sample.voice}: {sample.level}\n")
-        for finding in sample.findings:
-            if not finding.ok:
-                sys.stdout.write(f"    {finding.sentence}\n")
-    # A language that nothing can hear is no fault.
-    bad = [finding for sample in samples for finding in sample.findings if finding.ok is False]
-    return 1 if bad or not samples else 0
-
-
-COMMANDS = {"serve": serve, "health": health, "ready": ready, "prove": prove}
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Carry out a command, and return the exit status."""
-    if len(arguments) != 1 or arguments[0] not in COMMANDS:
-        say(f"name one command: {', '.join(COMMANDS)}")
-        return 2
-    try:
-        return COMMANDS[arguments[0]](settings.load(), os.environ)
-    except (ContainerError, program.SetupError, config.ConfigError, speech.SpeechError, api.XinferenceError) as error:
-        say(str(error).rstrip(".") + ".")
-        return 1
+COMMANDS: dict[str, container.Command] = {"serve": serve, "ready": ready}
