@@ -39,10 +39,13 @@ def _selected(kind: type[selection.Wanted], settings: dict[str, Any], arguments:
 
 def _common(
     contents: images.Contents[Any], wanted: image.Wanted, identity: str, driver: engine.Engine, name: str
-) -> tuple[Any, ...]:
+) -> dict[str, Any]:
     """The fields that all images have."""
     tag = image.tag_of(wanted, identity)
-    return name, driver.identity(name), contents.created, tag, contents.beside(tag, name)
+    return {
+        "base": name, "base_identity": driver.identity(name), "created": contents.created, "tag": tag,
+        "beside": contents.beside(tag, name),
+    }  # fmt: skip
 
 
 class ActionModule(base.ControllerAction):
@@ -77,11 +80,14 @@ class ActionModule(base.ControllerAction):
             common = _common(layer, wanted, layer.plan["id"], driver, name)
             for finding in layer.findings:
                 base.display.warning(f"{name}: {finding}")
-            return self._thin(thin.Planned(*common, layer.plan, place, wanted.python), wanted, driver)
+            return self._thin(
+                thin.Planned(**common, plan=layer.plan, place=place, python=wanted.python), wanted, driver
+            )
         asked = selection.Wanted(**_selected(selection.Wanted, settings, arguments))
         facts = driver.probe(name).facts
         release = images.release(manifest, digest, store, asked, wanted.profile, name, facts)
-        planned = image.Planned(*_common(release, wanted, release.plan.release.id, driver, name), release.plan)
+        common = _common(release, wanted, release.plan.release.id, driver, name)
+        planned = image.Planned(**common, plan=release.plan)
         if arguments["state"] == "planned":
             said = f"release {planned.plan.release.id} ({planned.plan.profile}) on {name}"
             return {"changed": False, "msg": said, "plan": planned.plan.as_dict()}
