@@ -34,14 +34,14 @@ from module_utils.host import first_process
 first_process.adopt_orphans()
 program = first_process.Program("test", [sys.executable, "-c", {program!r}], {{"PATH": "/usr/bin"}}, "/")
 number = program.wait()
-whole = program.stop(2, lambda line: print(line))
+whole = program.stop({patience}, lambda line: print(line))
 print("signal", number, "status", program.status, "whole", whole)
 """
 
 
 def start(file: Path, seconds: int, stubborn: bool = False) -> subprocess.Popen[str]:
     program = PROGRAM.format(file=str(file), seconds=seconds, stubborn=stubborn)
-    code = FIRST.format(root=str(ROOT), program=program)
+    code = FIRST.format(root=str(ROOT), program=program, patience=2 if stubborn else 120)
     return subprocess.Popen([sys.executable, "-I", "-c", code], stdout=subprocess.PIPE, text=True)
 
 
