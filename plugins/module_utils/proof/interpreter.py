@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import subprocess
+import tempfile
 from typing import Any
 
 
@@ -22,6 +23,14 @@ def as_nobody() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+def scratch() -> dict[str, str]:
+    """Return the variable for temporary files: the caller's, unless nobody runs the program and may not write there.
+
+    A container with a read-only root has no writable /tmp.
+    """
+    return {} if as_nobody() else {"TMPDIR": tempfile.gettempdir()}
+
+
 def ask(python: str, program: str, request: Any, timeout: float, folder: str = "/", **environment: str) -> Any:
     """Give a program JSON on standard input, and return the JSON that it writes. Raises InterpreterError."""
     try:
@@ -31,7 +40,7 @@ def ask(python: str, program: str, request: Any, timeout: float, folder: str = "
             capture_output=True,
             timeout=timeout,
             cwd=folder,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **environment},
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **scratch(), **environment},
             check=False,
             **as_nobody(),
         )

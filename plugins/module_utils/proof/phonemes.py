@@ -110,7 +110,7 @@ def _same(one: str, other: str) -> bool:
 
 def scratch_base(candidates: Sequence[str] = ("/tmp", "/var/tmp", "/var/lib")) -> str:
     """Return a folder where code may run: espeak-ng's library is copied to the temporary folder and loaded."""
-    for folder in candidates:
+    for folder in [*interpreter.scratch().values(), *candidates]:
         try:
             if not os.statvfs(folder).f_flag & os.ST_NOEXEC:
                 return folder
