@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import Memo, write_atomic
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import (
     mending,
     patches,
@@ -97,7 +97,7 @@ class ActionModule(base.ControllerAction):
         decided = thin.inputs(planned)
         said = f"a layer on {planned.base} of {planned.plan['bytes'] / 1e6:.0f} MB of files"
         result = self._made(
-            planned.tag, wanted, decided, said, lambda say: thin.make(planned, wanted, decided, driver, say)
+            planned, wanted, decided, said, lambda say: thin.make(planned, wanted, decided, driver, say)
         )
         return {**result, "commands": thin.commands(result["image"], driver.name, wanted.output)}
 
@@ -110,28 +110,36 @@ class ActionModule(base.ControllerAction):
         decided = image.inputs(planned, own, variables, wanted)
         said = f"release {planned.plan.release.id} made of {planned.plan.bytes / 1e6:.0f} MB"
         result = self._made(
-            planned.tag, wanted, decided, said,
+            planned, wanted, decided, said,
             lambda say: image.make(planned, wanted, own, variables, decided, driver, say),
         )  # fmt: skip
         made = result["image"]
         return {**result, "commands": list(image.commands(made, driver.name, wanted.output, arguments["address"]))}
 
     def _made(
-        self, tag: str, wanted: image.Wanted, decided: str, said: str, make: Callable[[image.Say], dict[str, Any]]
-    ) -> dict[str, Any]:
+        self, planned: image.Target, wanted: image.Wanted, decided: str, said: str,
+        make: Callable[[image.Say], dict[str, Any]],
+    ) -> dict[str, Any]:  # fmt: skip
         """The record of an image that is there, or of a new one; in check mode, what would be made."""
         memo = Memo(base.memo_path())
-        record = image.known(tag, wanted.output, decided, memo)
-        file = image.archive_path(tag, wanted.output)
-        changed = record is None
-        diff = base.diff([], [str(file)] if changed else [])
+        tag, output = planned.tag, wanted.output
+        record = image.known(tag, output, decided, memo)
+        file = image.archive_path(tag, output)
         if record is None and self.check_mode:
+            diff = base.diff([], [str(file)])
             return {"changed": True, "msg": f"{file} would be written, with {said}", "image": {}, "diff": diff}
+        written: list[Path] = []
         if record is None:
-            record = make(lambda line: base.display.display(f"  {tag}: {line}"))
+            record, written = make(lambda line: base.display.display(f"  {tag}: {line}")), [file]
+        else:
+            files = image.beside(planned, output, record)
+            written = image.lost(files)
+            for path in [] if self.check_mode else written:
+                write_atomic(str(path), files[path])
         memo.save()
         message = (
             f"{file}: {record['size'] / 1e6:.0f} MB, sha256 {record['archive_sha256'][:12]}, image {record['id'][7:19]}"
         )
-        unchanged = "" if changed else "; it was made from the same store and settings"
-        return {"changed": changed, "msg": message + unchanged, "image": record, "diff": diff}
+        unchanged = "" if file in written else "; it was made from the same store and settings"
+        diff = base.diff([], [str(path) for path in written])
+        return {"changed": bool(written), "msg": message + unchanged, "image": record, "diff": diff}

@@ -84,6 +84,7 @@ changes:
 place:
   description:
     - How the place is named and how Xinference runs there, with C(name), C(unit), C(container) and C(engine).
+    - C(units) has the names of all units that start Xinference with this Python.
     - C(python) is its Python on the host. It is empty for a container.
   returned: always
   type: dict
@@ -109,6 +110,9 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.repair import pl
 
 Json = dict[str, Any]
 
+# What a plan has.
+PARTS = ("files", "links", "texts", "patches", "packages", "artifacts", "uv")
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -124,12 +128,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    lacking = [name for name in PARTS if name not in params["plan"]]
+    if params["state"] == "present" and lacking:
+        module.fail_json(
+            msg=f"The plan lacks {', '.join(lacking)}. Pass the whole plan of voicefleet.kokoro.repair_plan."
+        )
     try:
         engine = "" if params["engine"] == "auto" else params["engine"]
         found = places.find(params["prefix"], params["container"], engine)
         place = places.reach(found)
-        asked = {"home": params["home"] or found.home or None, "user": found.user, "check": module.check_mode}
-        about = {"name": found.name, "unit": found.unit, "container": found.container, "engine": found.engine,
+        asked = {
+            "home": params["home"] or found.home or None, "user": found.user, "check": module.check_mode,
+            "environment": found.environment,
+        }  # fmt: skip
+        about = {"name": found.name, "unit": found.unit, "units": [found.unit] if found.unit else [],
+                 "container": found.container, "engine": found.engine,
                  "python": "" if found.container else place.python, **found.details}  # fmt: skip
         result = {"inspected": inspect, "present": repair, "absent": restore}[params["state"]](params, place, asked)
     except (places.PlaceError, mending.MendingError, patches.PatchError, spacy_sdist.SpacyModelError) as error:

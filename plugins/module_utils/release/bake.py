@@ -304,6 +304,15 @@ def merged(file: str, line: str) -> str:
     return "".join(f"{each}\n" for each in (*lines, line))
 
 
+def last_object(said: str) -> Json:
+    """What a program answers in its last line. Other code of its Python may print before it. Raises ValueError."""
+    lines = said.strip().splitlines()
+    found = parse_json(lines[-1]) if lines else None
+    if not isinstance(found, dict):
+        raise ValueError("the answer is no object")
+    return found
+
+
 def answer(work: Callable[[BinaryIO], None]) -> int:
     """Let a program write its layer to standard output, and report its failure. Return the exit status."""
     try:

@@ -47,7 +47,7 @@ def asked(program: str, request: Json) -> Json:
         timeout=SECONDS, check=False,
     )  # fmt: skip
     try:
-        answer: Json = json.loads(done.stdout)
+        answer = bake.last_object(done.stdout.decode("utf-8", "replace"))
     except ValueError:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-5:]
         raise bake.BakeError(f"the repair ended with status {done.returncode}: {' / '.join(said)}") from None

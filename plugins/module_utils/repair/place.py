@@ -8,10 +8,13 @@ program then runs as the owner. In a container it runs as the container's root.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import pkgutil
 import re
+import shlex
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +33,7 @@ PYTHONS = (
     "/usr/local/bin/python3",
 )  # fmt: skip
 _STARTS = re.compile(r"(?:^|/)xinference(?:-[a-z]+)?\Z")
+_PYTHON = re.compile(r"/python[0-9.]*\Z")
 _INSIDE = re.compile(r"from xinference\b|\bxinference\.deploy\b")
 
 
@@ -47,7 +51,8 @@ def program() -> str:
 class Found:
     """A place as it was found: its Python, or its container, and how Xinference runs there.
 
-    ``user`` is the service's uid and gid, or its name in a container. ``home`` is its XINFERENCE_HOME; "" if unknown.
+    ``user`` is the service's uid and gid, or its name. ``home`` is its XINFERENCE_HOME; "" if unknown. ``environment``
+    has those of the service's variables that decide what it asks the network.
     """
 
     python: str = ""
@@ -56,6 +61,7 @@ class Found:
     unit: str = ""
     user: Any = None
     home: str = ""
+    environment: Json = field(default_factory=dict, compare=False)
     details: Json = field(default_factory=dict, compare=False)
 
     @property
@@ -84,13 +90,20 @@ def _answer(done: subprocess.CompletedProcess[bytes], where: str) -> Json:
 
 
 def owner(python: str) -> tuple[int, int]:
-    """Who may change a Python: the owner of its prefix or of its program. Raises PlaceError if that is unclear."""
+    """Who may change a Python or what it loads. Raises PlaceError if that is unclear, or if everybody may."""
     prefix = os.path.dirname(os.path.dirname(python))
+    # Python runs code of its packages at each start.
+    packages = glob.glob(os.path.join(glob.escape(prefix), "lib*", "python3*", "*-packages"))
     try:
-        statuses = [os.stat(path) for path in (prefix, os.path.dirname(python), os.path.realpath(python))]
+        statuses = {
+            path: os.stat(path) for path in (prefix, os.path.dirname(python), os.path.realpath(python), *packages)
+        }
     except OSError as error:
         raise PlaceError(f"{error.filename} cannot be read: {error.strerror}. Nothing was changed") from None
-    others = {(status.st_uid, status.st_gid) for status in statuses if status.st_uid != 0}
+    for path, status in statuses.items():
+        if os.geteuid() == 0 and status.st_mode & stat.S_IWOTH:
+            raise PlaceError(f"everybody may change {path}. Run chmod o-w on it. Nothing was changed")
+    others = {(status.st_uid, status.st_gid) for status in statuses.values() if status.st_uid != 0}
     if len({uid for uid, _gid in others}) > 1:
         raise PlaceError(f"{prefix} and its Python belong to different users. Nothing was changed")
     return next(iter(others), (0, 0))
@@ -152,16 +165,29 @@ class Container:
 
 
 def started(words: Sequence[str]) -> str:
-    """The Python that runs Xinference in a command line; "" if it does not. A script lies beside its Python."""
+    """The Python that runs Xinference in a command line; "" if it does not, or if it is not named by its full path."""
+    first = words[0] if words and os.path.isabs(words[0]) else ""
     for number, word in enumerate(words[:3]):
         if _STARTS.search(word) and "/" in word:
-            beside = os.path.join(os.path.dirname(word), "python")
-            first = words[0] if number and os.path.isabs(words[0]) else ""
-            return first if first and os.path.dirname(first) == os.path.dirname(word) else beside
-    if words and os.path.isabs(words[0]) and any(_INSIDE.search(word) for word in words[1:6]):
-        return words[0]
-    if words and os.path.isabs(words[0]) and words[1:2] == ["-m"] and words[2:3] and words[2].startswith("xinference"):
-        return words[0]
+            # The kernel puts the Python of a script before it. Other programs do not say what they start.
+            if _PYTHON.search(first) and all(option.startswith("-") for option in words[1:number]):
+                return first
+            return os.path.join(os.path.dirname(word), "python") if os.path.isabs(word) else ""
+    if first and any(_INSIDE.search(word) for word in words[1:6]):
+        return first
+    if first and words[1:2] == ["-m"] and words[2:3] and words[2].startswith("xinference"):
+        return first
+    return ""
+
+
+def of_script(words: Sequence[str]) -> str:
+    """The Python in the first line of the script that a command starts; "" if there is none."""
+    with contextlib.suppress(OSError, IndexError):
+        with open(words[0], "rb") as handle:
+            line = handle.readline(4096).decode("utf-8", "replace")
+        match = re.match(r"#!\s*(/\S+)", line)
+        if match and _PYTHON.search(match[1]):
+            return match[1]
     return ""
 
 
@@ -185,6 +211,11 @@ def home_in(environment: Mapping[str, str]) -> str:
     return environment.get("XINFERENCE_HOME") or (os.path.join(home, ".xinference") if home else "")
 
 
+def deciding(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that decide whether Xinference asks the network."""
+    return {name: environment[name] for name in acting.ASKED if name in environment}
+
+
 def processes(proc: str = "/proc", namespace: str = "") -> list[Found]:
     """The Xinferences that run in a mount namespace, by default this one. Each Python is named once."""
     namespace = namespace or _link(os.path.join(proc, "self", "ns", "mnt"))
@@ -201,8 +232,10 @@ def processes(proc: str = "/proc", namespace: str = "") -> list[Found]:
             continue
         python = started(words)
         if python and python not in found:
-            home, unit = home_in(_environment(folder)), _unit(folder)
-            found[python] = Found(python=python, user=[status.st_uid, status.st_gid], home=home, unit=unit)
+            own, user = _environment(folder), [status.st_uid, status.st_gid]
+            found[python] = Found(
+                python=python, user=user, home=home_in(own), unit=_unit(folder), environment=deciding(own)
+            )
     return list(found.values())
 
 
@@ -232,11 +265,26 @@ def units(runner: Runner = subprocess.run) -> list[Found]:
     for block in text.split("\n\n"):
         rows = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         match = re.search(r"argv\[\]=(.*?) ;", rows.get("ExecStart", ""))
-        python = started(match[1].split()) if match else ""
+        words = match[1].split() if match else []
+        python = started(words)
+        if python and not os.path.exists(python):
+            python = of_script(words) or python
         if python:
-            home = re.search(r"(?:^| )XINFERENCE_HOME=(\S+)", rows.get("Environment", ""))
-            found.append(Found(python=python, unit=rows.get("Id", ""), home=home[1] if home else ""))
+            own = _assigned(rows.get("Environment", ""))
+            found.append(
+                Found(
+                    python=python, unit=rows.get("Id", ""), user=rows.get("User") or None, home=home_in(own),
+                    environment=deciding(own),
+                )
+            )  # fmt: skip
     return found
+
+
+def _assigned(text: str) -> dict[str, str]:
+    """The variables of a unit, as systemd shows them."""
+    with contextlib.suppress(ValueError):
+        return dict(pair.split("=", 1) for pair in shlex.split(text) if "=" in pair)
+    return {}
 
 
 def inspected(engine: str, names: Sequence[str], runner: Runner = subprocess.run) -> list[Json]:
@@ -269,11 +317,16 @@ def _container(engine: str, row: Json) -> Found:
     user = settings.get("User") or ""
     home = environment.get("XINFERENCE_HOME") or (home_in(environment) if user not in ("", "0", "root") else "")
     details = {
-        "running": bool(state.get("Running")), "pid": int(state.get("Pid") or 0),
+        "id": str(row.get("Id") or ""), "running": bool(state.get("Running")), "pid": int(state.get("Pid") or 0),
         "read_only": bool(host.get("ReadonlyRootfs")), "removed_at_end": bool(host.get("AutoRemove")),
     }  # fmt: skip
     name = str(row.get("Name") or row.get("Id") or "").lstrip("/")
     return Found(container=name, engine=engine, user=user, home=home, details=details)
+
+
+def distinct(found: Sequence[Found]) -> list[Found]:
+    """Each container once. The command docker may be Podman's, so both know the same containers."""
+    return list({each.details.get("id") or (each.engine, each.container): each for each in found}.values())
 
 
 def named_container(name: str, engine: str, runner: Runner = subprocess.run) -> Found:
@@ -282,6 +335,7 @@ def named_container(name: str, engine: str, runner: Runner = subprocess.run) -> 
     found = [_container(each, row) for each in engines for row in inspected(each, [name], runner)]
     if not found:
         raise PlaceError(f"{' and '.join(engines)} know no container {name}. Nothing was changed")
+    found = distinct(found)
     if len(found) > 1:
         raise PlaceError(f"docker and podman both have a container {name}: set repair_engine. Nothing was changed")
     if not found[0].details["running"]:
@@ -298,14 +352,18 @@ def find(prefix: str, container: str, engine: str, proc: str = "/proc", runner: 
     native = {os.path.realpath(os.path.dirname(each.python)): each for each in (*loaded, *processes(proc))}
     for each in loaded:
         key = os.path.realpath(os.path.dirname(each.python))
-        native[key] = _with(native[key], unit=native[key].unit or each.unit, home=native[key].home or each.home)
+        names = sorted({*native[key].details.get("units", []), each.unit})
+        native[key] = _with(
+            native[key], unit=native[key].unit or each.unit, home=native[key].home or each.home,
+            environment={**each.environment, **native[key].environment}, details={"units": names},
+        )  # fmt: skip
     if prefix:
         python = os.path.join(prefix.rstrip("/") or "/", "bin", "python")
         python = python if os.path.exists(python) else python + "3"
         known = native.get(os.path.realpath(os.path.dirname(python)), Found())
         return _with(known, python=python)
     wanted = [engine] if engine else list(ENGINES)
-    every = [*native.values(), *(each for name in wanted for each in containers(name, runner))]
+    every = [*native.values(), *distinct([each for name in wanted for each in containers(name, runner)])]
     if len(every) == 1:
         return every[0]
     if not every:
@@ -325,12 +383,14 @@ def reach(found: Found, proc: str = "/proc", runner: Runner = subprocess.run) ->
     """The place itself. In a container, the Python that its processes or usual paths name. Raises PlaceError."""
     if not found.container:
         return Native(found.python, runner)
-    if found.python:
-        return Container(found.engine, found.container, found.python, runner)
     namespace = _link(os.path.join(proc, str(found.details.get("pid", 0)), "ns", "mnt"))
-    running = [each.python for each in processes(proc, namespace)] if namespace else []
+    if found.python:
+        # Debian and Ubuntu have no /usr/bin/python.
+        names = [found.python, f"{found.python}3"]
+    else:
+        names = [*(each.python for each in processes(proc, namespace)), *PYTHONS] if namespace else [*PYTHONS]
     why = ""
-    for python in dict.fromkeys([*running, *PYTHONS]):
+    for python in dict.fromkeys(names):
         place = Container(found.engine, found.container, python, runner)
         try:
             place.run({"do": "inspect"})

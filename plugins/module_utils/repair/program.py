@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import fcntl
 import glob
 import hashlib
 import importlib
@@ -166,6 +167,10 @@ class Ledger:
         self.scratch = os.path.join(self.folder, "scratch")
         self.entries: dict[str, Json] = {}
         self.dirty = False
+        self.load()
+
+    def load(self) -> None:
+        """Read the ledger, if there is one."""
         if os.path.lexists(self.file):
             try:
                 with open(self.file, encoding="utf-8") as handle:
@@ -182,6 +187,17 @@ class Ledger:
             raise RepairError(f"{self.folder} is a link. Remove it. Nothing was changed")
         os.makedirs(self.former, 0o700, exist_ok=True)
         os.chmod(self.folder, 0o700)
+
+    def lock(self) -> None:
+        """Refuse to work beside another repair of this place, such as one that a lost connection left running."""
+        self.held = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RepairError(
+                "another repair of this place is running. Wait for its end. Nothing was changed"
+            ) from None
+        self.load()
 
     def save(self) -> None:
         data = {"schema": SCHEMA, "changes": list(self.entries.values())}
@@ -222,7 +238,10 @@ class Ledger:
         ]
 
     def revert(self, check: bool) -> list[str]:
-        """Restore every path of the ledger. Return the paths that changed."""
+        """Restore every path of the ledger, and remove its folder. Return the paths that changed."""
+        there = os.path.isdir(self.folder) and not os.path.islink(self.folder)
+        if there and not check:
+            self.lock()
         foreign = self.changed_since()
         # The interpreter writes byte code by itself.
         foreign = [path for path in foreign if not path.endswith(".pyc")]
@@ -245,9 +264,23 @@ class Ledger:
         done = []
         for entry in sorted(self.entries.values(), key=lambda entry: -len(entry["path"].split("/"))):
             done += self._restore(entry, check)
-        if not check and self.entries:
+        if there and not self.entries:
+            # A repair ended before its first change. Files that were sent to it may be there.
+            done.append(self.folder)
+        if there and not check:
             shutil.rmtree(self.folder)
         return done
+
+    def _stays(self, folder: str) -> bool:
+        """Whether a folder of ours will hold other files after a revert."""
+        for name in os.listdir(folder):
+            entry = self.entries.get(os.path.join(folder, name))
+            if entry is None or entry["before"] is not None:
+                return True
+            path = entry["path"]
+            if os.path.isdir(path) and not os.path.islink(path) and self._stays(path):
+                return True
+        return False
 
     def _kept(self, digest: str) -> bool:
         with contextlib.suppress(OSError):
@@ -265,7 +298,7 @@ class Ledger:
                 with acting_as(entry["as"]), contextlib.suppress(OSError):
                     os.rmdir(path)
                 return [] if os.path.isdir(path) else [path]
-            return [path]
+            return [] if self._stays(path) else [path]
         if check:
             return [path]
         with contextlib.ExitStack() as stack:
@@ -381,7 +414,8 @@ def inspect(request: Json) -> Json:
             "implementation": sys.implementation.name, "machine": platform.machine(),
             "libc": list(platform.libc_ver()), "abiflags": getattr(sys, "abiflags", ""),
         },
-        "prefix": place.prefix, "site": place.site, "home": place.home, "container": in_container(),
+        "prefix": place.prefix, "kind": kind_of(place.prefix), "site": place.site, "home": place.home,
+        "container": in_container(),
         "versions": {name: installed[name].version if name in installed else "" for name in names},
         "distributions": {name: each.version for name, each in installed.items()},
         "requires": requires(installed, request.get("roots") or []),
@@ -391,7 +425,7 @@ def inspect(request: Json) -> Json:
             "prefix": may_write(ledger.folder, owner_of(ledger.folder)),
         },
         "loads_settings": place.site in map(os.path.realpath, [*site.getsitepackages(), site.getusersitepackages()]),
-        "settings": {name: os.environ[name] for name in ASKED if name in os.environ},
+        "settings": settings(request),
         "environments": environments(place.home),
         "cache": os.path.isfile(os.path.join(place.site, "xinference", "model", "cache_manager.py")),
         "local_voices": has_local_voices(place.site),
@@ -400,6 +434,20 @@ def inspect(request: Json) -> Json:
         "free": {"site": free(place.site), "home": free(place.home)},
         "ledger": {"changes": len(ledger.entries), "file": ledger.file, "foreign": ledger.changed_since()},
     }  # fmt: skip
+
+
+def kind_of(prefix: str) -> str:
+    """What made an environment: ``conda``, ``venv`` or the ``system``."""
+    if os.path.isdir(os.path.join(prefix, "conda-meta")):
+        return "conda"
+    return "venv" if os.path.isfile(os.path.join(prefix, "pyvenv.cfg")) else "system"
+
+
+def settings(request: Json) -> Json:
+    """What Python and the service have been told so far. The service's own variables win over files of Python."""
+    found = {name: os.environ[name] for name in ASKED if name in os.environ}
+    own = request.get("environment") or {}
+    return {**found, **{name: own[name] for name in ASKED if name in own}}
 
 
 def free(path: str) -> int:
@@ -537,9 +585,12 @@ class Work:
         if self.ledger.note(path, before, {"kind": "link", "to": to}, owner):
             self.ledger.save()
         with acting_as(owner):
-            if before is not None:
-                os.unlink(path)
-            os.symlink(to, path)
+            # In one step: a killed run must leave the former link or this one.
+            new = f"{path}.voicefleet-new"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(new)
+            os.symlink(to, new)
+            os.rename(new, path)
 
     # --- parts of a request ---
 
@@ -577,7 +628,7 @@ class Work:
         count = len(self.done)
         target = self._unpacked(rows)
         # An interrupted run must not look finished: what says that a package is installed comes last.
-        paths = sorted(every_file(target), key=lambda name: (".dist-info/" in name, name.endswith("/RECORD"), name))
+        paths = sorted(every_file(target), key=lambda name: (".dist-info/" in name, name.endswith("/METADATA"), name))
         paths = [path for path in paths if os.path.basename(path) != ".lock"]
         self._refuse_foreign(target, paths)
         for path in paths:
@@ -751,6 +802,7 @@ def apply(request: Json) -> Json:
     work = Work(request)
     if not work.check:
         work.ledger.open()
+        work.ledger.lock()
     try:
         for part in (work.packages, work.files, work.patches):
             part()

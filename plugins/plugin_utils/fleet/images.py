@@ -106,6 +106,11 @@ def layer(
         raise UnfitError("\n  ".join([f"{base} cannot be repaired:", *map(str, verdict.errors)]))
     # What is lost with a container stays in an image.
     findings = [str(finding) for finding in verdict.findings if finding.code != "LOST"]
+    if report["storage"]["home"] == "volume":
+        findings.append(
+            f"warning VOLUME: the image declares a volume at {report['home']} or above. Its new files reach only a"
+            " volume that the engine makes anew"
+        )
     digests = {row["sha256"] for row in verdict.plan["artifacts"]}
     artifacts = [row for row in manifest.artifacts if row.sha256 in digests]
     return Contents(verdict.plan, artifacts, manifest.time, findings)

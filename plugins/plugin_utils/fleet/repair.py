@@ -484,7 +484,7 @@ def _table(report: Json, spacy: str, plan: Json) -> list[str]:
     coming = sorted(f"{row['name']} {row['version']}" for row in plan["packages"])
     where = {"disk": "on disk", "layer": "lost with its container", "volume": "on a volume", "read-only": "read-only"}
     return [
-        f"{report['prefix']}: Python {report['python']['version']}, {versions}",
+        f"{report['prefix']} ({report['kind']}): Python {report['python']['version']}, {versions}",
         f"packages {where[report['storage']['site']]}; models in {report['home']}, {where[report['storage']['home']]}",
         f"spaCy {spacy} accepts {english} {' or '.join(accepted) or 'of no known version'}" if spacy else "no spaCy",
         f"missing voices: {voices or 'none'}",

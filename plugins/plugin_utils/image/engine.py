@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import shutil
 import subprocess
@@ -149,9 +151,13 @@ class Engine:
 
 
 def _mounted(mounts: Sequence[tuple[Path, str]]) -> list[str]:
-    return [
-        word for source, place in mounts for word in ("--mount", f"type=bind,source={source},target={place},readonly")
-    ]
+    """The options of some mounts. Both engines read them as a line of CSV, so a path may have commas."""
+    found = []
+    for source, place in mounts:
+        row = io.StringIO()
+        csv.writer(row, lineterminator="").writerow(["type=bind", f"source={source}", f"target={place}", "readonly"])
+        found += ["--mount", row.getvalue()]
+    return found
 
 
 def _last(text: str) -> str:

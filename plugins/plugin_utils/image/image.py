@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shlex
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +30,8 @@ USER = "voicefleet"
 # The home is one level below the mounted folder, so that any user can make it and close it to others.
 SERVICE_HOME = f"{HOME}/xinference"
 RECORD = "image.json"
+# Folders for large files that are being made.
+SCRATCH = ".voicefleet-bake-"
 # A change of the archive's form or of the configuration makes a new image.
 FORM = 1
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -234,6 +239,36 @@ def known(tag: str, output: Path, decided: str, memo: Memo) -> Json | None:
     return record if digest_files([str(file)], memo)[str(file)] == record.get("archive_sha256") else None
 
 
+def beside(image: Target, output: Path, record: Mapping[str, Any]) -> dict[Path, bytes]:
+    """The files that lie beside an archive."""
+    digest = f"{record['archive_sha256']}  {record['archive']}\n".encode()
+    named = {output / name: data for name, data in image.beside.items()}
+    return {output / f"{record['archive']}.sha256": digest, **named}
+
+
+def lost(files: Mapping[Path, bytes]) -> list[Path]:
+    """Those of some files that are missing or have other contents."""
+    return [path for path, data in files.items() if not path.is_file() or path.read_bytes() != data]
+
+
+@contextlib.contextmanager
+def alone_in(output: Path) -> Iterator[Path]:
+    """A new folder for large files, on the output's file system. Removes what killed runs left. Raises ImageError."""
+    output.mkdir(parents=True, exist_ok=True)
+    held = os.open(output, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ImageError(f"another run writes to {output}. Wait for its end, or choose another folder") from None
+        for left in output.glob(f"{SCRATCH}*"):
+            archive.discard(left)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=output) as scratch:
+            yield Path(scratch)
+    finally:
+        os.close(held)
+
+
 def make(
     image: Planned, wanted: Wanted, own: Json, variables: Mapping[str, str], decided: str, engine: Engine, say: Say
 ) -> Json:
@@ -275,11 +310,8 @@ def assemble(
 
     ``configure`` makes the image's configuration from the base's and the layer's digest.
     """
-    output.mkdir(parents=True, exist_ok=True)
     target = archive_path(image.tag, output)
-    # On the output's file system, because layers are large.
-    with tempfile.TemporaryDirectory(prefix=".voicefleet-bake-", dir=output) as scratch:
-        work = Path(scratch)
+    with alone_in(output) as work:
         layer, saved, unfinished = work / "layer.tar", work / "base.tar", work / target.name
         build(work, layer)
         say("hash the layer")
@@ -303,10 +335,9 @@ def assemble(
         # The record goes first and comes last: without it, the next run bakes again.
         (output / RECORD).unlink(missing_ok=True)
         os.replace(unfinished, target)
-    write_atomic(f"{target}.sha256", f"{total}  {target.name}\n".encode())
-    for name, data in image.beside.items():
-        write_atomic(str(output / name), data)
-    write_atomic(str(output / RECORD), canonical_json(record))
+        for path, content in beside(image, output, record).items():
+            write_atomic(str(path), content)
+        write_atomic(str(output / RECORD), canonical_json(record))
     return record
 
 
@@ -329,17 +360,28 @@ def build_layer(image: Planned, request: Json, work: Path, layer: Path, engine: 
         engine.build(image.base, mounts, command, handle, say)
 
 
+def loading(record: Mapping[str, Any], engine: str, output: Path) -> str:
+    """The command that checks and loads an archive."""
+    name = shlex.quote(record["archive"])
+    return f"cd {shlex.quote(str(output))} && sha256sum --check {name}.sha256 && {engine} load --input {name}"
+
+
+def published(address: str, port: int) -> str:
+    """How an engine publishes a port on an address."""
+    return f"[{address}]:{port}:{port}" if ":" in address else f"{address}:{port}:{port}"
+
+
 def commands(record: Mapping[str, Any], engine: str, output: Path, address: str) -> Sequence[str]:
     """The three commands that run the image: check and load it, make a key, and start it."""
     if not record:
         return []
     return [
-        f"cd {output} && sha256sum --check {record['archive']}.sha256 && {engine} load --input {record['archive']}",
+        loading(record, engine, output),
         f'umask 077; echo "xf-$(openssl rand -hex 24)" > client.key && chown {record["user_id"]} client.key',
         f"{engine} run --detach --name voicefleet --read-only --cap-drop ALL --security-opt no-new-privileges"
         f" --stop-timeout {record['stop_seconds'] + 5} --tmpfs {HOME}:exec,mode=1777"
-        " --mount type=bind,source=$PWD/client.key,target=/run/secrets/voicefleet_client_key,readonly"
-        f" --publish {address}:{record['port']}:{record['port']}"
+        ' --mount "type=bind,source=$PWD/client.key,target=/run/secrets/voicefleet_client_key,readonly"'
+        f" --publish {published(address, record['port'])}"
         + (GPUS[engine] if record["accelerator"] == "cuda" else "")
         + f" {record['image']}",
     ]

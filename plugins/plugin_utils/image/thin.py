@@ -6,7 +6,6 @@ The image keeps its configuration: its program, user and environment.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from ...module_utils.host.hashing import canonical_json, sha256_bytes
 from ...module_utils.host.layout import Paths
-from ...module_utils.release import mending
+from ...module_utils.release import bake, mending
 from . import image
 from .engine import Engine
 
@@ -44,9 +43,13 @@ def report(engine: Engine, base: str, python: str, place: Json, wish: Json) -> J
     patches = mending.repairs(wish["patches"])
     asked = {**place, "do": "inspect", "files": wish["files"], "roots": wish["roots"], "patches": patches}
     mounts = [(image.code_folder(), image.PLACES["code"])]
-    answer: Json = json.loads(engine.ask(base, mounts, [python, "-I", "-B", PROGRAM], canonical_json(asked)))
+    said = engine.ask(base, mounts, [python, "-I", "-B", PROGRAM], canonical_json(asked)).decode("utf-8", "replace")
+    try:
+        answer = bake.last_object(said)
+    except ValueError:
+        raise image.ImageError(f"{python} of {base} did not answer: {said.strip()[-1500:]}") from None
     if "error" in answer:
-        raise image.ImageError(f"{base}: {answer['error']}")
+        raise image.ImageError(f"{base}: {answer['error']}. image_python names the Python that has Xinference")
     return answer
 
 
@@ -143,4 +146,4 @@ def commands(record: Mapping[str, Any], engine: str, output: Path) -> list[str]:
     """The command that checks and loads the image. It is started as its base is."""
     if not record:
         return []
-    return [f"cd {output} && sha256sum --check {record['archive']}.sha256 && {engine} load --input {record['archive']}"]
+    return [image.loading(record, engine, output)]

@@ -40,6 +40,7 @@ def _plugins() -> Iterator[None]:
 def rendered(name: str, image: dict[str, Any], **more: Any) -> str:
     loader = DataLoader()
     values = dict(loader.load_from_file(str(ROLE / "defaults/main.yml"), trusted_as_template=True))
+    values.update(loader.load_from_file(str(ROLE / "vars/main.yml"), trusted_as_template=True))
     values.update(__image=image, __image_memory="6G", **more)
     source = trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{ROLE / 'templates' / name}') }}}}")
     return str(Templar(loader=loader, variables=values).template(source))
@@ -84,6 +85,12 @@ def test_systemd_can_read_the_quadlet(image: dict[str, Any]) -> None:
     assert "Image=reg.example.com/speech:1" in rendered(
         "voicefleet.container.j2", {**image, "image": "reg.example.com/speech:1"}
     )
+
+
+def test_an_ipv6_address_is_published_in_brackets() -> None:
+    compose = yaml.safe_load(rendered("compose.yaml.j2", IMAGE, image_address="::1"))
+    assert compose["services"]["speech"]["ports"] == ["[::1]:9997:9997"]
+    assert "PublishPort=[::1]:9997:9997\n" in rendered("voicefleet.container.j2", IMAGE, image_address="::1")
 
 
 @pytest.mark.skipif(not GENERATOR, reason="Podman's generator is not installed")

@@ -21,7 +21,16 @@ VENV = "/srv/venv/bin/python"
         (["/srv/venv/bin/python", "/srv/venv/bin/xinference-local", "-H", "0.0.0.0"], VENV),
         (["/srv/venv/bin/python3", "/srv/venv/bin/xinference", "launch"], "/srv/venv/bin/python3"),
         (["/srv/venv/bin/xinference-local"], VENV),
-        (["/usr/bin/python3", "/usr/local/bin/xinference-worker"], "/usr/local/bin/python"),
+        (["/usr/bin/python3", "/usr/local/bin/xinference-worker"], "/usr/bin/python3"),
+        (["/srv/venv/bin/python", "./bin/xinference-local"], VENV),
+        (
+            ["/opt/conda/envs/speech/bin/python3.11", "/opt/conda/envs/speech/bin/xinference-local"],
+            "/opt/conda/envs/speech/bin/python3.11",
+        ),
+        (["/opt/conda/bin/python", "/opt/conda/bin/conda", "run", "-n", "speech", "xinference-local"], ""),
+        (["/usr/bin/python3", "/usr/bin/wrapper", "/srv/venv/bin/xinference-local"], VENV),
+        (["/usr/bin/tini", "--", "/srv/venv/bin/xinference-local"], VENV),
+        (["python", "bin/xinference-local"], ""),
         (["/srv/venv/bin/python", "-I", "-u", "-c", "from xinference.deploy.cmdline import local; local()"], VENV),
         (["/srv/venv/bin/python", "-m", "xinference.deploy.cmdline"], VENV),
         (["/usr/bin/tail", "-f", "/var/log/xinference.log"], ""),
@@ -96,6 +105,28 @@ def test_a_unit_that_does_not_run_is_found(proc: Path) -> None:
     assert (found.python, found.unit, found.home) == (VENV, "speech.service", "/data")
 
 
+def test_a_unit_that_ended_names_its_user_and_its_variables(proc: Path, tmp_path: Path) -> None:
+    """The usual state of one who asks for help: nothing runs, and the models belong to the service's user."""
+    script = tmp_path / "xinference-local"
+    script.write_text("#!/usr/bin/python3\n")
+    text = (
+        "Id=speech.service\nUser=speech\n"
+        'Environment=A=1 "XINFERENCE_HOME=/srv/my models" XINFERENCE_MODEL_SRC=modelscope\n'
+        f"ExecStart={{ path={script} ; argv[]={script} -p 1 ; ignore=no }}\n"
+    )
+    found = place.find("", "", "", str(proc), Engine(systemctl_show=text))
+    assert (found.python, found.user, found.home) == ("/usr/bin/python3", "speech", "/srv/my models")
+    assert found.environment == {"XINFERENCE_HOME": "/srv/my models", "XINFERENCE_MODEL_SRC": "modelscope"}
+
+
+def test_all_units_of_an_environment_are_named(proc: Path) -> None:
+    row = "Id={}.service\nExecStart={{ path=x ; argv[]=/srv/venv/bin/xinference-{} -p 1 ; ignore=no }}\n"
+    text = "\n".join([row.format("one", "supervisor"), row.format("two", "worker")])
+    process(proc, 10, ["/srv/venv/bin/python", "/srv/venv/bin/xinference-worker"], unit="two.service")
+    found = place.find("", "", "", str(proc), Engine(systemctl_show=text))
+    assert found.details["units"] == ["one.service", "two.service"]
+
+
 def test_several_places_are_listed_and_none_is_chosen(proc: Path) -> None:
     process(proc, 10, ["/srv/venv/bin/python", "/srv/venv/bin/xinference-local"])
     engine = Engine(docker_ps="1\n", docker_inspect=json.dumps([container()]))
@@ -114,6 +145,38 @@ def test_a_host_without_xinference_is_told_what_to_set(proc: Path) -> None:
 def test_a_named_container_is_found_in_either_engine() -> None:
     found = place.find("", "speech", "", "/nowhere", Engine(podman_inspect=json.dumps([container()])))
     assert (found.engine, found.container, found.home) == ("podman", "speech", "/data")
+
+
+def test_podman_as_the_command_docker_gives_each_container_once(proc: Path) -> None:
+    rows = json.dumps([container(Id="0123abcd")])
+    shim = Engine(docker_ps="1\n", docker_inspect=rows, podman_ps="1\n", podman_inspect=rows)
+    assert place.find("", "speech", "", str(proc), shim).engine == "podman"
+    assert place.find("", "", "", str(proc), shim).engine == "podman"
+
+
+def test_podmans_own_description_of_a_container_is_read() -> None:
+    row = container(
+        Name="speech", Path="/bin/sh", ImageName="localhost/speech:1", Id="0123abcd",
+        Config={"Env": ["PATH=/bin", "HOME=/home/speech"], "User": "1000:1000", "Image": "localhost/speech:1",
+                "Entrypoint": "/opt/venv/bin/xinference-local", "Cmd": None},
+        State={"Running": True, "Pid": 70, "Status": "running"},
+        HostConfig={"AutoRemove": True, "ReadonlyRootfs": True},
+    )  # fmt: skip
+    engine = Engine(podman_ps="0123abcd\n", podman_inspect=json.dumps([row]))
+    (found,) = place.containers("podman", engine)
+    assert (found.container, found.user, found.home) == ("speech", "1000:1000", "/home/speech/.xinference")
+    assert found.details["removed_at_end"] is found.details["read_only"] is True
+
+
+def test_podman_runs_the_work_in_a_container(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    engine = Engine(podman_exec='{"kept": "1"}\n')
+    place.Container("podman", "speech", "/opt/conda/bin/python", engine).run(
+        {"do": "apply"}, {"a": str(tmp_path / "a")}
+    )
+    start = ["podman", "exec", "-i", "-u", "0", "speech", "/opt/conda/bin/python", "-I", "-c"]
+    assert [command[:9] for command in engine.commands] == [start, start]
+    assert engine.commands[0][-2:] == ["put", "a"]
 
 
 def test_a_container_that_both_engines_have_is_ambiguous() -> None:
@@ -160,6 +223,16 @@ def test_output_that_is_no_answer_is_shown() -> None:
         place.Container("docker", "speech", "python3", Engine(docker_exec="what is this")).run({})
 
 
+def test_a_named_prefix_of_a_container_may_have_only_python3() -> None:
+    def engine(command: list[str], **_options: Any) -> subprocess.CompletedProcess[bytes]:
+        there = command[6] == "/usr/bin/python3"
+        return subprocess.CompletedProcess(command, 0 if there else 127, b"{}\n" if there else b"", b"no such file")
+
+    found = place.Found(container="speech", engine="docker", python="/usr/bin/python")
+    reached = place.reach(found, "/nowhere", engine)
+    assert reached.python == "/usr/bin/python3"
+
+
 def test_a_container_without_xinference_names_the_first_answer() -> None:
     engine = Engine(docker_exec='{"error": "python3 has no Xinference. Nothing was changed"}')
     with pytest.raises(place.PlaceError, match="Name its prefix in repair_prefix.*has no Xinference"):
@@ -182,6 +255,25 @@ def test_root_never_runs_a_python_of_another_user(tmp_path: Path) -> None:
 
     place.Native(str(python), runner).run({"do": "inspect"})
     assert (seen["user"], seen["group"], seen["extra_groups"]) == (1234, 1235, [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_runs_no_code_that_another_user_may_change(tmp_path: Path) -> None:
+    """Python runs .pth files of the packages, whoever wrote them."""
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text("")
+    for folder in (tmp_path, tmp_path / "bin", packages):
+        folder.chmod(0o755)
+    assert place.owner(str(python)) == (0, 0)
+    os.chown(packages, 1234, 1235)
+    assert place.owner(str(python)) == (1234, 1235)
+    os.chown(packages, 0, 0)
+    packages.chmod(0o777)
+    with pytest.raises(place.PlaceError, match="everybody may change .*site-packages"):
+        place.owner(str(python))
 
 
 def test_a_missing_python_is_named() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -207,6 +208,59 @@ def test_a_killed_repair_continues_and_can_be_reverted(here: Here) -> None:
     assert left == set(before)
 
 
+def test_a_repair_that_ended_before_its_first_change_leaves_nothing_after_absent(here: Here) -> None:
+    before = every(here)
+    incoming = here.prefix / "voicefleet-repair" / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / ("a" * 64)).write_text("weights")
+    assert here.do("revert", check=True)["changed"] == [str(incoming.parent)]
+    assert here.do("revert")["changed"] == [str(incoming.parent)]
+    assert every(here) == before
+    assert here.do("revert")["changed"] == []
+
+
+def test_a_second_repair_does_not_work_beside_a_running_one(here: Here) -> None:
+    folder = here.prefix / "voicefleet-repair"
+    folder.mkdir()
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    for what in ("apply", "revert"):
+        with pytest.raises(place.PlaceError, match="another repair of this place is running"):
+            here.do(what, **everything(here))
+    os.close(held)
+    assert len(here.do("apply", **everything(here))["changed"]) == 6
+
+
+def test_check_mode_of_a_revert_names_what_the_revert_changes(here: Here) -> None:
+    here.do("apply", **everything(here))
+    (here.home / "cache" / "v2" / "Kokoro-82M" / "mine.txt").write_text("x")
+    shown = here.do("revert", check=True)["changed"]
+    assert str(here.home / "cache") not in shown
+    assert shown == here.do("revert")["changed"]
+
+
+def test_a_dangling_link_is_replaced_in_one_step_and_comes_back(here: Here) -> None:
+    voice = here.home / "huggingface/models--hexgrad--Kokoro-82M/snapshots" / ("a" * 40) / "voices/af.pt"
+    voice.parent.mkdir(parents=True)
+    voice.symlink_to("gone")
+    before = every(here)
+    here.do("apply", **everything(here))
+    assert voice.read_text() == "voice"
+    here.do("revert")
+    assert every(here) == before
+
+
+def test_the_services_own_variables_are_reported(here: Here) -> None:
+    own = {"XINFERENCE_MODEL_SRC": "modelscope", "SECRET": "x"}
+    assert here.do("inspect", environment=own)["settings"] == {"XINFERENCE_MODEL_SRC": "modelscope"}
+
+
+def test_a_conda_prefix_is_named(here: Here) -> None:
+    assert here.do("inspect")["kind"] == "venv"
+    (here.prefix / "conda-meta").mkdir()
+    assert here.do("inspect")["kind"] == "conda"
+
+
 def test_a_file_with_other_bytes_stays(here: Here) -> None:
     own = here.home / "cache" / "v2" / "Kokoro-82M" / "config.json"
     own.parent.mkdir(parents=True)
@@ -296,6 +350,20 @@ def test_missing_packages_are_installed_and_removed_again(here: Here) -> None:
     assert os.access(here.prefix / "bin" / "extra", os.X_OK)
     assert list((site(here.prefix) / "extra" / "__pycache__").glob("*.pyc"))
     assert here.do("apply", packages=rows, uv=uv)["changed"] == []
+    here.do("revert")
+    assert every(here) == before
+
+
+def test_a_package_counts_as_installed_only_when_all_its_files_are_there(here: Here) -> None:
+    """A run that is killed before the last file of a package must be continued by the next."""
+    before = every(here)
+    request = {"packages": [wheel(here, "extra", "1.0")], "uv": here.source(stand_in_uv(here.prefix))}
+    info = site(here.prefix) / "extra-1.0.dist-info"
+    here.do("apply", **request)
+    last = max(path.stat().st_ctime_ns for path in info.iterdir())
+    assert (info / "METADATA").stat().st_ctime_ns == last
+    (info / "METADATA").unlink()
+    assert here.do("apply", **request)["changed"] == ["install extra 1.0"]
     here.do("revert")
     assert every(here) == before
 

@@ -59,7 +59,7 @@ def manifest(store: Path) -> Manifest:
 
 REPORT: dict[str, Any] = {
     "python": {"version": "3.11.2", "implementation": "cpython", "machine": "x86_64", "libc": ["glibc", "2.36"]},
-    "prefix": "/venv", "site": "/venv/site", "home": "/home", "container": False,
+    "prefix": "/venv", "kind": "venv", "site": "/venv/site", "home": "/home", "container": False,
     "versions": {"xinference": "4.0.1", "kokoro": "1.2", "misaki": "1.1", "spacy": "3.8.1", "torch": "1"},
     "distributions": {"xinference": "4.0.1", "kokoro": "1.2", "misaki": "1.1", "spacy": "3.8.1", "torch": "1",
                       "numpy": "2.1", "soundfile": "1.0", "loguru": "1.0", "regex": "1.0"},
@@ -202,6 +202,21 @@ def test_what_is_special_about_a_place_is_reported(
 ) -> None:
     verdict = judged(tmp_path, **changes)
     assert (code, error) in {(finding.code, finding.error) for finding in verdict.findings}
+
+
+def test_xinference_3_5_gets_what_fits_and_a_warning_for_the_rest(tmp_path: Path) -> None:
+    """By its digests: kokoro-eval fits the file of 3.5, whisper-soundfile and start-local do not."""
+    asked = wanted(patches=patches.choose(["kokoro-eval", "start-local", "whisper-soundfile"]))
+    states = {"kokoro-eval": "published", "start-local": "unknown", "whisper-soundfile": "unknown"}
+    verdict = judged(tmp_path, asked, versions__xinference="3.5.0", patches=states)
+    assert not verdict.errors
+    assert [str(finding) for finding in verdict.findings] == [
+        "warning XINFERENCE: the repair was tried with 4.0, 4.1, not with 3.5.0",
+        "warning REPAIR: the repair start-local is left out: it is for another version of its file",
+        "warning REPAIR: the repair whisper-soundfile is left out: it is for another version of its file",
+    ]
+    assert verdict.plan["files"] == judged(tmp_path).plan["files"]
+    assert verdict.table[0].startswith("/venv (venv): Python 3.11.2, xinference 3.5.0")
 
 
 def test_a_file_with_other_contents_is_reported_and_not_sent(tmp_path: Path) -> None:

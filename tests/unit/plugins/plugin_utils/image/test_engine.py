@@ -60,3 +60,23 @@ def test_a_builder_that_fails_is_explained_by_its_own_words(folder: Path) -> Non
 def test_an_image_is_never_pulled(folder: Path) -> None:
     put(folder, "docker", 'test "$1" = image || exit 9; exit 1')
     assert not engine.Engine("docker").has("base:1")
+
+
+def test_a_path_with_a_comma_is_mounted(folder: Path) -> None:
+    put(folder, "docker", 'for word; do echo "$word"; done')
+    said = engine.Engine("docker").ask("base:1", [(Path("/srv/a,b"), "/store")], ["/bin/x"], b"").decode().splitlines()
+    assert 'type=bind,"source=/srv/a,b",target=/store,readonly' in said
+
+
+def test_podman_saves_in_the_form_of_docker_and_names_an_image_by_its_bare_id(folder: Path) -> None:
+    rows = '[{"Id": "0123abcd", "RootFS": {"Layers": ["sha256:a"]}, "Config": {"User": "speech"}}]'
+    put(folder, "podman", f"""echo "$*" >>{folder}/asked; test "$1" = image && echo '{rows}'; exit 0""")
+    podman = engine.Engine("podman")
+    assert podman.identity("speech:1") == "0123abcd sha256:a"
+    assert podman.user("speech:1") == "speech"
+    podman.save("speech:1", folder / "base.tar")
+    podman.load(folder / "speech.tar")
+    asked = (folder / "asked").read_text().splitlines()
+    assert asked[-2:] == [
+        f"save --format docker-archive --output {folder}/base.tar speech:1", f"load --input {folder}/speech.tar",
+    ]  # fmt: skip

@@ -183,3 +183,35 @@ def test_the_builder_finds_files_of_the_store_and_those_that_were_made(tmp_path:
     (work / "held").symlink_to(store / "wheels" / "a.whl")
     assert thin.inside(str(work / "held"), str(store), work) == "/voicefleet-store/wheels/a.whl"
     assert thin.inside(str(work / "made" / "b.whl"), str(store), work) == "/voicefleet-work/made/b.whl"
+
+
+def test_commands_can_be_pasted_whatever_the_folder_and_the_address(tmp_path: Path) -> None:
+    record = made(tmp_path, Double(tmp_path))
+    load, _key, run = image.commands(record, "docker", Path("/srv/my images"), "::1")
+    assert load.startswith("cd '/srv/my images' && sha256sum --check speech-1.2.3-")
+    assert " --publish [::1]:9997:9997 " in run
+    assert ' --mount "type=bind,source=$PWD/client.key,' in run
+
+
+def test_a_lost_file_beside_the_archive_is_named(tmp_path: Path) -> None:
+    double = Double(tmp_path)
+    record = made(tmp_path / "1", double)
+    files = image.beside(planned(double, wanted(tmp_path / "1")), tmp_path / "1", record)
+    assert image.lost(files) == []
+    (tmp_path / "1" / "sbom.cdx.json").unlink()
+    (tmp_path / "1" / f"{record['archive']}.sha256").write_text("other\n")
+    assert {path.name for path in image.lost(files)} == {"sbom.cdx.json", f"{record['archive']}.sha256"}
+
+
+def test_a_bake_removes_what_a_killed_one_left_and_refuses_to_run_beside_another(tmp_path: Path) -> None:
+    left = tmp_path / "1" / ".voicefleet-bake-old"
+    left.mkdir(parents=True)
+    (left / "layer.tar").write_text("large")
+    made(tmp_path / "1", Double(tmp_path))
+    assert not left.exists()
+    with (
+        image.alone_in(tmp_path / "1"),
+        pytest.raises(image.ImageError, match="another run writes to"),
+        image.alone_in(tmp_path / "1"),
+    ):
+        pass

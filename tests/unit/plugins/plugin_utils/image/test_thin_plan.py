@@ -87,3 +87,24 @@ def test_the_same_image_and_store_give_the_same_thin_image(tmp_path: Path) -> No
     assert base.config["config"]["Labels"]["voicefleet.manifest.sha256"] == "d" * 64
     (line,) = thin.commands(made[0], "podman", tmp_path)
     assert "podman load --input speech-4.0.1-repaired-" in line
+
+
+def test_an_image_whose_python_prints_is_understood(tmp_path: Path) -> None:
+    class Loud(Place):
+        def ask(self, *arguments: Any) -> bytes:
+            return b"welcome\n" + super().ask(*arguments)
+
+    planned(tmp_path, Loud(tmp_path, report(tmp_path, "missing")))
+
+    class Odd(Place):
+        def ask(self, *_arguments: Any) -> bytes:
+            return b"no answer"
+
+    with pytest.raises(image.ImageError, match="of base:1 did not answer: no answer"):
+        planned(tmp_path, Odd(tmp_path, {}))
+
+
+def test_a_volume_of_the_base_is_reported(tmp_path: Path) -> None:
+    place = Place(tmp_path, report(tmp_path, "missing", storage={"site": "layer", "home": "volume"}))
+    (finding,) = planned(tmp_path, place)[1].findings
+    assert finding.startswith("warning VOLUME: the image declares a volume at /home")
