@@ -63,6 +63,7 @@ class ActionModule(ControllerAction):
                 find_links=download.find_links(os.environ.items()),
                 index=arguments["index"],
                 uv=arguments["uv"],
+                swarm=arguments["swarm"],
                 advisories=Path(arguments["advisories"]) if arguments["advisories"] else None,
             )
             owner = deploy_lock.owner(os.getpid())

@@ -28,8 +28,9 @@ options:
         uses the bare connection.
       - V(rsync) and V(connection) use only that way.
       - V(http) lets the host fetch from O(http.url), or from a temporary server (O(http.serve)).
+      - V(swarm) and V(auto) verify what M(voicefleet.kokoro.artifacts_swarm) brought, and push the rest.
     type: str
-    choices: [push, rsync, connection, http]
+    choices: [push, rsync, connection, http, swarm, auto]
     default: push
   chunk_mb:
     description: Size of one message. A larger size is faster and needs more memory on the controller.
@@ -133,7 +134,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received, http_fetch
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.systemd_unit import SystemdError
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received, http_fetch, swarm
 
 
 def main() -> None:
@@ -142,7 +144,11 @@ def main() -> None:
             "store": {"type": "path", "required": True},
             "manifest_sha256": {"type": "str"},
             **artifact_options(),
-            "transport": {"type": "str", "choices": ["push", "rsync", "connection", "http"], "default": "push"},
+            "transport": {
+                "type": "str",
+                "choices": ["push", "rsync", "connection", "http", "swarm", "auto"],
+                "default": "push",
+            },
             "chunk_mb": {"type": "int", "default": 32},
             "http": {
                 "type": "dict",
@@ -183,6 +189,9 @@ def main() -> None:
         module.exit_json(changed=bool(missing), missing=missing, offsets={}, rsync=rsync)
     try:
         if step == "prepare":
+            if swarm.left_over(root):
+                # An interrupted play left it. What arrived there counts.
+                swarm.Host(root).leave()
             there = set(received.reprove(root, lacking))
             lacking = [artifact for artifact in lacking if artifact["sha256"] not in there]
             module.exit_json(
@@ -197,6 +206,8 @@ def main() -> None:
             done = http_fetch.fetch(source, lacking, Paths(root).incoming, module.params["seconds"])
             module.exit_json(changed=True, **vars(done))
         kept, wrong = received.commit(root, lacking)
+    except SystemdError as error:
+        module.fail_json(msg=f"the swarm of an interrupted play cannot be stopped: {error}")
     except OSError as error:
         full = disk.advice(str(error), root, sum(artifact["size"] for artifact in lacking))
         module.fail_json(

@@ -75,6 +75,10 @@ options:
       - A file of advisories in the format of OSV. It is a zip or JSON file.
       - The store carries those about its packages as C(advisories.json). If unset, it carries none.
     type: path
+  swarm:
+    description: Whether the store carries the engine of a delivery by swarm, for each Python that hosts may have.
+    type: bool
+    default: false
   uv:
     description: The uv that builds wheels. Empty means the uv on PATH, or else the one in the store.
     type: path

@@ -36,6 +36,10 @@ FILTER_UNIT = "voicefleet-filter.service"
 FILTER_FILE = "packet-filter.nft"
 FILTER_RECORD = "packet-filter.loaded"
 
+# A host's peer while artifacts arrive by swarm. Its user exists only while it runs.
+SWARM_UNIT = "voicefleet-swarm.service"
+SWARM_USER = "voicefleet-swarm"
+
 GATEWAY = "/etc/voicefleet-gateway"
 BALANCER = "/etc/voicefleet-balancer"
 BALANCER_UNIT = "voicefleet-balancer.service"
@@ -53,7 +57,7 @@ OFFLINE_PROOF = "/run/voicefleet-offline"
 # What this collection calls its folders below the root's folders. Others found there are not its own.
 RELEASE_NAME = re.compile(r"[0-9][^/]*-[0-9a-f]{12}\Z")
 NAMES = {
-    "artifacts": re.compile(r"[0-9a-f]{64}\Z|\.incoming\Z|\.stamps\.json\Z"),
+    "artifacts": re.compile(r"[0-9a-f]{64}\Z|\.incoming\Z|\.swarm\Z|\.stamps\.json\Z"),
     "releases": re.compile(r"\.removing-|" + RELEASE_NAME.pattern),
     "tools": re.compile(r"(uv|python)-[0-9]"),
 }
@@ -71,6 +75,7 @@ class Paths:
         self.root = root.rstrip("/")
         self.artifacts = os.path.join(self.root, "artifacts")
         self.incoming = os.path.join(self.artifacts, ".incoming")
+        self.swarm = os.path.join(self.artifacts, ".swarm")
         self.stamps = os.path.join(self.artifacts, ".stamps.json")
         self.releases = os.path.join(self.root, "releases")
         self.current = os.path.join(self.root, "current")

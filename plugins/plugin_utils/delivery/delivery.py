@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...module_utils.host.deploy_lock import LOCK_FILE
 
@@ -119,3 +120,12 @@ def encode(message: Iterable[Piece]) -> bytes:
 def receive_command(python: str, folder: str) -> str:
     """The command that receives a message on the host."""
     return f"{shlex.quote(python)} -I -c {shlex.quote(RECEIVER)} {shlex.quote(folder)}"
+
+
+def interpreter(task_vars: Mapping[str, Any]) -> str:
+    """The interpreter that Ansible uses on the host."""
+    found = task_vars.get("ansible_facts", {}).get("discovered_interpreter_python")
+    configured = task_vars.get("ansible_python_interpreter")
+    if isinstance(configured, str) and configured.startswith("/"):
+        return configured
+    return str(found or "/usr/bin/python3")

@@ -90,6 +90,7 @@ class Wanted(selection.Wanted):
     # 0: the next free port after ``port``
     candidate_port: int = field(metadata=setting("xinference_candidate_port"), default=0)
     minimum_memory_mb: int = field(metadata=setting("voicefleet_minimum_memory_mb"), default=MEMORY_MB)
+    transport: str = field(metadata=setting("artifacts_transport"), default="push")
     accelerator: str = "auto"  # or "cuda", "cpu"
     any_platform: bool = False
     host: str = ""  # the name in the inventory
@@ -263,6 +264,18 @@ def check_store(manifest: Manifest, wanted: selection.Wanted) -> tuple[list[str]
         remedy = "Fetch the published files, or set preflight_accept_unpublished: true for a trial."
         findings.fail("UNPUBLISHED", cause, remedy)
     return voices, findings
+
+
+def check_transport(manifest: Manifest, wanted: Wanted) -> list[Finding]:
+    """Whether the store carries what the transport needs. Push needs nothing."""
+    if wanted.transport != "swarm" or manifest.of_kind("engine"):
+        return []
+    cause = "artifacts_transport is swarm, but the store carries no engine for it."
+    remedy = (
+        "Run playbooks/fetch.yml with artifact_store_swarm: true on the connected machine, and transfer the store"
+        " again. Or set artifacts_transport: push."
+    )
+    return [Finding("FAIL", "SWARM", cause, remedy)]
 
 
 def _check_languages(manifest: Manifest, wanted: selection.Wanted, findings: Findings) -> None:
@@ -610,6 +623,7 @@ def judge(
     """
     voices, findings = check_store(manifest, wanted)
     accelerator = choose_accelerator(manifest, facts, wanted)
+    findings += check_transport(manifest, wanted)
     findings += check_host(facts, wanted, manifest, controller_time, accelerator.name)
     findings += accelerator.findings
     findings += check_cluster(facts, wanted)

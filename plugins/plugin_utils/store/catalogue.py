@@ -82,6 +82,18 @@ class Language:
     extras: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Engine:
+    """A wheel of the engine of a swarm, for a Python (``cp311``) and an architecture."""
+
+    python: str
+    architecture: str
+    filename: str
+    sha256: Sha256
+    size: int
+    address: str
+
+
 # The spaCy model of English in languages.json. en_core_web_trf may take its place.
 ENGLISH_MODEL = "en_core_web_sm"
 # Japanese needs a dictionary: the light one is a Python package, the full one is UniDic's own archive.
@@ -155,6 +167,14 @@ PYTHON_BUILDS = datafile.text(_PYTHONS, "releases", "pythons.json")
 PYTHON_LICENCE = datafile.text(_PYTHONS, "licence", "pythons.json")
 PYTHONS = datafile.keyed(
     datafile.rows(PythonBuild, _PYTHONS, "builds", "pythons.json"), lambda build: (build.feature, build.architecture)
+)
+
+_ENGINE = datafile.read(DATA / "engine.json")
+ENGINE_NAME, ENGINE_VERSION, ENGINE_LICENCE = (
+    datafile.text(_ENGINE, key, "engine.json") for key in ("name", "version", "licence")
+)
+ENGINES = datafile.keyed(
+    datafile.rows(Engine, _ENGINE, "builds", "engine.json"), lambda build: (build.python, build.architecture)
 )
 
 _LANGUAGES, _DICTIONARIES = (datafile.read(DATA / name) for name in ("languages.json", "dictionaries.json"))

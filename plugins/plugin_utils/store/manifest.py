@@ -26,7 +26,7 @@ SCHEMA = 2
 FILENAME = "manifest.json"
 KINDS = (
     "wheel", "lock", "spacy-model", "dictionary", "kokoro-config", "kokoro-weights", "kokoro-voice", "hearing-model",
-    "python", "sbom", "advisories",
+    "python", "engine", "sbom", "advisories",
 )  # fmt: skip
 
 # Files that a store or an export has beside the listed ones. A signature has the name of its file and `.sig`.
@@ -169,7 +169,7 @@ class Manifest:
         names, chosen, own = set(spacy_models), set(voices), set(extras)
         wanted = []
         for artifact in self.artifacts:
-            if artifact.kind in ("sbom", "advisories"):
+            if artifact.kind in ("engine", "sbom", "advisories"):
                 continue
             if artifact.kind == "python" and artifact.sha256 != python:
                 continue

@@ -30,6 +30,7 @@ _TYPES = {
     "hearing-model": "machine-learning-model",
     "dictionary": "data",
     "python": "platform",
+    "engine": "library",
     "lock": "file",
 }
 
@@ -75,7 +76,7 @@ def package_of(artifact: Artifact) -> Package:
     spaCy models are not on PyPI. Other projects may have their names there, so they have the type ``generic``.
     """
     found = None
-    if artifact.source == PUBLISHED and artifact.kind == "wheel":
+    if artifact.source == PUBLISHED and artifact.kind in ("wheel", "engine"):
         found = Package("pypi", normalised(artifact.name), artifact.version)
     elif artifact.source == PUBLISHED and artifact.kind.startswith(("kokoro-", "hearing-")):
         found = _in_hub(artifact)

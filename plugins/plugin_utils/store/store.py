@@ -79,7 +79,7 @@ class Request(Selection):
 
     For each feature version in ``pythons`` (``3.11``) the store carries an interpreter. ``index`` is a package index
     (PEP 503) that is tried before the locked addresses. ``contents`` is ``all``, or ``python`` to leave the models out.
-    ``advisories`` is a file of OSV.
+    ``advisories`` is a file of OSV. With ``swarm``, the store carries the engine of a delivery by swarm.
     """
 
     profiles: Sequence[Profile]
@@ -95,6 +95,7 @@ class Request(Selection):
     index: str | None = None
     uv: str | None = None
     advisories: Path | None = None
+    swarm: bool = False
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -106,6 +107,7 @@ class Request(Selection):
             "profiles": [profile.name for profile in self.profiles],
             "pythons": list(self.pythons),
             "contents": self.contents,
+            "swarm": self.swarm,
             "sources": {name: download.without_credentials(at) for name, at in sources.items() if at},
             "locks": {
                 name: sha256_bytes(read_bounded(str(self.lock_folder / name)))
@@ -230,12 +232,13 @@ class _Item:
     artifact: Artifact
     address: str
     size: int = 0
+    first: tuple[str, ...] = ()  # addresses to try before
 
     @property
     def wanted(self) -> download.Wanted:
         """What to download. Only published files must have the published digest."""
         pinned = self.artifact.sha256 if self.artifact.source == PUBLISHED else None
-        return download.Wanted(self.artifact.path, (self.address,), pinned, self.size)
+        return download.Wanted(self.artifact.path, (*self.first, self.address), pinned, self.size)
 
     def entry(self, got: download.Obtained) -> Artifact:
         """The entry of the file that was fetched. If its bytes are the published ones, it is published."""
@@ -340,6 +343,27 @@ def _python_items(request: Request) -> list[_Item]:
             licence=catalogue.PYTHON_LICENCE, source=source, profiles=tuple(names),
         )  # fmt: skip
         items.append(_Item(artifact, f"{base}/{file}"))
+    return items
+
+
+def _engine_items(request: Request) -> list[_Item]:
+    """The engine of a swarm, for every Python on hosts of the profiles and on a controller like this machine."""
+    if not request.swarm:
+        return []
+    machines = {profile.architecture for profile in request.profiles} | {platform.machine()}
+    items = []
+    for build in catalogue.ENGINES.values():
+        if build.architecture not in machines:
+            continue
+        near = [str(folder / build.filename) for folder in request.find_links]
+        mirror = [download.on_index(request.index, catalogue.ENGINE_NAME, build.filename)] if request.index else []
+        artifact = Artifact(
+            f"engine/{build.filename}", build.sha256, build.size, "engine", catalogue.ENGINE_NAME,
+            catalogue.ENGINE_VERSION, licence=catalogue.ENGINE_LICENCE,
+            tags=tuple(sorted(locks.wheel_tags(build.filename))),
+        )  # fmt: skip
+        others = tuple(path for path in near if Path(path).is_file()) + tuple(mirror)
+        items.append(_Item(artifact, build.address, build.size, others))
     return items
 
 
@@ -457,7 +481,7 @@ def build(
         unfit = [reason for reason in (catalogue.spacy_mismatch(model, spacy) for model in models) if reason]
         if unfit:
             raise StoreError(f"profile {profile.name}: {'; '.join(unfit)}")
-    items = _python_items(request) + _dictionary_items(request)
+    items = _python_items(request) + _dictionary_items(request) + _engine_items(request)
     items += [*_model_items(request), *_hearing_items(request)] if request.contents == "all" else []
     present = _present(store)
     known = {artifact.path for artifact in present.artifacts} if present else set()
