@@ -26,7 +26,7 @@ NAME = "voicefleet"
 # Listen on every address of the machine.
 ANY = "any"
 # Try absent peers again after so many seconds.
-CONNECT_SECONDS = 3.0
+CONNECT_SECONDS = 2.0
 # A super-seeding controller that sends nothing for so long, while a peer lacks something, becomes a plain seed.
 # libtorrent itself reveals the first pieces 10 seconds after a peer has connected.
 QUIET_SECONDS = 15.0
@@ -40,6 +40,9 @@ SETTINGS = {
     "enable_outgoing_utp": False,
     "user_agent": "voicefleet",
     "connections_limit": 64,
+    # Peers are few. Those that have everything stay, so that each knows what the others have.
+    "close_redundant_connections": False,
+    "max_retry_port_bind": 0,
     "unchoke_slots_limit": 32,
     "unchoke_interval": 2,
     "allowed_fast_set_size": 0,
@@ -114,9 +117,13 @@ class Engine:
         self.sent = 0
         self.super = bool(order["seed"]) and order["quiet"] > 0
         self.error = ""
+        self.spread = [False] * self.info.num_pieces()
         self.session = library.session(self._settings(), flags=0)
         self.session.set_ip_filter(self._filter())
-        self.handle = self._add(library.torrent_flags.super_seeding if self.super else None)
+        flags = library.torrent_flags
+        # The controller's files were verified in this run.
+        first = [flags.seed_mode] if order["seed"] else []
+        self.handle = self._add(*first, *([flags.super_seeding] if self.super else []))
 
     def _settings(self) -> dict[str, Any]:
         listen, port = self.order["listen"], self.order["port"]
@@ -141,20 +148,22 @@ class Engine:
             found.add_rule(address, address, 0)
         return found
 
-    def _add(self, more: Any = None) -> Any:
+    def _add(self, *more: Any) -> Any:
         flags = self.lt.torrent_flags
         chosen = flags.apply_ip_filter | flags.disable_dht | flags.disable_lsd | flags.disable_pex
-        for flag in (more, flags.update_subscribe):
-            chosen = chosen | flag if flag is not None else chosen
+        for flag in more:
+            chosen = chosen | flag
         params = self.lt.add_torrent_params()
         params.ti = self.info
         params.save_path = self.order["folder"]
         params.flags = chosen
-        params.file_priorities = [
-            4 if self.names.get(index) in self.wanted else 1 if self.names.get(index) in self.have else 0
-            for index in range(self.files.num_files())
-        ]
+        if not self.order["seed"]:  # libtorrent does not take a peer with unwanted files for a seed
+            params.file_priorities = [self._priority(index) for index in range(self.files.num_files())]
         return self.session.add_torrent(params)
+
+    def _priority(self, index: int) -> int:
+        name = self.names.get(index)
+        return 4 if name in self.wanted else 1 if name in self.have else 0
 
     def turn(self) -> bool:
         """Connect, and write the status. False if nobody needs this peer any more."""
@@ -204,13 +213,11 @@ class Engine:
         self.sent = 0
 
     def _out(self, peers: Sequence[Any]) -> bool:
-        """Whether the peers together have everything that this seed offers."""
-        every: list[bool] = [False] * self.info.num_pieces()
+        """Whether the peers together received everything that this seed offers."""
         for peer in peers:
-            if peer.flags & peer.seed:
-                return True
-            every = [known or has for known, has in zip(every, peer.pieces)]
-        return all(every)
+            if not all(self.spread) and len(peer.pieces) == len(self.spread):
+                self.spread = [known or has for known, has in zip(self.spread, peer.pieces)]
+        return all(self.spread)
 
     def _write(self, status: Any, peers: Sequence[Any], last: bool = False) -> None:
         state: dict[str, Any] = {

@@ -238,7 +238,7 @@ class Seed:
         return self.folder / "store.torrent"
 
     def start(
-        self, library: Path | None, swarm: Swarm, watched: int, listen: str = swarm_engine.ANY, seconds: float = 20.0
+        self, library: Path | None, swarm: Swarm, watched: int, listen: str = swarm_engine.ANY, seconds: float = 60.0
     ) -> None:
         """Start the process, and wait until it serves. It ends with the process ``watched``. Raises SwarmError."""
         self.status_file.unlink(missing_ok=True)
@@ -259,11 +259,9 @@ class Seed:
             status = self.status()
             if status.get("error"):
                 break
-            if status.get("finished"):
+            if status:
                 return
             time.sleep(0.2)
-        if process.poll() is None and not self.status().get("error"):
-            return  # it still checks the files
         said = (self.folder / "log").read_text(errors="replace").strip()[-300:]
         process.terminate()
         raise SwarmError(f"the controller's peer did not start: {self.status().get('error') or said or 'no reason'}")

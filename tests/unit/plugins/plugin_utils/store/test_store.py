@@ -436,6 +436,32 @@ def test_a_python_is_carried_only_for_the_profiles_of_its_version(tmp_path: Path
         store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
 
 
+def test_only_a_store_that_is_asked_for_it_carries_the_engine_of_a_swarm(
+    request_: store.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.platform, "machine", lambda: "x86_64")
+    assert store._engine_items(request_) == []
+    request_.swarm, request_.index = True, "https://mirror.example.com/simple"
+    items = store._engine_items(request_)
+    builds = [build for build in catalogue.ENGINES.values() if build.architecture == "x86_64"]
+    assert [item.wanted.name for item in items] == [f"engine/{build.filename}" for build in builds]
+    for item, build in zip(items, builds, strict=True):
+        assert item.wanted.sha256 == build.sha256
+        assert item.wanted.sources[0].startswith("https://mirror.example.com/simple/libtorrent/")
+        assert item.wanted.sources[-1] == build.address
+        assert (item.artifact.kind, item.artifact.size) == ("engine", build.size)
+    assert request_.parameters["swarm"] is True
+
+
+def test_the_engine_is_carried_for_hosts_and_for_a_controller_like_this_machine(
+    request_: store.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.platform, "machine", lambda: "aarch64")
+    request_.swarm = True
+    names = {item.artifact.path for item in store._engine_items(request_)}
+    assert names == {f"engine/{build.filename}" for build in catalogue.ENGINES.values()}
+
+
 def test_a_python_is_fetched_from_the_folder_of_its_date(request_: store.Request) -> None:
     request_.pythons = ["3.11"]
     (item,) = store._python_items(request_)
