@@ -43,6 +43,7 @@ SETTINGS = {
     # Peers are few. Those that have everything stay, so that each knows what the others have.
     "close_redundant_connections": False,
     "max_retry_port_bind": 0,
+    "listen_system_port_fallback": False,
     "unchoke_slots_limit": 32,
     "unchoke_interval": 2,
     "allowed_fast_set_size": 0,
@@ -190,7 +191,7 @@ class Engine:
         watch = self.order.get("watch")
         if watch and not is_running(watch["pid"], watch["start"]):
             return False
-        return now - self.needed < self.order["linger"]
+        return now - self.needed < float(self.order["linger"])
 
     def _alerts(self) -> None:
         for alert in self.session.pop_alerts():

@@ -85,7 +85,7 @@ def piece_size(size: int) -> int:
     return piece
 
 
-def tag(version: Sequence[int] = sys.version_info, machine: str = "") -> str:
+def tag(version: Sequence[int] = tuple(sys.version_info[:2]), machine: str = "") -> str:
     """The engine that fits a Python and a machine, such as ``cp311-x86_64``."""
     return f"cp{version[0]}{version[1]}-{machine or platform.machine()}"
 
