@@ -50,6 +50,8 @@ class ActionModule(ControllerAction):
             **{name: arguments[name] for name in ASKED},
             patches=patches.choose(arguments["patches"]),
             host=host,
+            # A variable of the role artifacts. Its default needs nothing.
+            transport=str(self._templar.template(task_vars.get("artifacts_transport", ""))),
             cluster=members,
             cluster_faults=faults,
             open=settings["xinference_topology"] != "cluster" and service.whole(settings, host).open,

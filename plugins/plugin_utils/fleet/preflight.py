@@ -90,7 +90,7 @@ class Wanted(selection.Wanted):
     # 0: the next free port after ``port``
     candidate_port: int = field(metadata=setting("xinference_candidate_port"), default=0)
     minimum_memory_mb: int = field(metadata=setting("voicefleet_minimum_memory_mb"), default=MEMORY_MB)
-    transport: str = field(metadata=setting("artifacts_transport"), default="push")
+    transport: str = ""  # of the artifacts; only "swarm" needs something of the store
     accelerator: str = "auto"  # or "cuda", "cpu"
     any_platform: bool = False
     host: str = ""  # the name in the inventory

@@ -23,7 +23,7 @@ PLUGINS = "ansible_collections.voicefleet.kokoro.plugins"
 PASSED_ON = {"synthesis_check"}
 NAMES = sorted(path.stem for path in (Path(base.__file__).parents[2] / "action").glob("*.py"))
 # These have a module that runs on the host.
-ON_HOSTS = ["artifacts", "deploy_lock"]
+ON_HOSTS = ["artifacts", "artifacts_swarm", "deploy_lock"]
 
 
 def action(name: str) -> type[base.ControllerAction]:
