@@ -216,7 +216,7 @@ class ActionModule(ControllerAction):
             progress(state["have"])
             quiet = 0.0 if state["have"] > best or state["checking"] else quiet + SLICE_SECONDS
             best = max(best, state["have"])
-            if not state["active"] or quiet >= STALL_SECONDS:
+            if not state["active"] or state["error"] or quiet >= STALL_SECONDS:
                 why = state["error"] or (
                     f"nothing arrived for {STALL_SECONDS:.0f} s from {state['peers']} peers. Firewalls must let TCP"
                     f" port {self.arguments['port']} through between the hosts, and from the controller"

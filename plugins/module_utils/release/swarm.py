@@ -173,6 +173,8 @@ class Host:
         """Put what is there where the peer looks for it: links to artifacts, and files that arrived in part."""
         self._check_own()
         os.makedirs(self.files, mode=0o755, exist_ok=True)
+        if os.path.lexists(self.status_file):
+            _remove(self.status_file)
         for name in os.listdir(self.files):
             if name not in lacking or not _plain(os.path.join(self.files, name)):
                 _remove(os.path.join(self.files, name))
@@ -211,7 +213,7 @@ class Host:
                 break
             time.sleep(min(0.5, seconds))
         answer = {key: _number(found.get(key)) for key in ("have", "wanted", "down", "up", "peers", "failed")}
-        said = "" if active else str(found.get("error") or "") or " ".join(self.unit.journal(3))
+        said = str(found.get("error") or "") or ("" if active else " ".join(self.unit.journal(3)))
         return {
             **answer, "finished": found.get("finished") is True, "checking": found.get("checking") is True,
             "active": active, "error": said[:500],

@@ -177,7 +177,8 @@ def test_a_swarm_that_stands_still_is_left_after_a_minute(lab: Lab) -> None:
     assert "pushed" in lab.said[-1]
 
 
-def test_a_peer_that_ended_is_left_at_once(lab: Lab) -> None:
-    lab.answers = [state(50, active=False, error="the disk is full")]
+@pytest.mark.parametrize("active", [False, True])
+def test_a_peer_that_cannot_work_is_left_at_once(lab: Lab, active: bool) -> None:
+    lab.answers = [state(50, active=active, error="the disk is full")]
     assert not lab.act("waited")["complete"]
     assert "the disk is full" in lab.said[-1]

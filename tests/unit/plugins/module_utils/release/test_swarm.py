@@ -210,6 +210,15 @@ def test_waiting_ends_when_everything_is_there_or_the_peer_is_gone(lab: Lab) -> 
     assert (found["active"], found["error"]) == (False, "the port is taken")
 
 
+def test_a_peer_that_systemd_starts_again_and_again_still_tells_its_error(lab: Lab) -> None:
+    lab.join()
+    lab.says(finished=False, error="the port is taken")
+    lab.active = "activating"
+    assert lab.host.wait(0)["error"] == "the port is taken"
+    lab.join()
+    assert lab.host.wait(0)["error"] == ""
+
+
 def test_the_next_play_continues_with_what_an_interrupted_one_left(lab: Lab) -> None:
     lab.join()
     lab.file("c").write_bytes(lab.data["c"][:500])
