@@ -170,7 +170,7 @@ def keep(file: Path, data: bytes) -> None:
         old.unlink(missing_ok=True)
 
 
-def lay_out(rows: Iterable[Mapping[str, Any]], store: Path, folder: Path) -> list[Mapping[str, Any]]:
+def lay_out(rows: Iterable[dict[str, Any]], store: Path, folder: Path) -> list[dict[str, Any]]:
     """Link the files of a torrent below a folder, by digest. Returns the rows, sorted. Empty files are left out."""
     place = folder / swarm_engine.NAME
     shutil.rmtree(place, ignore_errors=True)
