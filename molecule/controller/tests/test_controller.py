@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A controller on Debian 12 and one on Debian 13: each one deploys from the installed tarball, without internet."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import testinfra
+from deployed import Speaker
+from testinfra.host import Host
+
+# ansible-core begins with this version; requirements/ansible-core.txt has the Pythons.
+CONTROLLERS = {"vf-controller-12": "3.11", "vf-controller-13": "3.13"}
+
+
+@pytest.fixture(scope="module", params=CONTROLLERS)
+def controller(request: pytest.FixtureRequest) -> Host:
+    return testinfra.get_host(f"docker://{request.param}")
+
+
+def play(controller: Host, playbook: str, extra: str = "{}") -> str:
+    """Run one of the collection's playbooks on the controller, as README does. Returns its output, folded."""
+    ran = controller.run(
+        "cd /root && timeout 1200 venv/bin/ansible-playbook voicefleet.kokoro.%s -i inventory.yml -e %s </dev/null",
+        playbook,
+        extra,
+    )
+    assert ran.rc == 0, ran.stdout + ran.stderr
+    assert "[DEPRECATION WARNING]" not in ran.stdout + ran.stderr
+    return " ".join((ran.stdout + ran.stderr).split())
+
+
+def name(controller: Host) -> str:
+    return controller.check_output("hostname")
+
+
+def target(controller: Host) -> Host:
+    """The host that this controller deploys to."""
+    return testinfra.get_host(f"docker://{name(controller).replace('controller-', 'controller-host-')}")
+
+
+def test_it_has_no_way_out(controller: Host) -> None:
+    assert controller.run("ip route get 192.0.2.1").rc != 0
+
+
+def test_its_python_and_its_ansible_are_those_of_the_debian_release(controller: Host) -> None:
+    said = controller.check_output("/root/venv/bin/ansible --version")
+    assert f"python version = {CONTROLLERS[name(controller)]}." in said
+    assert ("[core 2.19." in said) == (name(controller) == "vf-controller-12")
+    listed = json.loads(controller.check_output("/root/venv/bin/ansible-galaxy collection list --format json"))
+    assert [names for names in listed.values() if names] == [{"voicefleet.kokoro": listed_version(controller)}]
+
+
+def listed_version(controller: Host) -> dict[str, str]:
+    manifest = "/root/.ansible/collections/ansible_collections/voicefleet/kokoro/MANIFEST.json"
+    return {"version": json.loads(controller.file(manifest).content_string)["collection_info"]["version"]}
+
+
+def test_a_deploy_reaches_the_level_intelligible(controller: Host) -> None:
+    said = play(controller, "deploy")
+    assert "intelligible" in said
+    host = target(controller)
+    assert Speaker(host).ask("am_michael").status == 200
+    receipt = json.loads(host.file("/var/lib/voicefleet-evidence/receipts.jsonl").content_string.splitlines()[-1])
+    assert receipt["proof_level"] == "intelligible"
+
+
+def test_the_next_deploy_changes_nothing(controller: Host) -> None:
+    said = play(controller, "deploy")
+    assert "changed=0" in said[said.index("PLAY RECAP") :]
+
+
+def test_the_doctor_finds_nothing(controller: Host) -> None:
+    play(controller, "doctor")
+
+
+def test_a_teardown_removes_the_release(controller: Host) -> None:
+    play(controller, "teardown", "{teardown_confirm: true}")
+    assert not target(controller).file("/opt/voicefleet/current").exists
