@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.container import Settings
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.container import ContainerError, Settings
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import bake
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import container as service
@@ -196,7 +196,7 @@ def test_a_wrong_key_is_not_healthy(container: Container) -> None:
 
 
 def test_a_bad_secret_is_never_shown(tmp_path: Path) -> None:
-    with pytest.raises(container.ContainerError, match="client_key must be 16 to 512") as caught:
+    with pytest.raises(ContainerError, match="client_key must be 16 to 512") as caught:
         service.secrets({"VOICEFLEET_CLIENT_KEY": "tooshort", "VOICEFLEET_SECRETS_DIR": str(tmp_path)})
     assert "tooshort" not in str(caught.value)
 
