@@ -58,7 +58,8 @@ class ActionModule(ControllerAction):
         state = self._step("prepare", list(rows.values()))
         todo = [rows[sha256] for sha256 in state["missing"]]
         transport, become = self._choose(arguments["transport"], state, bool(todo))
-        if self.by_swarm and self._all_there(todo, state):
+        arrived = sum(state["offsets"].values()) if self.by_swarm else 0
+        if arrived and self._all_there(todo, state):
             transport = "swarm"
         if todo:
             self._check_manifest()
@@ -83,7 +84,9 @@ class ActionModule(ControllerAction):
         seconds = max(time.monotonic() - started, 0.001)
         rate = tally.moved / seconds / 1e6
         words = f"{len(todo)} files, {tally.moved / 1e6:.1f} MB over {transport} in {seconds:.1f} s, {rate:.1f} MB/s"
-        figures = {"bytes": tally.moved, "wire_bytes": tally.wire, "seconds": round(seconds, 1)}
+        if arrived:
+            words = f"{arrived / 1e6:.1f} MB by swarm; {words}"
+        figures = {"bytes": tally.moved, "swarm_bytes": arrived, "wire_bytes": tally.wire, "seconds": round(seconds, 1)}
         return {**result, **figures, "mb_per_s": round(rate, 1), "msg": words}
 
     def _step(self, step: str, rows: Rows, **more: Any) -> dict[str, Any]:

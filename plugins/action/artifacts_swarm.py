@@ -155,6 +155,7 @@ class ActionModule(ControllerAction):
         size = self._swarm().get("size") or 0
         last = swarm.Seed(self.folder).stop()
         copies = round(int(last.get("up") or 0) / size, 2) if size else 0.0
+        display.display(f"  The controller sent {copies} copies to the swarm")
         return {"changed": True, "copies": copies, "msg": f"the controller sent {copies} copies"}
 
     def _swarm(self) -> dict[str, Any]:

@@ -109,6 +109,11 @@ bytes:
   returned: always
   type: int
   sample: 191794682
+swarm_bytes:
+  description: How many bytes a swarm had brought before.
+  returned: when something was sent
+  type: int
+  sample: 0
 wire_bytes:
   description:
     - The same with the transport's own data, which is messages and the command that receives them, rsync's protocol in

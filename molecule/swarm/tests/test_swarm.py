@@ -126,11 +126,15 @@ def fleet(store: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
 
 
 def test_hosts_pass_files_on_and_nothing_stays(fleet: Fleet) -> None:
-    fleet.deliver()
+    output = fleet.deliver()
     for name in HOSTS:
         assert fleet.whole(name)
         assert fleet.clean(name)
-        assert fleet.result(name)["transport"] in ("swarm", "rsync")
+        assert fleet.result(name)["swarm_bytes"] == sum(SIZES)
+        assert fleet.result(name)["bytes"] == 0
+    found = re.search(r"The controller sent ([0-9.]+) copies", output)
+    assert found
+    assert 0.9 < float(found[1]) < 2.0
     assert fleet.seeds() == []
 
 

@@ -258,3 +258,22 @@ def test_messages_without_room_are_refused(far: Far, run: Any, size: int) -> Non
     with pytest.raises(AnsibleActionFail, match=f"artifacts_chunk_mb is {size}: give 1 or more. Nothing was sent"):
         run(chunk_mb=size)
     assert not is_there(far)
+
+
+@pytest.mark.parametrize("transport", ["swarm", "auto"])
+def test_what_a_swarm_brought_is_verified_and_not_sent_again(far: Far, run: Any, transport: str) -> None:
+    received.prepare(far.root, [])
+    for data in DATA.values():
+        part = Path(Paths(far.root).incoming) / f"{hashlib.sha256(data).hexdigest()}.part"
+        part.write_bytes(data)
+    result = run(transport=transport)
+    assert (result["transport"], result["bytes"], result["swarm_bytes"]) == ("swarm", 0, 3_000_010)
+    assert far.steps == ["prepare", "commit"]
+
+
+def test_what_a_swarm_did_not_bring_is_pushed(far: Far, run: Any) -> None:
+    received.prepare(far.root, [])
+    data = DATA["wheels/a.whl"]
+    (Path(Paths(far.root).incoming) / f"{hashlib.sha256(data).hexdigest()}.part").write_bytes(data[:1000])
+    result = run(transport="swarm")
+    assert (result["transport"], result["bytes"], result["swarm_bytes"]) == ("connection", 2_999_010, 1000)
