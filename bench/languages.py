@@ -4,10 +4,11 @@
     <release>/env/bin/python bench/languages.py MODEL [--languages abefhijpz] [--requests 500] [--plain]
 
 MODEL is the folder of Kokoro-82M, such as `<release>/models/Kokoro-82M`. The process imports what Xinference's own
-model process imports, and has the same environment for glibc as the service's unit; `--plain` leaves it out. After
-each language it prints its memory. Then it speaks requests of varied length: parts of the paragraphs in
-tests/audio/paragraphs.json, every tenth one with two whole paragraphs on one line. At the end it prints what glibc
-holds back of the memory that was freed.
+model process imports, and has the same environment for glibc as the service's unit; `--plain` leaves it out. It prints
+when the model is READY: Xinference says so when the first language's pipeline is made. With `--languages a` it has one
+language, without the option nine. After each language it prints its memory. Then it speaks requests of varied length:
+parts of the paragraphs in tests/audio/paragraphs.json, every tenth one with two whole paragraphs on one line. At the
+end it prints the memory after each hundred requests, and what glibc holds back of the memory that was freed.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ def allocator() -> dict[str, str]:
     return dict(re.findall(r"^Environment=(MALLOC_\w+)=(\d+)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def memory() -> str:
+def megabytes() -> tuple[int, int]:
     """Memory now and at most, in MB."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     now, most = (int(status[name].split()[0]) * 1024 // 10**6 for name in ("VmRSS", "VmHWM"))
-    return f"{now} MB, at most {most} MB"
+    return now, most
+
+
+def memory() -> str:
+    return "{} MB, at most {} MB".format(*megabytes())
 
 
 def say(what: str, since: float) -> None:
@@ -57,7 +62,7 @@ class Speaker:
         weights = KModel(config=str(model / "config.json"), model=str(model / "kokoro-v1_0.pth")).eval()
         self.pipeline: Any = KPipeline(lang_code=languages[0], model=weights)
         self.voices = {path.name[0]: str(path) for path in sorted((model / "voices").glob("*.pt"), reverse=True)}
-        say("loaded", start)
+        say(f"READY with {len(languages)} language(s)", start)
 
     def speak(self, language: str, text: str) -> float:
         """Speak a text; return the seconds of audio."""
@@ -76,12 +81,16 @@ def part(text: str, chance: random.Random, whole: bool) -> str:
 async def speak_all(speaker: Speaker, languages: str, requests: int) -> None:
     """Speak in a thread for each request and one after the other, as Xinference does."""
     chance, begun, seconds = random.Random(1), time.monotonic(), 0.0
+    hundreds: dict[int, int] = {}
     for number in range(1, requests + 1):
         language = chance.choice(languages)
         text = part(PARAGRAPHS[language], chance, number % 10 == 0)
         seconds += await asyncio.to_thread(speaker.speak, language, text)
         if number % 20 == 0 or number == requests:
             say(f"{number} requests, {seconds:.0f} s of audio", begun)
+        if number % 100 == 0 or number == requests:
+            hundreds[number] = megabytes()[0]
+    print("memory: " + ", ".join(f"{now} MB after {number}" for number, now in hundreds.items()))
 
 
 def kept_back() -> None:
