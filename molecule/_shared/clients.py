@@ -134,6 +134,8 @@ async def answers(endpoint: str, key: str) -> dict[str, Any]:
         model="kokoro", voice="af_heart(2)+am_michael", input=SENTENCE, response_format="wav"
     )
     found["blend"] = seconds("wav", blend.content)
+    pause = await client.audio.speech.create(model="kokoro", voice="af_heart", input="...", response_format="pcm")
+    found["wordless"] = pause.content.count(0), len(pause.content)
     found["events"] = await events(client)
     return found
 

@@ -70,6 +70,10 @@ def test_a_blend_of_two_voices_speaks(found: dict[str, Any]) -> None:
     assert found["blend"] > 0.5
 
 
+def test_a_text_without_words_is_a_quarter_of_a_second_of_silence(found: dict[str, Any]) -> None:
+    assert found["wordless"] == [12000, 12000]
+
+
 def test_a_stream_begins_after_its_first_sentence(found: dict[str, Any]) -> None:
     assert found["stream"]["first"] < 0.3 * found["stream"]["all"]
     assert found["stream"]["seconds"] == pytest.approx(found["whole"], rel=0.05)
