@@ -34,8 +34,13 @@ PROCESSES = 2
 NAMES = {True: "bf_emma", False: "af_heart"}
 
 
+def fft(values: Sequence[complex]) -> list[complex]:
+    """As `acoustics.fft`, but faster. A host's Python has no numpy."""
+    return list(numpy.fft.fft(values).tolist())
+
+
 def power_pair(first: Sequence[float], second: Sequence[float]) -> tuple[list[float], list[float]]:
-    """As `acoustics.power_pair`, but faster. A host's Python has no numpy."""
+    """As `acoustics.power_pair`, but faster."""
     one, two = numpy.abs(numpy.fft.rfft([first, second]))[:, : len(first) // 2] ** 2
     return one.tolist(), two.tolist()
 
@@ -54,6 +59,7 @@ def measured(samples: array[int]) -> acoustics.Measurements:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acoustics, "fft", fft)
     monkeypatch.setattr(acoustics, "power_pair", power_pair)
 
 
@@ -111,6 +117,7 @@ def test_the_fast_spectra_are_those_of_a_host() -> None:
     first, second = numpy.random.default_rng(1).normal(size=(2, 1024)).tolist()
     for mine, theirs in zip(power_pair(first, second), acoustics.power_pair(first, second), strict=True):
         assert mine == pytest.approx(theirs, rel=1e-9, abs=1e-9)
+    assert fft(first) == pytest.approx(acoustics.fft(first), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.usefixtures("fast")
