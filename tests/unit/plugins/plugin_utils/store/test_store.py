@@ -447,7 +447,7 @@ def test_only_a_store_that_is_asked_for_it_carries_the_engine_of_a_swarm(
     assert [item.wanted.name for item in items] == [f"engine/{build.filename}" for build in builds]
     for item, build in zip(items, builds, strict=True):
         assert item.wanted.sha256 == build.sha256
-        assert item.wanted.sources[0].startswith("https://mirror.example.com/simple/libtorrent/")
+        assert item.wanted.sources[0].startswith("index+https://mirror.example.com/simple/libtorrent/#")
         assert item.wanted.sources[-1] == build.address
         assert (item.artifact.kind, item.artifact.size) == ("engine", build.size)
     assert request_.parameters["swarm"] is True
