@@ -36,6 +36,7 @@ class Settings:
     home: str  # XINFERENCE_HOME
     model: str  # the uid of the model that speaks
     uids: Mapping[str, str]  # the models that speak one language alone, by its letter
+    language_models: Mapping[str, str]  # the names of these models, by language
     transcriber: str  # the uid of the model that hears; empty if there is none
     launches: Sequence[Json]  # the payloads of POST /v1/models
     voices: Sequence[str]  # one for each model

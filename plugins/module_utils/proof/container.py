@@ -14,7 +14,7 @@ from typing import Any
 
 from ..host import container
 from ..host.container import ContainerError, Settings
-from . import proof, recogniser, speech
+from . import ladder, proof, recogniser, speech
 
 # A word waits behind the sentences of clients.
 HEALTH_SECONDS = 80
@@ -40,17 +40,21 @@ def prove(own: Settings, environment: Mapping[str, str]) -> int:
     """Prove every voice, up to the level *intelligible* where a recogniser knows its language."""
     client = speech.SpeechClient(own.endpoint, container.key(environment))
     asked = wanted(own, required_level=recogniser.LEVEL, transcriber=own.transcriber)
+    python = os.path.join(own.release, "env", "bin", "python")
     try:
-        samples, _answers = proof.prove(client, asked, os.path.join(own.release, "env", "bin", "python"))
+        samples, _answers = proof.prove(client, asked, python)
+        climbed = ladder.climb(client, asked, samples, ladder.Place(python, language_models=own.language_models))
     except speech.SpeechError as error:
         raise ContainerError(str(error)) from None
-    for sample in samples:
-        sys.stdout.write(f"{sample.voice}: {sample.level}\n")
-        for finding in sample.findings:
+    shown = [(f"{sample.voice}: {sample.level}", sample.findings) for sample in samples]
+    shown += [(f"language {spoken.language}", spoken.findings) for spoken in climbed.languages]
+    for name, findings in shown:
+        sys.stdout.write(f"{name}\n")
+        for finding in findings:
             if not finding.ok:
                 sys.stdout.write(f"    {finding.sentence}\n")
     # A language that nothing can hear is no fault.
-    bad = [finding for sample in samples for finding in sample.findings if finding.ok is False]
+    bad = [finding for _name, findings in shown for finding in findings if finding.ok is False]
     return 1 if bad or not samples else 0
 
 

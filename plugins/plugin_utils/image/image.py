@@ -133,6 +133,7 @@ def settings(plan: Plan, service: Service, launch: Mapping[str, Any], more: Mapp
         "home": SERVICE_HOME,
         "model": uid,
         "uids": xinference.uids(uid, plan.languages, models),
+        "language_models": dict(models),
         "transcriber": xinference.HEARING_UID if plan.hearing_model else "",
         "launches": xinference.launches(launch, plan.languages, models, plan.hearing_model),
         "voices": plan.voices,

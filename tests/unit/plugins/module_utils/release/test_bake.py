@@ -19,7 +19,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import b
 SOURCE = "NAMES = {'a', 'b', 'c'}\n\n\ndef f(x):\n    return x in ('one', 'two') or x in {'three', 'four', 'five'}\n"
 SETTINGS = {
     "release": "/opt/voicefleet/releases/r", "command": ["/bin/true"], "home": "/var/lib/voicefleet/xinference",
-    "model": "kokoro", "uids": {}, "transcriber": "",
+    "model": "kokoro", "uids": {}, "language_models": {}, "transcriber": "",
     "launches": [{"model_uid": "kokoro", "model_name": "Kokoro-82M", "model_type": "audio", "lang_code": "a"}],
     "voices": ["af_heart"], "port": 9997, "unset": ["http_proxy"],
     "threads": ["OMP_NUM_THREADS"], "stop_seconds": 90, "ready_seconds": 180, "admin_user": "admin",
