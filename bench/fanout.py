@@ -248,31 +248,44 @@ def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.wait(20)
 
 
-def by_push(bench: Bench) -> None:
+def ready(*files: Path) -> float:
+    """When all these files are there: the time at which a delivery begins."""
+    end = time.monotonic() + SECONDS
+    while not all(file.exists() for file in files):
+        if time.monotonic() > end:
+            raise SystemExit(f"{files} did not appear")
+        time.sleep(0.05)
+    return time.monotonic()
+
+
+def by_push(bench: Bench) -> float:
     numbers = range(1, bench.hosts + 1)
     servers = [inside(n, *bench.command("receive", str(bench.place(n)))) for n in numbers]
-    time.sleep(2)
     try:
+        started = ready(*(bench.place(n) / "ready" for n in numbers))
         for first in range(0, bench.hosts, FORKS):
             group = numbers[first : first + FORKS]
             wait_for([inside(0, *bench.command("push", str(bench.folder), address_of(n))) for n in group])
         bench.check(lambda sha256: f"{sha256}.part")
+        return time.monotonic() - started
     finally:
         stop(servers)
 
 
-def by_http(bench: Bench) -> None:
+def by_http(bench: Bench) -> float:
     server = inside(0, *bench.command("serve", str(bench.folder)))
-    time.sleep(2)
     try:
+        started = ready(bench.folder / "ready")
         numbers = range(1, bench.hosts + 1)
         wait_for([inside(n, *bench.command("fetch", str(bench.folder), str(bench.place(n)))) for n in numbers])
         bench.check(lambda sha256: f"{sha256}.part")
+        return time.monotonic() - started
     finally:
         stop([server])
+        (bench.folder / "ready").unlink(missing_ok=True)
 
 
-def by_swarm(bench: Bench) -> None:
+def by_swarm(bench: Bench) -> float:
     import libtorrent
 
     seed = bench.folder / "seed"
@@ -282,6 +295,7 @@ def by_swarm(bench: Bench) -> None:
     members = {str(n): swarm.Member(str(n), address_of(n), ()) for n in range(1, bench.hosts + 1)}
     peers = swarm.Swarm(members, PORT, address_of(0)).peers()
     running = []
+    started = time.monotonic()
     try:
         for number in range(bench.hosts + 1):
             place = bench.place(number) if number else seed
@@ -300,6 +314,7 @@ def by_swarm(bench: Bench) -> None:
                 raise SystemExit("the swarm did not finish")
             time.sleep(0.2)
         bench.check(lambda sha256: f"{swarm_engine.NAME}/{sha256}")
+        return time.monotonic() - started
     finally:
         stop(running)
 
@@ -311,7 +326,7 @@ def _finished(place: Path) -> bool:
         return False
 
 
-WAYS: dict[str, Callable[[Bench], None]] = {"push": by_push, "http": by_http, "swarm": by_swarm}
+WAYS: dict[str, Callable[[Bench], float]] = {"push": by_push, "http": by_http, "swarm": by_swarm}
 
 
 def measured(counts: Sequence[int], size: int) -> Iterator[Point]:
@@ -323,9 +338,8 @@ def measured(counts: Sequence[int], size: int) -> Iterator[Point]:
             for way, deliver in WAYS.items():
                 bench = Bench(Path(name), rows, hosts)
                 with network(hosts):
-                    before, started = sent_by_controller(), time.monotonic()
-                    deliver(bench)
-                    seconds = time.monotonic() - started
+                    before = sent_by_controller()
+                    seconds = deliver(bench)
                     copies = (sent_by_controller() - before) / bench.size
                 bench.empty()
                 yield Point(way, hosts, round(seconds, 1), round(seconds / ideal, 2), round(copies, 2))
@@ -342,6 +356,7 @@ def node(arguments: Sequence[str]) -> int:
     store = Path(folder)
     if what == "receive":
         with socket.create_server(("0.0.0.0", PORT)) as server:
+            (store / "ready").touch()
             connection, _peer = server.accept()
             return subprocess.run([sys.executable, "-I", "-c", delivery.RECEIVER, folder], stdin=connection).returncode
     rows = json.loads((store / "rows.json").read_text())
@@ -356,6 +371,7 @@ def node(arguments: Sequence[str]) -> int:
         return 0
     if what == "serve":
         server = serve._Server(folder, {row["path"]: row["size"] for row in rows}, "0.0.0.0", PORT)
+        (store / "ready").touch()
         server.serve_forever()
     source = http_fetch.Source(f"http://{address_of(0)}:{PORT}")
     while rows:
