@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 TREES = ("module_utils", "plugin_utils")
 # This code runs in a release, beside Xinference, and may import what a release has.
 SERVING = ROOT / "plugins" / "module_utils" / "release" / "serving"
-OF_A_RELEASE = {"av", "fastapi", "kokoro", "numpy", "soundfile", "xinference"}
+OF_A_RELEASE = {"av", "fastapi", "kokoro", "numpy", "soundfile", "starlette", "xinference"}
 ROW = re.compile(r"^\| `(module_utils|plugin_utils)/(\w+)` \|(.*?)\|", re.MULTILINE)
 
 
