@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 import testinfra
@@ -40,8 +41,9 @@ def target(controller: Host) -> Host:
     return testinfra.get_host(f"docker://{name(controller).replace('controller-', 'controller-host-')}")
 
 
-def test_it_has_no_way_out(controller: Host) -> None:
-    assert controller.run("ip route get 192.0.2.1").rc != 0
+def test_it_has_no_way_out() -> None:
+    inspect = ["docker", "network", "inspect", "--format", "{{.Internal}}", "vf-controller"]
+    assert subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip() == "true"
 
 
 def test_its_python_and_its_ansible_are_those_of_the_debian_release(controller: Host) -> None:
@@ -49,7 +51,9 @@ def test_its_python_and_its_ansible_are_those_of_the_debian_release(controller: 
     assert f"python version = {CONTROLLERS[name(controller)]}." in said
     assert ("[core 2.19." in said) == (name(controller) == "vf-controller-12")
     listed = json.loads(controller.check_output("/root/venv/bin/ansible-galaxy collection list --format json"))
-    assert [names for names in listed.values() if names] == [{"voicefleet.kokoro": listed_version(controller)}]
+    # ansible-core brings a collection of its own.
+    ours = {name: row for names in listed.values() for name, row in names.items() if not name.startswith("ansible.")}
+    assert ours == {"voicefleet.kokoro": listed_version(controller)}
 
 
 def listed_version(controller: Host) -> dict[str, str]:
