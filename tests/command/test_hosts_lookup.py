@@ -73,7 +73,7 @@ def test_a_playbook_parses_without_an_inventory(run) -> None:  # type: ignore[no
 
 def test_all_playbooks_name_their_hosts_in_the_same_way() -> None:
     """Every play is for these hosts, for the controller, for the balancers, or for those whose failure is counted."""
-    failed = "\"{{ hostvars.localhost.voicefleet_to_count | default(['all:!all'], true) }}\""
+    failed = "\"{{ hostvars.localhost.ansible_facts.voicefleet_to_count | default(['all:!all'], true) }}\""
     found = {
         line.strip().removeprefix("hosts: ")
         for path in PLAYBOOKS.glob("*.yml")
