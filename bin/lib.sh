@@ -29,7 +29,8 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CACHE=${VOICEFLEET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/voicefleet}
-ENVS=$ROOT/.cache/env
+# Programs of an environment name its path, so a clone that was moved makes its environments again.
+ENVS=$(realpath -m "$ROOT/.cache/env")
 WORKSPACE=$ROOT/.cache/ws
 COLLECTION=$WORKSPACE/ansible_collections/voicefleet/kokoro
 TREE=$ROOT/.cache/tree
@@ -232,7 +233,7 @@ _is_current() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
 
 _bootstrap_uv() {
     local python=$1 lock=$ROOT/requirements/bootstrap.txt env=$ENVS/bootstrap stamp
-    stamp="$(sha256sum <"$lock") $("$python" -VV)"
+    stamp="$(sha256sum <"$lock") $("$python" -VV) $env"
     if _is_current "$env/.stamp" "$stamp" && "$env/bin/uv" --version >/dev/null 2>&1; then return; fi
     "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
     say "Installing uv, which installs all other packages."

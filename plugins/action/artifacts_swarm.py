@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import man
 SLICE_SECONDS = 5.0
 # Without a new byte for so long, a host stops waiting for its peers.
 STALL_SECONDS = 60.0
+# A host waits so long at most, and one second more for each LEAST bytes that it lacks. Its peers may be slow or lie.
+WAIT_SECONDS = 900.0
+LEAST = 200_000
 # Bytes of the engine in one message.
 MESSAGE = 4 << 20
 REST = "What did not arrive by swarm is pushed."
@@ -207,20 +211,27 @@ class ActionModule(ControllerAction):
     def _wait(self) -> dict[str, Any]:
         """Report progress until the host has everything, or until nothing arrives any more."""
         progress = delivery.Progress(lambda line: display.display(f"  {self.host}: {line} by swarm"), 0, 0, every=0.0)
-        quiet = 0.0
         best = -1
+        began = moved = time.monotonic()
         while True:
             state = self._step("wait", [], seconds=SLICE_SECONDS)
             if state["finished"]:
                 break
             progress.size = state["wanted"]
             progress(state["have"])
-            quiet = 0.0 if state["have"] > best or state["checking"] else quiet + SLICE_SECONDS
+            now = time.monotonic()
+            if state["have"] > best or state["checking"]:
+                moved = now
             best = max(best, state["have"])
-            if not state["active"] or state["error"] or quiet >= STALL_SECONDS:
-                why = state["error"] or (
-                    f"nothing arrived for {STALL_SECONDS:.0f} s from {state['peers']} peers. Firewalls must let TCP"
-                    f" port {self.arguments['port']} through between the hosts, and from the controller"
+            late = now - began > WAIT_SECONDS + state["wanted"] / LEAST
+            if not state["active"] or state["error"] or late or now - moved >= STALL_SECONDS:
+                why = (
+                    state["error"]
+                    or (f"it took more than {now - began:.0f} s" if late else "")
+                    or (
+                        f"nothing arrived for {STALL_SECONDS:.0f} s from {state['peers']} peers. Firewalls must let TCP"
+                        f" port {self.arguments['port']} through between the hosts, and from the controller"
+                    )
                 )
                 display.warning(f"{self.host}: the swarm did not bring everything: {why}. {REST}")
                 break

@@ -52,6 +52,8 @@ class Lab:
         monkeypatch.setattr(action_module.display, "display", self.said.append)
         monkeypatch.setattr(swarm.platform, "machine", lambda: "x86_64")
         self.monkeypatch = monkeypatch
+        self.now = 1000.0
+        monkeypatch.setattr(action_module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def act(self, state: str, start: bool = False, **given: Any) -> dict[str, Any]:
         arguments = {"state": state, "store": str(self.store), "manifest_sha256": SHA, "artifacts": [], **given}
@@ -71,6 +73,7 @@ class Lab:
 
     def module(self, module_name: str, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
         self.steps.append(module_args)
+        self.now += action_module.SLICE_SECONDS
         answer: dict[str, Any] = self.answers.pop(0)
         return answer
 
@@ -175,6 +178,15 @@ def test_a_swarm_that_stands_still_is_left_after_a_minute(lab: Lab) -> None:
     assert len(lab.steps) == 1 + action_module.STALL_SECONDS / action_module.SLICE_SECONDS
     assert "TCP port 6891" in lab.said[-1]
     assert "pushed" in lab.said[-1]
+
+
+@pytest.mark.parametrize("checking", [False, True])
+def test_a_swarm_that_hardly_moves_is_left_in_the_end(lab: Lab, checking: bool) -> None:
+    """Its peers send a byte now and then, or the peer says for ever that it checks its files."""
+    lab.answers = [state(number // 9, wanted=1000, checking=checking) for number in range(1000)]
+    assert not lab.act("waited")["complete"]
+    assert len(lab.steps) <= 2 + action_module.WAIT_SECONDS / action_module.SLICE_SECONDS
+    assert "it took more than" in lab.said[-1]
 
 
 @pytest.mark.parametrize("active", [False, True])
