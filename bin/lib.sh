@@ -249,7 +249,7 @@ make_env() {
     if [ -e "$ROOT/requirements/$1-py312.txt" ] && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
         lock=$ROOT/requirements/$1-py312.txt
     fi
-    stamp="$(sha256sum <"$lock") $("$python" -VV)"
+    stamp="$(sha256sum <"$lock") $("$python" -VV) $env"
     if _is_current "$env/.stamp" "$stamp" && "$env/bin/python" -V >/dev/null 2>&1; then return; fi
     _bootstrap_uv "$python"
     say "Making the $name environment from requirements/${lock##*/}."
