@@ -366,17 +366,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, layout, sources
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import (
-    ladder,
-    performance,
-    proof,
-    recogniser,
-    textfile,
-)
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, sources
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import ladder, proof, textfile
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import SpeechClient, SpeechError, read_key
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.terms import LEVELS
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.state.kept import (
+    OPTIONS,
+    complete_from_release,
+    kept_proof,
+    result_of,
+    still_live,
+    wanted_of,
+)
 
 # A service that just started may not listen yet.
 PATIENCE = 30.0
@@ -384,44 +385,7 @@ PATIENCE = 30.0
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "endpoint": {"type": "str", "default": "http://127.0.0.1:9997"},
-            "api_key_file": {"type": "path", "no_log": False},
-            "candidate": {"type": "bool", "default": False},
-            "ca_file": {"type": "path"},
-            "model": {"type": "str", "default": "kokoro"},
-            "voices": {"type": "list", "elements": "str", "default": []},
-            "text": {"type": "str", "default": proof.TEXT},
-            "formats": {"type": "list", "elements": "str", "choices": list(proof.FORMATS), "default": ["wav", "mp3"]},
-            "extra_formats": {"type": "list", "elements": "str", "choices": list(proof.FORMATS), "default": []},
-            "evidence_dir": {"type": "path", "default": layout.EVIDENCE},
-            "release_id": {"type": "str"},
-            "release_file": {"type": "path"},
-            "unpublished": {"type": "dict"},
-            "required_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
-            "try_level": {"type": "str", "choices": list(LEVELS[1:]), "default": "acoustic"},
-            "transcriber": {"type": "str", "default": ""},
-            "word_error_rate": {"type": "float", "default": recogniser.WORD_ERROR_RATE},
-            "requests": {"type": "int", "default": 10},
-            "parallel": {"type": "int", "default": 4},
-            "limits": {
-                "type": "dict",
-                "default": {},
-                "options": {name: {"type": "float"} for name in performance.LIMITS},
-            },
-            "unit": {"type": "str"},
-            "gpu_indexes": {"type": "list", "elements": "int", "default": []},
-            "restart": {"type": "bool", "default": False},
-            "restart_seconds": {"type": "int", "default": 300},
-            "lock_owner": {"type": "dict"},
-            "python": {"type": "path"},
-            "manifest_sha256": {"type": "str"},
-            "profile": {"type": "str"},
-            "timeout": {"type": "int", "default": 120},
-            "refresh": {"type": "bool", "default": False},
-            "textfile_dir": {"type": "path"},
-            "report_dir": {"type": "path"},
-        },
+        argument_spec=OPTIONS,
         required_one_of=[["release_id", "release_file"]],
         supports_check_mode=True,
     )
@@ -432,24 +396,7 @@ def main() -> None:
         if module.check_mode and params["release_file"] and not os.path.exists(params["release_file"]):
             module.exit_json(changed=True, msg=f"Nothing to prove yet. {error}", level=LEVELS[0], samples=[], lines=[])
         module.fail_json(msg=str(error))
-    wanted = proof.Wanted(
-        release_id=params["release_id"],
-        model=params["model"],
-        voices=list(dict.fromkeys(params["voices"])),
-        formats=list(dict.fromkeys(params["formats"])),
-        text=params["text"],
-        required_level=params["required_level"],
-        uids=config.uids(params["model"], params.get("languages") or [], params.get("language_models") or {}),
-        extra_formats=list(dict.fromkeys(params["extra_formats"])),
-        tried_level=params["try_level"],
-        transcriber=params["transcriber"],
-        word_error_rate=params["word_error_rate"],
-        load=performance.Load(
-            params["requests"],
-            params["parallel"],
-            {name: value for name, value in params["limits"].items() if value is not None},
-        ),
-    )
+    wanted = wanted_of(params)
     faults = wanted.faults()
     if faults:
         module.fail_json(msg=" ".join(faults))
@@ -464,36 +411,10 @@ def main() -> None:
         module.fail_json(msg=f"The evidence cannot be kept: {error.strerror}: {error.filename}.")
 
 
-def complete_from_release(params: dict[str, Any]) -> None:
-    """Fill missing parameters from the release file. Raises ValueError in a sentence."""
-    if params["release_file"]:
-        release = proof.read_release(params["release_file"])
-        found = {
-            "release_id": release["id"],
-            "voices": release.get("voices"),
-            "unpublished": release.get("unpublished"),
-            "manifest_sha256": release.get("manifest_sha256"),
-            "profile": release.get("profile"),
-            "languages": release.get("languages"),
-            "made": release.get("made"),
-            "language_models": release.get("language_models"),
-            "transcriber": config.HEARING_UID if release.get("hearing_model") else None,
-            "versions": proof.versions_of(release),
-            "python": proof.interpreter_beside(params["release_file"]),
-        }
-        params.update({name: value for name, value in found.items() if not params.get(name)})
-        params["voices"] = params["voices"] or []
-    if not params["release_id"]:
-        raise ValueError("Neither release_id nor release_file says which release to prove.")
-
-
 def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence) -> None:
     """Return the kept proof if the model is alive, or prove again; end the module. Raises SpeechError, OSError."""
     params = module.params
-    kept = None if params["refresh"] else evidence.holds(wanted)
-    # A repaired release keeps its name, but its proof is of the files before the repair.
-    if kept is not None and kept.get("made") != params.get("made"):
-        kept = None
+    kept = kept_proof(params, wanted, evidence)
     what = f"{len(wanted.voices)} voices in {', '.join(wanted.formats)}"
     if module.check_mode:
         report = kept or proof.as_report(wanted, [], params["unpublished"] or {}, {})
@@ -504,12 +425,9 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     key = read_key(params["api_key_file"])
     client = SpeechClient(params["endpoint"], key, params["timeout"], PATIENCE, params["ca_file"])
     if kept is not None:
-        seconds = round(proof.still_alive(client, wanted), 3)
-        tell_exporter(module, kept, seconds)
-        said = f"{wanted.release_id} speaks; the proof of {kept['time']} holds, level {kept['level']}."
-        module.exit_json(
-            changed=False, msg=said, **{**result_of(kept, evidence), "live": True, "live_seconds": seconds}
-        )
+        live = still_live(client, wanted, evidence, kept)
+        tell_exporter(module, kept, live["live_seconds"])
+        module.exit_json(changed=False, **live)
     samples, answers = proof.prove(client, wanted, params["python"])
     place = ladder.Place(
         python=params["python"],
@@ -568,11 +486,6 @@ def tell_exporter(module: AnsibleModule, report: dict[str, Any], seconds: float 
             f"The proof was not written for node_exporter: {error.strerror}: {folder}. Set synthesis_textfile_dir to"
             " the folder of node_exporter's option --collector.textfile.directory."
         )
-
-
-def result_of(report: dict[str, Any], evidence: proof.Evidence) -> dict[str, Any]:
-    """Return a proof as the module returns it."""
-    return {**report, "live": False, "proof": evidence.proof, "lines": proof.in_words(report)}
 
 
 if __name__ == "__main__":

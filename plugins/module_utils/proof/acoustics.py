@@ -27,9 +27,6 @@ SILENT_DBFS = -60.0
 ALIKE_DB = 0.5
 NOTHING_DB = -90.0  # where a share of power is no more than rounding
 
-# The levels of a proof, lowest first. A finding belongs to the level that it decides.
-LEVELS = ("none", "format", "acoustic", "phonemes", "intelligible", "performance", "offline")
-
 
 @dataclass(frozen=True)
 class Measurements:

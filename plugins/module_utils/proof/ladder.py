@@ -15,9 +15,10 @@ from typing import Any
 from ..host import deploy_lock, gpu_facts, systemd_unit
 from ..host.systemd_unit import Unit
 from . import audio, offline, performance, phonemes, proof
-from .acoustics import LEVELS, Finding
+from .acoustics import Finding
 from .proof import Sample, Wanted
 from .speech import Reply, SpeechClient, SpeechError
+from .terms import LEVELS
 
 # Do not wait after these: the next answer would be the same.
 _FINAL = ("unauthorized", "forbidden", "limited", "no_voice")

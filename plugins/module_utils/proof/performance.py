@@ -14,10 +14,9 @@ from typing import Any, Callable
 from . import audio
 from .acoustics import Finding
 from .speech import Reply, SpeechError
+from .terms import MEASURES
 
 LEVEL = "performance"
-# What is measured of each request, and its name in a sentence. All in seconds except the factor.
-MEASURES = {"first_byte": "first byte", "latency": "whole answer", "real_time_factor": "real-time factor"}
 # A limit applies to the 95th percentile of single requests; this prefix makes it apply to parallel requests.
 PARALLEL = "parallel_"
 LIMITS = (*MEASURES, *(PARALLEL + name for name in MEASURES))

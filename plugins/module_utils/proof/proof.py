@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import time
 from array import array
 from collections.abc import Iterable
@@ -27,12 +26,13 @@ from ..host.hashing import (
     write_atomic,
 )
 from . import acoustics, audio, interpreter, recogniser, speech, textfile
-from .acoustics import LEVELS, Finding
+from .acoustics import Finding
 from .audio import AudioError, Stream
 from .interpreter import InterpreterError
-from .performance import MEASURES, Load
+from .performance import Load
 from .phonemes import Spoken
 from .speech import SpeechClient, SpeechError
+from .terms import LEVELS, MEASURES, SAFE_NAME
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 LIVE_TEXT = "Ready."
@@ -48,8 +48,6 @@ FORMATS = {
 OPUS_RATE = 48000  # Hz: Opus always counts at this rate
 ALWAYS = "acoustic"  # every proof tries the levels up to here: they need only the answers themselves
 PROOF_FILE = "proof.json"
-# A voice becomes a file name, and Xinference itself would open a path.
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,+-]{0,99}")
 # After these, do not ask for the next voice: it would fail too, and each wrong key counts towards a ban.
 _HOPELESS = ("unauthorized", "forbidden", "refused", "unreachable", "no_model", "limited", "loading", "timeout")
 
@@ -485,22 +483,6 @@ def read_release(path: str) -> dict[str, Any]:
     if not isinstance(release, dict) or not isinstance(release.get("id"), str):
         raise ValueError(f"{path} names no release, so the role kokoro did not write it.")
     return release
-
-
-# The parts of a release whose versions are kept with its proof.
-PARTS = ("xinference", "kokoro", "misaki", "torch", "transformers", "spacy", "en_core_web_sm", "en_core_web_trf")
-
-
-def versions_of(release: dict[str, Any]) -> dict[str, str]:
-    """Return versions of Python and of PARTS from a ``release.json`` or plan; empty if it names no artifacts."""
-    found = {
-        item["name"]: str(item["version"])
-        for item in release.get("artifacts") or []
-        if item.get("kind") in ("wheel", "spacy-model") and item.get("name") in PARTS
-    }
-    python = (release.get("python") or {}).get("version")
-    first = {"python": str(python)} if python and found else {}
-    return {**first, **{name: found[name] for name in PARTS if name in found}}
 
 
 def interpreter_beside(release_file: str) -> str:

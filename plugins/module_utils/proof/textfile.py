@@ -11,7 +11,7 @@ from typing import Any
 
 from ..host import sources
 from ..host.hashing import write_atomic
-from .acoustics import LEVELS
+from .terms import LEVELS
 
 FILE = "voicefleet.prom"
 _NUMBERED = [(str(number), level) for number, level in enumerate(LEVELS)]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...module_utils.host import sources
-from ...module_utils.proof.acoustics import LEVELS
+from ...module_utils.proof.terms import LEVELS
 from ..store import advisories, datafile
 from ..store.manifest import Artifact
 from . import deploy_lock, gpu

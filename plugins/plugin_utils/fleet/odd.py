@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...module_utils.host import sources
-from ...module_utils.proof.acoustics import LEVELS
-from ...module_utils.proof.performance import MEASURES
+from ...module_utils.proof.terms import LEVELS, MEASURES
 
 MOST_TEXT = 20_000  # characters of one text
 MOST_ROWS = 5_000  # samples or findings of one host

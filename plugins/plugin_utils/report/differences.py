@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from ...module_utils.proof.acoustics import LEVELS
+from ...module_utils.proof.terms import LEVELS
 from ..fleet.rollout import names
 
 LIMIT = 6.0

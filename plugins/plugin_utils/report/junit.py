@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...module_utils.host import sources
-from ...module_utils.proof.acoustics import LEVELS
+from ...module_utils.proof.terms import LEVELS
 from .report import FAILED, OF_THE_HOST, reasons
 
 # XML 1.0 cannot hold these characters, not even escaped.

@@ -20,7 +20,7 @@ from typing import Any
 
 from ...module_utils.host import sources
 from ...module_utils.host.hashing import sha256_bytes
-from ...module_utils.proof.acoustics import LEVELS
+from ...module_utils.proof.terms import LEVELS
 from ..fleet.rollout import GOOD
 from .differences import FEWEST, identity, shown
 from .report import FAILED, IN_WORDS, ODD, UNTRIED, UNVERIFIED, WELL, Clip, below, first_the_worst, reasons, summary

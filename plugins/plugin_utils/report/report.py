@@ -17,8 +17,7 @@ from typing import Any
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import sources
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import sha256_bytes, sha256_file
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.proof import versions_of
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.terms import LEVELS, versions_of
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import odd
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout import GOOD, SERVED, End
 

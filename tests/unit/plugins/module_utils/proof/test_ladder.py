@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.systemd_unit import Unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import ladder, offline, phonemes, proof
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS, Finding
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import Finding
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.ladder import Place, climb
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.performance import Load
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.proof import Sample, Wanted
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.speech import Reply, SpeechError
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.terms import LEVELS
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import pcm, speech_like, wav
 
 SPEECH = pcm(speech_like(seed=1))

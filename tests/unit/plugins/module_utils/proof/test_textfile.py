@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import textfile
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.acoustics import LEVELS
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.terms import LEVELS
 
 REPORT: dict[str, Any] = {
     "release_id": "1.2.3-abc",
