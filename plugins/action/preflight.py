@@ -103,6 +103,7 @@ class ActionModule(ControllerAction):
             "msg": f"{about}; profile {plan.profile}, release {plan.release.id} ({preflight.state_of(plan)}), {todo}",
             "findings": findings,
             "table": preflight.table(plan),
+            "cores": facts["cpus"],
             "plan": plan.as_dict(),
         }
 

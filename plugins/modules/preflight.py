@@ -78,6 +78,11 @@ table:
   type: list
   elements: str
   sample: ["to send: 143 files, 827.0 MB"]
+cores:
+  description: The CPU cores that the service may use.
+  returned: success
+  type: int
+  sample: 16
 plan:
   description:
     - What to do on the host. The role preflight sets it as C(voicefleet_plan) for the roles after it. It is a variable

@@ -11,13 +11,13 @@ from pathlib import Path
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 
 
-def ansible_playbook(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A run started in this folder, with the collection as this test finds it."""
+def ansible_playbook(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A run started in this folder, with the collection as this test finds it, and more variables of environment."""
     found = [path for path in sys.path if (Path(path) / "ansible_collections" / "voicefleet").is_dir()]
     return subprocess.run(
         [sys.executable, "-m", "ansible", "playbook", *arguments],
         cwd=folder,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": found[0], "ANSIBLE_LOCALHOST_WARNING": "false"},
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": found[0], "ANSIBLE_LOCALHOST_WARNING": "false", **environment},
         capture_output=True,
         text=True,
         check=False,

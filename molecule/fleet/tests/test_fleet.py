@@ -119,7 +119,7 @@ def test_an_unchanged_run(tmp_path: Path) -> None:
     assert run.status == 0
     assert run.table_names() == set(HOSTS)
     assert {host: counts["changed"] for host, counts in run.recap.items()} == dict.fromkeys(HOSTS, 0)
-    assert max(counts["ok"] for counts in run.recap.values()) <= 20
+    assert max(counts["ok"] for counts in run.recap.values()) <= 12
 
 
 # --- a proof fails ----------------------------------------------------------------------------------------------------

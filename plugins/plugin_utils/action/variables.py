@@ -13,7 +13,7 @@ PLAYBOOKS = frozenset(
     f"voicefleet_{name}"
     for name in (
         "hosts", "become", "canary", "serial", "max_fail_percentage",
-        "service", "plan", "synthesis", "rollout", "outcome", "to_count", "verified", "container",
+        "service", "plan", "synthesis", "rollout", "outcome", "to_count", "verified", "container", "unchanged",
     )
 )  # fmt: skip
 ROLES = Path(__file__).resolve().parents[3] / "roles"

@@ -93,16 +93,17 @@ def test_a_role_reads_only_declared_variables(role: str) -> None:
 
 def test_plan_proof_and_verified_digest_are_no_facts_that_a_cache_keeps() -> None:
     """A fact cache would keep a fact for a later run, which would then prove against the plan of this one."""
-    set_by = {}
+    set_by: dict[str, set[str]] = {}
     for path in ROLES.glob("*/tasks/*.yml"):
         for task in load(path) or []:
             facts = task.get("ansible.builtin.set_fact", {})
             assert "cacheable" not in facts
-            set_by.update(dict.fromkeys(facts, path.parts[-3]))
-            set_by.update({task["register"]: path.parts[-3]} if "register" in task else {})
-    assert set_by["voicefleet_synthesis"] == "synthesis"
-    assert set_by["voicefleet_plan"] in ("preflight", "releases")
-    assert set_by["voicefleet_verified"] == "artifact_store"
+            for name in [*facts, *([task["register"]] if "register" in task else [])]:
+                set_by.setdefault(name, set()).add(path.parts[-3])
+    assert set_by["voicefleet_synthesis"] == {"synthesis", "xinference"}
+    assert set_by["voicefleet_plan"] == {"preflight", "releases"}
+    assert set_by["voicefleet_verified"] == {"artifact_store"}
+    assert set_by["voicefleet_unchanged"] == {"preflight", "xinference"}
     for path in ROLES.parent.glob("plugins/*/*.py"):
         text = path.read_text(encoding="utf-8")
-        assert re.search(r"ansible_facts.{0,9}voicefleet_(plan|synthesis|verified)", text) is None, path.name
+        assert re.search(r"ansible_facts.{0,9}voicefleet_(plan|synthesis|unchanged|verified)", text) is None, path.name
