@@ -33,9 +33,9 @@ PLAY = """
       when: false
 """
 PLAN: dict[str, Any] = {
-    "release": {"id": "4.1.0-abc", "path": "/nowhere/4.1.0-abc", "complete": True},
+    "release": {"id": "1.2.3-abc", "path": "/nowhere/1.2.3-abc", "complete": True},
     "manifest_sha256": "5b1c",
-    "current": "4.1.0-abc",
+    "current": "1.2.3-abc",
     "candidate": {"left": False, "wanted": False, "unit": "u", "home": "/h", "secrets_dir": "/s"},
     "paths": {"root": "/nowhere"},
     "former": None,
@@ -99,18 +99,18 @@ def test_the_arguments_of_all_tasks_are_read(tmp_path: Path) -> None:
     assert given["secrets"]["jwt_secret"] == "jwt-of-this-test-1234567890123456"
     assert not set(given["secrets"]) & set(given["setup"])
     unit = given["service"]["content"]
-    assert "ExecStart=/nowhere/4.1.0-abc/env/bin/xinference-local" in unit
+    assert "ExecStart=/nowhere/1.2.3-abc/env/bin/xinference-local" in unit
     assert f"EnvironmentFile={tmp_path}/xinference.env" in unit
     assert "OMP_NUM_THREADS=3" in unit
     assert given["service"]["environment_files"] == [
         f"{tmp_path}/xinference.env",
-        "/nowhere/4.1.0-abc/release.json",
+        "/nowhere/1.2.3-abc/release.json",
     ]
     assert given["setup"]["models"] == [given["model"]["launch"]]
-    assert given["proof"]["release_file"] == "/nowhere/4.1.0-abc/release.json"
+    assert given["proof"]["release_file"] == "/nowhere/1.2.3-abc/release.json"
     # The task omits them.
     assert not {"ca_file", "release_id", "python", "unpublished", "textfile_dir"} & set(given["proof"])
-    assert given["release"]["id"] == "4.1.0-abc"
+    assert given["release"]["id"] == "1.2.3-abc"
     assert given["release"]["cores"] == 3
     assert given["lock"] == {"pid": 1}
 

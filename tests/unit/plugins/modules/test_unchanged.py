@@ -25,7 +25,7 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.modules import (
     test_xinference_setup as setups,
 )
 
-ID = "4.1.0-abc"
+ID = "1.2.3-abc"
 OWNER = {"controller": "here", "pid": 1}
 ACCOUNT = {"name": "voicefleet", "comment": "Xinference by voicefleet", "home": "/home", "shell": "/usr/sbin/nologin"}
 
