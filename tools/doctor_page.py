@@ -32,7 +32,8 @@ Other arguments go to `ansible-playbook` (`--limit`, `--forks`, `-e`). In an ins
 something failed and 0 otherwise, so it does not show warnings. With `-e doctor_strict=true`, it is 2 for warnings too.
 `-e doctor_json_file=FILE` writes the JSON. `-e doctor_bundle=FILE` writes the bundle.
 
-A finding is one line: level, host, code, cause and remedy. Codes never change.
+A finding is one line: level, host, code, cause and remedy. Codes never change. With more than 20 hosts, a line is for
+all hosts that have the same finding. `--limit` shows one of them, `--json` has all.
 
     FAIL speech-07 FILES: not as they must be: /etc/voicefleet/secrets.json (mode 0644). Run deploy.yml again: ...
 

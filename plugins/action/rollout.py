@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import phases, rollout
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import lines, phases, rollout
 
 SETTINGS = ("voicefleet_canary", "voicefleet_serial", "voicefleet_max_fail_percentage")
 
@@ -66,7 +66,7 @@ class ActionModule(ControllerAction):
         last = state["batches"][-1]["hosts"] if state["batches"] else []
         ends = {host: fact(hostvars[host], "voicefleet_outcome") for host in last}
         state = rollout.begin(state, hosts, batch, ends, time.time())
-        said = f"batch {len(state['batches'])}: {rollout.names(batch)}"
+        said = f"batch {len(state['batches'])}: {lines.names(batch)}"
         if state["stop"]:
             said = f"Stopped before the next batch: {state['stop']}."
         return {"changed": False, "msg": said, "ansible_facts": {"voicefleet_rollout": state}}

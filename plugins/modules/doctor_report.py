@@ -52,7 +52,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lines:
-  description: A line for each finding, the worst last, and a total.
+  description:
+    - A line for each finding, the worst last, and a total. With more than 20 hosts, a line is for all hosts with the
+      same finding.
   returned: success
   type: list
   elements: str

@@ -121,7 +121,9 @@ state:
       returned: when it was asked for
       sample: {missing: [], stale: [], surplus: [], arrived: 0}
     receipts:
-      description: C(current), an id or null, C(whole), the releases that are complete, and C(receipts), oldest first.
+      description:
+        - C(current), an id or null, C(whole), the releases that are complete, and C(receipts), oldest first, without
+          their C(artifacts).
       type: dict
       returned: when it was asked for
       sample: {current: 1.2.3-3f9a1c2b7d5e, whole: [1.2.3-3f9a1c2b7d5e], receipts: []}
@@ -157,8 +159,11 @@ def drift(paths: layout.Paths, releases: list[str]) -> Json:
 
 
 def receipts(paths: layout.Paths, file: str) -> Json:
-    """The ledger and the releases that its receipts may name."""
-    found = ledger.read(file)
+    """The ledger and the releases that its receipts may name.
+
+    The controller gets no lists of artifacts: each is some 200 lines long, and a fleet has many receipts.
+    """
+    found = [{key: value for key, value in each.items() if key != "artifacts"} for each in ledger.read(file)]
     return {"current": release.current(paths), "whole": sorted(release.whole(paths)), "receipts": found}
 
 

@@ -10,7 +10,7 @@ short_description: Write one summary of the ledgers of all hosts
 description:
   - Gathers the fact C(releases_receipts) that the role P(voicefleet.kokoro.releases#role) set on each host. Writes
     C(receipts.json) with the current release of each host, since when, deployed by whom, from which manifest, the level
-    of its proof, and every receipt.
+    of its proof, and every receipt without its list of artifacts.
   - Includes hosts that could not be read, and says so.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
@@ -44,7 +44,7 @@ not_read:
   type: list
   elements: str
 lines:
-  description: A table for the terminal.
+  description: A table for the terminal. With more than 20 hosts, it lists only those to look at.
   returned: success
   type: list
   elements: str

@@ -14,6 +14,7 @@ from ...module_utils.proof.terms import LEVELS
 from ..store import advisories, datafile
 from ..store.manifest import Artifact
 from . import deploy_lock, gpu
+from .lines import MOST_ROWS, names as hosts_of
 from .preflight import ESPEAK_PATH, Finding, Findings, Wanted, check_platform, drift_finding, selinux_findings
 
 Json = Mapping[str, Any]
@@ -74,6 +75,7 @@ _NEEDS = {
 }
 _GPU = ("GPU_DRIVER", "GPU_CARD", "GPU_NODES", "GPU_USED")
 DAY = 86400
+MOST_CAUSES = 3  # of one code that the terminal shows if there are many hosts
 COMPONENTS = 5000  # of a release that are compared with advisories; a release has some 200
 GROWTH_BYTES = 4_000_000_000  # Kokoro takes 2.3 GB during long texts; this much more is a leak
 GROWTH_SHARE = 0.85  # of the unit's MemoryMax
@@ -477,21 +479,50 @@ def report(hosts: Mapping[str, Sequence[Mapping[str, str]]], now: str) -> dict[s
 
 
 def lines(data: Mapping[str, Any], show_ok: bool = True) -> list[str]:
-    """The report for the terminal: one line for each finding, the worst last, just above the prompt."""
-    wide = max((len(name) for name in data["hosts"]), default=0)
+    """The report for the terminal, the worst last, just above the prompt.
+
+    One line is for one finding of a host, or of all hosts that have it if there are many hosts.
+    """
     rows = [
-        (
-            STATUS[row["level"]],
-            f"{row['level']:<4} {name:<{wide}} {row['code']}: {row['cause']} {row['remedy']}".rstrip(),
-        )
+        (name, row)
         for name, host in data["hosts"].items()
         for row in host["findings"]
         if show_ok or row["level"] != "OK"
     ]
+    text = _of_many(rows, len(data["hosts"])) if len(data["hosts"]) > MOST_ROWS else _of_each(rows)
     counts = data["counts"]
-    hosts = f"{len(data['hosts'])} host{'' if len(data['hosts']) == 1 else 's'}"
-    total = f"{hosts}: {counts['FAIL']} FAIL, {counts['WARN']} WARN, {counts['OK']} OK"
-    return [line.replace("\n", " ") for _status, line in sorted(rows, key=lambda row: row[0])] + [total]
+    hosts = f"{len(data['hosts']):,} host{'' if len(data['hosts']) == 1 else 's'}"
+    return [*text, f"{hosts}: {counts['FAIL']:,} FAIL, {counts['WARN']:,} WARN, {counts['OK']:,} OK"]
+
+
+def _of_each(rows: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
+    wide = max((len(name) for name, _row in rows), default=0)
+    ordered = sorted(rows, key=lambda pair: STATUS[pair[1]["level"]])
+    return [f"{row['level']:<4} {name:<{wide}} {_said(row)}" for name, row in ordered]
+
+
+def _of_many(rows: Sequence[tuple[str, Mapping[str, str]]], hosts: int) -> list[str]:
+    """Each finding once with its hosts. Of a code with many causes, only the most frequent ones."""
+    codes: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for name, row in rows:
+        codes.setdefault((row["level"], row["code"]), {}).setdefault(_said(row), []).append(name)
+    found = []
+    for (level, code), causes in codes.items():
+        ordered = sorted(causes.items(), key=lambda item: -len(item[1]))
+        found += [(STATUS[level], len(having), level, having, said) for said, having in ordered[:MOST_CAUSES]]
+        others = list(dict.fromkeys(name for _said, having in ordered[MOST_CAUSES:] for name in having))
+        if others:
+            said = f"{code}: {len(ordered) - MOST_CAUSES:,} more causes. --json shows each, --limit one host."
+            found.append((STATUS[level], len(others), level, others, said))
+    found.sort(key=lambda each: each[:2])
+    return [
+        f"{level:<4} {f'all {hosts:,} hosts' if count == hosts else hosts_of(having)} {said}"
+        for _status, count, level, having, said in found
+    ]
+
+
+def _said(row: Mapping[str, str]) -> str:
+    return f"{row['code']}: {row['cause']} {row['remedy']}".rstrip().replace("\n", " ")
 
 
 def as_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...module_utils.host import sources
 from ...module_utils.release import ledger
 from . import odd
+from .lines import MOST_NOTES, MOST_ROWS, names, notes
 
 # The table shows this much of a failure's message. The summary has the whole message.
 MESSAGE = 200
 COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "source")
+# The columns in which the hosts of a fleet are usually equal.
+SERVES = ("current", "manifest", "proof", "source")
+# The rank of a host that needs no look.
+WELL = 9
 
 
 def row(host: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -59,43 +65,78 @@ def _count(rows: list[dict[str, Any]], key: str) -> dict[str, int]:
 
 
 def table(summary: Mapping[str, Any]) -> list[str]:
-    """The summary for a terminal, with warnings below it."""
-    lines = [COLUMNS]
-    for entry in summary["hosts"]:
-        if not entry["read"]:
-            lines.append((entry["host"], "NOT READ", *[""] * (len(COLUMNS) - 2)))
-            continue
-        proof = "" if entry["current"] is None else entry["proof_level"] or "UNVERIFIED"
-        lines.append(
-            (
-                entry["host"],
-                entry["current"] or "nothing",
-                entry["since"] or "",
-                entry["operator"] or "",
-                (entry["manifest_sha256"] or "")[:12],
-                proof,
-                f"{entry['seconds']['total']:.0f} s" if "total" in entry["seconds"] else "",
-                sources.of(entry["unpublished"]) if entry["since"] else "",
-            )
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    said = {sources.in_words(entry["unpublished"]) for entry in summary["hosts"]} - {""}
+    """The summary for a terminal, with warnings below it. Of many hosts, only those to look at have rows."""
+    entries: list[Mapping[str, Any]] = summary["hosts"]
+    text, shown = _large(entries) if len(entries) > MOST_ROWS else ([], entries)
+    text += _columns(shown) if shown else []
+    said = {sources.in_words(entry["unpublished"]) for entry in entries} - {""}
     text += [f"{words}." for words in sorted(said)]
-    text += [f"{entry['host']}: {note}." for entry in summary["hosts"] for note in entry.get("odd", [])]
-    text += [failed(entry["host"], entry["failure"]) for entry in summary["hosts"] if entry["failure"]]
-    unknown = [entry["host"] for entry in summary["hosts"] if entry["current"] and not entry["since"]]
+    text += notes(((entry["host"], f"{note}.") for entry in entries for note in entry.get("odd", [])), "in the summary")
+    text += _failures([entry for entry in entries if entry["failure"]])
+    unknown = [entry["host"] for entry in entries if _unproved(entry)]
     if unknown:
-        text.append(f"No receipt for the current release on: {', '.join(unknown)}. verify.yml proves it again.")
+        text.append(f"No receipt for the current release on: {names(unknown)}. verify.yml proves it again.")
     if len(summary["releases"]) > 1:
         text.append(f"{len(summary['releases'])} releases serve at once.")
     return text
 
 
-def failed(host: str, failure: Mapping[str, Any]) -> str:
-    """One line about a failed run, if no later run succeeded."""
-    said = " ".join(str(failure.get("message", "")).split())
-    shown = said[:MESSAGE] + ("…" if len(said) > MESSAGE else "")
+def _cells(entry: Mapping[str, Any]) -> dict[str, str]:
+    if not entry["read"]:
+        return {**dict.fromkeys(COLUMNS, ""), "host": entry["host"], "current": "NOT READ"}
+    return {
+        "host": entry["host"],
+        "current": entry["current"] or "nothing",
+        "since": entry["since"] or "",
+        "by": entry["operator"] or "",
+        "manifest": (entry["manifest_sha256"] or "")[:12],
+        "proof": "" if entry["current"] is None else entry["proof_level"] or "UNVERIFIED",
+        "took": f"{entry['seconds']['total']:.0f} s" if "total" in entry["seconds"] else "",
+        "source": sources.of(entry["unpublished"]) if entry["since"] else "",
+    }
+
+
+def _columns(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [COLUMNS, *(tuple(_cells(entry).values()) for entry in entries)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _unproved(entry: Mapping[str, Any]) -> bool:
+    return bool(entry["current"] and not entry["since"])
+
+
+def _large(entries: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """What serves on how many hosts, as lines, and the hosts to look at, the worst first."""
+    serves = [" ".join(filter(None, map(_cells(entry).get, SERVES))) for entry in entries]
+    counts = Counter(serves).most_common()
+    text = [f"{count:>6,} {'host' if count == 1 else 'hosts'}: {what}" for what, count in counts[:MOST_NOTES]]
+    if len(counts) > MOST_NOTES:
+        text.append(f"{sum(count for _what, count in counts[MOST_NOTES:]):>6,} hosts: something else")
+    unlike = [(_rank(entry, what != counts[0][0]), entry) for entry, what in zip(entries, serves, strict=True)]
+    amiss = [entry for rank, entry in sorted(unlike, key=lambda pair: pair[0]) if rank < WELL]
+    shown = f", {MOST_ROWS} of them here" if len(amiss) > MOST_ROWS else ""
+    return [*text, f"{len(amiss):,} of {len(entries):,} hosts to look at{shown}."], amiss[:MOST_ROWS]
+
+
+def _rank(entry: Mapping[str, Any], differs: bool) -> int:
+    """The place of a host among those to look at; ``WELL`` if it is none."""
+    signs = (not entry["read"], entry["failure"], _unproved(entry), entry.get("odd"), differs)
+    return next((rank for rank, sign in enumerate(signs) if sign), WELL)
+
+
+def _failures(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each failure that no later run fixed, with the last time at which it happened."""
+    said = {entry["host"]: _failed(entry["failure"]) for entry in entries}
+    last: dict[str, str] = {}
+    for entry in entries:
+        key = said[entry["host"]]
+        last[key] = max(last.get(key, ""), str(entry["failure"].get("time")))
+    return notes(((host, f"the last run failed, {last[key]}, {key}") for host, key in said.items()), "in the summary")
+
+
+def _failed(failure: Mapping[str, Any]) -> str:
+    message = " ".join(str(failure.get("message", "")).split())
+    shown = message[:MESSAGE] + ("…" if len(message) > MESSAGE else "")
     who, phase = failure.get("operator") or "?", failure.get("phase") or "?"
-    when, task = failure.get("time"), failure.get("task")
-    return f"{host}: the last run failed, {when}, by {who}, in phase {phase}: {task}: {shown}"
+    return f"by {who}, in phase {phase}: {failure.get('task')}: {shown}"

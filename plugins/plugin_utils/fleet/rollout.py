@@ -25,12 +25,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .lines import names
+
 SERVED, CHECKED, PREPARED, FAILED, UNREACHABLE, LOST, NOT_TRIED = (
     "served", "checked", "prepared", "failed", "unreachable", "lost on the way", "not tried",
 )  # fmt: skip
 GOOD = (SERVED, CHECKED, PREPARED)
-# A sentence names at most this many hosts.
-MOST_NAMES = 12
 
 
 class RolloutError(Exception):
@@ -148,10 +148,3 @@ def result(state: Mapping[str, Any], ends: Mapping[str, Mapping[str, Any]], now:
         else:
             found[host] = End(str(end["outcome"]), str(end.get("why") or ""), end["at"] - began[host])
     return found
-
-
-def names(hosts: Sequence[str]) -> str:
-    """Hosts for a sentence: of many hosts, only the first and the number of the others."""
-    if len(hosts) <= MOST_NAMES:
-        return ", ".join(hosts)
-    return f"{', '.join(hosts[:MOST_NAMES])} and {len(hosts) - MOST_NAMES} more"

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from ...module_utils.proof.terms import LEVELS
-from ..fleet.rollout import names
+from ..fleet.lines import names
 
 LIMIT = 6.0
 # With fewer hosts, none can be the odd one.

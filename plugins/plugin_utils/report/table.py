@@ -9,14 +9,10 @@ from typing import Any
 
 from ...module_utils.host import sources
 from ..fleet import odd
-from ..fleet.rollout import names
+from ..fleet.lines import MOST_ROWS, notes
 from .report import FAILED, WELL, first_the_worst, reasons, summary
 
 WIDTH = 80
-# At most this many rows. With more hosts, the table shows only those that failed or stand out.
-MOST_ROWS = 20
-# At most this many reasons below the table, each once with all its hosts. All are on the page.
-MOST_REASONS = 12
 # At most this many characters of a reason, here and above the page's table. The page's table has all of it.
 MOST_REASON = 300
 # Columns to leave out if the lines are too long, the first one first.
@@ -77,21 +73,15 @@ def _width(columns: Mapping[str, Sequence[str]]) -> int:
 
 def _why(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Every reason with its hosts, the worst first."""
-    hosts: dict[str, list[str]] = {}
+    said = []
     for row in rows:
         # Do not repeat what the table shows.
         for reason in (reason for reason in reasons(row) if reason != f"{row['outcome']}."):
             # Text from a host must not contain control characters for the terminal.
-            said = odd.printable(" ".join(reason.split()))
-            hosts.setdefault(said if len(said) <= MOST_REASON else said[:MOST_REASON] + " …", []).append(row["host"])
-    lines = []
-    for said, of in list(hosts.items())[:MOST_REASONS]:
-        lines += textwrap.wrap(
-            f"{names(of)}: {said}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    if len(hosts) > MOST_REASONS:
-        lines.append(f"{len(hosts) - MOST_REASONS} more notes are on the page.")
-    return lines
+            line = odd.printable(" ".join(reason.split()))
+            said.append((row["host"], line if len(line) <= MOST_REASON else line[:MOST_REASON] + " …"))
+    wrap = textwrap.TextWrapper(WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [part for line in notes(said, "on the page") for part in wrap.wrap(line)]
 
 
 def number(value: float | None, unit: str = "") -> str:

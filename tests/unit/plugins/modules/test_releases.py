@@ -62,6 +62,15 @@ def file(tmp_path: Path) -> str:
     return path
 
 
+def test_the_controller_gets_every_receipt_without_its_artifacts(run: Run, paths: Paths, file: str) -> None:
+    ledger.append(file, {"release": "c", "artifacts": {"wheels/x.whl": "5b1c" * 16}})
+    result, _status = run(host_state, subsets=["receipts"], root=paths.root, receipts=file)
+    assert [sorted(receipt) for receipt in result["state"]["receipts"]["receipts"]] == [
+        ["previous", "release", "time"], ["previous", "release", "time"], ["release"],
+    ]  # fmt: skip
+    assert "artifacts" in ledger.read(file)[-1]
+
+
 def test_the_plan_of_a_rollback_can_be_made_current(run: Run, paths: Paths, file: str) -> None:
     result, status = run(release, state="planned", root=paths.root, receipts=file)
     assert (status, result["changed"], result["release"]) == (0, False, "a")

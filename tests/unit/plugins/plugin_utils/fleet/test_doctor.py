@@ -317,6 +317,30 @@ def test_the_report_has_the_worst_status_and_shows_the_worst_last() -> None:
     assert len(doctor.lines(data, show_ok=False)) == 3
 
 
+def test_a_large_fleet_shows_each_finding_once_with_its_hosts() -> None:
+    def row(level: str, code: str, cause: str) -> dict[str, str]:
+        return {"level": level, "code": code, "cause": cause, "remedy": "" if level == "OK" else "Mend it."}
+
+    hosts = {f"s{n:04}": [row("OK", "GLIBC", "new."), row("OK", "CPU", "fast.")] for n in range(1000)}
+    for n in range(900):
+        hosts[f"s{n:04}"][1] = row("WARN", "DISK", f"{n} MB are free.")
+    hosts["s0007"][0] = hosts["s0008"][0] = row("FAIL", "UNIT", "inactive.")
+    lines = doctor.lines(doctor.report(hosts, "now"))
+    assert lines[0].startswith("OK   s0900, s0901, ")
+    assert lines[0].endswith(" and 88 more CPU: fast.")
+    assert lines[1].endswith(" and 986 more GLIBC: new.")
+    assert lines[2:5] == [f"WARN s000{n} DISK: {n} MB are free. Mend it." for n in range(3)]
+    assert lines[5].endswith("and 885 more DISK: 897 more causes. --json shows each, --limit one host.")
+    assert lines[6:] == ["FAIL s0007, s0008 UNIT: inactive. Mend it.", "1,000 hosts: 2 FAIL, 900 WARN, 1,098 OK"]
+
+
+def test_a_finding_of_all_hosts_of_a_large_fleet_names_none() -> None:
+    hosts = {f"s{n}": doctor.as_rows(doctor.unreachable("no route")) for n in range(30)}
+    lines = doctor.lines(doctor.report(hosts, "now"))
+    assert len(lines) == 2
+    assert lines[0].startswith("FAIL all 30 hosts UNREACHABLE: nothing could be read: no route.")
+
+
 def test_a_report_without_hosts_is_a_failure() -> None:
     assert doctor.report({}, "now")["status"] == 2
 

@@ -89,3 +89,41 @@ def test_a_failure_after_the_last_switch_is_reported() -> None:
     assert last.startswith("a: the last run failed, 2026-11-23T02:00:00Z, by kim, in phase python_env: Install: no x")
     assert last.endswith("x…")
     assert "the last run failed" not in "".join(lines(a={**GOOD, "receipts": [failure, RECEIPT]}))
+
+
+def large(**others: Any) -> list[str]:
+    return lines(**{f"s{number:04}": GOOD for number in range(1000 - len(others))}, **others)
+
+
+def test_a_large_fleet_is_counted_and_only_the_hosts_to_look_at_have_rows() -> None:
+    failure = {"event": "failed", "operator": "kim", "phase": "proof", "task": "Prove", "message": "No sound."}
+    failed = {f"f{n}": {**GOOD, "receipts": [RECEIPT, {**failure, "time": f"2026-11-23T02:00:0{n}Z"}]} for n in (1, 2)}
+    other = {"current": "1.2.3-ddd", "receipts": [{**RECEIPT, "release": "1.2.3-ddd"}]}
+    text = large(**failed, silent=None, other=other, unproved={"current": "1.2.3-aaa", "receipts": []})
+    assert text[0] == "   997 hosts: 1.2.3-aaa 5b1c5b1c5b1c acoustic published"
+    assert text[1:5] == [
+        "     1 host: 1.2.3-ddd 5b1c5b1c5b1c acoustic published",
+        "     1 host: NOT READ",
+        "     1 host: 1.2.3-aaa UNVERIFIED",
+        "5 of 1,000 hosts to look at.",
+    ]
+    assert [line.split()[0] for line in text[5:11]] == ["host", "silent", "f1", "f2", "unproved", "other"]
+    assert text[11] == "f1, f2: the last run failed, 2026-11-23T02:00:02Z, by kim, in phase proof: Prove: No sound."
+    assert text[12:] == [
+        "No receipt for the current release on: unproved. verify.yml proves it again.",
+        "2 releases serve at once.",
+    ]
+
+
+def test_the_table_stays_short_if_all_hosts_of_a_large_fleet_are_broken() -> None:
+    bad = {
+        f"bad{n:04}": {
+            "current": f"1.2.3-{n:03x}", "receipts": [{"event": "failed", "message": f"Fault {n}. " * 90}], "whole": [n]
+        }
+        for n in range(1000)
+    }  # fmt: skip
+    text = large(**bad)
+    assert len(text) < 80
+    assert max(map(len, text)) < 400
+    assert "1,000 of 1,000 hosts to look at, 20 of them here." in text
+    assert "   988 hosts: something else" in text

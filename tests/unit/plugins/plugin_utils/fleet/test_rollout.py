@@ -124,8 +124,3 @@ def test_every_host_has_an_outcome() -> None:
     # Its outcome is older than its batch, so it belongs to another run. This run has none.
     assert (found["c"].outcome, found["c"].seconds) == (rollout.LOST, 100.0)
     assert found["d"] == found["e"] == rollout.End(rollout.NOT_TRIED)
-
-
-def test_a_long_list_of_names_is_cut() -> None:
-    assert rollout.names(HOSTS) == "a, b, c, d, e"
-    assert rollout.names([f"h{n}" for n in range(30)]).endswith("h11 and 18 more")

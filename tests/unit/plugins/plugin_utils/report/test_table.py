@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.lines import MOST_ROWS
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout import End
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report, table as report_table
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report.report import Host
@@ -52,15 +53,15 @@ def test_the_table_is_short_and_fits_80_columns(count: int, length: int) -> None
     found = lines(*hosts, stop="in batch 2, 9 of 10 hosts failed, " + "gpu-0001, " * 12)
     assert max(map(len, found)) <= report_table.WIDTH
     assert len(found) < 60
-    assert len([line for line in found if line.startswith("bad-")]) >= min(count // 4, report_table.MOST_ROWS)
+    assert len([line for line in found if line.startswith("bad-")]) >= min(count // 4, MOST_ROWS)
 
 
 def test_a_large_fleet_lists_failed_and_unusual_hosts_and_counts_the_others() -> None:
-    hosts = [host(f"s{number:03}", "served") for number in range(report_table.MOST_ROWS)]
+    hosts = [host(f"s{number:03}", "served") for number in range(MOST_ROWS)]
     found = lines(*hosts, host("t1", "failed", "x " * 400), host("u1", "served", latency=2.0))
     table = found[found.index("") + 2 :]
     assert [line.split()[0] for line in table[:2]] == ["t1", "u1"]
-    assert table[2] == f"Not listed here: {report_table.MOST_ROWS} hosts did well."
+    assert table[2] == f"Not listed here: {MOST_ROWS} hosts did well."
     assert " ".join(table[3:]).count("x") < report_table.MOST_REASON
     assert any(line.startswith("u1: takes 4.0 times the fleet's median") for line in table)
 
