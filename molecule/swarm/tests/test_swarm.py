@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,8 @@ class Fleet:
     def clean(self, name: str) -> bool:
         host = self.hosts[name]
         left = host.run(f"ls -d {self.root}/artifacts/.swarm /etc/systemd/system/{UNIT} /run/voicefleet-swarm").stdout
-        return not left and not host.run(f"pgrep -f {self.root}/artifacts/.swarm").stdout
+        # The brackets keep pgrep from finding the shell that runs it.
+        return not left and not host.run(f"pgrep -f '{self.root}/artifacts/[.]swarm'").stdout
 
     def seeds(self) -> list[Path]:
         return [*(CACHE / "swarm").glob("run-*")]
@@ -148,14 +149,27 @@ def test_an_update_moves_only_what_changed(fleet: Fleet, tmp_path: Path) -> None
         assert fleet.result(name)["sent"] == ["wheels/part1-1+cpu-py3-none-any.whl"]
 
 
-def interrupted(fleet: Fleet) -> None:
-    """Kill a play when all hosts have joined."""
-    play = fleet.start()
+def wait(condition: Callable[[], bool], play: subprocess.Popen[str]) -> None:
+    """Wait until a condition holds. Fails when the play ends before."""
     end = time.monotonic() + 300
-    while not all(host.run(f"systemctl is-active {UNIT}").rc == 0 for host in fleet.hosts.values()):
+    while not condition():
+        assert play.poll() is None, play.communicate()[0]
         assert time.monotonic() < end
-        time.sleep(0.5)
-    os.killpg(play.pid, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def interrupted(fleet: Fleet) -> None:
+    """Kill a play when all hosts have joined. The controller's peer pauses, so that no host is done before."""
+    play = fleet.start()
+    wait(lambda: any((seed / "status.json").exists() for seed in fleet.seeds()), play)
+    (seed,) = fleet.seeds()
+    pid = json.loads((seed / "status.json").read_text())["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait(lambda: all(host.run(f"systemctl is-active {UNIT}").rc == 0 for host in fleet.hosts.values()), play)
+    finally:
+        os.killpg(play.pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGCONT)
     play.communicate()
 
 
