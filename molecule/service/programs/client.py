@@ -36,7 +36,8 @@ assert len(instance.workers) == 1
 assert client.instances("nobody") == []
 assert sorted(model["id"] for model in client.models()) == ["kokoro"]
 assert sorted(found.uid for found in client.instances()) == ["kokoro"]
-assert client.progress("kokoro") == 1.0
+# Xinference forgets the progress some minutes after the model is ready.
+assert client.progress("kokoro") in (0.0, 1.0)
 assert client.progress("nobody") == 0.0
 # It may do nothing else.
 refused(api.Forbidden, client.autostart)

@@ -283,7 +283,10 @@ class XinferenceClient:
         self._send("DELETE", f"/v1/models/{urllib.parse.quote(uid, safe='')}")
 
     def progress(self, uid: str) -> float:
-        """Return how far a model is loaded, 0 to 1; also 0 for an unknown model. An API key is enough."""
+        """Return how far a model is loaded, 0 to 1. An API key is enough.
+
+        Also 0 for an unknown model, and for one that has been ready for some minutes (core/progress_tracker.py).
+        """
         path = f"/v1/models/{urllib.parse.quote(uid, safe='')}/progress"
         return min(1.0, max(0.0, self._field(float, "progress", "GET", path)))
 
