@@ -49,9 +49,19 @@ options:
       - V(serving-api) adds streams, OpenAI's names and a list of voices to Xinference's API.
       - V(audio-only) lets Xinference read its catalogue of audio models alone, not those of all types.
       - V(start-local) and V(start-host) let Xinference's two processes start at the same time, not one after the other.
+      - V(start-types) and V(start-ocr) leave out imports that speech does not need.
     type: list
     elements: str
-    choices: [kokoro-eval, kokoro-words, serving-model, serving-api, audio-only, start-local, start-host]
+    choices:
+      - kokoro-eval
+      - kokoro-words
+      - serving-model
+      - serving-api
+      - audio-only
+      - start-local
+      - start-host
+      - start-types
+      - start-ocr
     default: []
   any_platform:
     description: Whether an unsupported platform is only a warning, not a failure.

@@ -347,6 +347,8 @@ def test_two_syntheses_of_one_text_differ_only_by_the_decoders_noise(host: Host,
         "audio-only",
         "start-local",
         "start-host",
+        "start-types",
+        "start-ocr",
     ],
 )
 def test_a_repair_is_recorded(host: Host, name: str) -> None:

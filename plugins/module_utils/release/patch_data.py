@@ -301,6 +301,42 @@ START_HOST: Row = {
         ),
     ),
 }
+# Three processes of the service import Xinference. Each also imported Anthropic's client and transformers, which speech
+# does not need there: 3,300 of 6,300 modules, and two fifths of the CPU seconds.
+START_TYPES: Row = {
+    "name": "start-types",
+    "package": "xinference",
+    "file": "xinference/types.py",
+    "before": "65f5406e5b42715cb3499ef1145441f731c5388f72bc9656f8257f0b8d60ae58",
+    "after": "b5bc7034c1af71ecb9aab61a2e08347a4c36e13a11f38958b5d9006387b80869",
+    "old": """    from anthropic.types import ContentBlock, Usage
+
+    ANTHROPIC_AVAILABLE = True
+""",
+    "new": """    raise ImportError("Nothing uses these types.")
+""",
+    "reason": "Each of Xinference's processes imports Anthropic's client, for types that nothing uses",
+}
+START_OCR: Row = {
+    "name": "start-ocr",
+    "package": "xinference",
+    "file": "xinference/model/image/ocr/dots_ocr.py",
+    "before": "e520addf37ddfa57a9c6d7828de9e131d8916cd223c12613f71514749c3571e8",
+    "after": "886448dc1faa4215752f1099bfd9055315c28936b7213ff6b1b49fd4ecfa964b",
+    "old": "import torch\nimport transformers\n",
+    "new": "import torch\n",
+    "reason": "Each of Xinference's processes imports transformers, for one model that reads text in pictures",
+    "more": (
+        (
+            """        if transformers.__version__ != "4.51.3":
+""",
+            """        import transformers
+
+        if transformers.__version__ != "4.51.3":
+""",
+        ),
+    ),
+}
 # Xinference hands each sound file to the program ffmpeg, which no release has. libsndfile is in every release, for
 # Kokoro's answers, and reads WAV, MP3, FLAC, Ogg and Opus. A file that says little and unpacks to much is refused.
 # The token that pads a batch is named in a file that the catalogue does not need: it is the one that ends a text.
@@ -367,6 +403,8 @@ REPAIRS = (
     AUDIO_ONLY,
     START_LOCAL,
     START_HOST,
+    START_TYPES,
+    START_OCR,
     MISAKI_OPENJTALK,
     MISAKI_MOJIMOJI,
     MISAKI_TRF,

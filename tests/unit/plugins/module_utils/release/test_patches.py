@@ -127,6 +127,8 @@ def test_repairs_that_a_language_needs_are_not_optional() -> None:
         "audio-only",
         "start-local",
         "start-host",
+        "start-types",
+        "start-ocr",
     ]
 
 
