@@ -107,9 +107,12 @@ def test_each_member_runs_its_part(name: str, program: str) -> None:
 def test_each_worker_has_a_replica_and_gets_its_share_of_requests(supervisor: Host, client: Speaker) -> None:
     assert speaking(supervisor) == [WORKER_1, WORKER_2]
     before = answered(WORKER_1), answered(WORKER_2)
-    for _each in range(4):
+    for _each in range(10):
         assert client.ask().status == 200
-    assert (answered(WORKER_1) - before[0], answered(WORKER_2) - before[1]) == (2, 2)
+    shares = answered(WORKER_1) - before[0], answered(WORKER_2) - before[1]
+    assert sum(shares) == 10
+    # Replicas take turns. Xinference begins again with the first one when it learns something about a replica.
+    assert min(shares) >= 3
 
 
 # --- what stays secret ------------------------------------------------------------------------------------------------
