@@ -9,7 +9,8 @@ module: python_env
 short_description: Build the Python environment of a release
 description:
   - Builds a virtual environment with uv, from a PEP 751 lock and the wheels that the host holds.
-  - Works offline, checks every hash, compiles byte code, and never builds from source.
+  - Works offline, checks every hash, and never builds from source.
+  - Compiles byte code for what the service may load. Python still imports the rest, such as tests of packages.
   - Rebuilds an unfinished environment and leaves a finished one alone.
   - If the files of a sealed release have changed, it reopens the release first and removes the wrong files. This step
     and later steps then restore them. An environment with any wrong file is rebuilt as a whole.

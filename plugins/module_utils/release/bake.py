@@ -17,7 +17,6 @@ import csv
 import io
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ from typing import Any, BinaryIO, Callable
 
 from ..host.hashing import canonical_json, digest_files, parse_json, read_bounded, write_atomic
 from ..host.layout import CURRENT, ROOT, Paths
-from . import dictionary, inventory, patches, python_env, release, spacy_install, spacy_sdist
+from . import bytecode, dictionary, inventory, patches, python_env, release, spacy_install, spacy_sdist
 
 Json = dict[str, Any]
 
@@ -46,20 +45,6 @@ sys.exit(container.run({{**service.COMMANDS, **proof.COMMANDS}}, sys.argv[1:]))
 """
 SETTINGS = f"{PROGRAM}/settings.json"
 
-# Byte code depends on what its process compiled before, and on what it still holds. So each share of files has a
-# process of its own that never collects garbage, and the number of shares does not depend on the machine.
-SHARES = 8
-# Root's files never change, so Python need not compare the source at each start.
-COMPILER = """
-import gc, py_compile, sys
-gc.disable()
-mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-for path in sys.stdin.read().split("\\0"):
-    try:
-        py_compile.compile(path, doraise=True, invalidation_mode=mode)
-    except (py_compile.PyCompileError, SyntaxError, ValueError):
-        pass  # a template, or code for another Python
-"""
 # uv notes when it saw a wheel. That differs each time.
 UV_NOTE = "uv_cache.json"
 
@@ -175,41 +160,10 @@ def add_program(paths: Paths, settings: Mapping[str, Any]) -> None:
     inventory.close(target)
 
 
-def sources(folders: Iterable[str]) -> list[str]:
-    """Every Python file below some folders, sorted. Byte code that is there already is removed."""
-    found = []
-    for folder in folders:
-        for parent, names, files in os.walk(folder):
-            if "__pycache__" in names:
-                shutil.rmtree(os.path.join(parent, "__pycache__"))
-                names.remove("__pycache__")
-            found += [os.path.join(parent, file) for file in files if file.endswith(".py")]
-    return sorted(found)
-
-
 def compile_all(python: str, folders: Iterable[str]) -> None:
-    """Compile all Python files below some folders to the same byte code each time. Raises BakeError."""
-    compile_files(python, sources(folders))
-
-
-def compile_files(python: str, files: list[str]) -> None:
-    """Compile some Python files, on all cores. Raises BakeError."""
-    command = [python, "-S", "-B", "-W", "ignore", "-c", COMPILER]
-    waiting = [files[share::SHARES] for share in range(SHARES) if files[share::SHARES]]
-    running: list[subprocess.Popen[bytes]] = []
-    while waiting or running:
-        while waiting and len(running) < (os.cpu_count() or 1):
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, cwd="/", env={"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
-            )
-            running.append(process)
-            if process.stdin is None:
-                raise AssertionError("there is a pipe")
-            process.stdin.write("\0".join(waiting.pop(0)).encode(errors="surrogateescape"))
-            process.stdin.close()
-        process = running.pop(0)
-        if process.wait() != 0:
-            raise BakeError(f"{python} could not compile the packages. It ended with status {process.returncode}")
+    """Compile the Python files below some folders to the same byte code each time. Raises CompileError, OSError."""
+    files = sorted(file for folder in folders for file in bytecode.sources(folder))
+    bytecode.compile_files(python, files, bytecode.NEVER)
 
 
 def seal(plan: Json, paths: Paths, time: int) -> None:
@@ -322,8 +276,8 @@ def answer(work: Callable[[BinaryIO], None]) -> int:
         with target:
             work(target)
     except (
-        BakeError, python_env.EnvError, dictionary.DictionaryError, patches.PatchError, spacy_sdist.SpacyModelError,
-        release.ReleaseError,
+        BakeError, bytecode.CompileError, python_env.EnvError, dictionary.DictionaryError, patches.PatchError,
+        spacy_sdist.SpacyModelError, release.ReleaseError,
     ) as error:  # fmt: skip
         say(f"failed: {error}")
         return 1

@@ -19,7 +19,7 @@ from typing import Any
 from ..host import ownership, selinux
 from ..host.hashing import read_object, sha256_bytes, sha256_file, write_atomic
 from ..host.layout import Paths
-from . import dictionary, inventory, patches
+from . import bytecode, dictionary, inventory, patches
 
 STAMP = "voicefleet-env.json"
 SECONDS = 1800
@@ -248,6 +248,15 @@ def site_packages(env: str) -> str:
     return found[0]
 
 
+def compile_code(env: str, folders: Iterable[str]) -> None:
+    """Compile the packages in some folders of an environment. Raises EnvError, OSError."""
+    files = [file for folder in folders for file in bytecode.sources(folder)]
+    try:
+        bytecode.compile_files(os.path.join(env, "bin", "python"), files, bytecode.BY_TIME)
+    except bytecode.CompileError as error:
+        raise EnvError(str(error)) from error
+
+
 def make(
     release: str,
     python: str,
@@ -263,7 +272,7 @@ def make(
     """Build the environment at ``<release>/env``, apply ``repairs`` to its files, and return the path of uv.
 
     ``lock``, ``wheels`` and ``dictionaries`` are artifacts (``sha256``, ``path``) that the host holds. ``extras`` names
-    the extras of the lock to install. ``compiled`` says whether uv compiles byte code.
+    the extras of the lock to install. ``compiled`` says whether to compile byte code.
     Raises EnvError, DictionaryError, OSError.
     """
     paths = Paths(root)
@@ -285,11 +294,12 @@ def make(
     run_uv(uv, ["venv", "--quiet", "--python", python, env], scratch)
     run_uv(
         uv,
-        ["pip", "sync", "--quiet", "--no-index", "--no-build", *(["--compile-bytecode"] if compiled else []),
-         "--link-mode", "hardlink", "--python", os.path.join(env, "bin", "python"),
-         *(f"--extra={extra}" for extra in extras), placed],
+        ["pip", "sync", "--quiet", "--no-index", "--no-build", "--link-mode", "hardlink",
+         "--python", os.path.join(env, "bin", "python"), *(f"--extra={extra}" for extra in extras), placed],
         scratch,
     )  # fmt: skip
+    if compiled:
+        compile_code(env, [site_packages(env)])
     for patch in repairs:
         try:
             patches.apply(patch, env, site_packages(env))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..host.layout import Paths
@@ -20,7 +20,7 @@ def is_installed(site: str, name: str, version: str) -> bool:
 
 
 def install(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     release: str,
     spacy_version: str,
     artifacts: Sequence[Mapping[str, Any]],
@@ -52,8 +52,11 @@ def install(
             spacy_sdist.write_wheel(tarball, wheel)
             wheels.append(wheel)
         uv = python_env.uv_of(artifacts, uv_version, paths)
-        command = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--compile-bytecode", "--link-mode", "copy"]
-        python = os.path.join(release, "env", "bin", "python")
-        python_env.run_uv(uv, [*command, "--python", python, *wheels], scratch)
+        command = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--link-mode", "copy"]
+        env = os.path.join(release, "env")
+        python_env.run_uv(uv, [*command, "--python", os.path.join(env, "bin", "python"), *wheels], scratch)
+        # uv would compile all packages of the environment.
+        site = python_env.site_packages(env)
+        python_env.compile_code(env, [os.path.join(site, row["name"]) for row in rows])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 from ..host.hashing import parse_json, read_bounded
-from . import bake
+from . import bake, bytecode
 
 Json = dict[str, Any]
 SECONDS = 3600
@@ -35,7 +35,7 @@ def make(request: Mapping[str, Any], target: BinaryIO) -> None:
         bake.forget_times(site)
     bake.say("compile byte code")
     code = [path for path in paths if path.endswith(".py")]
-    bake.compile_files(sys.executable, code)
+    bytecode.compile_files(sys.executable, code, bytecode.NEVER)
     bake.say("write the layer")
     write_layer(target, sorted({*paths, *byte_code(code)}), request["time"])
 

@@ -69,8 +69,10 @@ def test_uv_is_called_offline_with_hashes_and_only_for_wheels(root: Path, monkey
     assert uv == str(root / "tools/uv-1.2.3/uv")
     said = (root / "uv.log").read_text()
     sync = next(line for line in said.splitlines() if line.startswith("pip sync"))
-    for option in ("--no-index", "--no-build", "--compile-bytecode"):
+    for option in ("--no-index", "--no-build"):
         assert option in sync
+    # uv would also compile what the service never loads.
+    assert "--compile-bytecode" not in said
     assert sync.endswith("/locks/pylock.cpu-py311-x86_64.toml")
     assert "UV_OFFLINE=1" in said
     assert "UV_PYTHON_DOWNLOADS=never" in said
@@ -122,6 +124,25 @@ def test_a_failed_repair_leaves_no_finished_environment(root: Path) -> None:
     assert not python_env.is_made(
         str(root / "releases/r/env"), python_env.stamp_of(LOCK["sha256"], "/usr/bin/python3.11", repairs)
     )
+
+
+def test_packages_are_compiled_with_the_python_of_the_environment(root: Path) -> None:
+    site = root / "releases/r/env/lib/python3.11/site-packages"
+    link = f"ln -sf {sys.executable} {root}/releases/r/env/bin/python"
+    code = f"mkdir -p {site}/kokoro {site}/spacy/tests; touch {site}/kokoro/model.py {site}/spacy/tests/a.py"
+    use_uv(root, f"{link}; {code}")
+    make(root)
+    assert [path.name.partition(".")[0] for path in site.rglob("*.pyc")] == ["model"]
+
+
+def test_a_failed_compilation_leaves_no_finished_environment(root: Path) -> None:
+    site = root / "releases/r/env/lib/python3.11/site-packages"
+    failing = "printf '#!/bin/sh\\necho full >&2; exit 1\\n'"
+    program = f"cd {root}/releases/r/env/bin; {failing} > python; chmod 755 python"
+    use_uv(root, f"{program}; touch {site}/a.py")
+    with pytest.raises(python_env.EnvError, match="could not compile the packages: full"):
+        make(root)
+    assert not (root / "releases/r/env" / python_env.STAMP).exists()
 
 
 def test_python_collects_garbage_rarely_at_start(root: Path) -> None:
