@@ -229,6 +229,64 @@ def ask_pythons(uv: str, write: bool) -> Findings:
         path.write_text(datafile.render(data), encoding="utf-8")
 
 
+# --- the engine of a swarm
+
+
+def stale_engine(_uv: str) -> Findings:
+    version = catalogue.ENGINE_VERSION
+    for build in catalogue.ENGINES.values():
+        if engine_wheel(build.filename) != (version, build.python, build.architecture):
+            yield f"engine.json: {build.filename} is no wheel of {version} for {build.python} on {build.architecture}"
+    pythons = {python for python, _machine in catalogue.ENGINES}
+    for python, machine in sorted({(p, m) for p in pythons for m in profiles.ARCHITECTURES} - catalogue.ENGINES.keys()):
+        yield f"engine.json has no wheel for {python} on {machine}"
+    pinned = dict(_PIN.findall((ROOT / "requirements/test.in").read_text())).get(catalogue.ENGINE_NAME)
+    if pinned != version:
+        yield f"requirements/test.in pins {catalogue.ENGINE_NAME} {pinned}, engine.json {version}: make them equal"
+
+
+def engine_wheel(filename: str) -> tuple[str, str, str] | None:
+    """Return version, Python and architecture of a wheel for Linux with glibc; None for another file."""
+    name = re.escape(catalogue.ENGINE_NAME)
+    found = re.fullmatch(rf"{name}-([\w.]+)-(cp\d+)-\2-manylinux_[\w.]*_(x86_64|aarch64)\.whl", filename)
+    return (found[1], found[2], found[3]) if found else None
+
+
+def published_engine(page: bytes, before: str) -> str:
+    """Return the data file with the newest release on the registry's page. Raises ValueError, KeyError, TypeError."""
+    data, found = json.loads(before), json.loads(page)
+    version, builds = str(found["info"]["version"]), {}
+    for row in found["urls"]:
+        wheel = engine_wheel(row["filename"])
+        if wheel and wheel[0] == version and not row["yanked"]:
+            builds[wheel[1:]] = {
+                "python": wheel[1], "architecture": wheel[2], "filename": row["filename"],
+                "sha256": row["digests"]["sha256"], "size": row["size"], "address": row["url"],
+            }  # fmt: skip
+    lost = [" on ".join(key) for key in catalogue.ENGINES if key not in builds]
+    if lost:
+        raise ValueError(f"{version} has no wheel for {', '.join(lost)}")
+    order = sorted(builds, key=lambda key: (key[1], int(key[0][2:][:1]), int(key[0][3:])))
+    return datafile.render({**data, "version": version, "builds": [builds[key] for key in order]})
+
+
+def ask_engine(_uv: str, write: bool) -> Findings:
+    """Use the newest release, with a wheel for each Python and architecture for which there was one."""
+    path = STORE_DATA / "engine.json"
+    before = path.read_text(encoding="utf-8")
+    source = json.loads(before)["source"]
+    try:
+        fresh = published_engine(fetch(source), before)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"{source} could not be read, {path.name} stays: {error}"
+        return
+    if json.loads(fresh) != json.loads(before):
+        old, new = json.loads(before)["version"], json.loads(fresh)["version"]
+        yield f"{catalogue.ENGINE_NAME}: {old} -> {new}" if old != new else f"{path.name}: other wheels of {new}"
+        if write:
+            path.write_text(fresh, encoding="utf-8")
+
+
 # --- GPUs and phonemes: made on a machine that runs the release, so they can only be checked here
 
 
@@ -307,6 +365,7 @@ PARTS = {
     "spacy": Part(stale_spacy, ask_spacy),
     "kokoro": Part(stale_kokoro, ask_kokoro),
     "pythons": Part(stale_pythons, ask_pythons),
+    "engine": Part(stale_engine, ask_engine),
     "gpu": Part(stale_gpu),
     "phonemes": Part(stale_phonemes),
     "repairs": Part(stale_repairs, ask_repairs),

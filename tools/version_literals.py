@@ -43,10 +43,12 @@ def pins() -> dict[str, set[str]]:
     data = ROOT / "plugins/plugin_utils/store/data"
     builds = json.loads((data / "pythons.json").read_text())["builds"]
     models = json.loads((data / "spacy.json").read_text())["models"]
+    engine = json.loads((data / "engine.json").read_text())
     return {
         **{name: {version} for name, version in by_hand.items()},
         "spacy": {locked["spacy"]},
         "spaCy models": {model["version"] for model in models},
+        engine["name"]: {engine["version"]},
         "Python builds": {f"{build['version']}+{build['date']}" for build in builds},
     }
 

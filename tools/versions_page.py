@@ -52,6 +52,10 @@ def page() -> str:
     models = ([m.name, m.version, m.licence] for m in catalogue.SPACY_MODELS.values())
     kokoro = ([m.name, f"`{m.revision}`", m.licence] for m in catalogue.MANDARIN_MODELS.values())
     hearing = ([m.name, f"`{m.revision}`", m.licence] for m in catalogue.HEARING_MODELS.values())
+    pythons_of = sorted({(int(b.python[2]), int(b.python[3:])) for b in catalogue.ENGINES.values()})
+    machines = sorted({b.architecture for b in catalogue.ENGINES.values()})
+    named = ", ".join(f"{major}.{minor}" for major, minor in pythons_of)
+    engine = [[catalogue.ENGINE_NAME, catalogue.ENGINE_VERSION, catalogue.ENGINE_LICENCE, named, ", ".join(machines)]]
     hosts = ([p.title, ".".join(map(str, p.glibc)), p.python] for p in platforms.PLATFORMS)
     builds = ([t, ".".join(map(str, c)), a, ", ".join(kinds)] for (t, c, a), kinds in gpu.BUILT_FOR.items())
     return "".join(
@@ -62,6 +66,7 @@ def page() -> str:
             _table("spaCy models", ("model", "version", "licence"), models),
             _table("Kokoro models", ("model", "revision", "licence"), kokoro),
             _table("Models that hear", ("model", "revision", "licence"), hearing),
+            _table("Engine of a swarm", ("engine", "version", "licence", "Pythons", "architectures"), engine),
             _table("torch for GPUs", ("torch", "CUDA", "architecture", "compiled for"), builds),
             _table("Platforms", ("platform", "glibc", "Python"), hosts),
         ]

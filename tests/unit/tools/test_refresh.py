@@ -205,7 +205,7 @@ def test_an_unreachable_publisher_is_reported(
     shutil.copy(tool.REPAIRS, repairs)
     monkeypatch.setattr(tool, "REPAIRS", repairs)
     answers(tool, monkeypatch, {})
-    for ask in (tool.ask_spacy, tool.ask_kokoro, tool.ask_pythons, tool.ask_repairs):
+    for ask in (tool.ask_spacy, tool.ask_kokoro, tool.ask_pythons, tool.ask_engine, tool.ask_repairs):
         said = list(ask(uv, True))
         assert said
         assert all("could not be read" in line and "unreachable" in line for line in said)
@@ -260,6 +260,79 @@ def test_a_newer_python_is_adopted_with_its_published_digest(
     assert fresh in table
     assert len(table) == len(catalogue.PYTHONS)
     assert {build.sha256 for build in table} - {fresh.sha256} < {b.sha256 for b in catalogue.PYTHONS.values()}
+
+
+def engine_page(version: str, pythons: tuple[str, ...], **more: object) -> bytes:
+    """The registry's page of a release of the engine: wheels for glibc, and one for musl."""
+    targets = [f"{python}-manylinux_2_28_{machine}" for python in pythons for machine in ("x86_64", "aarch64")]
+    names = [
+        f"libtorrent-{version}-{target.partition('-')[0]}-{target}.whl"
+        for target in [*targets, "cp313-musllinux_1_2_x86_64"]
+    ]
+    rows = [
+        {
+            "filename": name,
+            "size": 7,
+            "url": f"https://h/{name}",
+            "digests": {"sha256": "f" * 64},
+            "yanked": False,
+            **more,
+        }
+        for name in names
+    ]
+    return json.dumps({"info": {"version": version}, "urls": rows}).encode()
+
+
+PYTHONS_OF_ENGINE = tuple(dict.fromkeys(python for python, _machine in catalogue.ENGINES))
+
+
+def test_a_newer_engine_is_adopted_with_its_published_digests(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, data: Path
+) -> None:
+    answers(tool, monkeypatch, engine_page("99.0", (*PYTHONS_OF_ENGINE, "cp314")))
+    before = (data / "engine.json").read_text()
+    assert list(tool.ask_engine("uv", False)) == [f"libtorrent: {catalogue.ENGINE_VERSION} -> 99.0"]
+    assert (data / "engine.json").read_text() == before
+    list(tool.ask_engine("uv", True))
+    found = datafile.read(data / "engine.json")
+    builds = datafile.rows(catalogue.Engine, found, "builds", "engine.json")
+    assert (found["version"], len(builds)) == ("99.0", len(catalogue.ENGINES) + 2)
+    assert [build.python for build in builds][:6] == [*PYTHONS_OF_ENGINE, "cp314"]
+    assert {build.sha256 for build in builds} == {"f" * 64}
+    assert all(tool.engine_wheel(build.filename) for build in builds)
+    assert list(tool.ask_engine("uv", True)) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        (engine_page("99.0", PYTHONS_OF_ENGINE[1:]), f"99.0 has no wheel for {PYTHONS_OF_ENGINE[0]} on "),
+        (engine_page("99.0", PYTHONS_OF_ENGINE, yanked=True), "99.0 has no wheel for "),
+        (b"<html>", "Expecting value"),
+        (b"{}", "info"),
+    ],
+)
+def test_a_release_of_the_engine_that_lacks_a_wheel_is_not_adopted(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, data: Path, page: bytes, why: str
+) -> None:
+    before = (data / "engine.json").read_text()
+    answers(tool, monkeypatch, page)
+    (said,) = tool.ask_engine("uv", True)
+    assert "engine.json stays" in said
+    assert why in said
+    assert (data / "engine.json").read_text() == before
+
+
+def test_a_pin_of_the_engine_that_differs_from_its_wheels_is_reported(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "ENGINE_VERSION", "99.0")
+    builds = dict(list(catalogue.ENGINES.items())[1:])
+    monkeypatch.setattr(catalogue, "ENGINES", builds)
+    said = list(tool.stale_engine("uv"))
+    assert sum("is no wheel of 99.0 for " in line for line in said) == len(builds)
+    assert sum(line.startswith("engine.json has no wheel for ") for line in said) == 1
+    assert said[-1].endswith("engine.json 99.0: make them equal")
 
 
 def wheel(**files: bytes) -> bytes:
