@@ -84,7 +84,8 @@ changes:
 place:
   description:
     - How the place is named and how Xinference runs there, with C(name), C(unit), C(container) and C(engine).
-    - C(units) has the names of all units that start Xinference with this Python.
+    - C(units) has the names of the units that start Xinference with this Python and are not stopped, or of all if all
+      are.
     - C(python) is its Python on the host. It is empty for a container.
   returned: always
   type: dict

@@ -259,7 +259,7 @@ def _output(runner: Runner, command: Sequence[str]) -> str:
 
 def units(runner: Runner = subprocess.run) -> list[Found]:
     """The loaded units of systemd that start Xinference, running or not."""
-    names = "--property=Id,ExecStart,User,Environment"
+    names = "--property=Id,ExecStart,User,Environment,ActiveState"
     text = _output(runner, ["systemctl", "show", "*.service", "--all", names])
     found = []
     for block in text.split("\n\n"):
@@ -274,7 +274,7 @@ def units(runner: Runner = subprocess.run) -> list[Found]:
             found.append(
                 Found(
                     python=python, unit=rows.get("Id", ""), user=rows.get("User") or None, home=home_in(own),
-                    environment=deciding(own),
+                    environment=deciding(own), details={"stopped": rows.get("ActiveState") == "inactive"},
                 )
             )  # fmt: skip
     return found
@@ -343,25 +343,38 @@ def named_container(name: str, engine: str, runner: Runner = subprocess.run) -> 
     return found[0]
 
 
+def _folder(python: str) -> str:
+    return os.path.realpath(os.path.dirname(python))
+
+
+def natives(loaded: Sequence[Found], running: Sequence[Found]) -> dict[str, Found]:
+    """The places outside of containers by folder of their Python, from the loaded units and the processes."""
+    found = {_folder(each.python): each for each in (*loaded, *running)}
+    for key, one in found.items():
+        mine = [each for each in loaded if _folder(each.python) == key]
+        for each in mine:
+            one = _with(
+                one, unit=one.unit or each.unit, home=one.home or each.home,
+                environment={**each.environment, **one.environment},
+            )  # fmt: skip
+        # A process may belong to a unit whose command does not show that it starts Xinference.
+        active = {each.unit for each in running if _folder(each.python) == key and each.unit}
+        # Somebody stopped the other units. A restart must not start them, unless there is nothing else to restart.
+        active |= {each.unit for each in mine if not each.details["stopped"]}
+        found[key] = _with(one, details={"units": sorted(active or {each.unit for each in mine})})
+    return found
+
+
 def find(prefix: str, container: str, engine: str, proc: str = "/proc", runner: Runner = subprocess.run) -> Found:
     """The one place to repair. Raises PlaceError with the candidates if it is not clear which one that is."""
     if container:
         found = named_container(container, engine, runner)
         return _with(found, python=os.path.join(prefix, "bin", "python")) if prefix else found
-    loaded = units(runner)
-    native = {os.path.realpath(os.path.dirname(each.python)): each for each in (*loaded, *processes(proc))}
-    for each in loaded:
-        key = os.path.realpath(os.path.dirname(each.python))
-        names = sorted({*native[key].details.get("units", []), each.unit})
-        native[key] = _with(
-            native[key], unit=native[key].unit or each.unit, home=native[key].home or each.home,
-            environment={**each.environment, **native[key].environment}, details={"units": names},
-        )  # fmt: skip
+    native = natives(units(runner), processes(proc))
     if prefix:
         python = os.path.join(prefix.rstrip("/") or "/", "bin", "python")
         python = python if os.path.exists(python) else python + "3"
-        known = native.get(os.path.realpath(os.path.dirname(python)), Found())
-        return _with(known, python=python)
+        return _with(native.get(_folder(python), Found()), python=python)
     wanted = [engine] if engine else list(ENGINES)
     every = [*native.values(), *distinct([each for name in wanted for each in containers(name, runner)])]
     if len(every) == 1:

@@ -174,3 +174,34 @@ def test_a_launch_that_fails_without_a_reason_says_so(
     done = call(repair_model)
     assert done["failed"]
     assert "Xinference gave no reason" in done["msg"]
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [({}, ", ".join(repair.PARTS)), ({"files": [], "links": []}, "texts, patches, packages, artifacts, uv")],
+)
+def test_a_repair_without_the_whole_plan_is_refused(
+    call: Any, prefix: Path, tmp_path: Path, given: Json, lacking: str
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    for check in (True, False):
+        result = call(repair, check=check, prefix=str(prefix), home=str(tmp_path / "home"), plan=given)
+        assert result["failed"] is True
+        assert result["msg"] == f"The plan lacks {lacking}. Pass the whole plan of voicefleet.kokoro.repair_plan."
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_absent_and_inspected_need_no_plan(call: Any, prefix: Path, tmp_path: Path) -> None:
+    for state in ("absent", "inspected"):
+        result = call(repair, state=state, prefix=str(prefix), home=str(tmp_path / "home"))
+        assert (result.get("failed"), result["changed"]) == (None, False)
+
+
+def test_all_units_of_the_place_are_returned(
+    call: Any, prefix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = str(prefix / "bin" / "python")
+    found = [place.Found(python=python, unit=f"{name}.service", details={"stopped": False}) for name in ("b", "a")]
+    monkeypatch.setattr(place, "units", lambda _runner=None: found)
+    result = call(repair, state="absent", prefix=str(prefix), home=str(tmp_path / "home"))
+    assert result["place"]["units"] == ["a.service", "b.service"]

@@ -127,6 +127,35 @@ def test_all_units_of_an_environment_are_named(proc: Path) -> None:
     assert found.details["units"] == ["one.service", "two.service"]
 
 
+@pytest.mark.parametrize(
+    ("states", "restarted"),
+    [
+        # A unit that failed, or that systemd starts again and again, is what a repair is for.
+        ({"old": "inactive", "one": "active", "two": "failed"}, ["one", "two"]),
+        ({"one": "activating", "two": "inactive"}, ["one"]),
+        ({"one": "inactive", "two": "inactive"}, ["one", "two"]),
+        ({"one": "inactive"}, ["one"]),
+    ],
+)
+def test_a_restart_leaves_out_a_unit_that_somebody_stopped(
+    proc: Path, states: dict[str, str], restarted: list[str]
+) -> None:
+    row = (
+        "Id={}.service\nActiveState={}\n"
+        "ExecStart={{ path=x ; argv[]=/srv/venv/bin/xinference-worker -p 1 ; ignore=no }}\n"
+    )
+    text = "\n".join(row.format(name, state) for name, state in states.items())
+    found = place.find("", "", "", str(proc), Engine(systemctl_show=text))
+    assert found.details["units"] == [f"{name}.service" for name in restarted]
+
+
+def test_a_restart_includes_the_unit_of_the_process_whatever_its_command_is(proc: Path) -> None:
+    text = "Id=a.service\nExecStart={ path=x ; argv[]=/srv/venv/bin/xinference-worker ; ignore=no }\n"
+    process(proc, 10, ["/srv/venv/bin/python", "/srv/venv/bin/xinference-local"], unit="wrapped.service")
+    found = place.find("", "", "", str(proc), Engine(systemctl_show=text))
+    assert found.details["units"] == ["a.service", "wrapped.service"]
+
+
 def test_several_places_are_listed_and_none_is_chosen(proc: Path) -> None:
     process(proc, 10, ["/srv/venv/bin/python", "/srv/venv/bin/xinference-local"])
     engine = Engine(docker_ps="1\n", docker_inspect=json.dumps([container()]))
