@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options O(root) and O(artifacts)."""
+    """The options O(root) and O(artifacts), and apart from them O(transport)."""
 
     DOCUMENTATION = r"""
 options:
@@ -48,4 +48,20 @@ options:
         type: str
         choices: [published, converted, made-up]
         default: published
+"""
+
+    TRANSPORT = r"""
+options:
+  transport:
+    description:
+      - V(push) uses rsync if the connection is SSH, both ends have rsync, and no password is asked for. Otherwise it
+        uses the bare connection.
+      - V(rsync) and V(connection) use only that way.
+      - V(http) lets the host fetch from a server. See the option C(http) of M(voicefleet.kokoro.artifacts).
+      - With V(swarm), hosts pass the files on to each other by M(voicefleet.kokoro.artifacts_swarm). Then
+        M(voicefleet.kokoro.artifacts) verifies them and pushes the rest.
+      - V(auto) is V(swarm) where that is faster, and otherwise V(push).
+    type: str
+    choices: [push, rsync, connection, http, swarm, auto]
+    default: push
 """

@@ -22,16 +22,6 @@ options:
   manifest_sha256:
     description: The digest that the manifest must have, also at O(http.url). If unset, any digest is accepted.
     type: str
-  transport:
-    description:
-      - V(push) uses rsync if the connection is SSH, both ends have rsync, and no password is asked for. Otherwise it
-        uses the bare connection.
-      - V(rsync) and V(connection) use only that way.
-      - V(http) lets the host fetch from O(http.url), or from a temporary server (O(http.serve)).
-      - V(swarm) and V(auto) verify what M(voicefleet.kokoro.artifacts_swarm) brought, and push the rest.
-    type: str
-    choices: [push, rsync, connection, http, swarm, auto]
-    default: push
   chunk_mb:
     description: Size of one message. A larger size is faster and needs more memory on the controller.
     type: int
@@ -82,7 +72,10 @@ options:
     type: str
     choices: [prepare, manifest, fetch, commit]
     default: prepare
-extends_documentation_fragment: [voicefleet.kokoro.artifacts, voicefleet.kokoro.attributes]
+extends_documentation_fragment:
+  - voicefleet.kokoro.artifacts
+  - voicefleet.kokoro.artifacts.transport
+  - voicefleet.kokoro.attributes
 """
 
 EXAMPLES = r"""
@@ -137,7 +130,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, disk
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options, transport_option
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.layout import Paths
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.systemd_unit import SystemdError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import artifacts as received, http_fetch, swarm
@@ -149,11 +142,7 @@ def main() -> None:
             "store": {"type": "path", "required": True},
             "manifest_sha256": {"type": "str"},
             **artifact_options(),
-            "transport": {
-                "type": "str",
-                "choices": ["push", "rsync", "connection", "http", "swarm", "auto"],
-                "default": "push",
-            },
+            **transport_option(),
             "chunk_mb": {"type": "int", "default": 32},
             "http": {
                 "type": "dict",

@@ -32,11 +32,6 @@ options:
     description: The digest that the manifest must have.
     type: str
     required: true
-  transport:
-    description: The transport that was asked for. V(auto) uses the swarm only where it is faster.
-    type: str
-    choices: [push, rsync, connection, http, swarm, auto]
-    default: swarm
   port:
     description: The TCP port on which hosts and controller reach each other.
     type: int
@@ -66,7 +61,10 @@ options:
     type: str
     choices: [prepare, join, wait, leave]
     default: leave
-extends_documentation_fragment: [voicefleet.kokoro.artifacts, voicefleet.kokoro.attributes]
+extends_documentation_fragment:
+  - voicefleet.kokoro.artifacts
+  - voicefleet.kokoro.artifacts.transport
+  - voicefleet.kokoro.attributes
 attributes:
   check_mode:
     support: none
@@ -78,6 +76,7 @@ EXAMPLES = r"""
 - name: Plan the swarm
   voicefleet.kokoro.artifacts_swarm:
     state: planned
+    transport: swarm
     store: "{{ voicefleet_plan.store }}"
     manifest_sha256: "{{ voicefleet_plan.manifest_sha256 }}"
     artifacts: "{{ voicefleet_plan.artifacts }}"
@@ -109,7 +108,7 @@ copies:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.arguments import artifact_options, transport_option
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.systemd_unit import SystemdError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import swarm
 
@@ -124,11 +123,7 @@ def main() -> None:
             },
             "store": {"type": "path", "required": True},
             "manifest_sha256": {"type": "str", "required": True},
-            "transport": {
-                "type": "str",
-                "choices": ["push", "rsync", "connection", "http", "swarm", "auto"],
-                "default": "swarm",
-            },
+            **transport_option(),
             "port": {"type": "int", "default": 6891},
             "controller": {"type": "str"},
             "folder": {"type": "path"},

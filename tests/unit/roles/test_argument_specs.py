@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import arguments
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.plan import Plan
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import variables
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import values
@@ -159,3 +160,9 @@ def test_the_check_of_the_variables_refuses_what_the_specs_refuse(role: str) -> 
         if refused(name, option, value) and not values.problems({name: value}, CHECKED)
     ]
     assert passed == []
+
+
+def test_the_transports_of_the_role_are_those_of_its_modules() -> None:
+    option = options("artifacts")["artifacts_transport"]
+    assert option["choices"] == list(arguments.TRANSPORTS)
+    assert option["default"] == arguments.TRANSPORTS[0]

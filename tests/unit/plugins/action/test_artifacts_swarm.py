@@ -56,7 +56,14 @@ class Lab:
         monkeypatch.setattr(action_module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def act(self, state: str, start: bool = False, **given: Any) -> dict[str, Any]:
-        arguments = {"state": state, "store": str(self.store), "manifest_sha256": SHA, "artifacts": [], **given}
+        asked = {
+            "state": state,
+            "store": str(self.store),
+            "manifest_sha256": SHA,
+            "artifacts": [],
+            "transport": "swarm",
+        }
+        arguments = {**asked, **given}
         task = SimpleNamespace(args=arguments, check_mode=False, async_val=0, delegate_to=None, action="x")
         action = ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
         self.monkeypatch.setattr(action, "_execute_module", self.module)
