@@ -16,6 +16,7 @@ that has no release or a dead service, or that does not answer. Each of these is
 ./voicefleet-doctor -i inventory.yml                            # one line for each finding: OK, WARN or FAIL
 ./voicefleet-doctor -i inventory.yml --quiet                    # without the findings that are OK
 ./voicefleet-doctor -i inventory.yml --json                     # only the whole report, as JSON
+./voicefleet-doctor -i inventory.yml --html doctor.html         # also a page with a row for each host
 ./voicefleet-doctor -i inventory.yml --bundle support.tar.gz    # and a support bundle of all hosts
 ```
 

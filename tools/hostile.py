@@ -35,7 +35,7 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import dire
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import audio, proof, speech
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import receipts, values
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, page, report, table
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, listing, page, report, table
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import (
     advisories,
     download,
@@ -117,7 +117,8 @@ def parsers(folder: Path) -> dict[str, Parser]:
 
     def of_receipts(data: bytes) -> object:
         found = {"good": {"current": "1", "receipts": [receipt]}, "odd": value(data)}
-        return receipts.table(receipts.build(found, "now"))
+        summary = receipts.build(found, "now")
+        return receipts.table(summary), listing.ledgers(summary)
 
     def of_report(data: bytes) -> object:
         odd = value(data)

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import write_atomic
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction, fact
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor, odd
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import bundle, listing
 
 
 class ActionModule(ControllerAction):
@@ -28,13 +28,20 @@ class ActionModule(ControllerAction):
                 size = bundle.pack(path, text, lines)
                 lines.append(f"Support bundle: {path}, {size / 1e3:.0f} kB. Logs may name your hosts and addresses.")
             for name, content in (("json_file", text), ("text_file", "\n".join(lines) + "\n")):
-                if arguments[name]:
-                    file = Path(arguments[name]).absolute()
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    write_atomic(str(file), content.encode())
+                write(arguments[name], content)
+            if arguments["html_file"]:
+                write(arguments["html_file"], listing.examined(data))
         except OSError as error:
             raise AnsibleActionFail(f"The report cannot be written: {error.strerror}: {error.filename}") from None
         return {"changed": False, "lines": lines, "status": data["status"], "report": data}
+
+
+def write(file: str, content: str) -> None:
+    """Write a file that the operator named, if they named one. Raises OSError."""
+    if file:
+        path = Path(file).absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(str(path), content.encode())
 
 
 def findings(variables: Any) -> list[dict[str, str]]:

@@ -22,6 +22,10 @@ options:
     description: A file on the controller for the report as JSON. Empty means no file.
     type: str
     default: ""
+  html_file:
+    description: A file on the controller for a page with a row for each host. Empty means no file.
+    type: str
+    default: ""
   text_file:
     description: A file on the controller for the lines. Empty means no file.
     type: str

@@ -9,8 +9,8 @@ module: receipts_summary
 short_description: Write one summary of the ledgers of all hosts
 description:
   - Gathers the fact C(releases_receipts) that the role P(voicefleet.kokoro.releases#role) set on each host. Writes
-    C(receipts.json) with the current release of each host, since when, deployed by whom, from which manifest, the level
-    of its proof, and every receipt without its list of artifacts.
+    C(receipts.json) and the page C(receipts.html) with the current release of each host, since when, deployed by whom,
+    from which manifest, the level of its proof, and every receipt without its list of artifacts.
   - Includes hosts that could not be read, and says so.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
@@ -33,6 +33,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+html:
+  description: The page for people. It needs no network.
+  returned: success
+  type: str
+  sample: /home/me/voicefleet-report/receipts.html
 json:
   description: The file of the summary.
   returned: success

@@ -122,12 +122,19 @@ class Chromium:
             features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
         )
         self.events.clear()
+        self.call("Performance.enable", timeDomain="threadTicks")
         start = time.monotonic()
         loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
         while not any(_is_load(event, loader) for event in self.events):
             self.events.append(self._next("Page.navigate"))
         self.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")
         return time.monotonic() - start
+
+    def cpu(self) -> float:
+        """Seconds of CPU that the page's main thread took, at most: busy machines do not count."""
+        return float(
+            {row["name"]: row["value"] for row in self.call("Performance.getMetrics")["metrics"]}["TaskDuration"]
+        )
 
     def size(self, width: int, height: int) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import doctor
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.rollout import End
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import report
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import locks
@@ -156,7 +157,7 @@ def thousand(folder: Path, count: int = 1000) -> list[report.Host]:
     chance = random.Random(11)
     fleet = []
     for number in range(count - 2):
-        name = f"gpu-{number:04}.site-{'abcd'[number % 4]}.example"
+        name = name_of(number)
         seconds = max(0.2, chance.gauss(0.5, 0.03)) * (3.1 if number in (17, 240, 511, 800) else 1.0)
         end = End("served", seconds=chance.gauss(80, 6))
         if number in (99, 300, 702):
@@ -164,6 +165,48 @@ def thousand(folder: Path, count: int = 1000) -> list[report.Host]:
         of = host(folder, name, seconds, end=end, **({"release_id": OLDER} if number == 42 else {}))
         fleet.append(of)
     return [*fleet, *(report.Host(f"gpu-9{number}.site-d.example", end=End("not tried")) for number in range(2))]
+
+
+def name_of(number: int) -> str:
+    return f"gpu-{number:04}.site-{'abcd'[number % 4]}.example"
+
+
+def ledgers(count: int = 1000) -> dict[str, Any]:
+    """What the hosts' ledgers say: one was not read, three have a failure, one an older release, one no receipt."""
+    old, new = (
+        {
+            "release": release, "previous": before, "time": time, "operator": "ann", "manifest_sha256": "5b1c" * 16,
+            "proof_level": "acoustic", "unpublished": {}, "seconds": {"proof": 8.5, "total": 62.9},
+        }
+        for release, before, time in ((OLDER, None, "2026-11-01T10:00:00Z"), (RELEASE, OLDER, TIME))
+    )  # fmt: skip
+    failure = {"event": "failed", "attempted": RELEASE, "operator": "kim", "phase": "proof", "task": "Prove the speech"}
+    found: dict[str, Any] = {}
+    for number in range(count):
+        receipts = [old] * 8 + [new]
+        if number in (99, 300, 702):
+            receipts += [
+                {**failure, "time": f"2026-11-23T02:0{number % 9}:00Z", "message": EVIL if number == 99 else "No."}
+            ]
+        current = OLDER if number == 42 else RELEASE
+        receipts = [old] if number == 42 else [] if number == 7 else receipts
+        found[name_of(number)] = {"current": current, "whole": [current], "receipts": receipts}
+    found[name_of(5)] = None
+    return found
+
+
+def examined(count: int = 1000) -> dict[str, list[dict[str, str]]]:
+    """What the doctor found: each check is OK on most hosts, 40 have little disk, three a dead unit, one is gone."""
+    fine = [{"level": "OK", "code": code, "cause": f"{means}.", "remedy": ""} for code, means in doctor.CHECKS.items()]
+    found = {name_of(number): list(fine) for number in range(count)}
+    bad = [(number, "WARN", "DISK", f"{number} MB are free below /opt.") for number in range(0, count, 25)]
+    bad += [(number, "FAIL", "UNIT", "the unit is inactive. " + EVIL * (number == 99)) for number in (99, 300, 702)]
+    bad = [row for row in bad if row[0] < count]
+    for number, level, code, cause in bad:
+        place = next(place for place, row in enumerate(fine) if row["code"] == code)
+        found[name_of(number)][place] = {"level": level, "code": code, "cause": cause, "remedy": "Mend it."}
+    found[name_of(5)] = doctor.as_rows(doctor.unreachable("no route to host"))
+    return found
 
 
 def hostile(folder: Path) -> list[report.Host]:

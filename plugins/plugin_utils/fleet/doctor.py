@@ -483,29 +483,36 @@ def lines(data: Mapping[str, Any], show_ok: bool = True) -> list[str]:
 
     One line is for one finding of a host, or of all hosts that have it if there are many hosts.
     """
-    rows = [
+    many = len(data["hosts"]) > MOST_ROWS
+    counts = data["counts"]
+    hosts = f"{len(data['hosts']):,} host{'' if len(data['hosts']) == 1 else 's'}"
+    return [
+        *(together(data, show_ok) if many else _of_each(_rows(data, show_ok))),
+        f"{hosts}: {counts['FAIL']:,} FAIL, {counts['WARN']:,} WARN, {counts['OK']:,} OK",
+    ]
+
+
+def _rows(data: Mapping[str, Any], show_ok: bool) -> list[tuple[str, Mapping[str, str]]]:
+    return [
         (name, row)
         for name, host in data["hosts"].items()
         for row in host["findings"]
         if show_ok or row["level"] != "OK"
     ]
-    text = _of_many(rows, len(data["hosts"])) if len(data["hosts"]) > MOST_ROWS else _of_each(rows)
-    counts = data["counts"]
-    hosts = f"{len(data['hosts']):,} host{'' if len(data['hosts']) == 1 else 's'}"
-    return [*text, f"{hosts}: {counts['FAIL']:,} FAIL, {counts['WARN']:,} WARN, {counts['OK']:,} OK"]
 
 
 def _of_each(rows: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
     wide = max((len(name) for name, _row in rows), default=0)
     ordered = sorted(rows, key=lambda pair: STATUS[pair[1]["level"]])
-    return [f"{row['level']:<4} {name:<{wide}} {_said(row)}" for name, row in ordered]
+    return [f"{row['level']:<4} {name:<{wide}} {sentence(row)}" for name, row in ordered]
 
 
-def _of_many(rows: Sequence[tuple[str, Mapping[str, str]]], hosts: int) -> list[str]:
-    """Each finding once with its hosts. Of a code with many causes, only the most frequent ones."""
+def together(data: Mapping[str, Any], show_ok: bool) -> list[str]:
+    """Each finding once with its hosts, the worst last. Of a code with many causes, only the most frequent ones."""
+    hosts = len(data["hosts"])
     codes: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for name, row in rows:
-        codes.setdefault((row["level"], row["code"]), {}).setdefault(_said(row), []).append(name)
+    for name, row in _rows(data, show_ok):
+        codes.setdefault((row["level"], row["code"]), {}).setdefault(sentence(row), []).append(name)
     found = []
     for (level, code), causes in codes.items():
         ordered = sorted(causes.items(), key=lambda item: -len(item[1]))
@@ -516,12 +523,13 @@ def _of_many(rows: Sequence[tuple[str, Mapping[str, str]]], hosts: int) -> list[
             found.append((STATUS[level], len(others), level, others, said))
     found.sort(key=lambda each: each[:2])
     return [
-        f"{level:<4} {f'all {hosts:,} hosts' if count == hosts else hosts_of(having)} {said}"
+        f"{level:<4} {f'all {hosts:,} hosts' if count == hosts > 1 else hosts_of(having)} {said}"
         for _status, count, level, having, said in found
     ]
 
 
-def _said(row: Mapping[str, str]) -> str:
+def sentence(row: Mapping[str, str]) -> str:
+    """A finding in one line, without its level and host."""
     return f"{row['code']}: {row['cause']} {row['remedy']}".rstrip().replace("\n", " ")
 
 

@@ -17,7 +17,7 @@ MESSAGE = 200
 COLUMNS = ("host", "current", "since", "by", "manifest", "proof", "took", "source")
 # The columns in which the hosts of a fleet are usually equal.
 SERVES = ("current", "manifest", "proof", "source")
-# The rank of a host that needs no look.
+# The place of a host that needs no look.
 WELL = 9
 
 
@@ -67,21 +67,16 @@ def _count(rows: list[dict[str, Any]], key: str) -> dict[str, int]:
 def table(summary: Mapping[str, Any]) -> list[str]:
     """The summary for a terminal, with warnings below it. Of many hosts, only those to look at have rows."""
     entries: list[Mapping[str, Any]] = summary["hosts"]
-    text, shown = _large(entries) if len(entries) > MOST_ROWS else ([], entries)
-    text += _columns(shown) if shown else []
-    said = {sources.in_words(entry["unpublished"]) for entry in entries} - {""}
-    text += [f"{words}." for words in sorted(said)]
-    text += notes(((entry["host"], f"{note}.") for entry in entries for note in entry.get("odd", [])), "in the summary")
-    text += _failures([entry for entry in entries if entry["failure"]])
-    unknown = [entry["host"] for entry in entries if _unproved(entry)]
-    if unknown:
-        text.append(f"No receipt for the current release on: {names(unknown)}. verify.yml proves it again.")
-    if len(summary["releases"]) > 1:
-        text.append(f"{len(summary['releases'])} releases serve at once.")
-    return text
+    if len(entries) <= MOST_ROWS:
+        return [*_columns(entries), *warnings(summary)]
+    amiss = [entry for rank, entry in ranked(entries) if rank < WELL]
+    shown = f", {MOST_ROWS} of them here" if len(amiss) > MOST_ROWS else ""
+    total = f"{len(amiss):,} of {len(entries):,} hosts to look at{shown}."
+    return [*counts(entries), total, *(_columns(amiss[:MOST_ROWS]) if amiss else []), *warnings(summary)]
 
 
-def _cells(entry: Mapping[str, Any]) -> dict[str, str]:
+def cells(entry: Mapping[str, Any]) -> dict[str, str]:
+    """The row of a host by column."""
     if not entry["read"]:
         return {**dict.fromkeys(COLUMNS, ""), "host": entry["host"], "current": "NOT READ"}
     return {
@@ -97,32 +92,52 @@ def _cells(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _columns(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [COLUMNS, *(tuple(_cells(entry).values()) for entry in entries)]
+    lines = [COLUMNS, *(tuple(cells(entry).values()) for entry in entries)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _serves(entry: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, map(cells(entry).get, SERVES)))
+
+
+def counts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What serves on how many hosts, the most frequent first."""
+    found = Counter(map(_serves, entries)).most_common()
+    text = [f"{count:,} {'host' if count == 1 else 'hosts'}: {what}" for what, count in found[:MOST_NOTES]]
+    left = sum(count for _what, count in found[MOST_NOTES:])
+    return [*text, f"{left:,} hosts: something else"] if left else text
+
+
+def ranked(entries: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+    """The hosts, those to look at first, each with its place among them. The others have ``WELL``."""
+    served = [_serves(entry) for entry in entries]
+    usual = Counter(served).most_common(1)[0][0] if served else ""
+    found = [(_rank(entry, what != usual), entry) for entry, what in zip(entries, served, strict=True)]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _rank(entry: Mapping[str, Any], differs: bool) -> int:
+    signs = (not entry["read"], entry["failure"], _unproved(entry), entry.get("odd"), differs)
+    return next((rank for rank, sign in enumerate(signs) if sign), WELL)
 
 
 def _unproved(entry: Mapping[str, Any]) -> bool:
     return bool(entry["current"] and not entry["since"])
 
 
-def _large(entries: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[Mapping[str, Any]]]:
-    """What serves on how many hosts, as lines, and the hosts to look at, the worst first."""
-    serves = [" ".join(filter(None, map(_cells(entry).get, SERVES))) for entry in entries]
-    counts = Counter(serves).most_common()
-    text = [f"{count:>6,} {'host' if count == 1 else 'hosts'}: {what}" for what, count in counts[:MOST_NOTES]]
-    if len(counts) > MOST_NOTES:
-        text.append(f"{sum(count for _what, count in counts[MOST_NOTES:]):>6,} hosts: something else")
-    unlike = [(_rank(entry, what != counts[0][0]), entry) for entry, what in zip(entries, serves, strict=True)]
-    amiss = [entry for rank, entry in sorted(unlike, key=lambda pair: pair[0]) if rank < WELL]
-    shown = f", {MOST_ROWS} of them here" if len(amiss) > MOST_ROWS else ""
-    return [*text, f"{len(amiss):,} of {len(entries):,} hosts to look at{shown}."], amiss[:MOST_ROWS]
-
-
-def _rank(entry: Mapping[str, Any], differs: bool) -> int:
-    """The place of a host among those to look at; ``WELL`` if it is none."""
-    signs = (not entry["read"], entry["failure"], _unproved(entry), entry.get("odd"), differs)
-    return next((rank for rank, sign in enumerate(signs) if sign), WELL)
+def warnings(summary: Mapping[str, Any]) -> list[str]:
+    """What to know about the fleet, each once with its hosts."""
+    entries = summary["hosts"]
+    text = [f"{words}." for words in sorted({sources.in_words(entry["unpublished"]) for entry in entries} - {""})]
+    text += notes(((entry["host"], f"{note}.") for entry in entries for note in entry.get("odd", [])), "in the summary")
+    text += _failures([entry for entry in entries if entry["failure"]])
+    unknown = [entry["host"] for entry in entries if _unproved(entry)]
+    if unknown:
+        text.append(f"No receipt for the current release on: {names(unknown)}. verify.yml proves it again.")
+    if len(summary["releases"]) > 1:
+        text.append(f"{len(summary['releases'])} releases serve at once.")
+    return text
 
 
 def _failures(entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -140,3 +155,14 @@ def _failed(failure: Mapping[str, Any]) -> str:
     shown = message[:MESSAGE] + ("…" if len(message) > MESSAGE else "")
     who, phase = failure.get("operator") or "?", failure.get("phase") or "?"
     return f"by {who}, in phase {phase}: {failure.get('task')}: {shown}"
+
+
+def why(entry: Mapping[str, Any], rank: int) -> list[str]:
+    """Why a host is to look at, in sentences without its name."""
+    said = [] if entry["read"] else ["The ledger was not read; the host's own output says why."]
+    if entry["failure"]:
+        said.append(f"The last run failed, {entry['failure'].get('time')}, {_failed(entry['failure'])}")
+    if _unproved(entry):
+        said.append("There is no receipt for the current release. verify.yml proves it again.")
+    said += [f"{note}." for note in entry.get("odd", [])]
+    return said if said or rank == WELL else ["Most hosts serve something else."]

@@ -3,30 +3,27 @@
 
 The table is plain HTML. The details of each row are data in the page. When a row is opened, the script
 (roles/synthesis/files/report.js) draws players, waveforms and spectrograms from them. So a page with a thousand hosts
-opens at once. A content policy allows only this style and this script, by their digests. All text from hosts is escaped
-here, and the script never makes HTML of it.
+opens at once. ``frame`` has what all pages share.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from ...module_utils.host import sources
 from ...module_utils.host.hashing import sha256_bytes
 from ...module_utils.proof.terms import LEVELS
 from ..fleet.rollout import GOOD
+from . import frame
 from .differences import FEWEST, identity, shown
 from .report import FAILED, IN_WORDS, ODD, UNTRIED, UNVERIFIED, WELL, Clip, below, first_the_worst, reasons, summary
 from .table import MOST_REASON, number
 
-ASSETS = Path(__file__).resolve().parents[3] / "roles" / "synthesis" / "files"
 # Megabytes of WAV in one page; other sounds are linked. That is about 165 samples of three seconds, in 32 MB of page.
 AUDIO_MB = 24
 # With more samples than this, the passed findings are only in the hosts' records, not in the page.
@@ -56,35 +53,19 @@ def render(report: Mapping[str, Any], clips: Mapping[str, Mapping[str, Clip]], a
     """The page. `clips` are the WAV files by host and voice, of which those that matter most are put into it."""
     rows = first_the_worst(report["hosts"])
     sounds = choose(rows, clips, int(audio_mb * 1e6))
-    style = (ASSETS / "report.css").read_text(encoding="utf-8")
-    script = (ASSETS / "report.js").read_text(encoding="utf-8")
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:;"
-        " media-src data:; base-uri 'none'; form-action 'none'"
+    return frame.document(
+        f"Proof of speech: {frame.hosts(len(rows))}",
+        [
+            _head(report, rows),
+            _tools(report),
+            frame.table(HEADS, (_row(place, row, report["usual"]) for place, row in enumerate(rows))),
+            _foot(report, sounds),
+            f'<script type="application/json" id="data">{as_data(rows, sounds)}</script>\n',
+            *(f'<script type="audio/wav" id="wav{place}">{data}</script>\n' for place, data in enumerate(sounds.data)),
+        ],
+        ["table.js", "report.js"],
+        media=True,
     )
-    title = f"Proof of speech: {len(rows):,} {'host' if len(rows) == 1 else 'hosts'}"
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{style}</style></head><body>",
-        _head(report, rows),
-        _tools(report),
-        '<div class="scroll"><table id="hosts"><thead><tr>',
-        *(f'<th scope="col" data-by="{by}"><button type="button">{name}</button></th>' for name, by in HEADS),
-        "</tr></thead><tbody>",
-        *(_row(place, row, report["usual"]) for place, row in enumerate(rows)),
-        '</tbody></table></div><p id="none" hidden>No host matches.</p>',
-        _foot(report, sounds),
-        f'<script type="application/json" id="data">{as_data(rows, sounds)}</script>\n',
-        *(f'<script type="audio/wav" id="wav{place}">{data}</script>\n' for place, data in enumerate(sounds.data)),
-        f"<script>{script}</script></body></html>\n",
-    ]
-    return "".join(parts)
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 # --- which sounds ----------------------------------------------------------------------------------------------------
@@ -153,23 +134,15 @@ def _head(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         ("median latency", number(usual["latency_seconds"], " s"), ""),
         ("median real-time factor", number(usual["real_time_factor"]), ""),
     ]  # fmt: skip
-    boxes = "".join(
-        f'<div class="tile {kind}"><dt>{name}</dt><dd>{escape(value)}</dd></div>' for name, value, kind in tiles
-    )
     stopped = (
         f"<p class=stop>Stopped before the next batch: {escape(report['stopped'])}.</p>" if report["stopped"] else ""
     )
     said = summary(report)
     return (
-        f'<header><h1>Proof of speech</h1><p class="soft">{escape(_when(report["time"]))}</p></header>'
-        f"{_banner(report['unpublished'])}{stopped}"
-        f'<p class="said">{escape(" ".join(said))}</p><dl class="tiles">{boxes}</dl>'
+        f"{frame.head('Proof of speech', report['time'])}{_banner(report['unpublished'])}{stopped}"
+        f'<p class="said">{escape(" ".join(said))}</p>{frame.tiles(tiles)}'
         f'<div class="two">{_notes(rows)}{_what_runs(rows)}</div>{_strips(rows, usual)}'
     )
-
-
-def _when(time: str) -> str:
-    return time.replace("T", " ").replace("Z", " UTC")
 
 
 def _banner(unpublished: Mapping[str, str]) -> str:
@@ -293,17 +266,7 @@ def _tools(report: Mapping[str, Any]) -> str:
         ("all", "All", report["counts"]["hosts"]), ("failed", "Failed", states[FAILED]),
         ("odd", "Stand out", sum(bool(row["stands_out"]) for row in report["hosts"])), ("open", "UNVERIFIED", open_),
     ]  # fmt: skip
-    buttons = "".join(
-        f'<button type="button" data-show="{name}" aria-pressed="{"true" if name == "all" else "false"}">{text}'
-        f" <span>{count:,}</span></button>"
-        for name, text, count in choices
-    )
-    return (
-        '<h2>Hosts</h2><div class="tools" role="search"><label>Find <input id="find" type="search" autocomplete="off"'
-        ' placeholder="host, release, message" title="Press / to get here."></label>'
-        f'<div class="choices">{buttons}</div>'
-        '<p id="shown" class="soft" aria-live="polite"></p></div>'
-    )
+    return frame.tools(choices, "host, release, message")
 
 
 def _unverified(row: Mapping[str, Any]) -> bool:
@@ -320,11 +283,11 @@ def _row(place: int, row: Mapping[str, Any], usual: Mapping[str, float | None]) 
     kinds += ["open"] if _unverified(row) else []
     odd = {note["name"] for note in row["stands_out"]}
     slow = any(note["kind"] == "speed" for note in row["stands_out"])
-    notes = "".join(f'<div class="note">{_folded(said)}</div>' for said in reasons(row))
+    notes = frame.notes(reasons(row))
     voices = ", ".join(row["voices"]) if len(row["voices"]) <= 3 else f"{len(row['voices'])} voices"
     cells = [
         f'<th scope="row"><button type="button" class="fold" aria-expanded="false" aria-controls="d{place}">'
-        f"<bdi>{escape(row['host'])}</bdi></button>{notes}</th>",
+        f"<bdi class=name>{escape(row['host'])}</bdi></button>{notes}</th>",
         f'<td data-name="Result" data-sort="{(FAILED, ODD, WELL).index(row["state"])}">'
         f'{_sign(row["state"], bool(row["unpublished"]))} '
         f'{escape(_outcome(row))}{_seconds(row["seconds"])}</td>',
@@ -337,14 +300,6 @@ def _row(place: int, row: Mapping[str, Any], usual: Mapping[str, float | None]) 
         _code_cell("Profile", row["profile"], bool({"profile", "accelerator"} & odd)),
     ]  # fmt: skip
     return f'<tr id="h{place}" data-kinds="{" ".join(kinds)}">{"".join(cells)}</tr>\n'
-
-
-def _folded(said: str) -> str:
-    """A message. Of a long one, such as a compiler's, show the beginning and fold the rest."""
-    if len(said) <= MOST_REASON:
-        return escape(said)
-    begin = " ".join(said[:MOST_REASON].split())
-    return f"<details><summary>{escape(begin)} \u2026</summary><pre>{escape(said)}</pre></details>"
 
 
 def _outcome(row: Mapping[str, Any]) -> str:

@@ -1,5 +1,5 @@
 "use strict";
-// Finds, filters and sorts hosts. Opens a host to play its voices and draw them.
+// Opens a host to play its voices and draw them. table.js, which runs first, finds, filters and sorts.
 // Text from a host stays text: nothing here makes HTML of a string.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -17,57 +17,6 @@
   }
   const number = (value, unit = "") => (value === null || value === undefined ? "-" : value.toFixed(2) + unit);
 
-  // --- find, choose, sort --------------------------------------------------------------------------------------------
-
-  const find = document.getElementById("find");
-  const choices = [...document.querySelectorAll("[data-show]")];
-  const words = rows.map((row) => row.textContent.toLowerCase());
-  let choice = "all";
-
-  function filter() {
-    const wanted = find.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let count = 0;
-    rows.forEach((row, place) => {
-      const kinds = row.dataset.kinds.split(" ");
-      row.hidden = !((choice === "all" || kinds.includes(choice)) && wanted.every((word) => words[place].includes(word)));
-      if (details.has(row)) details.get(row).hidden = row.hidden || !isOpen(row);
-      count += row.hidden ? 0 : 1;
-    });
-    const all = rows.length.toLocaleString("en");
-    document.getElementById("shown").textContent = count === rows.length ? `${all} shown` : `${count.toLocaleString("en")} of ${all} shown`;
-    document.getElementById("none").hidden = count > 0;
-  }
-
-  function show(name) {
-    choice = name;
-    for (const button of choices) button.setAttribute("aria-pressed", String(button.dataset.show === name));
-    filter();
-  }
-  for (const button of choices) button.addEventListener("click", () => show(button.dataset.show));
-  find.addEventListener("input", filter);
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "/" && !(event.target instanceof HTMLInputElement)) {
-      event.preventDefault();
-      find.focus();
-    }
-  });
-
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => {
-    head.firstElementChild.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
-      for (const other of heads) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const key = (row) => row.cells[column].dataset.sort ?? (row.cells[column].querySelector(".fold") ?? row.cells[column]).textContent;
-      const keys = new Map(rows.map((row) => [row, key(row)]));
-      const order = new Intl.Collator("en", { numeric: true }).compare;
-      const numbers = rows.every((row) => row.cells[column].dataset.sort !== undefined);
-      const compare = numbers ? (a, b) => Number(keys.get(a)) - Number(keys.get(b)) : (a, b) => order(keys.get(a), keys.get(b));
-      const sorted = [...rows].sort((a, b) => (down ? -1 : 1) * compare(a, b));
-      body.append(...sorted.flatMap((row) => (details.has(row) ? [row, details.get(row)] : [row])));
-    });
-  });
-
   // --- open a host ---------------------------------------------------------------------------------------------------
 
   const isOpen = (row) => row.querySelector(".fold").getAttribute("aria-expanded") === "true";
@@ -76,7 +25,7 @@
     row.querySelector(".fold").setAttribute("aria-expanded", String(wanted));
     if (wanted && !details.has(row)) {
       const place = Number(row.id.slice(1));
-      const under = make("tr", { class: "open", id: `d${place}` }, make("td", { colspan: heads.length }, ...host(data.hosts[place])));
+      const under = make("tr", { class: "open", id: `d${place}` }, make("td", { colspan: table.tHead.rows[0].cells.length }, ...host(data.hosts[place])));
       details.set(row, under);
       row.after(under);
     }
@@ -87,10 +36,6 @@
   function follow() {
     const row = document.getElementById(location.hash.slice(1));
     if (!row || row.parentElement !== body) return;
-    if (row.hidden) {
-      find.value = "";
-      show("all");
-    }
     open(row, true);
     row.scrollIntoView({ block: "start" });
   }
@@ -323,7 +268,6 @@
     }
   }
 
-  filter();
   follow();
   // Open the details if there is only one host.
   if (rows.length === 1) open(rows[0], true);

@@ -106,7 +106,15 @@ def test_a_bundle_of_a_host_that_answers_and_of_one_that_does_not(tmp_path: Path
 
 def report(hosts: dict[str, Any], check_mode: bool = False, **more: Any) -> dict[str, Any]:
     variables = {name: {"voicefleet_doctor": {"findings": rows}} for name, rows in hosts.items() if rows is not None}
-    arguments = {"hosts": list(hosts), "json_file": "", "text_file": "", "bundle": "", "show_ok": True, **more}
+    arguments = {
+        "hosts": list(hosts),
+        "json_file": "",
+        "html_file": "",
+        "text_file": "",
+        "bundle": "",
+        "show_ok": True,
+        **more,
+    }
     result: dict[str, Any] = make(doctor_report.ActionModule, check_mode).act(arguments, {"hostvars": variables})
     return result
 
@@ -174,6 +182,7 @@ def test_the_command_prints_ansibles_output_if_there_is_no_report(tmp_path: Path
 
 
 def test_the_command_passes_its_options_to_the_playbook(tmp_path: Path) -> None:
-    command(tmp_path / "bin", 0, "--quiet", "--bundle", str(tmp_path / "b.tar.gz"))
+    command(tmp_path / "bin", 0, "--quiet", "--html", str(tmp_path / "d.html"), "--bundle", str(tmp_path / "b.tar.gz"))
     given = (tmp_path / "bin" / "arguments").read_text()
-    assert f'{{"doctor_show_ok": false, "doctor_bundle": "{tmp_path}/b.tar.gz"}}' in given
+    files = f'"doctor_html_file": "{tmp_path}/d.html", "doctor_bundle": "{tmp_path}/b.tar.gz"'
+    assert f'{{"doctor_show_ok": false, {files}}}' in given

@@ -100,11 +100,11 @@ def test_a_large_fleet_is_counted_and_only_the_hosts_to_look_at_have_rows() -> N
     failed = {f"f{n}": {**GOOD, "receipts": [RECEIPT, {**failure, "time": f"2026-11-23T02:00:0{n}Z"}]} for n in (1, 2)}
     other = {"current": "1.2.3-ddd", "receipts": [{**RECEIPT, "release": "1.2.3-ddd"}]}
     text = large(**failed, silent=None, other=other, unproved={"current": "1.2.3-aaa", "receipts": []})
-    assert text[0] == "   997 hosts: 1.2.3-aaa 5b1c5b1c5b1c acoustic published"
+    assert text[0] == "997 hosts: 1.2.3-aaa 5b1c5b1c5b1c acoustic published"
     assert text[1:5] == [
-        "     1 host: 1.2.3-ddd 5b1c5b1c5b1c acoustic published",
-        "     1 host: NOT READ",
-        "     1 host: 1.2.3-aaa UNVERIFIED",
+        "1 host: 1.2.3-ddd 5b1c5b1c5b1c acoustic published",
+        "1 host: NOT READ",
+        "1 host: 1.2.3-aaa UNVERIFIED",
         "5 of 1,000 hosts to look at.",
     ]
     assert [line.split()[0] for line in text[5:11]] == ["host", "silent", "f1", "f2", "unproved", "other"]
@@ -126,4 +126,4 @@ def test_the_table_stays_short_if_all_hosts_of_a_large_fleet_are_broken() -> Non
     assert len(text) < 80
     assert max(map(len, text)) < 400
     assert "1,000 of 1,000 hosts to look at, 20 of them here." in text
-    assert "   988 hosts: something else" in text
+    assert "988 hosts: something else" in text

@@ -16,7 +16,7 @@ pytest.importorskip("hypothesis")
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import odd, receipts
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, page, report, table
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, listing, page, report, table
 from hypothesis import given, strategies as st
 
 FINDING = {"name": "noise", "level": "acoustic", "ok": True, "value": 0.5, "limit": "0.15", "sentence": "It is so."}
@@ -163,6 +163,7 @@ def test_any_receipts_make_a_summary(found: Any) -> None:
     summary = receipts.build({"good": good, "strange": found}, "now")
     assert summary["hosts"][0] == receipts.row("good", good)
     assert all(line.isprintable() for line in map(odd.printable, receipts.table(summary)))
+    assert all(line.isprintable() for line in listing.ledgers(summary).split("\n"))
     canonical_json(summary)
 
 
