@@ -100,6 +100,7 @@ def test_the_environment_keeps_the_process_offline_and_limited(host: Host) -> No
     # The scenarios set xinference_threads.
     assert environment["OMP_NUM_THREADS"] == "1"
     assert environment["XINFERENCE_HEALTH_CHECK_INTERVAL"] == "1"
+    assert environment["XINFERENCE_SUBPOOL_LAUNCH_TIMEOUT"] == "300"
     # Upstream keeps 30 GB of logs.
     kept = int(environment["XINFERENCE_LOG_MAX_BYTES"]) * int(environment["XINFERENCE_LOG_BACKUP_COUNT"])
     assert kept <= 200 << 20
