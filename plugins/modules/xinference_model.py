@@ -181,7 +181,7 @@ def keep(keepers: list[launch.Keeper], params: Json, module: AnsibleModule) -> J
     try:
         for keeper in keepers:
             left = max(1.0, end - time.monotonic())
-            outcome = keeper.ensure(left) if present else keeper.end(left)
+            outcome = keeper.ensure(left, params["timeout"]) if present else keeper.end(left)
             changes += [change if len(keepers) == 1 else f"{keeper.uid}: {change}" for change in outcome.changes]
             course[keeper.uid] = outcome.course
             waited += outcome.waited

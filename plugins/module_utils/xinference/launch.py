@@ -174,8 +174,11 @@ class Keeper:
                 f" (result {state.get('Result')}, status {state.get('ExecMainStatus')})"
             )
 
-    def ensure(self, timeout: float) -> Outcome:
-        """Wait for the service and the model; launch the model if needed. Raises ModelError, XinferenceError."""
+    def ensure(self, timeout: float, whole: float = 0.0) -> Outcome:
+        """Wait for the service and the model; launch the model if needed. Raises ModelError, XinferenceError.
+
+        ``timeout`` is what other models have left of ``whole``; both are seconds.
+        """
         begin = self._clock()
         end = begin + timeout
         outcome = Outcome()
@@ -212,8 +215,9 @@ class Keeper:
             else:
                 launching = True
             if self._clock() >= end:
+                rest = f", the rest of the {whole:g} s for all models" if whole > timeout + 1 else ""
                 raise ModelError(
-                    f"it is still {status} after {timeout:g} s ({', '.join(outcome.course)});"
+                    f"it is still {status} after {timeout:.0f} s{rest} ({', '.join(outcome.course)});"
                     f" last error: {self._autostart_error()}"
                 )
             self.watch()

@@ -230,6 +230,9 @@ def test_the_message_of_the_time_limit_names_the_last_state(tmp_path: Path) -> N
     one = keeper(client, tmp_path)
     with pytest.raises(xinference_launch.ModelError, match=r"still CREATING after 20 s .*; last error: it broke"):
         one.ensure(20)
+    rest = r"still CREATING after 20 s, the rest of the 180 s for all models \("
+    with pytest.raises(xinference_launch.ModelError, match=rest):
+        keeper(client, tmp_path).ensure(20, 180)
 
 
 @pytest.mark.parametrize("active", ["failed", "inactive"])
