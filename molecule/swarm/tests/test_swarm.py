@@ -13,6 +13,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,11 @@ def interrupted(fleet: Fleet) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
         wait(lambda: all(host.run(f"systemctl is-active {UNIT}").rc == 0 for host in fleet.hosts.values()), play)
-    finally:
         os.killpg(play.pid, signal.SIGKILL)
-        os.kill(pid, signal.SIGCONT)
-    play.communicate()
+        play.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_an_interrupted_play_leaves_a_confined_peer_and_the_next_run_completes(fleet: Fleet) -> None:

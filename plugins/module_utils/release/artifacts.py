@@ -63,17 +63,25 @@ def missing(root: str, artifacts: Iterable[Mapping[str, Any]]) -> list[str]:
     return [*found["missing"], *found["stale"]]
 
 
+def make_folders(paths: Paths) -> None:
+    """Make the folders of a delivery. Raises ForeignError, OSError.
+
+    Everyone may enter the root, because the service and the peer of a swarm are other users.
+    """
+    os.makedirs(os.path.dirname(paths.root), exist_ok=True)
+    ownership.claim(paths.root)
+    for folder, mode in ((paths.root, 0o755), (paths.artifacts, 0o755), (paths.incoming, 0o700)):
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, mode)
+
+
 def prepare(root: str, artifacts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Prepare the folders for a delivery and return how many bytes of each digest have already arrived.
 
     Remove parts that an interrupted delivery left and that nobody wants any more. Raises ForeignError, OSError.
     """
     paths = Paths(root)
-    os.makedirs(os.path.dirname(paths.root), exist_ok=True)
-    ownership.claim(paths.root)
-    for folder, mode in ((paths.root, 0o755), (paths.artifacts, 0o755), (paths.incoming, 0o700)):
-        os.makedirs(folder, exist_ok=True)
-        os.chmod(folder, mode)
+    make_folders(paths)
     sizes = {artifact["sha256"]: artifact["size"] for artifact in artifacts}
     offsets = dict.fromkeys(sizes, 0)
     for name in os.listdir(paths.incoming):

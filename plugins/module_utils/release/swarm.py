@@ -24,7 +24,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..host import layout, ownership, systemd_unit
+from ..host import layout, systemd_unit
 from ..host.hashing import read_bounded, write_atomic
 from ..host.layout import Paths
 from . import artifacts as received, swarm_engine
@@ -33,6 +33,7 @@ from . import artifacts as received, swarm_engine
 MOST_SECONDS = 86400
 # How many bytes a status may have.
 MOST_STATUS = 4 << 20
+MOST_RESTARTS = 3
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 UNIT_TEXT = """\
@@ -100,11 +101,9 @@ class Host:
         Raises ForeignError, OSError, SystemdError.
         """
         self.stop()
-        os.makedirs(os.path.dirname(self.paths.root), exist_ok=True)
-        ownership.claim(self.paths.root)
-        for folder, mode in ((self.paths.artifacts, 0o755), (self.paths.incoming, 0o700), (self.place, 0o755)):
-            os.makedirs(folder, exist_ok=True)
-            os.chmod(folder, mode)
+        received.make_folders(self.paths)
+        os.makedirs(self.place, exist_ok=True)
+        os.chmod(self.place, 0o755)
         absent = set(received.missing(self.root, list(engines)))
         return {
             "python": f"cp{sys.version_info[0]}{sys.version_info[1]}-{platform.machine()}",
@@ -208,7 +207,9 @@ class Host:
         until = time.monotonic() + seconds
         while True:
             found = self.status()
-            active = self.unit.get("ActiveState") in ("active", "activating", "deactivating")
+            active = self.unit.get("ActiveState") in ("active", "activating", "deactivating") and not (
+                not found and self._fails()
+            )
             if found.get("finished") is True or not active or time.monotonic() >= until:
                 break
             time.sleep(min(0.5, seconds))
@@ -218,6 +219,11 @@ class Host:
             **answer, "finished": found.get("finished") is True, "checking": found.get("checking") is True,
             "active": active, "error": said[:500],
         }  # fmt: skip
+
+    def _fails(self) -> bool:
+        """Whether systemd has started the peer again and again."""
+        times = self.unit.get("NRestarts")
+        return times.isdigit() and int(times) >= MOST_RESTARTS
 
     def stop(self) -> None:
         """End the peer and remove its unit. Raises SystemdError, OSError."""

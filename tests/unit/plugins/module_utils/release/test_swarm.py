@@ -35,7 +35,7 @@ class Lab:
     def __init__(self, root: Path) -> None:
         self.root = str(root / "root")
         self.calls: list[list[str]] = []
-        self.active = "active"
+        self.active, self.restarts, self.journal = "active", "0", ""
         units = root / "units"
         units.mkdir()
         self.unit = systemd_unit.Unit(layout.SWARM_UNIT, str(units), self.run)
@@ -55,7 +55,9 @@ class Lab:
 
     def run(self, command: Any, _timeout: float) -> tuple[int, str]:
         self.calls.append(list(command))
-        return 0, self.active if "--property=ActiveState" in command else ""
+        answers = {"--property=ActiveState": self.active, "--property=NRestarts": self.restarts}
+        said = self.journal if command[0] == "journalctl" else ""
+        return 0, next((answer for option, answer in answers.items() if option in command), said)
 
     def arrive(self, name: str, data: bytes) -> None:
         row = self.rows.get(name, {})
@@ -93,6 +95,27 @@ def test_a_host_offers_what_it_has_and_asks_for_the_rest(lab: Lab) -> None:
     assert order["seed"] is False
     assert lab.file("a").is_symlink()
     assert lab.file("a").read_bytes() == lab.data["a"]
+
+
+def test_on_a_fresh_host_the_peers_user_may_enter_the_root_and_not_what_arrived(lab: Lab, tmp_path: Path) -> None:
+    host = swarm.Host(str(tmp_path / "fresh"), lab.unit)
+    host.prepare([])
+    modes = {
+        folder: oct((tmp_path / "fresh" / folder).stat().st_mode)[-3:]
+        for folder in ("", "artifacts", "artifacts/.incoming", "artifacts/.swarm")
+    }
+    assert modes == {"": "755", "artifacts": "755", "artifacts/.incoming": "700", "artifacts/.swarm": "755"}
+
+
+def test_a_peer_that_systemd_starts_again_and_again_has_ended_and_its_journal_says_why(lab: Lab) -> None:
+    lab.join()
+    lab.active, lab.restarts, lab.journal = "activating", "2", "cannot open engine.py"
+    assert lab.host.wait(0)["active"] is True
+    lab.restarts = "3"
+    state = lab.host.wait(0)
+    assert (state["active"], state["error"]) == (False, "cannot open engine.py")
+    lab.says(have=1, wanted=2)
+    assert lab.host.wait(0)["active"] is True
 
 
 def test_what_an_interrupted_delivery_brought_is_used(lab: Lab) -> None:
