@@ -123,7 +123,7 @@ def test_a_launch_is_a_change(etc: Path, capsys: pytest.CaptureFixture[str], mon
     done = xinference_launch.Outcome(changes=["launched (it was in state ERROR)"], waited=12.34)
     limits: list[float] = []
 
-    def ensure(_self: Any, timeout: float) -> xinference_launch.Outcome:
+    def ensure(_self: Any, timeout: float, _whole: float) -> xinference_launch.Outcome:
         limits.append(timeout)
         return done
 
