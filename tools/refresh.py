@@ -44,6 +44,7 @@ PAGES = ("doctor", "platforms", "versions", "voices")
 _PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", re.MULTILINE)
 
 Findings = Iterator[str]
+Json = dict[str, Any]
 
 
 def tool(name: str) -> ModuleType:
@@ -134,19 +135,27 @@ def render_table(published: bytes, before: str) -> str:
     return datafile.render({**json.loads(before), "spacy": table})
 
 
-def ask_spacy(_uv: str, write: bool) -> Findings:
-    path = STORE_DATA / "spacy_compatibility.json"
+def ask_source(
+    name: str, render: Callable[[bytes, str], str], said: Callable[[Json, Json], str], write: bool
+) -> Findings:
+    """Render a data file again from the source that it names. ``said`` tells the former and the new data apart."""
+    path = STORE_DATA / name
     before = path.read_text(encoding="utf-8")
     source = json.loads(before)["source"]
     try:
-        fresh = render_table(fetch(source), before)
+        fresh = render(fetch(source), before)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         yield f"{source} could not be read, {path.name} stays: {error}"
         return
-    if fresh != before:
-        yield f"{path.name}: spaCy's table has changed"
+    if json.loads(fresh) != json.loads(before):
+        yield said(json.loads(before), json.loads(fresh))
         if write:
             path.write_text(fresh, encoding="utf-8")
+
+
+def ask_spacy(_uv: str, write: bool) -> Findings:
+    name = "spacy_compatibility.json"
+    yield from ask_source(name, render_table, lambda _old, _new: f"{name}: spaCy's table has changed", write)
 
 
 # --- Kokoro's files
@@ -272,19 +281,14 @@ def published_engine(page: bytes, before: str) -> str:
 
 def ask_engine(_uv: str, write: bool) -> Findings:
     """Use the newest release, with a wheel for each Python and architecture for which there was one."""
-    path = STORE_DATA / "engine.json"
-    before = path.read_text(encoding="utf-8")
-    source = json.loads(before)["source"]
-    try:
-        fresh = published_engine(fetch(source), before)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        yield f"{source} could not be read, {path.name} stays: {error}"
-        return
-    if json.loads(fresh) != json.loads(before):
-        old, new = json.loads(before)["version"], json.loads(fresh)["version"]
-        yield f"{catalogue.ENGINE_NAME}: {old} -> {new}" if old != new else f"{path.name}: other wheels of {new}"
-        if write:
-            path.write_text(fresh, encoding="utf-8")
+
+    def said(old: Json, new: Json) -> str:
+        if old["version"] != new["version"]:
+            return f"{catalogue.ENGINE_NAME}: {old['version']} -> {new['version']}"
+        return f"{name}: other wheels of {new['version']}"
+
+    name = "engine.json"
+    yield from ask_source(name, published_engine, said, write)
 
 
 # --- GPUs and phonemes: made on a machine that runs the release, so they can only be checked here

@@ -33,6 +33,7 @@ from . import artifacts as received, swarm_engine
 MOST_SECONDS = 86400
 # How many bytes a status may have.
 MOST_STATUS = 4 << 20
+# A peer that systemd started again so often, and that wrote no status, will not run.
 MOST_RESTARTS = 3
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
