@@ -18,7 +18,7 @@ version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 options:
   account:
-    description: The options of M(ansible.builtin.user). Set by the action.
+    description: The options of C(ansible.builtin.user). Set by the action.
     type: dict
     required: true
   setup:

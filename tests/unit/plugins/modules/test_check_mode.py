@@ -174,3 +174,10 @@ def test_every_module_has_a_check_mode_and_says_so(path: Path) -> None:
     assert attributes["diff_mode"]["support"] in ("full", "none")
     if "AnsibleModule(" in text:
         assert ("supports_check_mode=True" in text) == (support != "none")
+
+
+@pytest.mark.parametrize("path", sorted(MODULES.glob("[a-z]*.py")), ids=lambda path: str(path.stem))
+def test_documentation_links_only_within_the_collection(path: Path) -> None:
+    """The site has no pages of other collections: write their names as C(...)."""
+    linked = re.findall(r"\b[MP]\(([^)#]*)", path.read_text(encoding="utf-8"))
+    assert [name for name in linked if not name.startswith("voicefleet.kokoro.")] == []
