@@ -441,7 +441,7 @@ def check_cluster(facts: Mapping[str, Any], wanted: Wanted) -> list[Finding]:
     if me == wanted.cluster.supervisor and facts["cpu_count"] < wanted.supervisor_cpus:
         cause = f"the supervisor has {facts['cpu_count']} CPUs and needs {wanted.supervisor_cpus}."
         remedy = (
-            "With fewer, Xinference 4.1 hangs on requests with large answers, such as pages of its user interface. "
+            "With fewer, Xinference hangs on requests with large answers, such as pages of its user interface. "
             "Choose another host as the supervisor. It needs no GPU. (preflight_supervisor_cpus)"
         )
         findings.fail("CLUSTER_CPUS", cause, remedy)
