@@ -426,9 +426,9 @@ def check_cluster(facts: Mapping[str, Any], wanted: Wanted) -> list[Finding]:
     if wanted.cluster is None:
         if wanted.open and facts["nft"] is None:
             remedy = (
-                "Hosts in xinference_allowed_networks can reach the ports of its internal processes. On a system with "
-                "cgroups of version 1, every host can. Only the API key protects them. Install the system's package "
-                "nftables."
+                "Hosts in xinference_allowed_networks can reach the ports of Xinference's internal processes. On a "
+                "system with cgroups of version 1, every host can. Only the API key protects them. Install the "
+                "system's package nftables."
             )
             findings.warn("OPEN_PORTS", "nft is not installed, and other hosts can reach the service.", remedy)
         return findings
