@@ -77,8 +77,8 @@ same digest.
 The newer model has weights and an alphabet of its own. So it is a process of its own beside the first, and clients
 ask `kokoro-z` for its voices, or `kokoro` if Mandarin is the only language. English words in Chinese text are read
 too, so the model of English is added. The model has a hundred voices. Only the digests of those named above could be
-confirmed, so only those are served. In a folder (`artifact_store_kokoro_source=file://...`) its files are below `{zh}/`.
-Its revision is `{zh_revision}`.
+confirmed, so only those are served. In a folder (`artifact_store_kokoro_source=file://...`) its files are below
+`{zh}/`. Its revision is `{zh_revision}`.
 
 ## What is misread
 
