@@ -20,6 +20,9 @@ PINNED = re.compile(
 )
 # Tests build stores of models that must match a version of spaCy in the published table.
 ONLY_OUTSIDE_TESTS = ("spacy", "spaCy models")
+# Texts do not name these with the beginning of the version either, as in "NAME 1.2" for 1.2.3. They may compare with
+# it, as in "before 1.2".
+ALSO_SHORT = ("xinference",)
 _PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", re.MULTILINE)
 _LOCKED = re.compile(r'^name = "([\w-]+)"\nversion = "([^"+]+)', re.MULTILINE)
 
@@ -53,9 +56,9 @@ def pins() -> dict[str, set[str]]:
     }
 
 
-def literals(version: str, paths: Iterator[Path] | list[Path]) -> list[str]:
-    """Return the places of a version, as ``file:line``."""
-    pattern = re.compile(rf"(?<![\d.]){re.escape(version)}(?!\.?\d)")
+def literals(version: str, paths: Iterator[Path] | list[Path], before: str = r"(?<![\d.])") -> list[str]:
+    """Return the places of a version, as ``file:line``. ``before`` is a pattern of what precedes it."""
+    pattern = re.compile(rf"{before}{re.escape(version)}(?!\.?\d)", re.IGNORECASE)
     found = []
     for path in paths:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -74,6 +77,11 @@ def stray_literals() -> dict[str, list[str]]:
             place
             for version in sorted(versions)
             for place in literals(version, product if name in ONLY_OUTSIDE_TESTS else every)
+        ]
+        + [
+            place
+            for version in sorted(versions if name in ALSO_SHORT else ())
+            for place in literals(version.rpartition(".")[0], every, rf"\b{name}[ -]")
         ]
         for name, versions in pins().items()
     }

@@ -40,7 +40,7 @@ The service downloads nothing.
 TAIL = """
 ## English
 
-`kokoro_english_model` chooses the spaCy model that tags English words. From the tags follows how words such as "read",
+`kokoro_english_model` chooses the spaCy model that tags English words. The tags decide how words such as "read",
 "record" and "live" sound.
 
 - `en_core_web_sm`, the default: a small model, as misaki loads it.
@@ -76,15 +76,15 @@ same digest.
 
 The newer model has weights and an alphabet of its own. So it is a process of its own beside the first, and clients
 ask `kokoro-z` for its voices, or `kokoro` if Mandarin is the only language. English words in Chinese text are read
-too, so the model of English is added. The model has a hundred voices. Only the digests of these could be confirmed, so
-only these are served. In a folder (`artifact_store_kokoro_source=file://...`) its files are below `{zh}/`. Its
-revision is `{zh_revision}`.
+too, so the model of English is added. The model has a hundred voices. Only the digests of those named above could be
+confirmed, so only those are served. In a folder (`artifact_store_kokoro_source=file://...`) its files are below
+`{zh}/`. Its revision is `{zh_revision}`.
 
 ## What is misread
 
 The repair `kokoro-words` lets all languages speak every word of a text of any length. These are still misread:
 
-- "Main St." sounds like "scent". Write "Street".
+- "St." in "Main St." sounds like "scent". Write "Street".
 - Emoji are read by name.
 - A voice reads the script of its language. English voices read Chinese characters as "Chinese letter".
 - Decimal marks are read as a pause in other languages than English: "3,5" is "three, five".

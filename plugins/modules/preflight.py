@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Check a host, choose its release, and report every problem at once
 description:
-  - Reads the manifest on the controller and the host's state in one module call. Sets the fact C(voicefleet_plan),
-    which the later roles read.
+  - Reads the manifest on the controller and the host's state in one module call. Returns the plan of the release. The
+    role P(voicefleet.kokoro.preflight#role) sets it as C(voicefleet_plan), which the later roles read.
   - Reads the settings of the role P(voicefleet.kokoro.settings#role) from the host's variables.
   - Fails with all findings before anything is changed.
 version_added: "0.1.0"

@@ -13,7 +13,7 @@ description:
   - One program does the work with the place's own Python. It needs nothing else there, and no network.
   - V(present) installs missing packages and spaCy models, adds Kokoro's files where this Xinference looks for them,
     repairs known files, and writes settings that stop Xinference from asking the network.
-  - An existing package is never changed. A file that is there with other contents stays.
+  - An existing package is never changed. An existing file with other contents stays.
   - A ledger in the folder C(voicefleet-repair) of the prefix lists each change with the former bytes. V(absent)
     restores them. It changes nothing if somebody changed one of these files since.
 version_added: "0.1.0"
@@ -50,8 +50,8 @@ options:
     default: ""
   plan:
     description:
-      - What the place shall have, from M(voicefleet.kokoro.repair_plan). V(present) needs all of it. V(inspected)
-        reports the state of the named files and repairs.
+      - What the place should have, from M(voicefleet.kokoro.repair_plan). V(present) needs all keys of a plan.
+        V(inspected) reports the state of the named files and repairs.
     type: dict
     default: {}
   root:
@@ -84,8 +84,8 @@ changes:
 place:
   description:
     - How the place is named and how Xinference runs there, with C(name), C(unit), C(container) and C(engine).
-    - C(units) has the names of the units that start Xinference with this Python and are not stopped, or of all if all
-      are.
+    - C(units) has the names of the units that start Xinference with this Python and are not stopped. If all of them
+      are stopped, it has all their names.
     - C(python) is its Python on the host. It is empty for a container.
   returned: always
   type: dict

@@ -74,7 +74,7 @@ options:
     default: voicefleet-deploy
 extends_documentation_fragment: [voicefleet.kokoro.attributes]
 requirements:
-  - xinference 4.1 in the release
+  - the locked Xinference in the release
   - root
 seealso:
   - module: voicefleet.kokoro.xinference_setup

@@ -122,7 +122,7 @@ options:
     default: 10
 extends_documentation_fragment: [voicefleet.kokoro.attributes]
 requirements:
-  - xinference 4.1 in the release
+  - the locked Xinference in the release
   - root
 """
 

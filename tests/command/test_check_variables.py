@@ -12,7 +12,7 @@ from ansible_collections.voicefleet.kokoro.tests.command.runs import PLAYBOOKS, 
 
 
 def run(folder: Path, playbook: str, given: dict[str, Any]) -> tuple[int, str]:
-    more = {"voicefleet_become": False, **given}
+    more = {"ansible_become": False, **given}
     inventory = local_inventory(folder, "speech-01")
     done = ansible_playbook(folder, str(PLAYBOOKS / playbook), "-i", str(inventory), "--check", "-e", json.dumps(more))
     return done.returncode, done.stdout + done.stderr

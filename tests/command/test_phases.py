@@ -82,6 +82,6 @@ def test_variables_are_validated_by_the_role_settings_alone(tmp_path: Path, play
 
 @pytest.mark.parametrize("playbook", ["verify.yml", "rollback.yml"])
 def test_the_other_playbooks_refuse_tags(tmp_path: Path, playbook: str) -> None:
-    said = deploy(tmp_path, "--tags", "artifacts", "-e", "voicefleet_become=false", playbook=playbook)
+    said = deploy(tmp_path, "--tags", "artifacts", "-e", "ansible_become=false", playbook=playbook)
     assert "This playbook has no phases: run it without --tags and --skip-tags." in said
     assert "Note the success" not in said

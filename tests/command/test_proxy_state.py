@@ -8,7 +8,7 @@ from pathlib import Path
 from ansible_collections.voicefleet.kokoro.tests.command.runs import PLAYBOOKS, ansible_playbook, local_inventory
 
 # Nothing listens there.
-ARGUMENTS = ["-e", "proxy_http=http://127.0.0.1:9", "-e", "voicefleet_become=false", "--check"]
+ARGUMENTS = ["-e", "proxy_http=http://127.0.0.1:9", "-e", "ansible_become=false", "--check"]
 
 
 def test_proxy_http_alone_changes_no_host(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def calls(folder: Path, collection: Path, answer: dict[str, Any]) -> list[str]:
     inventory = local_inventory(folder, "speech-01")
     inventory.write_text(inventory.read_text().replace("interpreter: ", "interpreter: /nowhere"))
     files = {"CALLS": folder / "calls", "ANSWERS": folder / "answers.json", "ANSIBLE_COLLECTIONS_PATH": folder / "tree"}
-    deploy = (str(collection / "playbooks" / "deploy.yml"), "-i", str(inventory), "-e", "voicefleet_become=false")
+    deploy = (str(collection / "playbooks" / "deploy.yml"), "-i", str(inventory), "-e", "ansible_become=false")
     done = ansible_playbook(folder, *deploy, **{name: str(path) for name, path in files.items()})
     called = (folder / "calls").read_text().split()
     assert called[: called.index("unchanged")] == ["store_verify", "preflight"], done.stdout + done.stderr

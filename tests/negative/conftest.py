@@ -51,7 +51,7 @@ class Host:
         command = [
             str(Path(sys.executable).parent / "ansible-playbook"), "deploy.yml", "-i", f"{self.name},",
             "-e", "voicefleet_hosts=all",
-            "-e", "ansible_connection=community.docker.docker", "-e", "voicefleet_become=false",
+            "-e", "ansible_connection=community.docker.docker", "-e", "ansible_become=false",
             "-e", f"artifact_store_path={store}", "-e", "preflight_accept_unpublished=true",
             "-e", f"synthesis_report_dir={ROOT}/build/negative", "-e", '{"kokoro_voices": ["af_heart"]}', *extra,
         ]  # fmt: skip

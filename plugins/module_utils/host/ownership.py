@@ -58,7 +58,7 @@ def shared(path: str) -> str:
     ):
         return "is not a plain absolute path"
     if len(parts) < 2:
-        return "is at the top of the file system and shared with others. Name a folder at least two deep"
+        return "is at the top of the file system and shared with others. Name a folder at least two levels deep"
     if path.rstrip("/") in SHARED or (parts[0] == "home" and len(parts) == 2):
         return "is shared with other programs or users. Name a folder of its own below it"
     if parts[0] in FLEETING:
@@ -94,15 +94,15 @@ def refusal(path: str) -> str:
         return "is not a folder"
     return (
         f"holds files ({', '.join(held[:3])}{', ...' if held[3:] else ''}) and has no mark of this collection. Another"
-        f" program uses it, or an older version of this collection made it. Choose another folder. If it is ours, mark"
-        f" it: touch {os.path.join(path, MARK)}"
+        f" program uses it, or an older version of this collection made it. Choose another folder. If this collection"
+        f" made it, mark it: touch {os.path.join(path, MARK)}"
         if held
         else ""
     )
 
 
 def claim(path: str, check: bool = False) -> None:
-    """Make a folder of ours in an existing one, or take an empty one. Its mark comes first, so no kill leaves half.
+    """Make a folder of ours below an existing one, or take an empty folder. The mark comes first, in case of a kill.
 
     Remove from a folder of ours what killed writes left. In ``check`` mode, change nothing.
 
@@ -172,7 +172,7 @@ def remove(path: str) -> None:
 
 
 def moved(path: str, target: str) -> bool:
-    """Rename a folder; False if it cannot be renamed, as a mount point or a folder of a container's image."""
+    """Rename a folder. False if that is impossible: for a mount point or a folder of a container's image."""
     try:
         os.rename(path, target)
     except OSError as error:

@@ -11,7 +11,7 @@ import sys
 from array import array
 from dataclasses import dataclass
 
-# More seconds are no answer to a sentence. The decoder stops here too, whatever a header says.
+# No answer to a sentence is longer. The decoder stops here too, whatever a header says.
 MOST_SECONDS = 300
 # FLAC frames that are tried at a file's end. Sound looks like a valid frame header once in thousands of files.
 _FLAC_TRIES = 16
@@ -58,7 +58,7 @@ def inspect(data: bytes) -> Stream:
         raise AudioError("The file is cut inside its header.") from None
     if stream.seconds > MOST_SECONDS:
         said = f"The file promises {stream.seconds:.0f} s of audio"
-        raise AudioError(f"{said}; more than {MOST_SECONDS} s is not an answer to a text of a proof.")
+        raise AudioError(f"{said}. An answer to a text of a proof has at most {MOST_SECONDS} s.")
     if stream.complete and stream.seconds <= 0:
         raise AudioError("The file holds no sound: its length is 0 s.")
     return stream

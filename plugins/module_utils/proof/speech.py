@@ -25,7 +25,7 @@ _ACTOR = re.compile(r"\[address=[^\]]{0,200}?pid=\d{1,10}\]\s{0,9}")
 
 # The first is libsndfile's message in Xinference, the second the field's name in messages of other servers.
 _NO_FORMAT = re.compile(r"Unknown format: |\bresponse_format\b")
-# If the model's folder lacks a voice, Xinference 4.1 looks for it on the model hub. Offline, it says this.
+# If the model's folder lacks a voice, Xinference looks for it on the model hub. Offline, it says this.
 _HUB = ("trying to locate the file on the Hub", "the client has been closed")
 
 

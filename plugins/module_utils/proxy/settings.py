@@ -243,7 +243,7 @@ def no_proxy(settings: Settings, own: Iterable[str]) -> NoProxy:
     kept = NoProxy(every).at_most(LONGEST).entries
     if kept != every:
         notes.append(
-            f"NO_PROXY has the first {len(kept)} of {len(every)} entries: the kernel allows no longer variable"
+            f"NO_PROXY has only the first {len(kept)} of {len(every)} entries, because the kernel limits its length"
         )
     return NoProxy(kept, tuple(notes))
 

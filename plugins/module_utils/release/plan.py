@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The plan of one host. preflight or a rollback makes it, and every later step reads it.
 
-Roles find it as the fact ``voicefleet_plan``, a dictionary of the fields below. Every key is always present.
+Roles find it in the variable ``voicefleet_plan``, a dictionary of the fields below. Every key is always present.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Plan:
     lock: dict[str, Any] = field(default_factory=dict)  # the owner of the host's deploy lock; empty if none was taken
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fact ``voicefleet_plan``."""
+        """Return the variable ``voicefleet_plan``."""
         return asdict(self)
 
 

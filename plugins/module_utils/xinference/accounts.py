@@ -2,8 +2,8 @@
 """Accounts, API keys and autostart entries of one Xinference, without HTTP.
 
 This file is also a program. ``xinference_setup`` sends its source to the release's interpreter and runs it as the
-service's user, before the first start or beside the running service. (SQLite runs in WAL mode, and Xinference 4.1 sees
-at once what another process wrote.) It therefore imports nothing of this collection.
+service's user, before the first start or beside the running service. (SQLite runs in WAL mode, and Xinference sees at
+once what another process wrote.) It therefore imports nothing of this collection.
 
 It reads one JSON object from standard input, so that no secret is a process argument. It writes one to standard
 output::

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""REST client of Xinference 4.1: no proxies, always limits of time and size, typed errors.
+"""REST client of Xinference: no proxies, always limits of time and size, typed errors.
 
 Requests go only to the given address. A proxy in the environment is ignored and redirects are not followed, so that a
 credential never leaves the host. A rejected credential is never sent again: ten bad tokens within 300 seconds ban an

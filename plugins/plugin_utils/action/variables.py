@@ -12,7 +12,7 @@ from typing import Any
 PLAYBOOKS = frozenset(
     f"voicefleet_{name}"
     for name in (
-        "hosts", "become", "canary", "serial", "max_fail_percentage",
+        "hosts", "canary", "serial", "max_fail_percentage",
         "service", "plan", "synthesis", "rollout", "outcome", "to_count", "verified", "container", "unchanged",
     )
 )  # fmt: skip

@@ -426,9 +426,9 @@ def check_cluster(facts: Mapping[str, Any], wanted: Wanted) -> list[Finding]:
     if wanted.cluster is None:
         if wanted.open and facts["nft"] is None:
             remedy = (
-                "Hosts in xinference_allowed_networks can reach the ports of its internal processes. On a system with "
-                "cgroups of version 1, every host can. Only the API key protects them. Install the system's package "
-                "nftables."
+                "Hosts in xinference_allowed_networks can reach the ports of Xinference's internal processes. On a "
+                "system with cgroups of version 1, every host can. Only the API key protects them. Install the "
+                "system's package nftables."
             )
             findings.warn("OPEN_PORTS", "nft is not installed, and other hosts can reach the service.", remedy)
         return findings
@@ -441,7 +441,7 @@ def check_cluster(facts: Mapping[str, Any], wanted: Wanted) -> list[Finding]:
     if me == wanted.cluster.supervisor and facts["cpu_count"] < wanted.supervisor_cpus:
         cause = f"the supervisor has {facts['cpu_count']} CPUs and needs {wanted.supervisor_cpus}."
         remedy = (
-            "With fewer, Xinference 4.1 hangs on requests with large answers, such as pages of its user interface. "
+            "With fewer, Xinference hangs on requests with large answers, such as pages of its user interface. "
             "Choose another host as the supervisor. It needs no GPU. (preflight_supervisor_cpus)"
         )
         findings.fail("CLUSTER_CPUS", cause, remedy)

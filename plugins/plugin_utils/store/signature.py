@@ -151,5 +151,5 @@ def check(
     raise SignatureError(
         f"{what} is signed by a key that {allowed_signers} does not list"
         + (f" for {NAMESPACE} (it names {', '.join(signers)})" if signers else "")
-        + ". Either the store comes from someone else, or the key is missing in that file"
+        + ". Either the store comes from someone else, or the key is missing from that file"
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -107,6 +108,21 @@ def test_no_default_repeats_another_roles_variable(role: str) -> None:
 def test_no_line_gives_a_setting_a_second_default(path: Path) -> None:
     names = "|".join(options(SETTINGS))
     assert re.findall(rf"\b(?:{names})\s*\|\s*(?:default|d)\(", path.read_text(encoding="utf-8")) == []
+
+
+def test_only_one_line_gives_a_variable_of_the_playbooks_its_default() -> None:
+    found = Counter(
+        name for path in FILES for name in re.findall(r"\b(voicefleet_\w+)\s*\|\s*(?:default|d)\(", path.read_text())
+    )
+    assert found["voicefleet_canary"] == 1
+    assert [name for name, number in found.items() if number > 1] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROLES.parent)))
+def test_where_a_role_is_not_loaded_its_variables_have_the_same_defaults(path: Path) -> None:
+    defaults = {name: value for role in NAMES for name, value in (load(role, "defaults/main.yml") or {}).items()}
+    used = re.findall(r"\b(\w+)\s*\|\s*(?:default|d)\('([^']*)'\)", path.read_text(encoding="utf-8"))
+    assert [(name, value) for name, value in used if defaults.get(name, value) != value] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROLES.parent)))

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted(
@@ -88,3 +91,13 @@ def test_links_lead_from_the_front_page_to_every_page(folder: str) -> None:
         paths = [link.partition("#")[0] for link in LINK.findall(FENCE.sub("", text(page)))]
         todo += [target for path in paths if path and (target := (page.parent / path).resolve()).suffix == ".md"]
     assert [str(page) for page in PAGES if page.is_relative_to(ROOT / folder) and page not in linked] == []
+
+
+def test_the_glossary_gives_each_term_one_meaning() -> None:
+    terms = re.findall(r"^\| ([^|]+?) \|", text(ROOT / "docs/glossary.md"), re.MULTILINE)
+    assert [term for term, number in Counter(terms).items() if number > 1 and term not in ("term", "---")] == []
+
+
+def test_the_example_of_a_plan_has_every_key() -> None:
+    example = text(ROOT / "docs/architecture.md").split("voicefleet_plan:\n", 1)[1].split("```", 1)[0]
+    assert sorted(re.findall(r"^  (\w+):", example, re.MULTILINE)) == sorted(field.name for field in fields(Plan))

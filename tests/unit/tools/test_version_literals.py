@@ -63,6 +63,18 @@ def test_only_the_pinned_version_is_found(
     assert literals.literals("1.2.3", [tmp_path / "page.md"]) == (["page.md:2"] if found else [])
 
 
+def test_the_beginning_of_xinferences_version_is_found_after_its_name(
+    literals: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "page.md").write_text(
+        "Xinference 1.2 hangs.\nBefore 1.2, Xinference hung.\nXinference 1.23\ntorch 9.8\n"
+    )
+    monkeypatch.setattr(literals, "ROOT", tmp_path)
+    monkeypatch.setattr(literals, "files", lambda: [tmp_path / "page.md"])
+    monkeypatch.setattr(literals, "pins", lambda: {"xinference": {"1.2.3"}, "torch": {"9.8.7"}})
+    assert literals.stray_literals() == {"xinference": ["page.md:1"], "torch": []}
+
+
 def test_the_stand_ins_match_the_models_in_the_catalogue(literals: ModuleType) -> None:
     """Their maker names the models itself: whatever changes it makes all stand-ins again."""
     assert literals.PINNED.match("tools/standins/make.py")

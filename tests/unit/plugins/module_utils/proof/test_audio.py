@@ -195,7 +195,7 @@ def flac_of(rate: int, samples: int) -> bytes:
 
 
 def test_a_header_that_promises_hours_is_refused_before_anything_is_decoded() -> None:
-    with pytest.raises(audio.AudioError, match="promises 2863312 s of audio; more than 300 s"):
+    with pytest.raises(audio.AudioError, match=r"promises 2863312 s of audio\. .* at most 300 s"):
         audio.inspect(flac_of(24000, (1 << 36) - 1))
 
 
