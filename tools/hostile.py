@@ -129,7 +129,7 @@ def parsers(folder: Path) -> dict[str, Parser]:
 
     def of_transcription(data: bytes) -> object:
         heard = data.decode("utf-8", "replace")[: speech.MOST_TRANSCRIBED]
-        return [transcript.compare("It is 7 o'clock.", heard, language) for language in proofs.LANGUAGES]
+        return transcript.compare("It is 7 o'clock.", heard, proofs.LANGUAGES[len(data) % len(proofs.LANGUAGES)])
 
     def of_answer(data: bytes) -> object:
         ours, theirs = socket.socketpair()
