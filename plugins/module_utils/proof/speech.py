@@ -21,7 +21,7 @@ from .acoustics import Expectation
 # Kokoro answers a 10 s sentence with 480 kB of WAV; more than this is not an answer to a sentence.
 MOST_BYTES = 64 << 20
 # Whisper hears at most 30 s at once, and nobody speaks faster. More than this is not what a sentence says.
-MOST_TRANSCRIBED = 10_000
+MOST_TRANSCRIBED = 20_000
 # Xinference prefixes its errors with the actor's address and process.
 _ACTOR = re.compile(r"\[address=[^\]]{0,200}?pid=\d{1,10}\]\s{0,9}")
 

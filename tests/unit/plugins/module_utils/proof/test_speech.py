@@ -179,7 +179,7 @@ def test_a_transcription_has_the_length_of_speech(server: Server) -> None:
     for size, odd in ((speech.MOST_TRANSCRIBED, False), (speech.MOST_TRANSCRIBED + 1, True)):
         server.answers = [(200, json.dumps({"text": "1" * size}).encode(), {})]
         if odd:
-            with pytest.raises(SpeechError, match="10001 characters, which are no transcription"):
+            with pytest.raises(SpeechError, match="20001 characters, which are no transcription"):
                 client.transcribe("whisper", b"sound", "a.wav", "en")
         else:
             assert len(client.transcribe("whisper", b"sound", "a.wav", "en")) == size
