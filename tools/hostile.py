@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 importlib.import_module("conftest")
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import direct, redaction
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import audio, proof, speech
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import audio, proof, speech, transcript
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import ledger
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import receipts, values
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.report import junit, listing, page, report, table
@@ -127,6 +127,10 @@ def parsers(folder: Path) -> dict[str, Parser]:
         made = report.build(hosts, "2026-11-22T14:00:00Z")
         return junit.render(made), page.render(made, {}), table.table(made)
 
+    def of_transcription(data: bytes) -> object:
+        heard = data.decode("utf-8", "replace")[: speech.MOST_TRANSCRIBED]
+        return transcript.compare("It is 7 o'clock.", heard, proofs.LANGUAGES[len(data) % len(proofs.LANGUAGES)])
+
     def of_answer(data: bytes) -> object:
         ours, theirs = socket.socketpair()
         with ours:
@@ -169,6 +173,9 @@ def parsers(folder: Path) -> dict[str, Parser]:
                 for start in (hostile.HEAD, hostile.CHUNKED, b"HTTP/1.1 100 C")
             ],
             (OSError, http.client.HTTPException, ValueError, direct.PeerError),
+        ),
+        "transcriptions": Parser(
+            of_transcription, [b"It's 7 o'clock on the 23rd, $1,250.50.", b"7" * 5000, b"7" * 5000 + b"th"]
         ),
         "redaction": Parser(
             lambda data: redaction.Redactor().text(data.decode("utf-8", "replace")), [b"password: " + b"x" * 50]

@@ -162,6 +162,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import masking, private_files
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api, config, launch, workers
@@ -227,7 +228,7 @@ def main() -> None:
     try:
         heard = hear_workers(params, keepers[0], secrets) if params["workers"] and present else {}
     except (workers.WorkerSilent, speech.SpeechError, OSError) as error:
-        module.fail_json(msg=f"Model {names} is READY, but not every worker speaks: {error}")
+        module.fail_json(msg=diagnosis.explain(f"Model {names} is READY, but not every worker speaks: {error}"))
     status = api.READY if present else "absent"
     module.exit_json(
         changed=bool(result["changes"]),

@@ -19,6 +19,7 @@ _USER_IN_URL = re.compile(r"(?<=://)[^/\s:@]{1,200}(:[^/\s@]{0,200})?@")
 LINE_READ = 8192  # characters of a line that are searched: a hostile line must not take minutes
 LINE_MOST = 300  # maximum number of characters shown of a line
 HEADING = "What this means:"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class Diagnosis(NamedTuple):
@@ -35,6 +36,13 @@ class Diagnosis(NamedTuple):
         return f"{self.code}: {self.cause} {self.remedy}"
 
 
+def printable(text: str) -> str:
+    """Return a text without control characters, which a terminal, an XML parser or an editor would obey. Lines stay."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else _REPLACEMENT for sign in text)
+
+
 def plain(text: str) -> str:
     """Return the first LINE_READ characters of a message, without colours and Xinference's actors."""
     return _ACTOR.sub("", _ANSI.sub("", text[:LINE_READ]))
@@ -42,7 +50,7 @@ def plain(text: str) -> str:
 
 def clean(line: str) -> str:
     """Return a line for people: without colours, process, actor and credentials in addresses, and cut to length."""
-    return _USER_IN_URL.sub("[hidden]@", _PLACE.sub("", plain(line))).strip()[:LINE_MOST]
+    return printable(_USER_IN_URL.sub("[hidden]@", _PLACE.sub("", plain(line))).strip()[:LINE_MOST])
 
 
 def recognise(line: str) -> Failure | None:
@@ -83,12 +91,10 @@ def words(text: str | Iterable[str], most: int = 3) -> str:
 
 
 def explain(message: str, more: str | Iterable[str] = "") -> str:
-    """Return a message with its explanation below it.
+    """Return a message with its explanation below it, and without control characters.
 
     ``more`` is searched only if the message itself matches no known failure. A message that already has an
-    explanation stays as it is.
+    explanation gets no other one.
     """
-    if HEADING in message:
-        return message
-    meaning = words(message) or words(more)
-    return f"{message}\n{meaning}" if meaning else message
+    meaning = "" if HEADING in message else words(message) or words(more)
+    return printable(f"{message}\n{meaning}" if meaning else message)

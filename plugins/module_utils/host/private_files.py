@@ -17,13 +17,22 @@ MOST_TEXT = 64 << 20
 def read_text(path: str) -> str | None:
     """A file's text; None if the file does not exist. Raises OSError otherwise, also if it has no end."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
+        with open(path, encoding="utf-8", errors="replace", opener=_not_a_pipe) as handle:
             text = handle.read(MOST_TEXT + 1)
     except FileNotFoundError:
         return None
     if len(text) > MOST_TEXT:
         raise OSError(errno.EFBIG, f"it has more than {MOST_TEXT} characters", path)
     return text
+
+
+def _not_a_pipe(path: str, flags: int) -> int:
+    """Open a file. A pipe would wait for a writer, and is refused. Raises OSError."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is a pipe", path)
+    return descriptor
 
 
 def read_if_possible(path: str) -> str:

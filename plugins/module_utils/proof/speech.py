@@ -20,6 +20,8 @@ from .acoustics import Expectation
 
 # Kokoro answers a 10 s sentence with 480 kB of WAV; more than this is not an answer to a sentence.
 MOST_BYTES = 64 << 20
+# Whisper hears at most 30 s at once, and nobody speaks faster. More than this is not what a sentence says.
+MOST_TRANSCRIBED = 20_000
 # Xinference prefixes its errors with the actor's address and process.
 _ACTOR = re.compile(r"\[address=[^\]]{0,200}?pid=\d{1,10}\]\s{0,9}")
 
@@ -105,9 +107,14 @@ class SpeechClient:
         body = parts.encode() + data + f"\r\n--{line}--\r\n".encode()
         reply = self._ask("transcriptions", headers, body, model, "")
         try:
-            return str(parse_json(reply.data)["text"])
+            heard = str(parse_json(reply.data)["text"])
         except (ValueError, KeyError, TypeError):
             raise SpeechError("odd", f"{self.endpoint} did not answer with a transcription.") from None
+        if len(heard) > MOST_TRANSCRIBED:
+            raise SpeechError(
+                "odd", f"{self.endpoint} answered with {len(heard)} characters, which are no transcription."
+            )
+        return heard
 
     def _ask(self, what: str, headers: dict[str, str], body: bytes, model: str, voice: str) -> Reply:
         if self._key:

@@ -20,6 +20,7 @@ from .recogniser_program import distance
 
 NO_SPACES = ("ja", "zh")
 LARGEST = 999_999  # larger numbers are compared by their digits
+MOST_DIGITS = 30
 _DIGITS = "零一二三四五六七八九"
 _SIMPLIFIED = str.maketrans(data.TRADITIONAL, data.SIMPLIFIED)
 # Characters that say the same as another one.
@@ -41,6 +42,13 @@ class Difference:
     @property
     def rate(self) -> float:
         return self.wrong / self.units if self.units else 0.0
+
+
+def _digits(digits: str, language: str) -> str:
+    """Return the words of a number that is written in digits. Python reads only so many digits as one number."""
+    if len(digits) > MOST_DIGITS:
+        return " ".join(spell(int(digit), language) for digit in digits)
+    return spell(int(digits), language)
 
 
 def spell(number: int, language: str) -> str:
@@ -111,10 +119,12 @@ def _numbers(text: str, language: str) -> str:
         text = re.sub(r"(?<=\d)\s(?=\d{3}(?!\d))", "", text)
     if language == "en":
         text = re.sub(r"([$£€])\s?(\d[\d.]*\d|\d)", r"\2 \1", text)
-        text = re.sub(r"(\d+)(?:st|nd|rd|th)\b", lambda found: _ordinal(int(found.group(1))), text)
+        text = re.sub(
+            rf"(?<!\d)(\d{{1,{MOST_DIGITS}}})(?:st|nd|rd|th)\b", lambda found: _ordinal(int(found.group(1))), text
+        )
         text = re.sub(r"(?<=\d)\.(?=\d)", " point ", text)
     space = "" if language in NO_SPACES else " "
-    return re.sub(r"\d+", lambda found: f"{space}{spell(int(found.group()), language)}{space}", text)
+    return re.sub(r"\d+", lambda found: f"{space}{_digits(found.group(), language)}{space}", text)
 
 
 def _ordinal(number: int) -> str:

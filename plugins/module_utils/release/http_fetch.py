@@ -33,6 +33,8 @@ TIMEOUT = 30.0
 GRACE = 5.0
 # Bytes a second. A server without ranges must send a whole file in one slice, at least this fast.
 SLOWEST = 100_000
+# Of headers and of the body of a redirect, which urllib reads whole.
+HEAD_BYTES = 4 << 20
 # Whatever a server sends, it must not end in a traceback.
 FAILURES = (OSError, http.client.HTTPException, ValueError)
 
@@ -138,11 +140,15 @@ class Deadline:
 
 
 class _Reader(io.RawIOBase):
-    """What arrives on a connection until the deadline. A cut connection still gives what the other end sends."""
+    """What arrives on a connection until the deadline. A cut connection still gives what the other end sends.
+
+    ``room`` is how many bytes may come before the body; None in the body, whose reader counts.
+    """
 
     def __init__(self, raw: io.RawIOBase, deadline: Deadline) -> None:
         super().__init__()
         self.raw, self.deadline = raw, deadline
+        self.room: int | None = HEAD_BYTES
 
     def readable(self) -> bool:
         return True
@@ -150,7 +156,12 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: Any) -> Any:
         if self.deadline.passed:
             raise TimeoutError("timed out")
-        return self.raw.readinto(buffer)
+        count = self.raw.readinto(buffer)
+        if self.room is not None:
+            self.room -= count or 0
+            if self.room < 0:
+                raise http.client.HTTPException("its headers or its redirect are endless")
+        return count
 
     def close(self) -> None:
         self.raw.close()
@@ -163,7 +174,8 @@ def _open(source: Source, path: str, headers: Mapping[str, str], deadline: Deadl
     class Response(http.client.HTTPResponse):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
-            self.fp = io.BufferedReader(_Reader(self.fp.detach(), deadline))
+            self.reader = _Reader(self.fp.detach(), deadline)
+            self.fp = io.BufferedReader(self.reader)
 
     class Plain(http.client.HTTPConnection):
         response_class = Response
@@ -200,7 +212,8 @@ def _open(source: Source, path: str, headers: Mapping[str, str], deadline: Deadl
         # Do not send it to another server after a redirect.
         request.add_unredirected_header("Authorization", f"Basic {token}")
     timeout = max(0.1, min(source.timeout, deadline.end - time.monotonic()))
-    response: http.client.HTTPResponse = opener.open(request, timeout=timeout)
+    response: Response = opener.open(request, timeout=timeout)
+    response.reader.room = None
     return response
 
 

@@ -35,8 +35,8 @@ _ODD = (TypeError, KeyError, ValueError, AttributeError, ArithmeticError)
 
 
 def clean(text: object) -> str:
-    """Return a message of Xinference for people: without ``[address=..., pid=...]`` and ANSI codes, cut to length."""
-    return diagnosis.plain("" if text is None else str(text)[:MESSAGE_MOST]).strip()
+    """Return a message of Xinference for people: without ``[address=..., pid=...]`` and control characters, cut."""
+    return diagnosis.printable(diagnosis.plain("" if text is None else str(text)[:MESSAGE_MOST])).strip()
 
 
 class XinferenceError(Exception):

@@ -336,4 +336,5 @@ class Keeper:
         parts = [f"Model {self.uid} is not ready: {error}"]
         for title, lines in ((f"Journal of {self.unit.name}", journal), (log, faults)):
             parts.append(f"{title}, last lines:\n" + ("\n".join(f"  {line}" for line in lines) or "  (none)"))
-        return "\n".join([*parts, meaning] if meaning else parts)
+        # The service and its clients wrote parts of it.
+        return diagnosis.printable("\n".join([*parts, meaning] if meaning else parts))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...module_utils.doctor import diagnosis
 from ...module_utils.host import sources
 from ...module_utils.proof.terms import LEVELS, MEASURES
 
@@ -17,15 +18,11 @@ MOST_TEXT = 20_000  # characters of one text
 MOST_ROWS = 5_000  # samples or findings of one host
 _LARGEST = 1e9
 _SHOWN = 60
-_ODD = "\N{REPLACEMENT CHARACTER}"
 
 
 def printable(text: Any, most: int = MOST_TEXT) -> str:
-    """A text without control characters, which a terminal, an XML parser or an editor would obey. Lines stay."""
-    said = str(text)[:most]
-    if said.isprintable():
-        return said
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else _ODD for sign in said)
+    """At most so many characters of a text, without control characters."""
+    return diagnosis.printable(str(text)[:most])
 
 
 def shown_name(host: str) -> str:

@@ -7,6 +7,7 @@ import ipaddress
 import math
 import re
 import tomllib
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ TABLE: dict[str, dict[str, Any]] = tomllib.loads(
 )
 RULES: dict[str, str] = TABLE["rules"]
 _RANGE = re.compile(r"([\d.]+?)\.\.([\d.]+)")
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")  # between the dots of a host's name
+_WEB = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!&()*+,;=%-]{1,2000}")
+_PRINTED = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,2000}")
+_TEXT = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]{1,10000}")
 _YES_NO = ("yes", "no", "true", "false", "on", "off", "y", "n", "t", "f", "1", "0")
 SHOWN = 80
 
@@ -79,6 +83,10 @@ def _wrong_list(name: str, value: Any, option: Option, rule: str) -> Wrong:
         element = {**element, "type": option.get("elements", "str"), "required": True}
         for each in value:
             yield from _wrong(name, each, element, rule.rstrip("+"))
+        field = TABLE["unique"].get(name)
+        named = [str(each[field]) for each in value if isinstance(each, Mapping) and field in each] if field else []
+        for twice in sorted({each for each in named if named.count(each) > 1}):
+            yield f"{name}: two entries have the {field} {_shown(twice)}, and only one of them would count"
 
 
 def _wrong_fields(name: str, value: Any, option: Option) -> Wrong:
@@ -177,13 +185,35 @@ def _network(text: str) -> bool:
 
 
 def _host(text: str) -> bool:
-    return _address(text) or bool(_HOST.fullmatch(text) and re.search("[A-Za-z_]", text))
+    named = len(text) <= 253 and all(map(_LABEL.fullmatch, text.split(".")))
+    return _address(text) or bool(named and re.search("[A-Za-z_]", text))
 
 
 def _endpoint(text: str) -> bool:
     host, _colon, port = text.rpartition(":")
     fitting = _address(host[1:-1]) if host.startswith("[") and host.endswith("]") else ":" not in host and _host(host)
     return fitting and bool(re.fullmatch(r"[0-9]{1,5}", port)) and 0 < int(port) < 65536
+
+
+def _web(text: str, login: bool = False, query: bool = False, path: bool = True) -> bool:
+    """Whether a request can go to an address. The rest says which parts it may have."""
+    try:
+        parts = urllib.parse.urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.port != 0 and _host(parts.hostname or "")
+    except ValueError:
+        return False
+    return (
+        usable
+        and (login or "@" not in parts.netloc)
+        and (query or not (parts.query or parts.fragment))
+        and (path or parts.path in ("", "/"))
+    )
+
+
+def _source(text: str) -> bool:
+    if not _PRINTED.fullmatch(text):
+        return False
+    return len(text) > len("file:///") if text.startswith("file:///") else _web(text, login=True)
 
 
 def _secret_check(name: str) -> Callable[[str], bool]:
@@ -194,14 +224,20 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "address": _address,
     "allowed": lambda text: text in ("any", "localhost", "link-local") or _network(text),
     "bind": lambda text: text == "*" or _address(text),
+    "depot": lambda text: bool(_WEB.fullmatch(text)) and _web(text),
     "endpoint": _endpoint,
     "host": _host,
+    "index": lambda text: bool(_WEB.fullmatch(text)) and _web(text, login=True),
     "key": _secret_check("client_key"),
     "language": lambda text: text in catalogue.LANGUAGES,
     "network": _network,
     "password": _secret_check("admin_password"),
     "profile": _parses(parse_profile),
+    "server": lambda text: bool(_WEB.fullmatch(text)) and _web(text, path=False),
+    "source": _source,
+    "text": lambda text: bool(_TEXT.fullmatch(text)) and any(map(str.isalnum, text)),
     "time": _parses(config.check_time, config.ConfigError),
+    "url": lambda text: bool(_WEB.fullmatch(text)) and _web(text, query=True),
 }
 
 

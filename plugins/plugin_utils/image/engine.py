@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
 import shutil
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,11 @@ from typing import IO, Any
 
 from ...module_utils.host.hashing import parse_json
 
+_LINE = 1 << 16  # bytes of a report
 NAMES = ("docker", "podman")
+# What a question to the engine may take, and what work with an image may take.
+ASK_SECONDS = 60
+WORK_SECONDS = 3600
 PROBE = r"""
 echo "machine $(uname -m)"
 echo "glibc $(getconf GNU_LIBC_VERSION 2>/dev/null)"
@@ -68,20 +75,24 @@ class Engine:
             if shutil.which(name) is None:
                 faults.append(f"{name} is not installed")
                 continue
-            done = subprocess.run([name, "info"], capture_output=True, text=True, check=False)
+            try:
+                done = _run([name, "info"], ASK_SECONDS)
+            except EngineError as error:
+                faults.append(str(error))
+                continue
             if done.returncode == 0:
                 return cls(name)
-            faults.append(f"{name} does not answer: {_last(done.stderr)}")
+            faults.append(f"{name} does not answer: {_last(_text(done.stderr))}")
         raise EngineError(
             f"an image needs Docker or Podman on the controller, but {' and '.join(faults)}. Install or start one, or"
             " name it in image_engine"
         )
 
-    def _call(self, *arguments: str) -> str:
-        done = subprocess.run([self.name, *arguments], capture_output=True, text=True, check=False)
+    def _call(self, *arguments: str, seconds: float = 0) -> str:
+        done = _run([self.name, *arguments], seconds or WORK_SECONDS)
         if done.returncode != 0:
-            raise EngineError(f"{self.name} {arguments[0]} failed: {_last(done.stderr)}")
-        return done.stdout
+            raise EngineError(f"{self.name} {arguments[0]} failed: {_last(_text(done.stderr))}")
+        return _text(done.stdout)
 
     def load(self, archive: Path) -> None:
         """Load the images of an archive."""
@@ -89,16 +100,19 @@ class Engine:
 
     def has(self, image: str) -> bool:
         """Whether the engine has an image. It never asks a registry."""
-        return subprocess.run([self.name, "image", "inspect", image], capture_output=True, check=False).returncode == 0
+        return _run([self.name, "image", "inspect", image], ASK_SECONDS).returncode == 0
 
     def identity(self, image: str) -> str:
         """The id of an image and the digests of its layers, as one text."""
-        rows = parse_json(self._call("image", "inspect", image))
+        rows = parse_json(self._call("image", "inspect", image, seconds=ASK_SECONDS))
         return " ".join([str(rows[0]["Id"]), *map(str, rows[0]["RootFS"]["Layers"])])
 
     def user(self, image: str) -> str:
         """The user of an image, as its configuration names it; "" for root."""
-        return str((parse_json(self._call("image", "inspect", image))[0]["Config"] or {}).get("User") or "")
+        return str(
+            (parse_json(self._call("image", "inspect", image, seconds=ASK_SECONDS))[0]["Config"] or {}).get("User")
+            or ""
+        )
 
     def save(self, image: str, target: Path) -> None:
         """Write an image into an archive."""
@@ -108,7 +122,7 @@ class Engine:
     def probe(self, image: str) -> Target:
         """Look into a base image."""
         command = self._run(image, [], "/bin/sh")
-        return probed(self._call(*command, "-c", PROBE))
+        return probed(self._call(*command, "-c", PROBE, seconds=ASK_SECONDS))
 
     def _run(self, image: str, options: Sequence[str], program: str) -> list[str]:
         """The arguments that start a program in an image: as root, without network, and removed at its end."""
@@ -121,9 +135,9 @@ class Engine:
     def ask(self, image: str, mounts: Sequence[tuple[Path, str]], command: Sequence[str], data: bytes) -> bytes:
         """Run a program in an image, with data on its standard input. Return its output. Raises EngineError."""
         arguments = self._run(image, ["--interactive", *_mounted(mounts)], command[0])
-        done = subprocess.run([self.name, *arguments, *command[1:]], input=data, capture_output=True, check=False)
+        done = _run([self.name, *arguments, *command[1:]], WORK_SECONDS, data)
         if done.returncode != 0:
-            said = _last(done.stderr.decode("utf-8", "replace"))
+            said = _last(_text(done.stderr))
             raise EngineError(f"{command[0]} of {image} ended with status {done.returncode}: {said}")
         return done.stdout
 
@@ -131,23 +145,54 @@ class Engine:
         self, image: str, mounts: Sequence[tuple[Path, str]], command: Sequence[str], target: IO[bytes],
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """Run a program in the base image. Its output goes to ``target``, and its reports to ``say``."""
+        """Run a program in the base image. Its output goes to ``target``, and its reports to ``say``.
+
+        Raises EngineError.
+        """
         name = f"voicefleet-bake-{os.getpid()}"
         options = ["--name", name, *_mounted(mounts)]
         arguments = [self.name, *self._run(image, options, command[0]), *command[1:]]
-        lines: list[str] = []
+        lines: deque[str] = deque(maxlen=100)
+        late = threading.Event()
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=target, stderr=subprocess.PIPE)
+
+        def stop() -> None:
+            late.set()
+            with contextlib.suppress(EngineError):
+                _run([self.name, "rm", "--force", name], ASK_SECONDS)
+            process.kill()
+
+        timer = threading.Timer(WORK_SECONDS, stop)
+        timer.daemon = True
+        timer.start()
         try:
-            for raw in process.stderr or ():
-                lines.append(raw.decode("utf-8", "replace").rstrip())
-                say(lines[-1])
+            with process.stderr or io.BytesIO() as reports:
+                while raw := reports.readline(_LINE):
+                    lines.append(raw.decode("utf-8", "replace").rstrip())
+                    say(lines[-1])
             status = process.wait()
         except BaseException:
-            subprocess.run([self.name, "rm", "--force", name], capture_output=True, check=False)
-            process.kill()
+            stop()
             raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise EngineError(f"the builder did not end within {WORK_SECONDS:g} s")
         if status != 0:
             raise EngineError(f"the builder ended with status {status}: {_last(chr(10).join(lines))}")
+
+
+def _run(command: Sequence[str], seconds: float, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of the engine within a time. Raises EngineError."""
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=seconds, **given)
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"{command[0]} {command[1]} did not end within {seconds:g} s") from None
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 def _mounted(mounts: Sequence[tuple[Path, str]]) -> list[str]:

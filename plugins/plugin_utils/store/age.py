@@ -7,6 +7,7 @@ that it accepted last at each path, and refuses an older one.
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -55,13 +56,18 @@ class Accepted:
 
     def accept(self, store: Path, manifest: Manifest) -> str:
         """Remember a manifest. Returns a warning if that is not possible."""
-        known, place = self._read(), str(store.resolve())
-        if known.pop(place, None) == manifest.age:
+        place = str(store.resolve())
+        if self._read().get(place) == manifest.age:
             return ""
-        known[place] = manifest.age
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(str(self.file), json.dumps(dict([*known.items()][-KEPT:]), indent=2).encode(), 0o600)
+            with open(self.file.with_name(f"{self.file.name}.lock"), "w") as lock:
+                # Otherwise two plays at once would each forget what the other one accepted.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                known = self._read()
+                known.pop(place, None)
+                known[place] = manifest.age
+                write_atomic(str(self.file), json.dumps(dict([*known.items()][-KEPT:]), indent=2).encode(), 0o600)
         except OSError as error:
             return (
                 f"{self.file} cannot be written ({error.strerror}), so a later run does not notice if {store} goes "

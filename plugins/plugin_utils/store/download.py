@@ -14,6 +14,7 @@ import email.utils
 import fcntl
 import html.parser
 import http.client
+import io
 import netrc
 import os
 import re
@@ -28,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ...module_utils.host.hashing import Memo, digest_files, sha256_file
 from ...module_utils.proxy import probe as proxy_probe
@@ -37,6 +39,10 @@ _INDEX = "index+"
 TIMEOUT = 60
 # A server that sends less than this in TIMEOUT seconds has stalled.
 LEAST = 60_000
+# What a server may send, and for how long, before the first byte of a file and between two blocks of it. So headers,
+# chunks, trailers and "100 Continue" end too, however they come.
+BETWEEN_BYTES = 4 << 20
+BETWEEN_SECONDS = 2 * TIMEOUT
 # The limit of a file whose size neither the lock nor the catalogue states. The largest, a wheel of torch, has 0.9 GB.
 LARGEST = 4 << 30
 # The limit of a page of a package index. The largest of PyPI has 20 MB.
@@ -108,6 +114,78 @@ def project_page(index: str, project: str) -> str:
     return f"{index.rstrip('/')}/{name}/"
 
 
+class _Wire(io.RawIOBase):
+    """What arrives on a connection: so many bytes and seconds until :meth:`renew`."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self.raw = raw
+        self.renew()
+
+    def renew(self) -> None:
+        self.room, self.end = BETWEEN_BYTES, time.monotonic() + BETWEEN_SECONDS
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        if time.monotonic() > self.end:
+            raise TimeoutError(f"its headers or chunks take more than {BETWEEN_SECONDS:g} s")
+        count = self.raw.readinto(buffer)
+        self.room -= count or 0
+        if self.room < 0:
+            raise http.client.HTTPException("its headers or chunks are endless")
+        return count
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose headers, chunks and trailers have a limit. Answers of a proxy are of this kind too."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.wire = _Wire(self.fp.detach())
+        self.fp = io.BufferedReader(self.wire)
+
+
+class _Plain(http.client.HTTPConnection):
+    response_class = _Answer
+
+
+class _Tls(http.client.HTTPSConnection):
+    response_class = _Answer
+
+
+class _Handler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_Plain, req)
+
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_Tls, req)
+
+    https_request = urllib.request.HTTPHandler.http_request
+
+
+def _open(request: urllib.request.Request) -> _Answer:
+    """The answer to a request, through the proxy of the environment. Raises OSError, HTTPException, ValueError."""
+    # A new opener reads the current proxy variables. It has no handlers of files and FTP: a redirect cannot lead there.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Handler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    answer: _Answer = opener.open(request, timeout=TIMEOUT)
+    answer.wire.renew()
+    return answer
+
+
 def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
     """A request with credentials from its URL or ``~/.netrc``. A redirect never carries them on."""
     parts = urllib.parse.urlsplit(url)
@@ -168,18 +246,21 @@ def _origin(parts: urllib.parse.SplitResult) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", port
 
 
-def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
+def _body(response: _Answer, limit: int) -> bytes:
     """An answer of at most ``limit`` bytes. Raises DownloadError, OSError, HTTPException."""
-    data = b"".join(_blocks(response, limit))
+    data = bytearray()
+    for block in _blocks(response, limit):
+        data += block
     if len(data) > limit:
         raise DownloadError(f"{without_credentials(response.url)}: the answer has more than {limit} bytes")
-    return data
+    return bytes(data)
 
 
-def _blocks(response: http.client.HTTPResponse, limit: int) -> Iterator[bytes]:
+def _blocks(response: _Answer, limit: int) -> Iterator[bytes]:
     """An answer in blocks, as they arrive, to the first byte behind the limit. Raises TimeoutError if it trickles."""
     left, since, got = limit + 1, time.monotonic(), 0
     while left and (block := response.read1(min(CHUNK, left))):
+        response.wire.renew()
         left -= len(block)
         got += len(block)
         yield block
@@ -215,7 +296,7 @@ def _page(url: str, accept: str, pause: Callable[[float], None]) -> tuple[str, s
     """The text of an index page, and the address that answered. Raises DownloadError, OSError, HTTPException."""
     for attempt in range(ATTEMPTS):
         try:
-            with urllib.request.build_opener().open(_request(url, {"Accept": accept}), timeout=TIMEOUT) as response:
+            with _open(_request(url, {"Accept": accept})) as response:
                 return _body(response, LARGEST_PAGE).decode("utf-8", "replace"), response.url
         except urllib.error.HTTPError as error:
             wait = _wait_of(error)
@@ -363,8 +444,7 @@ def _stream(url: str, partial: Path, progress: Progress | None, limit: int) -> N
     span = {"Range": f"bytes={have}-"} if have else {}
     request = _request(url, {"Accept-Encoding": "identity", **span})
     try:
-        # A new opener reads the current proxy variables.
-        response = urllib.request.build_opener().open(request, timeout=TIMEOUT)
+        response = _open(request)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise

@@ -40,6 +40,8 @@ from .selection import Selection
 
 # In a folder of files that are not the published ones: {"source": one of SOURCES}.
 SOURCE_MARKER = "SOURCE.json"
+# What the build of one wheel may take.
+BUILD_SECONDS = 1800
 # The contents of a built wheel must not depend on when it was built.
 SOURCE_DATE_EPOCH = "315532800"
 
@@ -427,7 +429,12 @@ def _build_wheel(sdist: Path, filename: str, wheels: Path, uv: str) -> tuple[str
         command = [uv, "build", "--wheel", "--quiet", "--no-config", "--no-index", "--find-links", str(wheels)]
         command += ["--offline", "--no-cache", "--python", sys.executable, "--out-dir", str(output), str(source)]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "UV_FIND_LINKS": "", "UV_NO_PROGRESS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=environment, timeout=BUILD_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise StoreError(f"{filename} could not be built into a wheel within {BUILD_SECONDS:g} s") from None
         built = sorted(output.glob("*.whl")) if output.is_dir() else []
         if done.returncode or len(built) != 1:
             raise StoreError(f"{filename} could not be built into a wheel:\n{done.stderr.strip()[-2000:]}")

@@ -142,6 +142,15 @@ def test_a_message_is_explained_only_once() -> None:
     assert diagnosis.explain(f"host-1: it failed. {said}") == f"host-1: it failed. {said}"
 
 
+@pytest.mark.parametrize("known", ["", "No space left on device", diagnosis.HEADING])
+def test_control_characters_of_a_service_do_not_reach_a_terminal(known: str) -> None:
+    """Modules return this text, and Ansible prints the message of a failed module as it is."""
+    said = diagnosis.explain(f"line\n\tbad \x1b]0;title\x07 \x9b31m \u2028 {known}")
+    assert said.startswith(f"line\n\tbad \ufffd]0;title\ufffd \ufffd31m \ufffd {known}")
+    [found] = diagnosis.diagnose("No space left on device \x1b]0;title\x07")
+    assert found.line.isprintable()
+
+
 def test_more_text_is_searched_only_if_the_message_matches_nothing() -> None:
     assert "OS01: " in diagnosis.explain("it failed", "No space left on device")
     both = diagnosis.explain("Permission denied", "No space left on device")

@@ -119,3 +119,14 @@ def test_a_text_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(OSError, match="more than 5 characters"):
         private_files.read_text("/dev/zero")
     assert private_files.read_if_possible("/dev/zero") == ""
+
+
+def test_a_pipe_is_refused_and_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="it is a pipe"):
+            private_files.read_text(str(tmp_path / name))
+    with pytest.raises(IsADirectoryError):
+        private_files.read_text(str(tmp_path))
+    assert private_files.read_text(os.devnull) == ""

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("hypothesis")
 
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import direct
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import audio, proof, speech
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import audio, proof, speech, transcript
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.hostile import CHUNKED, HEAD
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.signals import FIXTURES
 from hypothesis import given, strategies as st
@@ -28,6 +28,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=5,
 )
+LANGUAGES = ["de", "en", "es", "fr", "hi", "it", "ja", "pt", "zh"]
 WANTED = proof.Wanted("1.2.3-abc", "kokoro", ["af_heart"], ["wav"], required_level="format")
 REPORT = proof.as_report(WANTED, [proof.Sample("af_heart", "wav", "format", sha256="0" * 64, file="/x")], {}, {})
 
@@ -48,6 +49,13 @@ def test_any_bytes_as_an_answer(start: bytes, rest: bytes) -> None:
 @given(st.binary(max_size=300) | VALUES.map(lambda value: json.dumps({"detail": value}).encode()))
 def test_any_bytes_as_an_error(body: bytes) -> None:
     assert len(speech.server_words(body)) <= 500
+
+
+@given(
+    st.text(max_size=99), st.sampled_from(["7" * 5000, "$7", "7th", "a.m.", "1,000", ""]), st.sampled_from(LANGUAGES)
+)
+def test_any_text_as_a_transcription(heard: str, more: str, language: str) -> None:
+    assert transcript.compare("It is 7 o'clock.", heard + more, language).units > 0
 
 
 @given(st.sampled_from(STARTS), st.binary(max_size=400))

@@ -173,6 +173,18 @@ def test_an_endless_answer_is_an_error(server: Server, monkeypatch: pytest.Monke
     assert "sent more than" in str(error_of(SpeechClient(server.url)))
 
 
+def test_a_transcription_has_the_length_of_speech(server: Server) -> None:
+    """More would keep the comparison of words busy for hours."""
+    client = SpeechClient(server.url)
+    for size, odd in ((speech.MOST_TRANSCRIBED, False), (speech.MOST_TRANSCRIBED + 1, True)):
+        server.answers = [(200, json.dumps({"text": "1" * size}).encode(), {})]
+        if odd:
+            with pytest.raises(SpeechError, match="20001 characters, which are no transcription"):
+                client.transcribe("whisper", b"sound", "a.wav", "en")
+        else:
+            assert len(client.transcribe("whisper", b"sound", "a.wav", "en")) == size
+
+
 def test_a_closed_port_is_an_error(server: Server) -> None:
     server.httpd.shutdown()
     server.httpd.server_close()

@@ -82,6 +82,14 @@ def test_a_number_becomes_words(language: str, number: int, words: str) -> None:
     assert transcript.spell(number, language) == words
 
 
+@pytest.mark.parametrize("language", ["de", "en", "fr", "hi", "it", "ja", "zh"])
+def test_a_number_of_thousands_of_digits_is_wrong_words_and_no_error(language: str) -> None:
+    """Python refuses to read so many digits as one number."""
+    for said in ("7" * 9000, "7" * 9000 + "th", "$" + "7.7" * 3000):
+        assert transcript.compare("seven", said, language).wrong > 0
+    assert transcript.units_of("0" * 31, "en") == ["zero"] * 31
+
+
 def test_the_tables_are_whole() -> None:
     assert len(transcript_data.TRADITIONAL) == len(transcript_data.SIMPLIFIED) == len(set(transcript_data.TRADITIONAL))
     assert len(transcript_data.SMALL["hi"].split()) == 100

@@ -225,6 +225,19 @@ def test_an_endless_manifest_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     hostile.listener.close()
 
 
+def test_an_endless_redirect_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """urllib reads the body of a redirect whole before it follows it."""
+    monkeypatch.setattr(http_fetch, "HEAD_BYTES", 1_000_000)
+    hostile = Hostile(b"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n", bytes(100_000), 0.0)
+    with pytest.raises(Unreachable, match="its headers or its redirect are endless"):
+        http_fetch.manifest_digest(Source(hostile.source.url, timeout=3.0))
+    done = http_fetch.fetch(Source(hostile.source.url, timeout=3.0), ROWS[:1], str(tmp_path), 3.0)
+    assert "endless" in done.error
+    hostile.listener.close()
+
+
 def test_a_missing_server_is_reported(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

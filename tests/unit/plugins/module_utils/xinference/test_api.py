@@ -135,6 +135,7 @@ def test_clean_removes_addresses_and_colours() -> None:
     assert api.clean(text).endswith("No such voice")
     assert "pid=61" not in api.clean(text)
     assert "\x1b" not in api.clean(text)
+    assert api.clean("No \x1b]0;title\x07such voice") == "No \ufffd]0;title\ufffdsuch voice"
     assert api.clean(None) == ""
 
 

@@ -308,6 +308,17 @@ def test_the_journal_explains_a_failure_without_known_cause(tmp_path: Path) -> N
     assert "OS01: A file system is full." in text
 
 
+def test_what_the_service_wrote_holds_no_control_characters(tmp_path: Path) -> None:
+    """A client's text can be in the service's log, and Ansible prints the message as it is."""
+    future = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 60))
+    write_log(tmp_path, f"{future}.000Z ERROR xinference.core.worker text \x1b]0;title\x07")
+    unit = FakeUnit()
+    unit.lines = ["journal \x1b]8;;http://x\x07"]
+    text = keeper(FakeClient([None]), tmp_path, unit).explain(xinference_launch.ModelError("bad \x9b31m"))
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "text \ufffd]0;title\ufffd" in text
+
+
 def test_the_units_state_is_read_rarely(tmp_path: Path) -> None:
     asked = []
 

@@ -57,6 +57,23 @@ def test_a_builder_that_fails_is_explained_by_its_own_words(folder: Path) -> Non
         engine.Engine("docker").build("base:1", [], ["/bin/x"], handle, lambda _line: None)
 
 
+def test_an_engine_that_hangs_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that waits for a dead disk answers nothing, and so may a program of a strange base image."""
+    monkeypatch.setattr(engine, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(engine, "WORK_SECONDS", 0.3)
+    put(folder, "docker", "exec sleep 60")
+    with pytest.raises(engine.EngineError, match=r"docker info did not end within 0\.3 s"):
+        engine.Engine.find("docker")
+    docker = engine.Engine("docker")
+    for asked in (docker.has, docker.probe, docker.identity):
+        with pytest.raises(engine.EngineError, match="did not end within"):
+            asked("base:1")
+    with pytest.raises(engine.EngineError, match="docker run did not end within"):
+        docker.ask("base:1", [], ["/bin/x"], b"{}")
+    with open(folder / "layer", "wb") as handle, pytest.raises(engine.EngineError, match="the builder did not end"):
+        docker.build("base:1", [], ["/bin/x"], handle, lambda _line: None)
+
+
 def test_an_image_is_never_pulled(folder: Path) -> None:
     put(folder, "docker", 'test "$1" = image || exit 9; exit 1')
     assert not engine.Engine("docker").has("base:1")

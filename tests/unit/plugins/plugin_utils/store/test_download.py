@@ -7,12 +7,14 @@ import contextlib
 import hashlib
 import http.server
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import download
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.hostile import ANSWERS, forever, serving
 
 BODY = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -163,6 +165,51 @@ def test_a_server_that_trickles_has_stalled(
     monkeypatch.setattr(download, "ATTEMPTS", 1)
     with pytest.raises(download.DownloadError, match=r"only \d+ bytes arrived in 0\.2 s"):
         obtain(cache, server.url("trickle"))
+
+
+# The address of each request leads to the same server, whose redirects have no end.
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n"
+
+
+@pytest.mark.parametrize("name", [*sorted(ANSWERS), "a redirect without end"])
+def test_a_hostile_server_ends_in_words_and_in_time(
+    name: str, cache: download.Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without limits for what comes before and behind a body, a fetch would wait for ever."""
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    monkeypatch.setattr(download, "BETWEEN_SECONDS", 0.5)
+    monkeypatch.setattr(download, "BETWEEN_BYTES", 200_000)
+    monkeypatch.setattr(download, "LARGEST_PAGE", 10_000)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+
+    def answer() -> Iterable[bytes]:
+        return forever(b"x", REDIRECT) if name.startswith("a redirect") else ANSWERS[name]()
+
+    begin = time.monotonic()
+    with serving(answer()) as url, pytest.raises(download.DownloadError):
+        download.obtain(download.Wanted("file", (f"{url}/x",), DIGEST, 1000), cache, pause=lambda _seconds: None)
+    with serving(answer()) as url, contextlib.suppress(download.DownloadError):
+        download.page_text(f"{url}/simple/a/", "text/html", pause=lambda _seconds: None)
+    assert time.monotonic() - begin < 15
+
+
+def test_a_hostile_proxy_ends_in_time(cache: download.Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "BETWEEN_BYTES", 200_000)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with serving(forever(b"A: b\r\n", b"HTTP/1.1 200 OK\r\n")) as url:
+        monkeypatch.setenv("https_proxy", url)
+        with pytest.raises(download.DownloadError):
+            obtain(cache, "https://files.example/x")
+
+
+def test_a_redirect_leads_to_no_file_and_no_ftp(cache: download.Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    answer = b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1:9/x\r\nContent-Length: 0\r\n\r\n"
+    with serving([answer]) as url, pytest.raises(download.DownloadError, match="unknown url type: ftp"):
+        obtain(cache, f"{url}/x")
 
 
 @pytest.mark.parametrize(

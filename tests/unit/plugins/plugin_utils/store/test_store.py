@@ -575,3 +575,13 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
     monkeypatch.undo()
     store.build(tmp_path / "store", request_, tmp_path / "cache", lambda _line: None)
     assert store.verify(tmp_path / "store") == []
+
+
+def test_a_build_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BUILD_SECONDS", 0.2)
+    uv, sdist = tmp_path / "uv", tmp_path / "a-1.tar.gz"
+    uv.write_text("#!/bin/sh\nexec sleep 60\n")
+    uv.chmod(0o755)
+    sdist.write_bytes(b"")
+    with pytest.raises(store.StoreError, match=r"a-1.tar.gz could not be built into a wheel within 0\.2 s"):
+        store._build_wheel(sdist, sdist.name, tmp_path, str(uv))
