@@ -76,7 +76,12 @@ async def wav_stream(client: openai.AsyncOpenAI) -> dict[str, Any]:
         async for part in answer.iter_bytes():
             first = first or time.monotonic() - start
             data += part
-    return {"first": first, "all": time.monotonic() - start, "head": data[:8].hex(), "seconds": (len(data) - 44) / 48000}
+    return {
+        "first": first,
+        "all": time.monotonic() - start,
+        "head": data[:8].hex(),
+        "seconds": (len(data) - 44) / 48000,
+    }
 
 
 async def events(client: openai.AsyncOpenAI) -> dict[str, Any]:
