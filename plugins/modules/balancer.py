@@ -53,6 +53,10 @@ options:
         description: Whether the node serves Whisper. Requests for transcriptions go only to such nodes.
         type: bool
         default: false
+      mandarin:
+        description: Whether the node serves the newer Mandarin model, too. Requests for it go only to such nodes.
+        type: bool
+        default: false
   client_keys:
     description: Keys that clients may use. If empty, the host makes one and keeps it.
     type: list
@@ -177,6 +181,7 @@ def main() -> None:
                     "ca": {"type": "str"},
                     "server_name": {"type": "str"},
                     "hears": {"type": "bool", "default": False},
+                    "mandarin": {"type": "bool", "default": False},
                 },
             },
             "client_keys": {"type": "list", "elements": "str", "default": [], "no_log": True},
@@ -234,7 +239,7 @@ def main() -> None:
         module.fail_json(msg=f"The balancer does not run: {error}")
     result["nodes"] = [state.sentence() for state in states]
     down = [state for state in states if not state.up]
-    if not any(state.up and not state.hears for state in states):
+    if not any(state.up and not state.task for state in states):
         module.fail_json(
             msg="The balancer runs, but no node is ready, so every text gets a 503. " + "; ".join(result["nodes"]),
             changes=result["changes"],

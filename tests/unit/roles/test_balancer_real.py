@@ -268,6 +268,24 @@ def test_a_node_gets_only_requests_for_models_that_are_ready_on_it() -> None:
         }
 
 
+def test_texts_for_the_newer_mandarin_go_to_nodes_where_it_is_ready() -> None:
+    newer = {"input": "All is well.", "model": "kokoro-z"}
+    with balancing(3, mandarin=True) as front:
+        one, two, three = front.nodes
+        one.ready, two.ready, three.ready = ("kokoro",), ("kokoro-z",), ("kokoro", "kokoro-z")
+        wanted = {f"node-{number}": "DOWN" if number == 2 else "UP" for number in (1, 2, 3)}
+        wanted.update({f"mandarin-{number}": "DOWN" if number == 1 else "UP" for number in (1, 2, 3)})
+        until(lambda: front.states() == wanted, f"{front.states()}")
+        for text in (newer, TEXT, {**LONG, "model": "kokoro-z"}, LONG) * 3:
+            assert front.ask(text)[0] == 200
+        assert {b"kokoro-z" in request.body for request in one.asked} == {False}
+        assert {b"kokoro-z" in request.body for request in two.asked} == {True}
+        assert front.ask(None, "/v1/models")[0] == 200
+        # A node on which it is being loaded did not begin the request.
+        two.behave = lambda request: request.answer(503, LOADING)
+        assert [front.ask(newer)[0] for _each in range(3)] == [200] * 3
+
+
 def test_a_sound_file_is_passed_on_as_it_arrives() -> None:
     with balancing(1, ready=("kokoro", "whisper"), hears=True) as front:
         front.wait("hears-1", "UP")
