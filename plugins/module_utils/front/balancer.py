@@ -37,6 +37,7 @@ class Node:
     server_name: str = ""
     hears: bool = False
     mandarin: bool = False
+    languages: Sequence[str] = ()
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Node:
@@ -74,6 +75,18 @@ def faults(nodes: Sequence[Node], client_keys: Sequence[str]) -> list[str]:
     for number, key in enumerate(client_keys, 1):
         found += _key_faults(f"balancer_client_keys: key {number}", key)
     return found
+
+
+def lacking(nodes: Sequence[Node]) -> list[str]:
+    """Which node lacks languages that another one speaks, as one sentence each. Nodes that name none are left out."""
+    naming = [node for node in nodes if node.languages]
+    spoken = {language for node in naming for language in node.languages}
+    return [
+        f"{node.name} does not speak {', '.join(sorted(spoken - set(node.languages)))}, which another node does. A"
+        " request for such a voice gets a 400 if it reaches this node. Give all nodes the same kokoro_languages."
+        for node in naming
+        if spoken - set(node.languages)
+    ]
 
 
 def _key_faults(what: str, key: str) -> list[str]:
