@@ -53,6 +53,16 @@ options:
         description: Whether the node serves Whisper. Requests for transcriptions go only to such nodes.
         type: bool
         default: false
+      languages:
+        description: The languages that the node speaks. A warning names those that another node lacks.
+        type: list
+        elements: str
+        choices: [a, b, e, f, h, i, j, p, z]
+        default: []
+      mandarin:
+        description: Whether the node serves the newer Mandarin model, too. Requests for it go only to such nodes.
+        type: bool
+        default: false
   client_keys:
     description: Keys that clients may use. If empty, the host makes one and keeps it.
     type: list
@@ -177,6 +187,8 @@ def main() -> None:
                     "ca": {"type": "str"},
                     "server_name": {"type": "str"},
                     "hears": {"type": "bool", "default": False},
+                    "languages": {"type": "list", "elements": "str", "choices": list("abefhijpz"), "default": []},
+                    "mandarin": {"type": "bool", "default": False},
                 },
             },
             "client_keys": {"type": "list", "elements": "str", "default": [], "no_log": True},
@@ -214,6 +226,8 @@ def main() -> None:
         faults.append(f"{old} Install a newer package of HAProxy, or name it in balancer_haproxy.")
     if faults:
         module.fail_json(msg="The balancer was not changed. " + " ".join(faults))
+    for warning in balancer.lacking(nodes):
+        module.warn(warning)
     folder = params["folder"]
     parts = [part for name in ("keys.cfg", "haproxy.cfg") for part in ("-f", os.path.join(folder, name))]
     try:
@@ -234,7 +248,7 @@ def main() -> None:
         module.fail_json(msg=f"The balancer does not run: {error}")
     result["nodes"] = [state.sentence() for state in states]
     down = [state for state in states if not state.up]
-    if not any(state.up and not state.hears for state in states):
+    if not any(state.up and not state.task for state in states):
         module.fail_json(
             msg="The balancer runs, but no node is ready, so every text gets a 503. " + "; ".join(result["nodes"]),
             changes=result["changes"],

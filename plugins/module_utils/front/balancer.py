@@ -26,7 +26,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}\Z")
 class Node:
     """One independent node. ``ca`` is the authority of its certificate in PEM form, or "" for plain HTTP.
 
-    ``hears`` says whether it serves Whisper.
+    ``hears`` says whether it serves Whisper, ``mandarin`` whether it serves the newer Mandarin model beside Kokoro.
     """
 
     name: str
@@ -36,6 +36,8 @@ class Node:
     ca: str = ""
     server_name: str = ""
     hears: bool = False
+    mandarin: bool = False
+    languages: Sequence[str] = ()
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Node:
@@ -75,6 +77,18 @@ def faults(nodes: Sequence[Node], client_keys: Sequence[str]) -> list[str]:
     return found
 
 
+def lacking(nodes: Sequence[Node]) -> list[str]:
+    """Which node lacks languages that another one speaks, as one sentence each. Nodes that name none are left out."""
+    naming = [node for node in nodes if node.languages]
+    spoken = {language for node in naming for language in node.languages}
+    return [
+        f"{node.name} does not speak {', '.join(sorted(spoken - set(node.languages)))}, which another node does. A"
+        " request for such a voice gets a 400 if it reaches this node. Give all nodes the same kokoro_languages."
+        for node in naming
+        if spoken - set(node.languages)
+    ]
+
+
 def _key_faults(what: str, key: str) -> list[str]:
     try:
         xinference_config.check_secret("client_key", key)
@@ -109,7 +123,7 @@ class NodeState:
     """The state of one model of a node in HAProxy.
 
     ``status`` is HAProxy's word, such as UP, DOWN or MAINT. ``check`` describes the last check. ``code`` is the check's
-    HTTP status if that was wrong. ``hears`` says that it is about Whisper.
+    HTTP status if that was wrong. ``hears`` says that it is about Whisper, ``mandarin`` about the newer Mandarin model.
     """
 
     name: str
@@ -118,9 +132,15 @@ class NodeState:
     check: str
     code: str
     hears: bool = False
+    mandarin: bool = False
+
+    @property
+    def task(self) -> str:
+        """What the model is for; "" for Kokoro itself."""
+        return "transcriptions" if self.hears else "the newer Mandarin" if self.mandarin else ""
 
     def sentence(self) -> str:
-        task = " for transcriptions" if self.hears else ""
+        task = f" for {self.task}" if self.task else ""
         if self.up:
             return f"{self.name} is ready{task}"
         if self.code == "401":
@@ -137,7 +157,7 @@ class NodeState:
 
 
 def node_states(stat: str) -> list[NodeState]:
-    """Read the server of each proxy ``node-N`` and ``hears-N`` from the answer to ``show stat`` on HAProxy's socket."""
+    """Read the server of each proxy ``node-N``, ``hears-N`` and ``mandarin-N`` from HAProxy's ``show stat``."""
     rows = csv.DictReader(stat.lstrip("# ").splitlines())
     return [
         NodeState(
@@ -147,9 +167,10 @@ def node_states(stat: str) -> list[NodeState]:
             check=row.get("last_chk") or row.get("check_desc") or row.get("check_status") or "",
             code=row.get("check_code") or "",
             hears=row["pxname"].startswith("hears-"),
+            mandarin=row["pxname"].startswith("mandarin-"),
         )
         for row in rows
-        if re.match(r"(node|hears)-\d+\Z", row["pxname"]) and row["svname"] not in ("FRONTEND", "BACKEND")
+        if re.match(r"(node|hears|mandarin)-\d+\Z", row["pxname"]) and row["svname"] not in ("FRONTEND", "BACKEND")
     ]
 
 

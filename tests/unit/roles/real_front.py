@@ -188,7 +188,7 @@ class Front:
 
     def states(self) -> dict[str, str]:
         """HAProxy's state of each node, by the name of its section."""
-        rows = [row for row in self.rows() if re.match(r"(node|hears)-\d", row["pxname"])]
+        rows = [row for row in self.rows() if re.match(r"(node|hears|mandarin)-\d", row["pxname"])]
         return {row["pxname"]: row["status"] for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")}
 
     def queued(self) -> int:
@@ -251,14 +251,14 @@ def balancing(
     behave: Callable[[Request], None] = speak,
     ready: tuple[str, ...] = ("kokoro",),
     hears: bool = False,
+    mandarin: bool = False,
     **values: Any,
 ) -> Iterator[Front]:
     """A balancer in front of so many nodes, all of which are up."""
     # A socket's path may have 107 bytes, so pytest's folder is too deep.
     with tempfile.TemporaryDirectory() as name, nodes_of(count, behave, ready) as nodes:
-        rows = [
-            {"name": node.name, "address": "127.0.0.1", "port": node.port, "key": KEY, "hears": hears} for node in nodes
-        ]
+        serves = {"key": KEY, "hears": hears, "mandarin": mandarin}
+        rows = [{"name": node.name, "address": "127.0.0.1", "port": node.port, **serves} for node in nodes]
         folder, port = Path(name), free_port()
         command = write_balancer(folder, rows, {"balancer_port": port, **values}, [CLIENT])
         with started(command, folder, port):

@@ -20,6 +20,7 @@ pytest.importorskip("hypothesis")
 
 from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.balancer import ask
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.config import check_secret
 from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
     CLIENT,
@@ -98,6 +99,38 @@ def test_a_stream_whose_client_hung_up_stops_on_the_node() -> None:
         connection.close()
         answer.close()
         until(lambda: front.nodes[0].left, "the node saw it")
+
+
+# --- long and short texts
+
+
+def test_a_short_text_does_not_wait_for_a_long_one_on_the_only_node() -> None:
+    """There the two take turns. Further texts wait in the balancer."""
+    free = threading.Event()
+
+    def behave(request: Request) -> None:
+        if b"All" not in request.body or free.wait(LIMIT):
+            request.answer(200)
+
+    with balancing(1, behave) as front:
+        long = front.send(LONG)
+        until(lambda: front.asked == {"n1": 1}, "the node works on the long text")
+        try:
+            assert front.ask({"model": "kokoro", "input": "Good night."})[0] == 200
+            short, second, third = front.send(TEXT), front.send(TEXT), front.send(LONG)
+            until(lambda: front.queued() == 2, "two texts wait")
+            assert front.asked == {"n1": 3}
+        finally:
+            free.set()
+        assert [one.getresponse().status for one in (long, short, second, third)] == [200] * 4
+
+
+@pytest.mark.parametrize("state", ["drain", "maint"])
+def test_a_node_that_was_taken_out_gets_no_text(state: str) -> None:
+    with balancing(2) as front:
+        ask(str(front.folder / "admin.sock"), f"set server nodes/n1 state {state}")
+        assert [front.ask(body)[0] for body in (TEXT, LONG) * 4] == [200] * 8
+        assert front.asked == {"n1": 0, "n2": 8}
 
 
 # --- retries
@@ -233,6 +266,24 @@ def test_a_node_gets_only_requests_for_models_that_are_ready_on_it() -> None:
         assert {len(request.body) for node in (two, three) for request in node.asked if request.path == SOUND} == {
             100000
         }
+
+
+def test_texts_for_the_newer_mandarin_go_to_nodes_where_it_is_ready() -> None:
+    newer = {"input": "All is well.", "model": "kokoro-z"}
+    with balancing(3, mandarin=True) as front:
+        one, two, three = front.nodes
+        one.ready, two.ready, three.ready = ("kokoro",), ("kokoro-z",), ("kokoro", "kokoro-z")
+        wanted = {f"node-{number}": "DOWN" if number == 2 else "UP" for number in (1, 2, 3)}
+        wanted.update({f"mandarin-{number}": "DOWN" if number == 1 else "UP" for number in (1, 2, 3)})
+        until(lambda: front.states() == wanted, f"{front.states()}")
+        for text in (newer, TEXT, {**LONG, "model": "kokoro-z"}, LONG) * 3:
+            assert front.ask(text)[0] == 200
+        assert {b"kokoro-z" in request.body for request in one.asked} == {False}
+        assert {b"kokoro-z" in request.body for request in two.asked} == {True}
+        assert front.ask(None, "/v1/models")[0] == 200
+        # A node on which it is being loaded did not begin the request.
+        two.behave = lambda request: request.answer(503, LOADING)
+        assert [front.ask(newer)[0] for _each in range(3)] == [200] * 3
 
 
 def test_a_sound_file_is_passed_on_as_it_arrives() -> None:

@@ -139,3 +139,15 @@ def test_a_restored_release_keeps_its_accelerator(tmp_path: Path, profile: str |
     unit = Rendered({**planned(tmp_path), **asdict(former)})
     assert unit.launch.get("device") == device
     assert unit.settings("PrivateDevices") == ["false" if device else "true"]
+
+
+def test_openais_names_are_given_unless_they_are_switched_off() -> None:
+    plan = test_preflight.judge(test_gpu.BOTH).plan
+    given = {"xinference_model_names": ["tts-1"], "xinference_voice_names": {"alloy": "af_alloy", "echo": "am_echo"}}
+    names = Rendered(plan, **given).environment
+    assert names["VOICEFLEET_MODEL_NAMES"] == "tts-1"
+    assert names["VOICEFLEET_VOICE_NAMES"] == "alloy=af_alloy,echo=am_echo"
+    assert "whisper-1" in names["VOICEFLEET_HEARING_NAMES"]
+    off = Rendered(plan, **given, xinference_openai_names=False).environment
+    assert [name for name in off if name.endswith("_NAMES")] == []
+    assert off["VOICEFLEET_MODEL"] == names["VOICEFLEET_MODEL"] == "kokoro"

@@ -47,6 +47,13 @@ def broken(page: Path) -> list[str]:
     return found
 
 
+def test_every_benchmark_has_a_line() -> None:
+    commands = [path.name for path in (ROOT / "bench").iterdir() if path.is_file() and not path.suffix]
+    assert "start" in commands
+    listed = re.findall(r"^\| `bench/([\w.]+)`", text(ROOT / "docs/benchmarks.md"), re.MULTILINE)
+    assert sorted(set(commands) - set(listed)) == []
+
+
 def test_pages_are_found() -> None:
     assert ROOT / "README.md" in PAGES
     assert ROOT / "docs/glossary.md" in PAGES

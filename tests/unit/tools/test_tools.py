@@ -14,8 +14,10 @@ import subprocess
 import sys
 import tarfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import terms
@@ -192,3 +194,108 @@ class TestStarts:
         written = json.loads((tmp_path / "start.json").read_text())
         assert written["median"] == {"stock": 40.0, "ours": ours[2]}
         assert written["met"] is not bool(status)
+
+
+class TestServing:
+    """bench/serve: its figures, its targets, and requests that fail."""
+
+    @pytest.fixture
+    def serve(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        monkeypatch.syspath_prepend(str(ROOT / "bench"))
+        return load("bench/serve.py")
+
+    @pytest.fixture
+    def speaks(self, serve: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+        """A stand-in for the bare Xinference, which speaks for a second. An empty text gets a 500."""
+        asked: list[dict[str, Any]] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200 if asked[-1]["input"] else 500)
+                self.end_headers()
+                self.wfile.write(b"x" * 48000)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            monkeypatch.setitem(serve.PORTS, "bare", server.server_address[1])
+            yield asked
+            server.shutdown()
+
+    def test_each_client_sends_its_requests(self, serve: ModuleType, speaks: list[dict[str, Any]]) -> None:
+        found = serve.series("bare", 4, True)
+        assert len(found["rows"]) == len(speaks) == 4 * serve.CLIENTS[4]
+        assert {row["sound"] for row in found["rows"]} == {1.0}
+        assert all(0 < row["first"] <= row["all"] <= found["seconds"] for row in found["rows"])
+        assert {body["response_format"] for body in speaks} == {"pcm"}
+
+    @pytest.mark.usefixtures("speaks")
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_a_request_that_fails_ends_the_run_and_says_why(
+        self, serve: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said: list[str] = []
+        monkeypatch.setattr(threading, "excepthook", lambda given: said.append(str(given.exc_value)))
+        monkeypatch.setattr(serve, "SENTENCE", "")
+        with pytest.raises(SystemExit, match="only 0 of 8 requests were answered"):
+            serve.series("bare", 4, False)
+        assert len(said) == 4
+        assert "bare answered 500" in said[0]
+
+    @pytest.mark.usefixtures("speaks")
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_nothing_is_measured_beside_a_long_text_that_fails(
+        self, serve: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(serve.PORTS, "ours", serve.PORTS["bare"])
+        monkeypatch.setattr(serve, "KEYS", {})
+        monkeypatch.setattr(serve, "LONG", "")
+        with pytest.raises(SystemExit, match="no short text was spoken beside the long one"):
+            serve.beside()
+
+    def test_the_percentile_is_a_value_that_the_share_does_not_exceed(self, serve: ModuleType) -> None:
+        assert serve.percentile([float(value) for value in range(20, 0, -1)], 0.95) == 19
+        assert serve.percentile([7.0], 0.95) == 7
+        assert serve.percentile([float(value) for value in range(1, 97)], 0.95) == 92
+
+    @pytest.mark.parametrize(
+        ("ours", "balancer", "first", "short", "missing"),
+        [
+            (2.1, 2.1, 1.5, 5.0, []),
+            (2.2, 2.1, 1.5, 5.0, ["ours / bare, one client"]),
+            (2.1, 2.2, 1.5, 5.0, ["with balancer / bare, one client"]),
+            (2.1, 2.1, 1.6, 5.0, ["first byte / whole of a minute, balancer"]),
+            (2.1, 2.1, 1.5, 5.1, ["a short text beside a long one / alone"]),
+        ],
+    )
+    def test_every_target_can_be_missed(
+        self, serve: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], ours: float, balancer: float,
+        first: float, short: float, missing: list[str],
+    ) -> None:  # fmt: skip
+        def rows(whole: float, count: int) -> list[dict[str, float]]:
+            return [{"first": whole / 4, "all": whole, "sound": 4.0}] * count
+
+        lines: list[dict[str, Any]] = [
+            {"which": which, "clients": clients, "streamed": streamed, "rows": rows(whole, 8), "seconds": 16.0}
+            for clients in serve.CLIENTS
+            for which, whole in (("bare", 2.0), ("ours", ours), ("balancer", balancer))
+            for streamed in ((False, True) if which != "bare" else (False,))
+        ]
+        for through, of_whole in (("ours", 1.0), ("balancer", first)):
+            stream = {"first": of_whole, "all": 10.0, "sound": 60.0}
+            lines.append({"what": "stream", "through": through, "rows": [stream] * 3})
+        lines.append({"what": "beside", "alone": [2.0] * 5, "short": [short] * 5, "long": 100.0})
+        (tmp_path / "serve.txt").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assert serve.report(tmp_path) == (1 if missing else 0)
+        said = capsys.readouterr().out
+        written = json.loads((tmp_path / "serve.json").read_text())
+        assert [name for name, target in written["targets"].items() if not target["met"]] == missing
+        assert len(written["targets"]) == 5
+        assert said.count("MISSED") == len(missing)
+        assert len(re.findall(r"^ +(?:1|4|16) (?:bare|ours|balancer)", said, re.MULTILINE)) == 15
+        (bare,) = re.findall(r"^ +16 bare +(.*)$", said, re.MULTILINE)
+        assert bare.split() == ["0.50", "0.50", "2.00", "2.00", "0.50", "0.50"]
+        assert "a text of 60 s, streamed, ours: first byte after 1.00 s, all after 10.00 s" in said

@@ -43,7 +43,10 @@ def create_speech(api: Any) -> Endpoint:
                 parts = await _bounded(request, settings.upload).form()
             except Refusal as refusal:
                 return _refused(*arguments(refusal))
-            return await api.create_speech(request, parts.get("prompt_speech"), parts.get("prompt_latent"))
+            prompt, latent = parts.get("prompt_speech"), parts.get("prompt_latent")
+            if not prompt and not latent:
+                return _refused("Send JSON, with Content-Type: application/json.", "", "invalid_json")
+            return await api.create_speech(request, prompt, latent)
         try:
             asked = _asked(await _read(request), settings)
             # Before any answer, so that a key for another model learns no voices.

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Callable
 
 # A part has at least this many characters; the first part is shorter, so that a stream begins soon. Kokoro speaks very
-# short texts badly. A Chinese or Japanese character takes about as long as three others.
-LEAST, FIRST = 100, 20
+# short texts badly. A usual sentence is a part of its own, because a short request waits for a part of a long one. A
+# Chinese or Japanese character takes about as long as three others.
+LEAST, FIRST = 60, 20
 DENSE = 3
 
 # After these, the sentence goes on: "Prof. Smith", "e.g. apples".

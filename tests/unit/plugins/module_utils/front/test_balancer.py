@@ -144,6 +144,18 @@ def test_whisper_of_a_node_is_reported_apart() -> None:
     assert hears.sentence() == "one is DOWN for transcriptions: it answers, but its model is not READY"
 
 
+def test_a_node_that_lacks_a_language_is_named() -> None:
+    nodes = [node(languages=["a", "b"]), node("two", languages=["a"]), node("three")]
+    (warning,) = balancer.lacking(nodes)
+    assert warning.startswith("two does not speak b, which another node does.")
+    assert balancer.lacking([node(languages=["a", "b"]), node("two", languages=["b", "a"])]) == []
+
+
+def test_the_newer_mandarin_of_a_node_is_reported_apart() -> None:
+    (state,) = balancer.node_states(STAT.splitlines()[0] + "\nmandarin-1,one,UP,,,,,\nmandarin,one,UP,,,,,\n")
+    assert (state.task, state.sentence()) == ("the newer Mandarin", "one is ready for the newer Mandarin")
+
+
 @pytest.mark.parametrize(("part", "pause"), [(b"x" * 65536, 0.0), (b"x", 0.05)])
 def test_an_endless_answer_of_the_socket_ends(tmp_path: Path, part: bytes, pause: float) -> None:
     listener = socket.socket(socket.AF_UNIX)

@@ -19,11 +19,17 @@ def test_a_short_text_is_one_part() -> None:
     assert divided("  Good night. \n\n") == ["Good night."]
 
 
-def test_the_first_sentence_comes_alone_and_the_others_in_groups() -> None:
+def test_the_first_sentence_comes_alone_and_other_short_ones_in_groups() -> None:
     sentence = "The wind was strong that night. "
-    found = divided(sentence * 9)
+    found = divided(sentence * 7)
     assert found[0] == sentence.strip()
-    assert [part.count(".") for part in found] == [1, 4, 4]
+    assert [part.count(".") for part in found] == [1, 2, 2, 2]
+
+
+def test_a_usual_sentence_is_a_part_of_its_own() -> None:
+    """A short request waits for one part."""
+    sentence = "The harbour was quiet, and the ships lay still on the water."
+    assert divided(" ".join([sentence] * 82)) == [sentence] * 82
 
 
 def test_a_very_short_first_sentence_takes_the_next_one_with_it() -> None:
