@@ -18,11 +18,11 @@ class ActionModule(ControllerAction):
         hostvars = task_vars.get("hostvars") or {}
         run = self._phases(task_vars)
         all_hosts = [str(host) for host in task_vars.get("ansible_play_hosts_all") or []]
+        if run != list(phases.PHASES) and (arguments["whole"] or not arguments["phases"]):
+            raise AnsibleActionFail("This playbook has no phases: run it without --tags and --skip-tags.")
         if arguments["step"] == "plan":
             return self._plan(arguments, hostvars, all_hosts)
         if arguments["step"] == "begin":
-            if arguments["whole"] and run != list(phases.PHASES):
-                raise AnsibleActionFail("This playbook has no phases: run it without --tags and --skip-tags.")
             state = (
                 rollout.new(0, "100%", 0) if arguments["whole"] else fact(hostvars["localhost"], "voicefleet_rollout")
             )

@@ -43,6 +43,10 @@ options:
     description: For O(step=plan), the percentage of a batch that may fail before the run stops. In a canary, none may.
     type: raw
     default: 0
+  phases:
+    description: For O(step=plan), whether the playbook has phases. Without them, a run with tags is refused.
+    type: bool
+    default: true
   whole:
     description: For O(step=begin), whether this batch is the whole run. Then O(step=plan) is not needed.
     type: bool

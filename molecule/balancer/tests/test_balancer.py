@@ -21,7 +21,7 @@ GATEWAY = f"https://{ONE}:9443"
 SHORT = "All is well."
 LONG = "The quick brown fox jumps over the lazy dog. " * 16
 BODY = {"model": "kokoro", "input": SHORT, "voice": "af_heart", "response_format": "wav"}
-LOAD = (Path(__file__).parents[1] / "load.py").read_text(encoding="utf-8")
+LOAD = (Path(__file__).parents[2] / "_shared" / "load.py").read_text(encoding="utf-8")
 CA = "/root/ca.pem"
 
 

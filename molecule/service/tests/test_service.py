@@ -217,7 +217,7 @@ def test_accounts_and_keys_that_were_changed_by_hand_are_corrected(host: Host, s
         "UPDATE api_key_model_permissions SET permission_type = 'model_uid'",
     )
     assert speaker.ask().status == 403
-    said = play("voicefleet.kokoro.deploy")
+    said = play("voicefleet.kokoro.deploy", "-v")
     assert speaker.ask().status == 200
     assert "account voicefleet-deploy: password changed, its sessions ended" in said
     secrets = json.loads(host.file(f"{SECRETS}/secrets.json").content_string)
@@ -232,7 +232,8 @@ def test_accounts_and_keys_that_were_changed_by_hand_are_corrected(host: Host, s
         )
         assert status == "200", name
     # Nothing of this needs a restart.
-    assert (host.check_output("cat %s/secrets.json | sha256sum", SECRETS), show(host, "MainPID")) == before
+    reasons = [said[place.start() : place.start() + 300] for place in re.finditer("restarted", said)]
+    assert (host.check_output("cat %s/secrets.json | sha256sum", SECRETS), show(host, "MainPID")) == before, reasons
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import ipaddress
+import os
 import re
 import socket
 import time
@@ -16,6 +18,8 @@ from typing import Any
 from ..host import direct
 from ..xinference import config as xinference_config
 
+# The proxies of the template that send requests to a node.
+SENDERS = ("nodes", "alone", "mandarin", "hears")
 ANSWER_BYTES = 4 << 20  # a node has two lines of a few hundred bytes
 # What HAProxy accepts as the name of a server.
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -45,6 +49,11 @@ class Node:
         return cls(**{name: data[name] for name in cls.__dataclass_fields__ if data.get(name) is not None})
 
 
+def is_name(name: str) -> bool:
+    """Whether HAProxy accepts this as the name of a server."""
+    return _NAME.match(name) is not None
+
+
 def faults(nodes: Sequence[Node], client_keys: Sequence[str]) -> list[str]:
     """All faults of nodes and keys, as one sentence each. No sentence contains a key."""
     found = []
@@ -53,7 +62,7 @@ def faults(nodes: Sequence[Node], client_keys: Sequence[str]) -> list[str]:
     places: dict[tuple[str, int], str] = {}
     names: set[str] = set()
     for node in nodes:
-        if not _NAME.match(node.name):
+        if not is_name(node.name):
             found.append(f"{node.name!r} is not the name of a node: use letters, digits and ._- only.")
         if node.name in names:
             found.append(f"Two nodes have the name {node.name}.")
@@ -203,3 +212,85 @@ def wait_ready(path: str, seconds: float, pause: float = 0.5) -> list[NodeState]
         if time.monotonic() > end or (states and all(state.up for state in states)):
             return states
         time.sleep(pause)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node in one of the proxies that send it requests.
+
+    ``proxy`` is one of SENDERS. ``status`` is HAProxy's word. ``requests`` are those that the node has now.
+    """
+
+    proxy: str
+    status: str
+    requests: int
+
+    @property
+    def out(self) -> bool:
+        """Whether somebody took the node out: it gets no new request, whatever its checks say."""
+        return self.status.startswith(("DRAIN", "MAINT"))
+
+
+def places(stat: str, node: str) -> list[Place]:
+    """Read the places of a node from the answer to ``show stat``. Empty if HAProxy does not know the node."""
+    rows = csv.DictReader(stat.lstrip("# ").splitlines())
+    return [
+        Place(row["pxname"], row["status"], int(row["scur"] or 0))
+        for row in rows
+        if row["pxname"] in SENDERS and row["svname"] == node
+    ]
+
+
+class Drain:
+    """Takes one node out of a balancer, and returns it.
+
+    A file beside the socket says that the collection took the node out. So a node that an operator took out stays out.
+    Both the file and HAProxy's own state last until the balancer restarts.
+    """
+
+    def __init__(self, socket_path: str, node: str) -> None:
+        self.socket = socket_path
+        self.node = node
+        self.record = os.path.join(os.path.dirname(socket_path), f"drained-{node}")
+
+    def places(self) -> list[Place]:
+        """Raises OSError if the balancer does not answer."""
+        return places(ask(self.socket, "show stat"), self.node)
+
+    def mine(self) -> bool:
+        """Whether the collection took the node out."""
+        return os.path.exists(self.record)
+
+    def begin(self, found: Iterable[Place]) -> None:
+        """Send the node no new request. The file comes first, so that a later run returns the node in any case."""
+        with open(self.record, "w", encoding="ascii"):
+            pass
+        self._set(found, "drain")
+
+    def wait_idle(self, seconds: float, pause: float = 0.25) -> int:
+        """Wait until the node has no request, but not longer than ``seconds``. Returns how many are left."""
+        end = time.monotonic() + seconds
+        while (left := sum(place.requests for place in self.places())) and time.monotonic() < end:
+            time.sleep(pause)
+        return left
+
+    def end(self, found: Iterable[Place]) -> None:
+        """Let the node get requests again, as its checks allow."""
+        self._set(found, "ready")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.record)
+
+    def wait_ready(self, seconds: float, pause: float = 0.25) -> list[NodeState]:
+        """Wait until the node's checks are good, at most ``seconds``. Returns the models that are not READY."""
+        end = time.monotonic() + seconds
+        while True:
+            states = [state for state in node_states(ask(self.socket, "show stat")) if state.name == self.node]
+            down = [state for state in states if not state.up]
+            if not down or time.monotonic() >= end:
+                return down
+            time.sleep(pause)
+
+    def _set(self, found: Iterable[Place], state: str) -> None:
+        for place in found:
+            if said := ask(self.socket, f"set server {place.proxy}/{self.node} state {state}").strip():
+                raise OSError(f"HAProxy refuses {state} for {place.proxy}/{self.node}: {said[:200]}")

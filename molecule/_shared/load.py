@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many clients of a balancer at once. Each sends its next request after an answer. Runs on the balancer's host.
 
-Arguments: base URL, clients, seconds, text. Prints one JSON object for each request: {"at": seconds since the epoch,
-"seconds": number, "status": HTTP status or 0 without an answer, "sound": whether a WAV came, "said": end of an error}.
+Arguments: base URL, clients, seconds, text. With 0 seconds, it ends when its input is closed. Prints one JSON object
+for each request: {"at": seconds since the epoch, "seconds": number, "status": HTTP status or 0 without an answer,
+"sound": whether a WAV came, "said": end of an error}.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 import time
@@ -16,7 +18,8 @@ import urllib.request
 
 URL, CLIENTS, SECONDS, TEXT = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
 BODY = {"model": "kokoro", "input": TEXT, "voice": "af_heart", "response_format": "wav"}
-END = time.time() + SECONDS
+END = time.time() + (SECONDS or math.inf)
+closed = threading.Event()
 
 
 def client() -> None:
@@ -34,7 +37,7 @@ def client() -> None:
         except OSError as error:
             row["said"] = str(error)
         print(json.dumps({**row, "seconds": time.time() - row["at"]}) + "\n", end="", flush=True)
-        if time.time() > END:
+        if time.time() > END or closed.is_set():
             return
         if row["status"] != 200:
             time.sleep(0.5)
@@ -43,5 +46,8 @@ def client() -> None:
 threads = [threading.Thread(target=client) for _each in range(CLIENTS)]
 for thread in threads:
     thread.start()
+if not SECONDS:
+    sys.stdin.read()
+    closed.set()
 for thread in threads:
     thread.join()
