@@ -217,7 +217,7 @@ def test_accounts_and_keys_that_were_changed_by_hand_are_corrected(host: Host, s
         "UPDATE api_key_model_permissions SET permission_type = 'model_uid'",
     )
     assert speaker.ask().status == 403
-    said = play("voicefleet.kokoro.deploy", "-v")
+    said = play("voicefleet.kokoro.deploy")
     assert speaker.ask().status == 200
     assert "account voicefleet-deploy: password changed, its sessions ended" in said
     secrets = json.loads(host.file(f"{SECRETS}/secrets.json").content_string)
