@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure memory and time of the spaCy models with which Kokoro reads English.
 
-    <release>/env/bin/python bench/english.py TARBALLS [--kokoro MODEL] [--threads 1]
+    <release>/env/bin/python -B bench/english.py TARBALLS [--kokoro MODEL] [--threads 1]
 
 TARBALLS is a folder of models, such as `<store>/spacy`. Each is measured in a process of its own, and so is the
 published shape of en_core_web_trf: RoBERTa base with random weights, which takes the memory and time of the published

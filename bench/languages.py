@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measure memory and time of one process that speaks several languages.
 
-    <release>/env/bin/python bench/languages.py MODEL [--languages abefhijpz] [--requests 500] [--plain]
+    <release>/env/bin/python -B bench/languages.py MODEL [--languages abefhijpz] [--requests 500] [--plain]
 
 MODEL is the folder of Kokoro-82M, such as `<release>/models/Kokoro-82M`. The process imports what Xinference's own
 model process imports, and has the same environment for glibc as the service's unit; `--plain` leaves it out. It prints

@@ -148,7 +148,7 @@ def test_the_same_code_runs_without_a_key(host: Host, programs: str) -> None:
     host.check_output("mkdir -p /tmp/open/tmp")
     host.check_output(
         "systemd-run --quiet --collect --unit open-pool --setenv XINFERENCE_HOME=/tmp/open --setenv HOME=/tmp/open "
-        f"{CURRENT}/env/bin/python {programs}/open_pool.py 23456"
+        f"{CURRENT}/env/bin/python -B {programs}/open_pool.py 23456"
     )
     try:
         for _each in range(60):
@@ -330,8 +330,9 @@ def test_only_reachable_services_become_scrape_targets(host: Host, tmp_path: Pat
 
 def test_two_syntheses_of_one_text_differ_only_by_the_decoders_noise(host: Host, programs: str) -> None:
     said = host.check_output(
-        f"HF_HUB_OFFLINE=1 XINFERENCE_HOME=/tmp/programs-home {CURRENT}/env/bin/python -W ignore {programs}/dropout.py "
-        f"{CURRENT}/models/Kokoro-82M /opt/voicefleet/artifacts/*/xinference-*.whl 2>/dev/null | tail -n 1"
+        f"HF_HUB_OFFLINE=1 XINFERENCE_HOME=/tmp/programs-home {CURRENT}/env/bin/python -B -W ignore "
+        f"{programs}/dropout.py {CURRENT}/models/Kokoro-82M "
+        "/opt/voicefleet/artifacts/*/xinference-*.whl 2>/dev/null | tail -n 1"
     )
     difference = json.loads(said)
     assert difference["repaired"] == 0
@@ -365,7 +366,7 @@ def test_a_repair_is_recorded(host: Host, name: str) -> None:
         "d = hashlib.sha256(f.read_binary()).digest(); "
         "print(f.hash.value == base64.urlsafe_b64encode(d).rstrip(b'=').decode(), f.size == len(f.read_binary()))"
     )
-    assert host.check_output(f"{CURRENT}/env/bin/python -c %s %s", code, patch["file"]) == "True True"
+    assert host.check_output(f"{CURRENT}/env/bin/python -B -c %s %s", code, patch["file"]) == "True True"
 
 
 # --- recovery ---------------------------------------------------------------------------------------------------------

@@ -66,7 +66,9 @@ def call(
 
 
 def status(front: Front, node: str = "n1") -> set[str]:
-    return {row["status"].split()[0] for row in front.rows() if row["pxname"] in balancer.SENDERS and row["svname"] == node}
+    return {
+        row["status"].split()[0] for row in front.rows() if row["pxname"] in balancer.SENDERS and row["svname"] == node
+    }
 
 
 @pytest.mark.parametrize("hears", [False, True])

@@ -90,7 +90,7 @@ class Api:
             return Response()
         self.asked.append(json.loads((await request.sent())["body"]))
         await asyncio.sleep(self.works)
-        if self.fails:
+        if self.fails is not None:
             raise self.fails
         answer = Response(b"whole")
         answer.body_iterator = self.sound  # type: ignore[attr-defined]
