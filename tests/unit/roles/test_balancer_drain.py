@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
+from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.loader import init_plugin_loader
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer
@@ -141,6 +145,39 @@ def test_an_unknown_node_and_check_mode_change_nothing() -> None:
         assert not (front.folder / "drained-n1").exists()
 
 
-def test_a_host_without_balancer_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FileNotFoundError):
-        balancer.Drain(str(tmp_path / "admin.sock"), "n1").places()
+def run(capsys: pytest.CaptureFixture[str], **arguments: Any) -> dict[str, Any]:
+    """Call the module as Ansible does."""
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        balancer_node.main()
+    return dict(json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("state", ["drained", "ready"])
+def test_a_host_without_balancer_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str], state: str) -> None:
+    said = run(capsys, node="n1", state=state, admin_socket=str(tmp_path / "admin.sock"))
+    assert (said["changed"], said.get("failed", False)) == (False, False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stopped_balancer_is_no_error_and_one_that_says_nothing_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+        path = f"{folder}/admin.sock"
+        server.bind(path)
+        assert run(capsys, node="n1", state="drained", admin_socket=path)["msg"] == "No balancer runs on this host."
+        server.listen()
+        asked = balancer.ask
+        monkeypatch.setattr(balancer, "ask", lambda path, command: asked(path, command, 0.2))
+        said = run(capsys, node="n1", state="drained", admin_socket=path)
+        assert said["failed"]
+        assert said["msg"].startswith("The balancer did not take the command: ")
+
+
+@pytest.mark.parametrize("node", ["", "a b", "n1\nset server nodes/n2 state maint", "../n1"])
+def test_a_name_that_is_none_of_a_node_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], node: str
+) -> None:
+    said = run(capsys, node=node, state="drained", admin_socket=str(tmp_path / "admin.sock"))
+    assert said["failed"]
+    assert "is not the name of a node" in said["msg"]
