@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many clients of a balancer at once. Each sends its next request after an answer. Runs on the balancer's host.
+"""Many clients of a balancer or gateway at once. Each sends its next request after an answer. Runs on its host.
 
-Arguments: base URL, clients, seconds, text. With 0 seconds, it ends when its input is closed. Prints one JSON object
-for each request: {"at": seconds since the epoch, "seconds": number, "status": HTTP status or 0 without an answer,
-"sound": whether a WAV came, "said": end of an error}.
+Arguments: base URL, clients, seconds, text; for a gateway also the files of key and authority. With 0 seconds, it ends
+when its input is closed. Prints one JSON object for each request: {"at": seconds since the epoch, "seconds": number,
+"status": HTTP status or 0 without an answer, "sound": whether a WAV came, "said": end of an error}.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import ssl
 import sys
 import threading
 import time
@@ -17,15 +18,18 @@ import urllib.error
 import urllib.request
 
 URL, CLIENTS, SECONDS, TEXT = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+KEY, CA = sys.argv[5:] or ("/etc/voicefleet-balancer/client.key", None)
 BODY = {"model": "kokoro", "input": TEXT, "voice": "af_heart", "response_format": "wav"}
 END = time.time() + (SECONDS or math.inf)
 closed = threading.Event()
 
 
 def client() -> None:
-    with open("/etc/voicefleet-balancer/client.key", encoding="ascii") as file:
+    with open(KEY, encoding="ascii") as file:
         headers = {"Authorization": f"Bearer {file.read().strip()}", "Content-Type": "application/json"}
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=CA))
+    )
     request = urllib.request.Request(URL + "/v1/audio/speech", json.dumps(BODY).encode(), headers)
     while True:
         row = {"at": time.time(), "status": 0, "sound": False, "said": ""}

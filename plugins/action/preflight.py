@@ -45,6 +45,7 @@ class ActionModule(ControllerAction):
         except ManifestError as error:
             raise AnsibleActionFail(f"{host}: nothing was changed: {error}.") from None
         members, faults = self._cluster(host, task_vars) if settings["xinference_topology"] == "cluster" else (None, [])
+        independent, own = settings["xinference_topology"] != "cluster", service.whole(settings, host)
         wanted = preflight.Wanted(
             **given(preflight.Wanted, settings),
             **{name: arguments[name] for name in ASKED},
@@ -54,7 +55,8 @@ class ActionModule(ControllerAction):
             transport=str(self._templar.template(task_vars.get("artifacts_transport", ""))),
             cluster=members,
             cluster_faults=faults,
-            open=settings["xinference_topology"] != "cluster" and service.whole(settings, host).open,
+            open=independent and own.open,
+            service=own.gateway,
         )
         rows = [preflight.row_of(artifact) for artifact in manifest.artifacts]
         asked = {

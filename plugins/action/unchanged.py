@@ -44,7 +44,7 @@ class ActionModule(ControllerAction):
             # The deploy's own tasks say what is wrong, and where.
             return self._differs(str(error))
         if not answer["unchanged"]:
-            return self._differs(str(answer["why"]))
+            return self._differs(str(answer["why"]), bool(answer.get("restarts")))
         host = str(task_vars.get("inventory_hostname", "host"))
         proof = answer["synthesis"]
         said = proof.pop("msg")
@@ -52,9 +52,9 @@ class ActionModule(ControllerAction):
         kept = {name: answer[name] for name in ("changed", "unchanged", "why", "released", "synthesis")}
         return {**kept, "msg": f"Nothing differs. {said}", **({"warnings": missing} if missing else {})}
 
-    def _differs(self, why: str) -> dict[str, Any]:
+    def _differs(self, why: str, restarts: bool = False) -> dict[str, Any]:
         display.v(f"Not unchanged: {why}")
-        return {"changed": False, "unchanged": False, "why": why, "released": False, "msg": why}
+        return {"changed": False, "unchanged": False, "why": why, "restarts": restarts, "released": False, "msg": why}
 
     def _parts(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the deploy's tasks, as they would be given to the modules."""
@@ -76,6 +76,7 @@ class ActionModule(ControllerAction):
             "root": plan["paths"]["root"],
             "receipts": layout.RECEIPTS,
             "cores": checked["cores"],
+            "clients": bool(self._templar.template(task_vars["xinference_clients"])),
         }
         found["lock"] = plan["lock"]
         return found

@@ -237,7 +237,7 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "config": {"type": "str", "default": ""},
-            "config_path": {"type": "path", "default": "/etc/nginx/conf.d/voicefleet.conf"},
+            "config_path": {"type": "path", "default": layout.GATEWAY_CONFIG},
             "folder": {"type": "path", "default": layout.GATEWAY},
             "certificate": {"type": "str", "default": ""},
             "certificate_key": {"type": "str", "default": "", "no_log": True},
@@ -247,7 +247,7 @@ def main() -> None:
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 9443},
             "nginx": {"type": "path", "default": "/usr/sbin/nginx"},
-            "unit": {"type": "str", "default": "nginx.service"},
+            "unit": {"type": "str", "default": layout.GATEWAY_UNIT},
         },
         supports_check_mode=True,
     )

@@ -42,7 +42,9 @@ options:
     type: dict
     required: true
   release:
-    description: The release by C(id) and C(root), the file of C(receipts), and the host's C(cores). Set by the action.
+    description:
+      - The release by C(id) and C(root), the file of C(receipts), the host's C(cores), and whether there are C(clients)
+        with keys of their own. Set by the action.
     type: dict
     required: true
   lock:
@@ -69,6 +71,11 @@ why:
   returned: always
   type: str
   sample: the unit was changed by hand
+restarts:
+  description: Whether the deploy would restart the service or launch a model again, so that clients would wait.
+  returned: if something differs
+  type: bool
+  sample: true
 released:
   description: Whether the deploy lock was released.
   returned: always
@@ -124,7 +131,10 @@ def main() -> None:
         module.exit_json(changed=False, unchanged=False, why=str(error), released=False)
     masking.hide(module, look.secrets.values())
     if why or module.check_mode:
-        module.exit_json(changed=False, unchanged=not why, why=why, released=False, synthesis=look.proof)
+        restarts = bool(why) and look.restarts()
+        module.exit_json(
+            changed=False, unchanged=not why, why=why, restarts=restarts, released=False, synthesis=look.proof
+        )
     folder = look.wanted["proof"]["textfile_dir"]
     try:
         if folder:

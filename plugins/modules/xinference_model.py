@@ -163,7 +163,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.doctor import diagnosis
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import masking, private_files
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import deploy_lock, masking, private_files
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import proof, speech
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import api, config, launch, workers
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.keepers import OPTIONS, look, make_keepers
@@ -229,6 +229,9 @@ def main() -> None:
         heard = hear_workers(params, keepers[0], secrets) if params["workers"] and present else {}
     except (workers.WorkerSilent, speech.SpeechError, OSError) as error:
         module.fail_json(msg=diagnosis.explain(f"Model {names} is READY, but not every worker speaks: {error}"))
+    progress = deploy_lock.progress()
+    if progress["phase"] == deploy_lock.GAP:
+        module.warn(f"clients got no answer for {progress['seconds'][deploy_lock.GAP]:.0f} s")
     status = api.READY if present else "absent"
     module.exit_json(
         changed=bool(result["changes"]),

@@ -80,6 +80,11 @@ options:
     description: Whether this is the trial of an upgrade, beside the service that clients use.
     type: bool
     default: false
+  secrets_from:
+    description:
+      - The folder of secrets of the service beside a candidate. A candidate without secrets takes these, because it may
+        answer the service's clients.
+    type: path
   admin_user:
     description: Name of the administrator's account.
     type: str

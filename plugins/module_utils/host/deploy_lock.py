@@ -28,6 +28,8 @@ from .hashing import parse_json
 LOCK_FILE = layout.DEPLOY_LOCK
 # From taking the lock to the first marked phase.
 FIRST_PHASE = "preflight"
+# From the restart of the service to its proof: clients get no answer.
+GAP = "gap"
 
 Json = dict[str, Any]
 

@@ -41,6 +41,10 @@ SWARM_UNIT = "voicefleet-swarm.service"
 SWARM_USER = "voicefleet-swarm"
 
 GATEWAY = "/etc/voicefleet-gateway"
+GATEWAY_CONFIG = "/etc/nginx/conf.d/voicefleet.conf"
+GATEWAY_UNIT = "nginx.service"  # the distribution's
+# Names the candidate while it answers the gateway's clients. Below /run, so a boot forgets it.
+GATEWAY_CANDIDATE = "/run/voicefleet-gateway/candidate.conf"
 BALANCER = "/etc/voicefleet-balancer"
 BALANCER_UNIT = "voicefleet-balancer.service"
 BALANCER_SOCKET = "/run/voicefleet-balancer/admin.sock"

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import ownership, private_files
+from ..host import deploy_lock, ownership, private_files
 from ..host.hashing import LIMIT, parse_json, sync_folder
 
 Receipt = dict[str, Any]
@@ -81,6 +81,16 @@ def previous(receipts: Sequence[Mapping[str, Any]], current: str | None) -> str 
     last = known[-1]
     before = last.get("previous") if last.get("release") == current else last.get("release")
     return before if isinstance(before, str) and before != current else None
+
+
+def gap(receipts: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return how many seconds the service did not answer during its last restart that is known; None if none is."""
+    for receipt in reversed(receipts):
+        seconds = receipt.get("seconds")
+        found = seconds.get(deploy_lock.GAP) if isinstance(seconds, dict) else None
+        if isinstance(found, (int, float)):
+            return float(found)
+    return None
 
 
 def since(receipts: Sequence[Mapping[str, Any]], current: str | None) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..host.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, Paths
+from ..host.layout import CANDIDATE_SECRETS, CANDIDATE_UNIT, SECRETS, Paths
 
 
 def accelerator_of(profile: str | None) -> str:
@@ -52,10 +52,14 @@ class Candidate:
 
     wanted: bool = False  # whether to try a candidate
     left: bool = False  # whether an interrupted run left a candidate behind
+    answers: bool = False  # whether the one that was left answers the gateway's clients
+    stays: bool = False  # whether it may answer the gateway's clients while the service restarts
+    gap: str = ""  # if it may not: why clients will wait during a restart, and how long
     unit: str = CANDIDATE_UNIT
     home: str = ""
     account_home: str = ""  # the home of the system user, which the candidate shares with the service
     secrets_dir: str = CANDIDATE_SECRETS
+    service_secrets: str = SECRETS  # the service's folder of secrets
     port: int = 0  # on loopback. 0 if no port is free.
 
 

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..host import disk, layout, ownership, packet_filter, selinux
+from ..host import disk, layout, ownership, packet_filter, selinux, systemd_unit
 from ..host.private_files import read_if_possible as _read
-from ..release import release
+from ..host.upstream import Upstream
+from ..release import ledger, release
 
 # Where Pythons are searched: the PATH of a root shell without profile, and where builds from source go.
 PYTHON_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/python/bin")
@@ -175,6 +176,8 @@ def gather(root: str, home: str, places: Mapping[str, str] | None = None, user: 
         "releases": releases(root),
         "selinux": selinux.facts(layout.Paths(root).current),
         "candidate_left": candidate_left(home),
+        "gateway": Upstream(systemd_unit.Unit(layout.GATEWAY_UNIT)).facts(),
+        "gap": ledger.gap(ledger.read(layout.RECEIPTS)),
         "foreign": ownership.refusals(places or {}, user),
         "candidate_foreign": list(ownership.refusals(candidate).values()),
         "time": time.time(),

@@ -45,6 +45,22 @@ class Look:
         except FAULTS as error:
             return str(error)
 
+    def restarts(self) -> bool:
+        """Whether a deploy would interrupt the service: restart its process, or launch a model again."""
+        try:
+            setup, wanted = Setup(self.wanted["setup"], True).run(), self.wanted["service"]
+            action = Service(wanted, True, systemd_unit.Unit(wanted["name"])).run()["action"]
+            if action != "none":
+                return bool(action == "restarted")  # nobody waits for a service that did not run
+            params = self.wanted["model"]
+            models = keepers.look(keepers.make_keepers(params, self.secrets), params)
+        except FAULTS:
+            return False
+        environment = f"{setup['environment_file']} written"
+        return any(change.startswith(environment) for change in setup["changes"]) or (
+            models["changed"] and models["status"] == api.READY
+        )
+
     def _differences(self) -> Iterator[str]:
         path = os.path.join(self.wanted["setup"]["secrets_dir"], config.SECRETS_FILE)
         self.secrets = config.load_secrets(private_files.read_text(path))
@@ -54,6 +70,8 @@ class Look:
         service = self.wanted["service"]
         yield from Service(service, True, systemd_unit.Unit(service["name"])).run()["changes"]
         yield from self._models()
+        if self.wanted["release"].get("clients"):
+            yield "the clients' own keys are other tasks"
         yield from self._proof()
 
     def _release(self) -> Iterator[str]:

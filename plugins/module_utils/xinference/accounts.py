@@ -11,6 +11,7 @@ output::
     {"action": "observe", "home": "/var/lib/voicefleet"}                   -> {"observed": {...}}
     {"action": "converge", "home": "/var/lib/voicefleet", "wanted": {...}} -> {"done": ["..."], "observed": {...}}
     {"action": "keys", "home": "/var/lib/voicefleet", "wanted": {...}}     -> {"done": ["..."], "observed": {...}}
+    {"action": "copy", "home": "/var/lib/voicefleet-candidate", "wanted": {"from": "/var/lib/voicefleet"}}
     (a fault)                                                              -> {"error": "..."}
 
 ``observed``::
@@ -35,7 +36,9 @@ valid under the name in ``former`` until it expires (times as Xinference keeps t
     {"keys":   [{"name": "shop", ..., "expires_at": null, "former": {"name": "shop (former)", "expires_at": "..."}}],
      "remove": ["old-name"], "encryption_key": "..."}
 
-Observing needs only the standard library (50 ms). Converging imports Xinference's own classes (one or two seconds), so
+``copy`` replaces all accounts, keys and logins by those of another home, beside both running services.
+
+Observing and copying need only the standard library (50 ms). Converging imports Xinference's own classes (one or two seconds), so
 that Xinference itself hashes, encrypts and lays out the tables. The calls come from Xinference's
 ``api/oauth2/advanced/database.py``, ``crypto.py`` and ``core/launch_history_store.py``.
 """
@@ -239,6 +242,17 @@ def converge_keys(home: str, wanted: Json) -> list[str]:
     return done
 
 
+def copy(home: str, source: str) -> None:
+    """Replace the accounts, keys and logins under ``home`` by those under ``source``, whose tables are of one release."""
+    paths = [os.path.join(folder, AUTH_DB) for folder in (source, home)]
+    ends = [sqlite3.connect("file:{}?mode=rw".format(path.replace("?", "%3f")), uri=True, timeout=10) for path in paths]
+    try:
+        ends[0].backup(ends[1])
+    finally:
+        for connection in ends:
+            connection.close()
+
+
 def _converge_autostart(store: Any, normalize: Any, wanted: Json) -> list[str]:
     """Create or correct the autostart entries; return what was done."""
     fields = ("launch", "priority", "max_retries", "retry_interval_seconds")
@@ -291,6 +305,8 @@ def answer(request: Json) -> Json:
             result["done"] = converge(request["home"], request["wanted"])
         elif request["action"] == "keys":
             result["done"] = converge_keys(request["home"], request["wanted"])
+        elif request["action"] == "copy":
+            copy(request["home"], request["wanted"]["from"])
         result["observed"] = observe(request["home"])
         return result
     except Exception as error:  # the boundary of this process

@@ -19,7 +19,7 @@ from . import accounts as xinference_accounts, config
 Json = dict[str, Any]
 
 TIMEOUT = 120  # seconds; the import takes one or two, five on a cold disk
-VERBS = {"observe": "read", "converge": "corrected", "keys": "corrected"}
+VERBS = {"observe": "read", "converge": "corrected", "keys": "corrected", "copy": "copied"}
 
 
 class SetupError(Exception):

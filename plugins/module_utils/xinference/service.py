@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import layout, systemd_unit
+from ..host import deploy_lock, layout, systemd_unit, upstream
 from ..host.managed import File, Managed, ManagedError
 
 Json = dict[str, Any]
@@ -40,6 +40,12 @@ class Service(Managed):
     def prints(self) -> dict[str, str]:
         files = [*self.params["environment_files"], *self.unit.drop_ins()]
         return systemd_unit.fingerprint(self.params["content"], files)
+
+    def how(self, alive: bool, written: Sequence[File]) -> tuple[str, str]:
+        # From here to the proof, clients get no answer, unless a candidate gives it.
+        if alive and not self.check and not upstream.Upstream(systemd_unit.Unit(layout.GATEWAY_UNIT)).candidate():
+            deploy_lock.mark(deploy_lock.GAP)
+        return super().how(alive, written)
 
     def obstacle(self, state: Mapping[str, str]) -> str | None:
         host, port = self.params["host"], self.params["port"]

@@ -25,6 +25,7 @@ OPTIONS: Json = {
     "home": {"type": "path", "default": layout.HOME},
     "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
     "candidate": {"type": "bool", "default": False},
+    "secrets_from": {"type": "path", "no_log": False},
     "admin_user": {"type": "str", "default": "admin"},
     "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
     "client_key_name": {"type": "str", "default": "voicefleet-client", "no_log": False},
@@ -62,9 +63,13 @@ class Setup(program.Step):
         """Determine all secrets and write their files if content, owner or mode differ."""
         self.keep_folder(self.secrets_dir)
         worker = self.params["node"] == "worker"
-        stored = config.load_secrets(
-            private_files.read_text(self.path(config.SECRETS_FILE)) if os.path.isdir(self.secrets_dir) else None
+        folders = (self.secrets_dir, self.params.get("secrets_from"))
+        texts = (
+            private_files.read_text(os.path.join(each, config.SECRETS_FILE))
+            for each in folders
+            if each and os.path.isdir(each)
         )
+        stored = config.load_secrets(next(filter(None, texts), None))
         given = {name: self.params[name] for name in config.SECRETS}
         if worker and self.check and not all(given[n] or stored.get(n) for n in config.WORKER_SECRETS):
             self.changes.append("the cluster's secrets would be brought from the supervisor")

@@ -32,6 +32,8 @@ HOME_BYTES = 1_000_000_000
 MEMORY_MB = 3500
 # Memory of a candidate while it is proved: two processes, and Kokoro after its first sentences.
 CANDIDATE_BYTES = 2_500_000_000
+# What a candidate takes beyond that while it answers clients, whose texts may be long.
+ANSWERING_BYTES = 800_000_000
 # The front end of each further language: 0.01 GB for most, 0.10 for British English, 0.12 for Mandarin.
 LANGUAGE_BYTES = 100_000_000
 # en_core_web_trf takes this in each process that reads English (bench/english.py).
@@ -42,6 +44,8 @@ MODEL_BYTES = 1_500_000_000
 HEARING_BYTES = 1_400_000_000
 # The supervisor's main process blocks six threads of a pool that has CPUs + 4. Large answers need more threads.
 SUPERVISOR_CPUS = 4
+# How long a restart takes on two to eight CPUs, before one was measured on the host.
+USUAL_GAP = "A restart takes 20 to 100 s"
 # Xinference's sockets are in the home. The path of a socket has at most 108 bytes.
 HOME_PATH = 50
 SYSTEMD_VERSION = 245
@@ -95,6 +99,7 @@ class Wanted(selection.Wanted):
     any_platform: bool = False
     host: str = ""  # the name in the inventory
     open: bool = False  # an independent host that other hosts can reach
+    service: str = ""  # the address and port at which a gateway on the host asks its service
     cluster: Cluster | None = None
     cluster_faults: Sequence[str] = ()
     supervisor_cpus: int = SUPERVISOR_CPUS
@@ -506,10 +511,21 @@ def drift_finding(identity: str, drift: Mapping[str, Mapping[str, Any]]) -> Find
     )
 
 
+def gateway_obstacles(gateway: Mapping[str, Any], wanted: Wanted) -> list[str]:
+    """Why a gateway cannot let a candidate answer while the service restarts."""
+    if not gateway["running"] or gateway["service"] != wanted.service:
+        return ["no gateway of this collection is in front of it"]
+    return [] if gateway["movable"] else ["an older version made its gateway (run gateway.yml)"]
+
+
 def choose_candidate(
     facts: Mapping[str, Any], wanted: Wanted, release: str, accelerator: Accelerator = Accelerator("cpu")
 ) -> tuple[Candidate, list[Finding]]:
-    """Whether an upgrade first proves a candidate beside the current release, and what prevents it."""
+    """Whether an upgrade first proves a candidate beside the current release, and what prevents it.
+
+    Also whether that one may answer the gateway's clients during any restart of the service.
+    """
+    gateway, current = facts["gateway"], facts["releases"]["current"]
     taken = {wanted.port, *facts["listeners"]}
     port = wanted.candidate_port or next((p for p in range(wanted.port + 1, 65536) if p not in taken), 0)
     candidate = Candidate(
@@ -517,11 +533,17 @@ def choose_candidate(
         left=facts["candidate_left"],
         home=candidate_home(wanted.home),
         account_home=wanted.home,
+        service_secrets=wanted.secrets,
         port=port,
     )
-    upgrade = facts["releases"]["current"] not in (None, release) and facts["systemd"]["service_active"]
-    if wanted.candidate == "never" or not upgrade:
+    if facts["candidate_left"] and gateway["candidate"]:
+        # It was proved. The service may be half changed, so it answers until this run has proved the service.
+        return replace(candidate, answers=True, stays=True, port=gateway["candidate"]), []
+    if current is None or not facts["systemd"]["service_active"]:
         return candidate, []
+    gap = f"{{}}. {_gap(facts['gap'])}."
+    if wanted.candidate == "never":
+        return replace(candidate, gap=gap.format("xinference_candidate is never")), []
     obstacles = ["a cluster changes as a whole"] if wanted.cluster is not None else []
     available = facts["memory"]["available"]
     needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1) + MODEL_BYTES * len(wanted.language_models)
@@ -538,8 +560,12 @@ def choose_candidate(
     obstacles += facts["candidate_foreign"]
     if len(candidate.home) > HOME_PATH:
         obstacles.append(f"its home {candidate.home} has more than {HOME_PATH} characters")
-    if not obstacles:
-        return replace(candidate, wanted=True), []
+    why = obstacles or gateway_obstacles(gateway, wanted)
+    if not why and available < (needed := needed + ANSWERING_BYTES):
+        why = [f"{available / 1e9:.1f} GB of memory are free, a second instance needs {needed / 1e9:.1f} GB"]
+    candidate = replace(candidate, stays=not why, gap=gap.format("; ".join(why)) if why else "")
+    if not obstacles or current == release:
+        return replace(candidate, wanted=current != release), []
     cause = f"the new release cannot be proved as a candidate: {'; '.join(obstacles)}."
     if wanted.candidate == "always":
         remedy = "Provide what is missing, or set xinference_candidate: auto to upgrade with a short outage."
@@ -549,6 +575,10 @@ def choose_candidate(
         "until the previous release is back. To fail instead, set xinference_candidate: always."
     )
     return candidate, [Finding("WARN", "CANDIDATE", cause, remedy)]
+
+
+def _gap(seconds: float | None) -> str:
+    return USUAL_GAP if seconds is None else f"The last one took {seconds:.0f} s"
 
 
 def chosen_artifacts(

@@ -47,7 +47,12 @@ class Service:
     @property
     def endpoint(self) -> str:
         """The address of the API, without a path, as a program on this host asks it."""
-        return "http://" + at(self.ask_host, self.ask_port)
+        return "http://" + self.gateway
+
+    @property
+    def gateway(self) -> str:
+        """The address and port at which a gateway on this host asks the service."""
+        return at(self.ask_host, self.ask_port)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields and the endpoint, as data for JSON."""

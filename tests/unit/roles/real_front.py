@@ -271,8 +271,11 @@ def balancing(
 
 
 @contextlib.contextmanager
-def guarded(behave: Callable[[Request], None] = speak, **values: Any) -> Iterator[Front]:
-    """A gateway in front of one node. It speaks plain HTTP here, which spares the tests a certificate."""
+def guarded(behave: Callable[[Request], None] = speak, masters: bool = False, **values: Any) -> Iterator[Front]:
+    """A gateway in front of one node. It speaks plain HTTP here, which spares the tests a certificate.
+
+    With ``masters``, nginx has a master process, so it can be reloaded. Its file for candidates is in the folder.
+    """
     with tempfile.TemporaryDirectory() as name, nodes_of(1, behave, ()) as nodes:
         folder, port = Path(name), free_port()
         given = {
@@ -280,13 +283,17 @@ def guarded(behave: Callable[[Request], None] = speak, **values: Any) -> Iterato
             "gateway_requests_per_minute": 1000000, "gateway_burst": 1000, **values,
         }  # fmt: skip
         text = re.sub(r"(?m)^ +ssl_.*\n", "", rendered(*GATEWAY, given, __gateway_folder=name))
+        text = text.replace("/run/voicefleet-gateway/", f"{folder}/run/")
         (folder / "x.conf").write_text(text.replace(f":{port} ssl;", f":{port};"), encoding="utf-8")
         places = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = " ".join(f"{place}_temp_path {folder}/{place};" for place in places)
         (folder / "nginx.conf").write_text(
-            f"daemon off; master_process off; error_log stderr; pid {folder}/pid; events {{}}\n"
+            f"daemon off; master_process {'on' if masters else 'off'}; error_log stderr; pid {folder}/pid;"
+            " events {}\n"
             # As Debian's nginx.conf: compression is on, here for all types.
             f"http {{ access_log off; gzip on; gzip_types *; {temporary} include {folder}/x.conf; }}\n"
         )
+        # Its workers may open the folder of the test.
+        folder.chmod(0o755)
         with started(["nginx", "-c", str(folder / "nginx.conf")], folder, port):
             yield Front(folder, port, nodes)

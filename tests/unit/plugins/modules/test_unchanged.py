@@ -195,3 +195,29 @@ def test_other_settings_are_left_to_the_deploy(host: Host, run: Any, part: str, 
     assert result["unchanged"] is False
     assert result["why"]
     assert host.released == []
+
+
+RESTARTS: dict[str, tuple[Callable[[Host], Any], bool]] = {
+    "another unit": (lambda host: host.given["service"].update(content=services.CONTENT + "Nice=5\n"), True),
+    "another secret": (lambda host: host.given["secrets"].update(jwt_secret="j" * 32), True),
+    "another option of the model": (
+        lambda host: host.given["model"].update(launch={**setups.LAUNCH, "replica": 2}),
+        True,
+    ),
+    "a service that does not run": (lambda host: setattr(host.systemd, "active", "failed"), False),
+    "a model that is not ready": (lambda host: setattr(host, "status", "CREATING"), False),
+    "another key": (lambda host: host.given["secrets"].update(client_key="xf-another-0123456789"), False),
+    "clients with keys": (lambda host: host.given["release"].update(clients=True), False),
+    "a missing proof": (lambda host: (host.folder / "evidence" / ID / "proof.json").unlink(), False),
+}
+
+
+@pytest.mark.parametrize("name", RESTARTS)
+def test_it_says_whether_clients_would_wait(host: Host, run: Any, name: str) -> None:
+    change, restarts = RESTARTS[name]
+    change(host)
+    before = host.state()
+    result = run(unchanged, host.given)
+    assert (result["unchanged"], result["restarts"]) == (False, restarts), result["why"]
+    assert (host.systemd.verbs, host.released) == ([], [])
+    assert host.state() == before

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import managed, ownership, systemd_unit
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
+    deploy_lock,
+    managed,
+    ownership,
+    systemd_unit,
+    upstream,
+)
 from ansible_collections.voicefleet.kokoro.plugins.modules import xinference_service
 
 CONTENT = systemd_unit.MARKER + "\n[Service]\nExecStart=/r/1/env/bin/xinference-local\n"
@@ -323,3 +329,18 @@ def test_reading_a_drop_in_is_reported(host: Host) -> None:
         "systemd reloaded (a file of the unit was changed)",
         f"restarted ({host.folder}/x.service.d/memory.conf has changed since the start)",
     ]
+
+
+@pytest.mark.parametrize("candidate", [False, True])
+def test_a_restart_without_a_candidate_begins_a_gap(
+    host: Host, monkeypatch: pytest.MonkeyPatch, candidate: bool
+) -> None:
+    marked: list[str] = []
+    monkeypatch.setattr(deploy_lock, "mark", marked.append)
+    monkeypatch.setattr(upstream.Upstream, "candidate", lambda _self: 9998 if candidate else 0)
+    host.run()
+    assert marked == []
+    host.run(CONTENT.replace("/r/1", "/r/2"), check=True)
+    assert marked == []
+    host.run(CONTENT.replace("/r/1", "/r/2"))
+    assert marked == ([] if candidate else ["gap"])

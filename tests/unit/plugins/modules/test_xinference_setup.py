@@ -401,6 +401,38 @@ def test_the_phase_of_a_candidate_has_its_own_name(
     assert marked == [phase]
 
 
+def candidate_of(host: Host, folder: Path, **given: Any) -> tuple[Path, Path]:
+    """Secrets and home of a candidate beside a service."""
+    etc, home = folder / "etc-candidate", folder / "home-candidate"
+    more = {"secrets_dir": str(etc), "home": str(home), "secrets_from": str(host.etc), "candidate": True, **given}
+    assert host.secrets()["client_key"] not in json.dumps(host.run(**more))
+    return etc, home
+
+
+def test_a_candidate_begins_with_the_secrets_of_its_service(host: Host, tmp_path: Path) -> None:
+    host.run()
+    etc, _home = candidate_of(host, tmp_path, jwt_secret="j" * 32)
+    found = xinference_config.load_secrets((etc / "secrets.json").read_text())
+    assert found == {**host.secrets(), "jwt_secret": "j" * 32}
+    assert {mode(path) for path in etc.iterdir() if path.is_file()} == {0o600}
+
+
+def test_a_candidate_gets_the_keys_of_its_service_beside_both(host: Host, tmp_path: Path) -> None:
+    host.run()
+    _etc, home = candidate_of(host, tmp_path)
+    with sqlite3.connect(home / "auth" / "auth.db") as used:  # as the running candidate holds it
+        used.execute("PRAGMA journal_mode=WAL")
+        used.execute("SELECT count(*) FROM api_keys").fetchall()
+        host.sql("auth/auth.db", "UPDATE api_keys SET key_hash = 'rotated'")
+        request = {"action": "copy", "home": str(home), "wanted": {"from": str(host.home)}}
+        owner = (os.getuid(), os.getgid())
+        reply = xinference_program.run(request, str(host.release), USER, owner, [])
+        assert reply["observed"]["keys"] == xinference_accounts.observe(str(host.home))["keys"]
+        assert used.execute("SELECT key_hash FROM api_keys").fetchall() == [("rotated",)]
+    # Its models stay its own.
+    assert reply["observed"]["autostart"]
+
+
 def test_the_module_as_ansible_runs_it(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     with patch_module_args(module_args(host, admin_password="operators own pass")), pytest.raises(SystemExit) as ended:
         xinference_setup.main()

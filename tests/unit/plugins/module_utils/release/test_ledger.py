@@ -91,3 +91,11 @@ def test_only_the_end_of_a_huge_ledger_is_read(tmp_path: Path, monkeypatch: pyte
     for release in "abcd":
         ledger.append(str(file), {"release": release})
     assert ledger.read(str(file)) == [{"release": "c"}, {"release": "d"}]
+
+
+def test_the_last_gap_is_that_of_the_last_restart_that_is_known() -> None:
+    assert ledger.gap([]) is None
+    assert (
+        ledger.gap([{"seconds": {"gap": 30.5}}, {"seconds": {"gap": 21}}, {"seconds": {"start": 9}}, {"seconds": 1}])
+        == 21
+    )

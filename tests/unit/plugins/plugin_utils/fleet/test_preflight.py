@@ -60,6 +60,8 @@ FACTS: dict[str, Any] = {
     "systemd": {"running": True, "version": 252, "service_active": False},
     "releases": {"complete": [], "current": None},
     "candidate_left": False,
+    "gateway": {"service": "", "running": False, "movable": False, "candidate": 0},
+    "gap": None,
     "foreign": {},
     "candidate_foreign": [],
     "gpu": NO_CARD,
@@ -375,10 +377,14 @@ def test_an_upgrade_tries_a_candidate_beside_the_current_release() -> None:
     assert verdict.plan["candidate"] == {
         "wanted": True,
         "left": False,
+        "answers": False,
+        "stays": False,
+        "gap": "no gateway of this collection is in front of it. A restart takes 20 to 100 s.",
         "unit": "voicefleet-candidate.service",
         "home": "/var/lib/voicefleet-candidate",
         "account_home": "/var/lib/voicefleet",
         "secrets_dir": "/etc/voicefleet-candidate",
+        "service_secrets": "/etc/voicefleet",
         "port": 9998,
     }
 
@@ -421,6 +427,60 @@ def test_a_host_without_memory_for_a_candidate_is_warned_or_refused(
     assert "Clients have an outage" in verdict.findings[0].remedy
     strict = judge(ask=wanted(candidate="always", **ask), **{**UPGRADE, **changes})
     assert [finding.code for finding in strict.failures] == ["CANDIDATE"]
+
+
+GATEWAY = {"service": "127.0.0.1:9997", "running": True, "movable": True, "candidate": 0}
+BEHIND = {**UPGRADE, "gateway": GATEWAY}
+
+
+def planned(same: bool = False, **changes: Any) -> tuple[bool, bool, str]:
+    """Whether a candidate is tried and stays, and why there is a gap. With ``same``, the release is already current."""
+    ask = wanted(service="127.0.0.1:9997", **changes.pop("ask", {}))
+    if same:
+        changes |= {"releases": {"complete": [], "current": judge().plan["release"]["id"]}, "gap": 22.6}
+    found = judge(ask=ask, **{**BEHIND, **changes}).plan["candidate"]
+    return found["wanted"], found["stays"], found["gap"]
+
+
+def test_behind_a_gateway_a_candidate_answers_while_the_service_restarts() -> None:
+    assert planned() == (True, True, "")
+    assert planned(same=True) == (False, True, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "tried"),
+    [
+        ({"gateway": {**GATEWAY, "running": False}}, "no gateway of this collection is in front of it", True),
+        ({"gateway": {**GATEWAY, "service": "127.0.0.1:9990"}}, "no gateway of this collection", True),
+        ({"gateway": {**GATEWAY, "movable": False}}, "an older version made its gateway (run gateway.yml)", True),
+        ({"memory__available": 3_200_000_000}, "3.2 GB of memory are free, a second instance needs 3.3 GB", True),
+        ({"memory__available": 2_400_000_000}, "2.4 GB of memory are free, it needs 2.5 GB", False),
+        ({"ask": {"candidate": "never"}}, "xinference_candidate is never", False),
+    ],
+)
+def test_without_a_second_instance_the_gap_is_announced(changes: dict[str, Any], why: str, tried: bool) -> None:
+    wants, stays, gap = planned(**copy.deepcopy(changes))
+    assert (wants, stays) == (tried, False)
+    assert gap.startswith(why)
+    assert gap.endswith(". A restart takes 20 to 100 s.")
+    assert planned(same=True, **changes) == (
+        False,
+        False,
+        gap.replace("A restart takes 20 to 100", "The last one took 23"),
+    )
+
+
+def test_nobody_waits_for_a_service_that_does_not_run() -> None:
+    assert planned(systemd__service_active=False, listeners=[22]) == (False, False, "")
+    assert planned(releases={"complete": [], "current": None}) == (False, False, "")
+
+
+def test_a_leftover_candidate_that_answers_clients_goes_on_until_the_service_is_proved() -> None:
+    left = {"gateway": {**GATEWAY, "candidate": 9998}, "candidate_left": True, "memory__available": 1}
+    for more in ({}, {"systemd__service_active": False, "listeners": [9998]}):
+        candidate = judge(ask=wanted(candidate="always"), **{**UPGRADE, **left, **more}).plan["candidate"]
+        assert (candidate["answers"], candidate["stays"], candidate["wanted"]) == (True, True, False)
+        assert candidate["port"] == 9998
 
 
 def test_a_leftover_candidate_does_not_block_an_upgrade() -> None:
