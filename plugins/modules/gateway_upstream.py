@@ -10,8 +10,8 @@ short_description: Let a candidate answer the gateway's clients while the servic
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 description:
-  - Runs on a host with a gateway of the role P(voicefleet.kokoro.gateway#role). A reload of nginx moves its clients, and
-    the module waits until the last request of the other side has its answer. No request is lost.
+  - Runs on a host with a gateway of the role P(voicefleet.kokoro.gateway#role). A reload of nginx moves its clients.
+    Then the module waits until the other side has answered its last request. No request is lost.
   - Changes nothing if no gateway runs on this host, or if the gateway does not ask this service.
 options:
   state:

@@ -42,9 +42,9 @@ options:
     type: dict
     required: true
   release:
-    description:
-      - The release by C(id) and C(root), the file of C(receipts), the host's C(cores), and whether there are C(clients)
-        with keys of their own. Set by the action.
+    description: >-
+      The release by C(id) and C(root), the file of C(receipts), the host's C(cores), and whether C(clients) have keys of
+      their own. Set by the action.
     type: dict
     required: true
   lock:

@@ -243,7 +243,7 @@ def converge_keys(home: str, wanted: Json) -> list[str]:
 
 
 def copy(home: str, source: str) -> None:
-    """Replace the accounts, keys and logins under ``home`` by those under ``source``, whose tables are of one release."""
+    """Replace the accounts, keys and logins under ``home`` by those under ``source``. One release made both tables."""
     paths = [os.path.join(folder, AUTH_DB) for folder in (source, home)]
     ends = [sqlite3.connect("file:{}?mode=rw".format(path.replace("?", "%3f")), uri=True, timeout=10) for path in paths]
     try:
