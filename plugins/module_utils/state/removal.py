@@ -155,7 +155,7 @@ def survey(
     for folder in (places.secrets, places.worker_secrets, places.candidate_secrets):
         if _ours(folder, found):
             _known(folder, SECRETS.__contains__, found)
-    # A killed upgrade left it. It holds nothing that anybody used.
+    # A killed upgrade left it. It holds nothing that the service lacks.
     if _ours(layout.candidate_home(places.home), found):
         found.paths.append(layout.candidate_home(places.home))
 

@@ -64,6 +64,8 @@ def facts(title: str, architecture: str = "x86_64") -> dict[str, Any]:
         "systemd": {"running": True, "version": systemd, "service_active": False},
         "releases": {"complete": [], "current": None},
         "candidate_left": False,
+        "gateway": {"service": "", "running": False, "movable": False, "candidate": 0},
+        "gap": None,
         "foreign": {},
         "candidate_foreign": [],
         "gpu": NO_CARD,
