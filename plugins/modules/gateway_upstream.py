@@ -18,8 +18,8 @@ options:
     description:
       - V(candidate) first gives the candidate the accounts and keys of the service. It fails if the candidate then
         does not accept the service's key, or has a model that is not READY.
-      - V(service) lets the service answer again, if its models are READY. If they are not, the candidate goes on
-        answering, and the module warns.
+      - V(service) lets the service answer again. If its models are not READY and those of the candidate are, the
+        candidate goes on answering, and the module warns.
     type: str
     choices: [candidate, service]
     required: true
@@ -126,11 +126,13 @@ def to_service(module: AnsibleModule, upstream: Upstream, secrets: dict[str, str
         module.exit_json(changed=False, answers="service", msg="The service answers.")
     if module.check_mode:
         module.exit_json(changed=True, answers="service", msg="The service would answer.")
-    if not upstream.facts()["candidate"]:  # no gateway runs now
+    candidate = upstream.facts()["candidate"]
+    if not candidate:  # no gateway runs now
         os.unlink(upstream.file)
         module.exit_json(changed=True, answers="service", msg="No gateway runs.")
-    why = unready(upstream.service, secrets.get("client_key", ""))
-    if why:
+    key = secrets.get("client_key", "")
+    why = unready(upstream.service, key)
+    if why and not unready(f"127.0.0.1:{candidate}", key):
         said = f"The candidate goes on answering the gateway's clients, because the service does not: {why}."
         module.warn(said)
         module.exit_json(changed=False, answers="candidate", msg=said)

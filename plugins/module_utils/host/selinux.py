@@ -17,7 +17,7 @@ from typing import Any
 MOUNT = "/sys/fs/selinux"
 ATTRIBUTE = "security.selinux"
 PROGRAM = "bin_t"
-CONTEXT = f"system_u:object_r:{PROGRAM}:s0"
+CONTEXT = "system_u:object_r:{}:s0\0"
 FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
 SECONDS = 300
 
@@ -79,7 +79,13 @@ def label(folder: str) -> None:
             env={"LC_ALL": "C.UTF-8"},
         )
     for path in mislabelled(folder):
-        os.setxattr(path, ATTRIBUTE, CONTEXT.encode() + b"\0")
+        set_type(path, PROGRAM)
+
+
+def set_type(path: str, name: str) -> None:
+    """Give a file or folder a type directly. New files in a folder inherit it. Does nothing if SELinux is off."""
+    if enabled():
+        os.setxattr(path, ATTRIBUTE, CONTEXT.format(name).encode())
 
 
 def facts(current: str) -> dict[str, Any]:

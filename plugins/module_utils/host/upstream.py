@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import layout, private_files, systemd_unit
+from . import layout, private_files, selinux, systemd_unit
 from .managed import ManagedError
 
 # An nginx that was told to reload has stopped its former workers' listening long before.
@@ -92,6 +92,7 @@ class Upstream:
         """Let the candidate on this port answer. Return how many connections to the service are left at the end."""
         folder = os.path.dirname(self.file)
         private_files.make_folder(folder, 0o755, os.geteuid(), os.getegid())
+        selinux.set_type(folder, "httpd_config_t")  # the type of /etc/nginx
         text = f'{systemd_unit.MARKER}\n"" 127.0.0.1:{port};\n'
         self._write(text)
         return self._turn(int(self.service.rpartition(":")[2]), gateway_port, seconds, self._forget)

@@ -530,7 +530,7 @@ def choose_candidate(
     port = wanted.candidate_port or next((p for p in range(wanted.port + 1, 65536) if p not in taken), 0)
     candidate = Candidate(
         wanted=False,
-        left=facts["candidate_left"],
+        left=facts["candidate_left"] or gateway["candidate"] > 0,
         home=candidate_home(wanted.home),
         account_home=wanted.home,
         service_secrets=wanted.secrets,

@@ -24,6 +24,7 @@ class Host:
         self.service = SERVICE
         self.found = {"service": SERVICE, "running": True, "movable": True, "candidate": 0}
         self.status = "READY"
+        self.states: dict[str, str] = {}
         self.left = 0
         self.asked: list[tuple[str, str]] = []
         self.copied: list[dict[str, Any]] = []
@@ -36,7 +37,8 @@ class Host:
 
         def instances(client: api.XinferenceClient) -> list[api.Instance]:
             host.asked.append((client.base_url, str(client._token)))
-            return [api.Instance("kokoro", "Kokoro-82M", host.status, 1, (), ())] if host.status else []
+            status = host.states.get(client.base_url, host.status)
+            return [api.Instance("kokoro", "Kokoro-82M", status, 1, (), ())] if status else []
 
         monkeypatch.setattr(api.XinferenceClient, "instances", instances)
 
@@ -107,12 +109,15 @@ def test_clients_stay_with_the_side_that_can_answer(host: Host, capfd: Any, stat
     assert host.moves == []
     host.status = "READY"
     host.run(capfd, "candidate")
-    host.status = status
+    host.states[f"http://{SERVICE}"] = status
     kept = host.run(capfd, "service")
     assert (kept["failed"], kept["changed"], kept["answers"]) == (False, False, "candidate")
     assert why in kept["msg"]
     assert kept["warnings"]
     assert len(host.moves) == 1
+    host.status = "ERROR"  # the candidate's too
+    assert host.run(capfd, "service")["answers"] == "service"
+    assert len(host.moves) == 2
 
 
 def test_what_a_stopped_gateway_left_is_forgotten(host: Host, capfd: Any) -> None:

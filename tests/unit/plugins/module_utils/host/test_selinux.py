@@ -119,3 +119,14 @@ def test_findings_name_wrong_labels_and_the_remedy() -> None:
     assert level == "FAIL"
     assert "restorecon -RF /opt/voicefleet" in text
     assert found("/opt/voicefleet", enforcing=False, mislabelled=["/x"])[0][0] == "WARN"
+
+
+def test_a_folder_gets_the_type_that_its_reader_may_read(kernel: Kernel, tmp_path: Path) -> None:
+    selinux.set_type(str(tmp_path), "httpd_config_t")
+    assert selinux.type_of(str(tmp_path)) == "httpd_config_t"
+
+
+def test_without_selinux_nothing_gets_a_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selinux, "MOUNT", str(tmp_path))
+    monkeypatch.setattr(os, "setxattr", lambda *_arguments: pytest.fail("it was set"), raising=False)
+    selinux.set_type(str(tmp_path), "httpd_config_t")

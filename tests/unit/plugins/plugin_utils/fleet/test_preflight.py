@@ -481,6 +481,8 @@ def test_a_leftover_candidate_that_answers_clients_goes_on_until_the_service_is_
         candidate = judge(ask=wanted(candidate="always"), **{**UPGRADE, **left, **more}).plan["candidate"]
         assert (candidate["answers"], candidate["stays"], candidate["wanted"]) == (True, True, False)
         assert candidate["port"] == 9998
+    gone = judge(ask=wanted(), **{**BEHIND, **left, "candidate_left": False}).plan["candidate"]
+    assert (gone["left"], gone["answers"]) == (True, False)
 
 
 def test_a_leftover_candidate_does_not_block_an_upgrade() -> None:
