@@ -43,8 +43,8 @@ options:
     required: true
   release:
     description: >-
-      The release by C(id) and C(root), the file of C(receipts), the host's C(cores), and whether C(clients) have keys of
-      their own. Set by the action.
+      The release by C(id) and C(root), the file of C(receipts), the host's C(cores), and whether C(clients) have keys
+      of their own. Set by the action.
     type: dict
     required: true
   lock:

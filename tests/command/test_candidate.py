@@ -40,7 +40,8 @@ ANSWERS: dict[str, Any] = {
 NEW, OLD = "1.2.3-abc", "1.2.3-000"
 FORMER = {
     "release": {"id": OLD, "path": f"/nowhere/{OLD}", "complete": True}, "profile": "cpu-py311-x86_64",
-    "accelerator": "cpu", "model": {"name": "Kokoro-82M"}, "languages": ["a"], "language_models": {}, "hearing_model": "",
+    "accelerator": "cpu", "model": {"name": "Kokoro-82M"}, "languages": ["a"], "language_models": {},
+    "hearing_model": "",
 }  # fmt: skip
 CANDIDATE = ["setup of candidate", "service of candidate", "model", "proof of candidate"]
 TO_CANDIDATE, BACK = "upstream candidate", ["upstream service", "service absent of candidate"]
@@ -48,7 +49,7 @@ SERVICE = ["service", "model", "proof"]
 
 
 class Run:
-    """The calls of a play on one host, in short words, from the plan to the release of the lock. ``said`` is its output."""
+    """The calls of a play on one host in short words, between plan and lock. ``said`` is the output."""
 
     def __init__(
         self, folder: Path, play: str, candidate: dict[str, Any], fails: tuple[str, ...] = (), **answers: Any

@@ -32,7 +32,7 @@ DROP_IN = f"/etc/systemd/system/{UNIT}.d/strike.conf"
 
 @contextlib.contextmanager
 def load(box: Host) -> Iterator[list[dict[str, Any]]]:
-    """Clients of the gateway that send requests until the end of the block, and retry nothing. Then the list is full."""
+    """Clients that send requests until the end of the block, and retry nothing. The list is full after it."""
     command = ["docker", "exec", "--interactive", box.backend.get_hostname(), "python3", "-c", LOAD]
     command += ["https://localhost:9443", str(CLIENTS), "0", "All is well.", KEY, CA]
     rows: list[dict[str, Any]] = []

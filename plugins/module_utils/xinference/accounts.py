@@ -38,8 +38,8 @@ valid under the name in ``former`` until it expires (times as Xinference keeps t
 
 ``copy`` replaces all accounts, keys and logins by those of another home, beside both running services.
 
-Observing and copying need only the standard library (50 ms). Converging imports Xinference's own classes (one or two seconds), so
-that Xinference itself hashes, encrypts and lays out the tables. The calls come from Xinference's
+Observing and copying need only the standard library (50 ms). Converging imports Xinference's own classes (one or two
+seconds), so that Xinference itself hashes, encrypts and lays out the tables. The calls come from Xinference's
 ``api/oauth2/advanced/database.py``, ``crypto.py`` and ``core/launch_history_store.py``.
 """
 
