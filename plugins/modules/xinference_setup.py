@@ -85,6 +85,9 @@ options:
       - The folder of secrets of the service beside a candidate. A candidate without secrets takes these, because it may
         answer the service's clients.
     type: path
+  home_from:
+    description: The service's O(home). A candidate without accounts and keys takes those from there.
+    type: path
   admin_user:
     description: Name of the administrator's account.
     type: str

@@ -244,8 +244,11 @@ def converge_keys(home: str, wanted: Json) -> list[str]:
 
 def copy(home: str, source: str) -> None:
     """Replace the accounts, keys and logins under ``home`` by those under ``source``. One release made both tables."""
-    paths = [os.path.join(folder, AUTH_DB) for folder in (source, home)]
-    ends = [sqlite3.connect("file:{}?mode=rw".format(path.replace("?", "%3f")), uri=True, timeout=10) for path in paths]
+    paths = [os.path.join(folder, AUTH_DB).replace("?", "%3f") for folder in (source, home)]
+    os.makedirs(os.path.join(home, os.path.dirname(AUTH_DB)), exist_ok=True)
+    ends = [
+        sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10) for path, mode in zip(paths, ("rw", "rwc"))
+    ]
     try:
         ends[0].backup(ends[1])
     finally:

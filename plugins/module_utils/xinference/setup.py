@@ -26,6 +26,7 @@ OPTIONS: Json = {
     "secrets_dir": {"type": "path", "default": layout.SECRETS, "no_log": False},
     "candidate": {"type": "bool", "default": False},
     "secrets_from": {"type": "path", "no_log": False},
+    "home_from": {"type": "path"},
     "admin_user": {"type": "str", "default": "admin"},
     "deploy_user": {"type": "str", "default": "voicefleet-deploy"},
     "client_key_name": {"type": "str", "default": "voicefleet-client", "no_log": False},
@@ -104,6 +105,13 @@ class Setup(program.Step):
         observed: Json = self.ask("observe", owner, self.secrets.values())["observed"]
         return observed
 
+    def copy_keys(self, owner: tuple[int, int]) -> None:
+        """Give a new candidate the accounts and keys of its service, so that it knows them from its start."""
+        source = self.params.get("home_from")
+        if source and not self.check and program.has_databases(source) and not program.has_databases(self.home):
+            self.ask("copy", owner, self.secrets.values(), {"from": source})
+            self.changes.append(f"accounts and keys copied from {source}")
+
     def keep_databases(self, owner: tuple[int, int] | None) -> None:
         entries = [
             config.autostart_entry(model, self.params["max_retries"], self.params["retry_interval"])
@@ -130,6 +138,7 @@ class Setup(program.Step):
         owner = program.account(self.params["user"], self.check)
         if owner is not None:
             self.keep_home(owner)
+            self.copy_keys(owner)
         if self.params["node"] != "worker":
             self.keep_databases(owner)
         kept = "secrets" if self.params["node"] == "worker" else "accounts, key and autostart"

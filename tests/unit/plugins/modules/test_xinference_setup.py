@@ -404,7 +404,8 @@ def test_the_phase_of_a_candidate_has_its_own_name(
 def candidate_of(host: Host, folder: Path, **given: Any) -> tuple[Path, Path]:
     """Secrets and home of a candidate beside a service."""
     etc, home = folder / "etc-candidate", folder / "home-candidate"
-    more = {"secrets_dir": str(etc), "home": str(home), "secrets_from": str(host.etc), "candidate": True, **given}
+    more = {"secrets_dir": str(etc), "home": str(home), "secrets_from": str(host.etc), "candidate": True}
+    more |= {"home_from": str(host.home), **given}
     assert host.secrets()["client_key"] not in json.dumps(host.run(**more))
     return etc, home
 
@@ -419,16 +420,24 @@ def test_a_candidate_begins_with_the_secrets_of_its_service(host: Host, tmp_path
 
 def test_a_candidate_gets_the_keys_of_its_service_beside_both(host: Host, tmp_path: Path) -> None:
     host.run()
+    host.sql("auth/auth.db", "UPDATE api_keys SET name = 'shop', key_hash = 'of the shop'")
+    host.run()
     _etc, home = candidate_of(host, tmp_path)
+    service, candidate = (xinference_accounts.observe(str(place))["keys"] for place in (host.home, home))
+    assert sorted(candidate) == sorted(service) == ["shop", "voicefleet-client"]
+    assert {name: key["hash"] for name, key in candidate.items()} == {
+        name: key["hash"] for name, key in service.items()
+    }
+    assert mode(home / "auth" / "auth.db") == 0o600
     with sqlite3.connect(home / "auth" / "auth.db") as used:  # as the running candidate holds it
         used.execute("PRAGMA journal_mode=WAL")
         used.execute("SELECT count(*) FROM api_keys").fetchall()
-        host.sql("auth/auth.db", "UPDATE api_keys SET key_hash = 'rotated'")
+        host.sql("auth/auth.db", "UPDATE api_keys SET key_hash = 'rotated' WHERE name = 'shop'")
         request = {"action": "copy", "home": str(home), "wanted": {"from": str(host.home)}}
         owner = (os.getuid(), os.getgid())
         reply = xinference_program.run(request, str(host.release), USER, owner, [])
         assert reply["observed"]["keys"] == xinference_accounts.observe(str(host.home))["keys"]
-        assert used.execute("SELECT key_hash FROM api_keys").fetchall() == [("rotated",)]
+        assert ("rotated",) in used.execute("SELECT key_hash FROM api_keys").fetchall()
     # Its models stay its own.
     assert reply["observed"]["autostart"]
 
