@@ -19,8 +19,9 @@ PY
         chmod +x uv
         ./uv venv --quiet --python /usr/bin/python3 env
         ./uv pip sync --quiet --offline --no-index --compile-bytecode --python env/bin/python "$LOCK"
-        # The sdist holds the finished package. On the path beside its egg-info it counts as installed.
-        tar -C env/lib/python3.*/site-packages --strip-components 1 -xzf store/spacy/en_core_web_sm-*.tar.gz
+        # spaCy looks for the metadata of a package, which not every tarball holds. So it is built.
+        ./uv pip install --quiet --offline --no-index --no-deps --no-build-isolation --python env/bin/python \
+            store/spacy/en_core_web_sm-*.tar.gz
         ;;
     start)
         systemd-run --quiet --unit bench-xinference --setenv HOME=/bench --setenv XINFERENCE_HOME=/bench/home \

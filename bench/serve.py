@@ -65,13 +65,17 @@ def wait(good: Callable[[], bool]) -> None:
 
 
 def answers(path: str, body: dict[str, Any] | None = None) -> bytes:
-    """The bare Xinference's answer; b"" if there is none."""
+    """The bare Xinference's answer; b"" if there is none. Prints an answer that is an error."""
     connection = http.client.HTTPConnection("127.0.0.1", PORTS["bare"], timeout=PATIENCE)
     try:
         text = json.dumps(body) if body else None
         connection.request("POST" if body else "GET", path, text, {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        return answer.read() if answer.status == 200 else b""
+        data = answer.read()
+        if answer.status == 200:
+            return data
+        print(f"the bare Xinference answered {answer.status}: {data[:500]!r}", file=sys.stderr)
+        return b""
     except OSError:
         return b""
 

@@ -13,7 +13,7 @@ PLAYBOOKS = frozenset(
     f"voicefleet_{name}"
     for name in (
         "hosts", "canary", "serial", "max_fail_percentage",
-        "service", "plan", "synthesis", "rollout", "outcome", "to_count", "verified", "container", "unchanged",
+        "service", "plan", "synthesis", "rollout", "outcome", "to_count", "verified", "container", "unchanged", "node",
     )
 )  # fmt: skip
 ROLES = Path(__file__).resolve().parents[3] / "roles"

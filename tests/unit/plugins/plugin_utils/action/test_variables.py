@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import yaml
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action import variables
@@ -21,6 +23,25 @@ def test_a_variable_that_a_role_sets_is_known() -> None:
     files = [*variables.ROLES.glob("*/vars/main.yml"), *variables.ROLES.glob("*/defaults/main.yml")]
     names = {name for path in files for name in load(str(path)) or {}}  # type: ignore[attr-defined]
     assert "voicefleet_service" in names
+    assert variables.misspelt(names, KNOWN) == []
+
+
+def made(part: object) -> Iterator[str]:
+    """The names of the facts and results that tasks make."""
+    for each in part if isinstance(part, list) else [part]:
+        if isinstance(each, dict):
+            yield from each.get("ansible.builtin.set_fact", {})
+            yield from [each["register"]] if isinstance(each.get("register"), str) else []
+            for inner in each.values():
+                yield from made(inner) if isinstance(inner, list) else []
+
+
+def test_a_fact_that_a_task_makes_is_known() -> None:
+    """A later role sees the facts of the former ones: a balancer can run on a node, for example."""
+    playbooks = variables.ROLES.parent / "playbooks"
+    files = [*variables.ROLES.glob("*/tasks/*.yml"), *playbooks.glob("*.yml"), *playbooks.glob("tasks/*.yml")]
+    names = {name for path in files for name in made(load(str(path)))}
+    assert {"voicefleet_node", "preflight_result"} <= names
     assert variables.misspelt(names, KNOWN) == []
 
 
