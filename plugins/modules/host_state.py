@@ -17,7 +17,8 @@ author: voicefleet (@voicefleet)
 options:
   subsets:
     description:
-      - V(platform) is the operating system, Pythons, disks, memory, ports, systemd and the sealed releases.
+      - V(platform) is the operating system, Pythons, disks, memory, ports, systemd, the sealed releases, and what a
+        gateway asks.
       - V(gpu) is the GPUs and their driver, as the PCI bus, C(nvidia-smi) and NVIDIA's library C(libnvidia-ml.so.1)
         report them. A host needs none of these. If the driver hangs, that is reported after 40 seconds.
       - V(drift) compares the files of O(releases) with the lists that were made when the releases were sealed.

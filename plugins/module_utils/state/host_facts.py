@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -138,6 +139,13 @@ def releases(root: str) -> dict[str, Any]:
     return {"complete": complete, "current": release.current(paths), "former": asdict(former) if former else None}
 
 
+def last_gap(receipts: str = layout.RECEIPTS) -> float | None:
+    """How many seconds the service did not answer during its last known restart; None if that cannot be read."""
+    with contextlib.suppress(OSError):
+        return ledger.gap(ledger.read(receipts))
+    return None
+
+
 def candidate_left(home: str, unit_folder: str = layout.UNIT_FOLDER) -> bool:
     """Whether a candidate of ours is left over from an interrupted upgrade."""
     folders = (layout.CANDIDATE_SECRETS, layout.candidate_home(home))
@@ -177,7 +185,7 @@ def gather(root: str, home: str, places: Mapping[str, str] | None = None, user: 
         "selinux": selinux.facts(layout.Paths(root).current),
         "candidate_left": candidate_left(home),
         "gateway": Upstream(systemd_unit.Unit(layout.GATEWAY_UNIT)).facts(),
-        "gap": ledger.gap(ledger.read(layout.RECEIPTS)),
+        "gap": last_gap(),
         "foreign": ownership.refusals(places or {}, user),
         "candidate_foreign": list(ownership.refusals(candidate).values()),
         "time": time.time(),

@@ -162,3 +162,11 @@ def test_the_instructions_that_an_old_processor_lacks_are_named() -> None:
         "ssse3",
     ]
     assert host_facts.missing_instructions("processor : 0\nFeatures : fp asimd\n") == []
+
+
+def test_the_last_gap_is_read_if_possible(tmp_path: Path) -> None:
+    assert host_facts.last_gap(str(tmp_path)) is None  # a folder
+    receipts = tmp_path / "receipts.jsonl"
+    assert host_facts.last_gap(str(receipts)) is None
+    receipts.write_text('{"seconds": {"gap": 21.5}}\n')
+    assert host_facts.last_gap(str(receipts)) == 21.5
