@@ -107,6 +107,17 @@ def test_the_environment_keeps_the_process_offline_and_limited(host: Host) -> No
     assert len(environment["XOSCAR_AUTH_KEY"]) == 64
 
 
+def test_the_filter_of_system_calls_leaves_torch_its_threads(host: Host) -> None:
+    """Without an error, torch computes with one thread if a call of Intel's OpenMP is refused."""
+    lines = host.check_output("systemctl cat %s", UNIT).splitlines()
+    options = " ".join(f"--property '{line}'" for line in lines if line.startswith("SystemCall"))
+    threads = host.check_output(
+        f"systemd-run --quiet --wait --pipe {options} --property Environment=OMP_NUM_THREADS=2 "
+        f"{CURRENT}/env/bin/python -B -c 'import torch; print(torch.get_num_threads())'"
+    )
+    assert threads == "2"
+
+
 def test_no_log_line_is_also_in_the_journal(host: Host) -> None:
     log = host.file("/var/lib/voicefleet/logs/xinference.log").content_string.splitlines()
     journal = host.check_output("journalctl --no-pager --output cat --unit %s", UNIT)

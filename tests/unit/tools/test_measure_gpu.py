@@ -45,7 +45,7 @@ def test_the_policy_is_the_units_own(program: ModuleType) -> None:
         assert line in lines
     assert "PrivateDevices=true" not in lines
     assert not any("{" in line or line.startswith(("IPAddress", "ReadWritePaths")) for line in lines)
-    assert sum(line.startswith("SystemCallFilter=") for line in lines) == 2
+    assert sum(line.startswith("SystemCallFilter=") for line in lines) == 3
 
 
 def test_a_machine_without_torch_skips_the_measurements_and_says_so(tmp_path: Path) -> None:
