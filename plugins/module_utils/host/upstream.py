@@ -8,7 +8,6 @@ finish their requests and end.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
@@ -36,14 +35,21 @@ def children(pid: int, proc: str = "/proc") -> set[int]:
 
 
 def connections(pids: Iterable[int], ports: Iterable[int], proc: str = "/proc") -> tuple[int, int]:
-    """How many sockets of these processes have one of the ports at either end: those that listen, and the others."""
-    inodes = set()
+    """How many sockets of these processes have one of the ports at either end: those that listen, and the others.
+
+    In a container without the right to look into other users' processes, each process counts as one connection.
+    """
+    inodes: set[str] = set()
+    listening = others = 0
     for pid in pids:
         folder = os.path.join(proc, str(pid), "fd")
-        with contextlib.suppress(OSError):  # it has just ended
+        try:
             inodes |= {os.readlink(os.path.join(folder, descriptor)) for descriptor in os.listdir(folder)}
+        except PermissionError:
+            others += 1
+        except OSError:  # it has just ended
+            pass
     wanted = {f"{port:04X}" for port in ports}
-    listening = others = 0
     for table in ("net/tcp", "net/tcp6"):
         for line in private_files.read_if_possible(os.path.join(proc, table)).splitlines()[1:]:
             columns = line.split()
@@ -115,7 +121,8 @@ class Upstream:
         A former worker may still read a request, and would send it there. Raises ManagedError if nginx goes on with its
         former configuration.
         """
-        former = children(int(self.unit.get("MainPID") or 0), self.proc)
+        main = int(self.unit.get("MainPID") or 0)
+        former = children(main, self.proc)
         try:
             self.unit.ctl("reload")
         except systemd_unit.SystemdError as error:
@@ -125,12 +132,13 @@ class Upstream:
         while True:
             listening, others = connections(former, (port, gateway_port), self.proc)
             waited = time.monotonic() - start
-            if listening and waited > RELOAD_SECONDS:
+            reloaded = not listening and bool(children(main, self.proc) - former)
+            if not reloaded and waited > RELOAD_SECONDS:
                 undo()
                 raise ManagedError(
                     f"the gateway was not changed: {self.unit.name} goes on with its former configuration,"
                     f" {RELOAD_SECONDS} s after its reload. Its journal says why"
                 )
-            if not listening and (not others or waited > seconds):
+            if reloaded and (not others or waited > seconds):
                 return others
             time.sleep(0.1)
