@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edits and the bill of materials of a release of this collection; bin/release calls this.
 
-    release.py prepare VERSION [TAG ...]    TAGS: those of the releases before it
-    release.py bill                         print the bill of materials of the packages and models that are pinned
+release.py prepare VERSION [TAG ...]    TAGS: those of the releases before it
+release.py bill                         print the bill of materials of the packages and models that are pinned
 """
 
 from __future__ import annotations
@@ -68,10 +68,11 @@ def prepare(root: Path, version: str, tags: Sequence[str]) -> list[Path]:
     """Write a version wherever it stands. Return the changed files. antsibull-changelog does the rest."""
     galaxy = root / "galaxy.yml"
     text = galaxy.read_text(encoding="utf-8")
-    released = sorted((tag.removeprefix("v") for tag in tags), key=number)
+    # Those before a release, such as v1.2.3-rc1, do not count.
+    released = sorted((tag[1:] for tag in tags if VERSION.fullmatch(tag[1:])), key=number)
+    number(version)
     if released and number(version) <= number(released[-1]):
         raise ReleaseError(f"{version} is not newer than {released[-1]}, the last release.")
-    number(version)
     edits = _next(root, version, released[-1]) if released else _first(root, version)
     edits[galaxy] = re.sub(r"(?m)^version: .*$", f"version: {version}", text)
     changed = [path for path, new in edits.items() if not path.exists() or path.read_text(encoding="utf-8") != new]

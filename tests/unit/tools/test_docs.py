@@ -54,6 +54,17 @@ def test_every_benchmark_has_a_line() -> None:
     assert sorted(set(commands) - set(listed)) == []
 
 
+def test_every_role_has_a_line() -> None:
+    listed = re.findall(r"^\| \[(\w+)\]\(\.\./roles/\1/README\.md\)", text(ROOT / "docs/variables.md"), re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "roles").iterdir())
+
+
+def test_every_playbook_has_a_line() -> None:
+    # report.yml is only the end of others.
+    names = {path.name for path in (ROOT / "playbooks").glob("*.yml")} - {"report.yml"}
+    assert names - set(re.findall(r"^\| `([\w-]+\.yml)`", text(ROOT / "docs/playbooks.md"), re.MULTILINE)) == set()
+
+
 def test_pages_are_found() -> None:
     assert ROOT / "README.md" in PAGES
     assert ROOT / "docs/glossary.md" in PAGES
