@@ -35,6 +35,7 @@ CHECKS = {
     "GPU_USED": "the model's process runs on a GPU",
     "NOEXEC": "programs may run from the releases, the service's home and the temporary folder",
     "SELINUX": "if SELinux is on, the programs that systemd starts have the right label",
+    "FAPOLICYD": "fapolicyd does not run, or it lets the service run",
     "PATH_LENGTH": "the service's home has 50 bytes at most, and the path of espeak's data less than 160",
     "CLOCK": "the clocks of host and controller differ by less than five minutes",
     "DISK": "the file systems of the releases, the home and the temporary folder have free space",
@@ -436,7 +437,11 @@ def _logs(facts: Json, expected: Expected, controller_time: float) -> list[Findi
 
 _JUDGES: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Json, Expected, float], list[Finding]]], ...] = (
     # the facts that a judge needs, the checks that it makes, and the judge
-    (("platform",), ("NOT_ROOT", "SYSTEMD", "GLIBC", "CPU", "MEMORY", "NOEXEC", "SELINUX", "CLOCK", "DISK"), _platform),
+    (
+        ("platform",),
+        ("NOT_ROOT", "SYSTEMD", "GLIBC", "CPU", "MEMORY", "NOEXEC", "SELINUX", "FAPOLICYD", "CLOCK", "DISK"),
+        _platform,
+    ),
     (("platform",), _GPU, _gpu),
     (("lock", "platform", "release"), ("DEPLOY",), _deploy),
     (("release",), ("RELEASE", "DRIFT", "PATH_LENGTH"), _release),
