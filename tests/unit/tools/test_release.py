@@ -107,12 +107,13 @@ def test_the_bill_has_each_locked_package_and_model_with_its_digest(tool: Module
     assert faults(bill) == []
 
 
-def test_the_changelog_lists_every_plugin() -> None:
-    releases = read(ROOT / "changelogs/changelog.yaml")["releases"].values()
+def test_the_changelog_lists_every_plugin_of_its_releases(tool: ModuleType) -> None:
+    releases = read(ROOT / "changelogs/changelog.yaml")["releases"]
     page = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("\\", "")
     for kind in ("modules", "filter", "lookup"):
-        names = {path.stem for path in (ROOT / "plugins" / kind).glob("[a-z]*.py")}
-        rows = [release.get(kind, []) + release.get("plugins", {}).get(kind, []) for release in releases]
+        texts = {path.stem: path.read_text("utf-8") for path in (ROOT / "plugins" / kind).glob("[a-z]*.py")}
+        names = {name for name, words in texts.items() if tool.ADDED.findall(words)[0][1] in releases}
+        rows = [release.get(kind, []) + release.get("plugins", {}).get(kind, []) for release in releases.values()]
         listed = {row["name"]: row["description"] for each in rows for row in each}
         assert names == set(listed)
         missing = [name for name, words in listed.items() if f"* voicefleet.kokoro.{name} - {words}\n" not in page]
