@@ -47,6 +47,7 @@ PAGES = {
     "versions.md": "versions_page",
     "voices.md": "voices_page",
     "way.svg": "way_picture",
+    "dashboard.svg": "dashboard_picture",
 }
 _PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", re.MULTILINE)
 
