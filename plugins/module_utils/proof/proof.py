@@ -49,7 +49,11 @@ OPUS_RATE = 48000  # Hz: Opus always counts at this rate
 ALWAYS = "acoustic"  # every proof tries the levels up to here: they need only the answers themselves
 PROOF_FILE = "proof.json"
 # After these, do not ask for the next voice: it would fail too, and each wrong key counts towards a ban.
-_HOPELESS = ("unauthorized", "forbidden", "refused", "unreachable", "no_model", "limited", "loading", "timeout")
+_HOPELESS = ("unauthorized", "refused", "unreachable", "limited")
+# After these, do not ask for the next voice of the same model.
+_MODEL_HOPELESS = ("forbidden", "no_model", "loading")
+# A model may answer one request late, because it speaks a long text for somebody else. After so many in a row it hangs.
+MOST_TIMEOUTS = 2
 
 MOST_FRAMES = audio.MOST_SECONDS * OPUS_RATE
 # What reading a damaged proof raises.
@@ -161,6 +165,29 @@ class Sample:
         return f"{self.voice}.{self.format}"
 
 
+@dataclass
+class _Failures:
+    """What the failures so far say about the next request. One may be about a single model, or about all."""
+
+    reasons: dict[str, SpeechError] = field(default_factory=dict)  # by model; "" stands for all
+    timeouts: dict[str, int] = field(default_factory=dict)  # in a row, by model
+
+    def why_not(self, model: str) -> SpeechError | None:
+        """Return the failure for which a request to a model is not worth a try, if there is one."""
+        return self.reasons.get("") or self.reasons.get(model)
+
+    def note(self, model: str, error: SpeechError | None) -> None:
+        """Note how a request to a model ended."""
+        late = error is not None and error.kind == "timeout"
+        self.timeouts[model] = self.timeouts.get(model, 0) + 1 if late else 0
+        if error is None:
+            return
+        if error.kind in _HOPELESS:
+            self.reasons[""] = error
+        elif error.kind in _MODEL_HOPELESS or self.timeouts[model] == MOST_TIMEOUTS:
+            self.reasons[model] = error
+
+
 def level_of(findings: Iterable[Finding]) -> str:
     """Return the highest level whose findings, and all findings below it, are good. UNVERIFIED is not good."""
     known, reached = list(findings), LEVELS[0]
@@ -261,18 +288,19 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
     lacking: dict[str, str] = {}
     answers: dict[str, bytes] = {}
     givers: dict[str, str] = {}
-    hopeless: SpeechError | None = None
+    failures = _Failures()
     for sample in samples:
+        model = wanted.model_of(sample.voice)
+        hopeless = failures.why_not(model)
         if hopeless is not None:
             sample.findings = [Finding("answer", "format", None, None, "200", f"Not tried, because: {hopeless}")]
             continue
         try:
             if sample.format in lacking:
                 raise SpeechError("no_format", lacking[sample.format])
-            reply = client.speak(
-                wanted.model_of(sample.voice), wanted.text_of(sample.voice), sample.voice, sample.format
-            )
+            reply = client.speak(model, wanted.text_of(sample.voice), sample.voice, sample.format)
         except SpeechError as error:
+            failures.note(model, error)
             if error.kind == "no_format" and sample.format not in wanted.formats:
                 lacking[sample.format] = str(error)
                 sample.offered = False
@@ -280,8 +308,8 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
                 sample.findings = [Finding("offered", "format", None, error.status, "where the server has it", said)]
                 continue
             sample.findings = [Finding("answer", "format", False, error.status, "200", str(error))]
-            hopeless = error if error.kind in _HOPELESS else None
             continue
+        failures.note(model, None)
         answers[sample.file_name] = reply.data
         sample.bytes = len(reply.data)
         sample.sha256 = sha256_bytes(reply.data)
