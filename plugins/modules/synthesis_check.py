@@ -76,8 +76,8 @@ options:
     default: [wav, mp3]
   extra_formats:
     description:
-      - Formats to try if the server has them, such as V(opus), which Xinference does not have. A format that the server
-        lacks is reported as UNVERIFIED and does not count.
+      - Formats to try if the server has them. A format that the server lacks is reported as UNVERIFIED and does not
+        count.
     type: list
     elements: str
     choices: [wav, mp3, flac, ogg, opus]

@@ -99,6 +99,8 @@ def hear(recordings: Sequence[Recording], text: str, python: str | None) -> list
 
 
 def _hear_english(recordings: Sequence[Recording], text: str, python: str | None) -> list[Finding]:
+    # The recogniser's dictionary has no digits.
+    text = transcript.spell_small(text)
     words = words_of(text)
     if len(words) < FEWEST_WORDS:
         return [unverified(f"a text of fewer than {FEWEST_WORDS} words cannot be told from others.")] * len(recordings)

@@ -148,6 +148,20 @@ def test_an_unheard_sample_is_unverified_with_the_reason(tmp_path: Path) -> None
     assert "dictionary lacks '555'" in sentence_of(text, python_that(tmp_path, f"echo '{json.dumps(unknown)}'"))
 
 
+def test_small_numbers_in_digits_are_heard_as_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(request: dict[str, Any], python: str) -> dict[str, Any]:
+        asked.append(request["text"])
+        words = recogniser_program.words_of(request["text"])
+        return {"words": words, "unknown": [], "samples": [{"heard": words}]}
+
+    monkeypatch.setattr(recogniser, "run", run)
+    (finding,) = recogniser.hear([Recording("af_heart", "a.wav", b"")], "He keeps 42 dogs.", "python")
+    assert asked == ["He keeps forty two dogs."]
+    assert finding.ok
+
+
 def test_a_recogniser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recogniser, "START_SECONDS", 0.1)
     monkeypatch.setattr(recogniser, "SECONDS", 0.1)
