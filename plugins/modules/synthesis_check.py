@@ -15,7 +15,7 @@ description:
     and its length fits the text.
   - Level V(phonemes) means that the release's own misaki makes the expected phonemes for each language. It must turn
     numbers and abbreviations into phonemes too. With invented words in a sentence, there must be more phonemes and
-    longer audio.
+    longer audio. All phonemes of a sentence that is too long for Kokoro must reach the model.
   - Level V(intelligible) means that a recogniser hears the words of the text. C(pocketsphinx) in O(python) recognises
     English, word for word and without a network. The model O(transcriber) recognises other languages; without it they
     are UNVERIFIED.
