@@ -129,8 +129,9 @@ class Speaker:
                 assert len(result.phonemes) < kokoro_text.LIMIT, part
                 phonemes.append(result.phonemes)
                 sounds.append(self.torch.from_numpy(served._samples(result.audio, number > 0, number < len(parts) - 1)))
-        samples = self.torch.cat(sounds).numpy()
-        return samples, {**asdict(clip), "phonemes": " ".join(phonemes), "tokens": [], "parts": len(parts)}
+        lengths = [len(sound) for sound in sounds]
+        known = {**asdict(clip), "phonemes": " ".join(phonemes), "tokens": [], "lengths": lengths}
+        return self.torch.cat(sounds).numpy(), known
 
 
 def main() -> None:
