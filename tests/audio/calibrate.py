@@ -25,7 +25,17 @@ import soundfile
 import tricks
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import acoustics, proof
 
-SHOWN = ("highest_db", "high_db", "asymmetry", "held_share", "flatness", "voiced_share", "repetition", "tilt_db")
+SHOWN = (
+    "highest_db",
+    "high_db",
+    "asymmetry",
+    "held_share",
+    "flatness",
+    "voiced_share",
+    "repetition",
+    "tilt_db",
+    "floor_db",
+)
 # What must be accepted, and what must be refused. About all else, the level intelligible decides.
 ACCEPTED = ("speech", "dropout")
 # Silence is what stays below this share of the loudest sample.
