@@ -64,7 +64,8 @@ options:
     default: []
   text:
     description:
-      - The sentence. One or two words are too few to tell speech from noise.
+      - The sentence. One or two words are too few to tell speech from noise. Instead of the default, a voice of another
+        language than English says a sentence of its own language.
       - An answer of more than 300 seconds is refused and not decoded.
     type: str
     default: The quick brown fox jumps over the lazy dog.
@@ -456,11 +457,10 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     latencies = [sample.latency_seconds for sample in samples if sample.latency_seconds is not None]
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
-        hint = (
-            f"\nMade-up weights say only '{proof.TEXT}', but synthesis_text is another text."
-            if sources.of_voice(report["unpublished"]) == sources.MADE_UP and wanted.text != proof.TEXT
-            else ""
-        )
+        made_up = sources.of_voice(report["unpublished"]) == sources.MADE_UP
+        other = "synthesis_text is another text" if wanted.text != proof.TEXT else "each voice says its own language"
+        spoken = {wanted.text_of(voice) for voice in wanted.voices}
+        hint = f"\nMade-up weights say only '{proof.TEXT}', but {other}." if made_up and spoken != {proof.TEXT} else ""
         kept_in = f" They are kept in {evidence.folder}." if answers else ""
         module.fail_json(
             changed=True,

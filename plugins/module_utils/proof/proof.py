@@ -106,9 +106,8 @@ class Wanted:
         return self.uids.get(voice[:1], self.model)
 
     def text_of(self, voice: str) -> str:
-        """Return the text for a voice. If Whisper listens, the default text is a sentence of the voice's language."""
-        own = recogniser.SENTENCES.get(voice[:1]) if self.transcriber and self.text == TEXT else None
-        return own or self.text
+        """Return the text for a voice. The default text is a sentence of the voice's language."""
+        return recogniser.SENTENCES.get(recogniser.letter_of(voice), TEXT) if self.text == TEXT else self.text
 
     def faults(self) -> list[str]:
         """Return what is wrong with it, in sentences."""
