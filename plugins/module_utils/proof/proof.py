@@ -48,12 +48,6 @@ FORMATS = {
 OPUS_RATE = 48000  # Hz: Opus always counts at this rate
 ALWAYS = "acoustic"  # every proof tries the levels up to here: they need only the answers themselves
 PROOF_FILE = "proof.json"
-# After these, do not ask for the next voice: it would fail too, and each wrong key counts towards a ban.
-_HOPELESS = ("unauthorized", "refused", "unreachable", "limited")
-# After these, do not ask for the next voice of the same model.
-_MODEL_HOPELESS = ("forbidden", "no_model", "loading")
-# A model may answer one request late, because it speaks a long text for somebody else. After so many in a row it hangs.
-MOST_TIMEOUTS = 2
 
 MOST_FRAMES = audio.MOST_SECONDS * OPUS_RATE
 # What reading a damaged proof raises.
@@ -164,29 +158,6 @@ class Sample:
         return f"{self.voice}.{self.format}"
 
 
-@dataclass
-class _Failures:
-    """What the failures so far say about the next request. One may be about a single model, or about all."""
-
-    reasons: dict[str, SpeechError] = field(default_factory=dict)  # by model; "" stands for all
-    timeouts: dict[str, int] = field(default_factory=dict)  # in a row, by model
-
-    def why_not(self, model: str) -> SpeechError | None:
-        """Return the failure for which a request to a model is not worth a try, if there is one."""
-        return self.reasons.get("") or self.reasons.get(model)
-
-    def note(self, model: str, error: SpeechError | None) -> None:
-        """Note how a request to a model ended."""
-        late = error is not None and error.kind == "timeout"
-        self.timeouts[model] = self.timeouts.get(model, 0) + 1 if late else 0
-        if error is None:
-            return
-        if error.kind in _HOPELESS:
-            self.reasons[""] = error
-        elif error.kind in _MODEL_HOPELESS or self.timeouts[model] == MOST_TIMEOUTS:
-            self.reasons[model] = error
-
-
 def level_of(findings: Iterable[Finding]) -> str:
     """Return the highest level whose findings, and all findings below it, are good. UNVERIFIED is not good."""
     known, reached = list(findings), LEVELS[0]
@@ -287,7 +258,7 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
     lacking: dict[str, str] = {}
     answers: dict[str, bytes] = {}
     givers: dict[str, str] = {}
-    failures = _Failures()
+    failures = speech.Failures()
     for sample in samples:
         model = wanted.model_of(sample.voice)
         hopeless = failures.why_not(model)

@@ -19,7 +19,7 @@ from . import interpreter, transcript
 from .acoustics import Finding
 from .interpreter import InterpreterError
 from .recogniser_program import distance, words_of
-from .speech import SpeechClient, SpeechError
+from .speech import Failures, SpeechClient, SpeechError
 
 LEVEL = "intelligible"
 WORD_ERROR_RATE = 0.2  # of a transcription: Whisper writes names and numbers in its own way
@@ -182,12 +182,18 @@ def transcribe(
 ) -> list[Finding]:
     """Return a finding for each recording, by a Whisper model that the same endpoint serves."""
     findings: list[Finding] = []
+    failures = Failures()
     for each in recordings:
+        if hopeless := failures.why_not(transcriber):
+            findings.append(unverified(f"{transcriber} was not asked, because: {hopeless}"))
+            continue
         try:
             heard = client.transcribe(transcriber, each.data, each.file_name, each.language)
         except SpeechError as error:
+            failures.note(transcriber, error)
             findings.append(unverified(f"{transcriber} did not transcribe it: {error}"))
             continue
+        failures.note(transcriber, None)
         findings.append(compare(each.text or text, heard, each.language, limit))
     return findings
 

@@ -239,6 +239,22 @@ def test_each_recording_is_compared_with_its_own_text() -> None:
     assert recogniser.error_rates([("af_heart", recogniser.unverified("it is quiet."))]) == {}
 
 
+@pytest.mark.parametrize(("kind", "requests"), [("no_model", 1), ("unauthorized", 1), ("timeout", 2), ("failed", 4)])
+def test_a_transcriber_that_cannot_answer_is_not_asked_for_each_voice(kind: str, requests: int) -> None:
+    asked: list[str] = []
+
+    class Client:
+        def transcribe(self, model: str, data: bytes, file_name: str, language: str) -> str:
+            asked.append(file_name)
+            raise SpeechError(kind, "no way")
+
+    client: Any = Client()
+    found = recogniser.listen(client, [Recording("af_heart", "a.wav", b"")] * 4, "The fox jumps.", None, "whisper")
+    assert len(asked) == requests
+    assert [finding.ok for finding in found] == [None] * 4
+    assert all("no way" in finding.sentence for finding in found)
+
+
 def test_a_voice_speaks_its_own_language_unless_a_text_is_given() -> None:
     def text_of(voice: str, **changes: Any) -> str:
         return proof.Wanted("1", "kokoro", [voice], ["wav"], **changes).text_of(voice)
