@@ -50,7 +50,7 @@ _THOUSANDS = {
 _CLOSING = "[\"'\u201d\u2019\u00bb)\\]\u300d\u300f\u3011\uff09\u300b]*"
 # A match begins only at the first mark of a row. Otherwise a long row of marks takes quadratic time.
 _SENTENCE = re.compile(
-    f"(?:[\u3002\uff01\uff1f\uff0e\uff61]+{_CLOSING}|(?<![.!?\u2026])[.!?\u2026]+{_CLOSING}(?=\\s))\\s*"
+    f"(?:[\u3002\uff01\uff1f\uff0e\uff61\u0964\u0965]+{_CLOSING}|(?<![.!?\u2026])[.!?\u2026]+{_CLOSING}(?=\\s))\\s*"
 )
 _CLAUSE = re.compile(
     f"(?:[\u3001\uff0c\uff1b\uff1a\uff64]{_CLOSING}|(?:[,;:]{_CLOSING}|[)\\]]|\\s[\u2013\u2014-])(?=\\s)|\u2014)\\s*"

@@ -99,8 +99,9 @@ def test_clause_ends() -> None:
 
 
 def test_hindi_sentences_end_at_a_danda() -> None:
-    line = text.clean("यह पहला है। यह दूसरा है॥", "h")
-    assert text.sentences(line) == ["यह पहला है.  ", "यह दूसरा है. "]
+    line = "यह पहला है। यह दूसरा है॥"
+    assert text.sentences(line) == ["यह पहला है। ", "यह दूसरा है॥"]
+    assert text.sentences(text.clean(line, "h")) == ["यह पहला है.  ", "यह दूसरा है. "]
 
 
 def test_japanese_phrases_begin_after_hiragana() -> None:
