@@ -7,7 +7,7 @@ MODEL is the folder of Kokoro-82M, such as `<release>/models/Kokoro-82M`. The pr
 model process imports, and has the same environment for glibc as the service's unit; `--plain` leaves it out. It prints
 when the model is READY: Xinference says so when the first language's pipeline is made. With `--languages a` it has one
 language, without the option nine. After each language it prints its memory. Then it speaks requests of varied length:
-parts of the paragraphs in tests/audio/paragraphs.json, every tenth one with two whole paragraphs on one line. At the
+parts of the paragraphs in tests/audio/paragraphs.json, every twentieth one with two whole paragraphs on one line. At the
 end it prints the memory after each hundred requests, and what glibc holds back of the memory that was freed.
 """
 
@@ -84,7 +84,7 @@ async def speak_all(speaker: Speaker, languages: str, requests: int) -> None:
     hundreds: dict[int, int] = {}
     for number in range(1, requests + 1):
         language = chance.choice(languages)
-        text = part(PARAGRAPHS[language], chance, number % 10 == 0)
+        text = part(PARAGRAPHS[language], chance, number % 20 == 0)
         seconds += await asyncio.to_thread(speaker.speak, language, text)
         if number % 20 == 0 or number == requests:
             say(f"{number} requests, {seconds:.0f} s of audio", begun)

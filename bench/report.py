@@ -15,7 +15,7 @@ from typing import Any
 from targets import judge, machine, missed, show
 
 # Targets: a fresh deploy divided by its floor, and an unchanged run on one host.
-RATIO, SECONDS, TASKS = 1.25, 12.0, 12
+RATIO, SECONDS, TASKS = 1.10, 12.0, 12
 
 
 def main() -> int:

@@ -78,6 +78,7 @@ voicefleet:
     kokoro_voices: $VOICES
     synthesis_report_dir: $4
     synthesis_required_level: $5
+    synthesis_try_level: $5
     # Only the published files are accepted by default.
     preflight_accept_unpublished: $accept
 YAML

@@ -35,7 +35,7 @@ REST = """
 | NVIDIA GPUs | unit tests with recorded facts. [GPUs](gpu.md) says what ran on a card | a deploy to a host with a GPU |
 | SELinux in enforcing mode | unit tests with recorded facts | a deploy |
 | firewalld | | a deploy. Scenarios use nftables |
-| FIPS mode, fapolicyd | | anything |
+| FIPS mode, fapolicyd | unit tests with recorded facts; keys of ecdsa and rsa sign a store | a deploy |
 | a cluster on several machines | a cluster of containers on one machine | several machines |
 | a network between controller and hosts | SSH and rsync between containers | a real network |
 

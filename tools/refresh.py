@@ -40,7 +40,15 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "roles/artifact_store/files/locks"
 STORE_DATA = ROOT / "plugins/plugin_utils/store/data"
 REPAIRS = ROOT / "plugins/module_utils/release/patch_data.py"
-PAGES = ("doctor", "platforms", "versions", "voices")
+# Generated files below docs/, each with its tool.
+PAGES = {
+    "doctor.md": "doctor_page",
+    "platforms.md": "platforms_page",
+    "versions.md": "versions_page",
+    "voices.md": "voices_page",
+    "way.svg": "way_picture",
+    "dashboard.svg": "dashboard_picture",
+}
 _PIN = re.compile(r"^([\w-]+)(?:\[\w+\])?==(\S+)$", re.MULTILINE)
 
 Findings = Iterator[str]
@@ -345,15 +353,15 @@ def ask_repairs(_uv: str, write: bool) -> Findings:
 
 
 def stale_pages(_uv: str) -> Findings:
-    for name in PAGES:
-        if (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") != tool(f"{name}_page").page():
-            yield f"docs/{name}.md is not what its tool writes: run bin/refresh pages"
+    for name, maker in PAGES.items():
+        if (ROOT / "docs" / name).read_text(encoding="utf-8") != tool(maker).page():
+            yield f"docs/{name} is not what its tool writes: run bin/refresh pages"
 
 
 def write_pages(_uv: str, write: bool) -> Findings:
     yield from stale_pages(_uv)
-    for name in PAGES if write else ():
-        (ROOT / f"docs/{name}.md").write_text(tool(f"{name}_page").page(), encoding="utf-8")
+    for name, maker in PAGES.items() if write else ():
+        (ROOT / "docs" / name).write_text(tool(maker).page(), encoding="utf-8")
 
 
 @dataclass(frozen=True)

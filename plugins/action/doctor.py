@@ -23,7 +23,7 @@ from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest i
 
 FACT = "voicefleet_doctor"
 # Options that the controller alone needs.
-OWN = ("minimum_memory_mb", "bundle", "store")
+OWN = ("minimum_memory_mb", "bundle", "store", "peer")
 EXPECTED = [field.name for field in fields(doctor.Expected)]
 
 
@@ -34,6 +34,8 @@ class ActionModule(ControllerAction):
         host = str(task_vars.get("inventory_hostname", "host"))
         expected = doctor.Expected(**{name: arguments[name] for name in EXPECTED})
         asked = {name: arguments[name] for name in arguments if name not in OWN}
+        if expected.peer.get("open"):
+            asked |= {"peer_host": expected.peer["reach"], "peer_port": expected.peer["port"]}
         facts: dict[str, Any] = {}
         try:
             began = time.time()

@@ -136,7 +136,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front, version_fault
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import (
+    Front,
+    selinux_warnings,
+    version_fault,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import layout, private_files, systemd_unit
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import File, ManagedError
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference import config as xinference_config
@@ -226,7 +230,7 @@ def main() -> None:
         faults.append(f"{old} Install a newer package of HAProxy, or name it in balancer_haproxy.")
     if faults:
         module.fail_json(msg="The balancer was not changed. " + " ".join(faults))
-    for warning in balancer.lacking(nodes):
+    for warning in [*balancer.lacking(nodes), *selinux_warnings("haproxy_connect_any")]:
         module.warn(warning)
     folder = params["folder"]
     parts = [part for name in ("keys.cfg", "haproxy.cfg") for part in ("-f", os.path.join(folder, name))]

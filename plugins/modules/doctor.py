@@ -24,6 +24,13 @@ options:
       - The store on the controller. If it carries advisories, the components of the host's release are compared with
         them. A folder without a store is no error.
     type: path
+  peer:
+    description:
+      - Another host of the play, to which this one tries a connection. Empty means none.
+      - Its C(name), and what the lookup P(voicefleet.kokoro.service#lookup) says about it. C(networks) are those that
+        may connect to it, as in C(IPAddressAllow=). If this host is in none of them, no connection is expected.
+    type: dict
+    default: {}
   bundle:
     description: The archive of a support bundle on the controller. Empty means no bundle. Check mode writes none.
     type: str

@@ -106,7 +106,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import certificate
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import Front, version_fault
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.front import (
+    Front,
+    selinux_warnings,
+    version_fault,
+)
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import (
     direct,
     layout,
@@ -127,7 +131,8 @@ class Gateway:
     def __init__(self, params: dict[str, Any], check: bool) -> None:
         self.params = params
         self.check = check
-        self.warnings: list[str] = []
+        # nginx connects to the service.
+        self.warnings = selinux_warnings("httpd_can_network_connect")
 
     def path(self, name: str) -> str:
         return os.path.join(str(self.params["folder"]), name)
@@ -260,7 +265,7 @@ def main() -> None:
             module.fail_json(msg="The gateway was not changed. " + " ".join(faults))
         result = gateway.run()
     except (ManagedError, certificate.CertificateError, systemd_unit.SystemdError, OSError) as error:
-        module.fail_json(msg=f"The gateway is not complete: {error}")
+        module.fail_json(msg=" ".join([f"The gateway is not complete: {error}", *gateway.warnings]))
     for warning in gateway.warnings:
         module.warn(warning)
     if result.get("answered") in (502, 503, 504):

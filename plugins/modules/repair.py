@@ -16,6 +16,7 @@ description:
   - An existing package is never changed. An existing file with other contents stays.
   - A ledger in the folder C(voicefleet-repair) of the prefix lists each change with the former bytes. V(absent)
     restores them. It changes nothing if somebody changed one of these files since.
+  - The ledger also notes that what runs has not been started again since the last change. V(settled) removes this note.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 options:
@@ -23,9 +24,16 @@ options:
     description:
       - V(present) makes the changes of O(plan). V(absent) restores what was there before.
       - V(inspected) reports what the place holds, and changes nothing.
+      - V(settled) says that the service or its model was started again.
     type: str
-    choices: [present, absent, inspected]
+    choices: [present, absent, inspected, settled]
     default: present
+  restart:
+    description:
+      - Whether a restart follows. With V(absent), a ledger without changes then stays until V(settled), so that a
+        restart that fails is not forgotten.
+    type: bool
+    default: false
   prefix:
     description:
       - The prefix of the environment, such as C(/srv/xinference/venv). Its program is C(bin/python).
@@ -95,9 +103,13 @@ report:
   type: dict
 ledger:
   description: The ledger in the place.
-  returned: for O(state=present) and O(state=absent)
+  returned: for all states but V(inspected)
   type: str
   sample: /srv/xinference/venv/voicefleet-repair/ledger.json
+owed:
+  description: Whether what runs was not started again since the last change, by this run or an earlier one.
+  returned: for all states but V(inspected)
+  type: bool
 """
 
 import os
@@ -118,7 +130,10 @@ PARTS = ("files", "links", "texts", "patches", "packages", "artifacts", "uv")
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent", "inspected"], "default": "present"},
+            "state": {
+                "type": "str", "choices": ["present", "absent", "inspected", "settled"], "default": "present",
+            },
+            "restart": {"type": "bool", "default": False},
             "prefix": {"type": "str", "default": ""},
             "container": {"type": "str", "default": ""},
             "engine": {"type": "str", "choices": ["auto", "docker", "podman"], "default": "auto"},
@@ -127,7 +142,7 @@ def main() -> None:
             "root": {"type": "path", "default": layout.REPAIR},
         },
         supports_check_mode=True,
-    )
+    )  # fmt: skip
     params = module.params
     lacking = [name for name in PARTS if name not in params["plan"]]
     if params["state"] == "present" and lacking:
@@ -145,7 +160,8 @@ def main() -> None:
         about = {"name": found.name, "unit": found.unit, "units": [found.unit] if found.unit else [],
                  "container": found.container, "engine": found.engine,
                  "python": "" if found.container else place.python, **found.details}  # fmt: skip
-        result = {"inspected": inspect, "present": repair, "absent": restore}[params["state"]](params, place, asked)
+        acts = {"inspected": inspect, "present": repair, "absent": restore, "settled": settle}
+        result = acts[params["state"]](params, place, asked)
     except (places.PlaceError, mending.MendingError, patches.PatchError, spacy_sdist.SpacyModelError) as error:
         module.fail_json(msg=diagnosis.explain(f"{str(error).rstrip('.')}."))
     except OSError as error:
@@ -171,19 +187,26 @@ def repair(params: Json, place: Any, asked: Json) -> Json:
     }  # fmt: skip
     if asked["check"] or not plan["artifacts"]:
         done = place.run({**request, "packages": plan["packages"], "uv": plan["uv"]})
-        return {"changes": done["changed"], "ledger": done["ledger"]}
+        return answer(done)
     material = mending.Material(root, os.path.join(root, "made"))
     request.update(material.collect(plan))
     done = place.run(request, material.files)
     # The place has its own copies now.
     if ownership.is_ours(root):
         ownership.remove(root)
-    return {"changes": done["changed"], "ledger": done["ledger"]}
+    return answer(done)
 
 
 def restore(params: Json, place: Any, asked: Json) -> Json:
-    done = place.run({**asked, "do": "revert"})
-    return {"changes": [f"restore {path}" for path in done["changed"]], "ledger": done["ledger"]}
+    return answer(place.run({**asked, "do": "revert", "keep": params["restart"]}), "restore ")
+
+
+def settle(params: Json, place: Any, asked: Json) -> Json:
+    return answer(place.run({**asked, "do": "settle"}), "settle ")
+
+
+def answer(done: Json, what: str = "") -> Json:
+    return {"changes": [f"{what}{each}" for each in done["changed"]], "ledger": done["ledger"], "owed": done["owed"]}
 
 
 if __name__ == "__main__":

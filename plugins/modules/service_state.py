@@ -30,6 +30,14 @@ options:
     description: The host's ledger.
     type: path
     default: /var/lib/voicefleet-evidence/receipts.jsonl
+  peer_host:
+    description: The address of another host's service, to try a connection. Empty means none.
+    type: str
+    default: ""
+  peer_port:
+    description: The port of that service.
+    type: int
+    default: 0
 extends_documentation_fragment:
   - voicefleet.kokoro.host
   - voicefleet.kokoro.host.service
@@ -91,6 +99,8 @@ def main() -> None:
             "receipts": {"type": "path", "default": layout.RECEIPTS},
             "speak": {"type": "bool", "default": True},
             "timeout": {"type": "int", "default": 60},
+            "peer_host": {"type": "str", "default": ""},
+            "peer_port": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

@@ -15,7 +15,7 @@ description:
     and its length fits the text.
   - Level V(phonemes) means that the release's own misaki makes the expected phonemes for each language. It must turn
     numbers and abbreviations into phonemes too. With invented words in a sentence, there must be more phonemes and
-    longer audio.
+    longer audio. All phonemes of a sentence that is too long for Kokoro must reach the model.
   - Level V(intelligible) means that a recogniser hears the words of the text. C(pocketsphinx) in O(python) recognises
     English, word for word and without a network. The model O(transcriber) recognises other languages; without it they
     are UNVERIFIED.
@@ -64,7 +64,8 @@ options:
     default: []
   text:
     description:
-      - The sentence. One or two words are too few to tell speech from noise.
+      - The sentence. One or two words are too few to tell speech from noise. Instead of the default, a voice of another
+        language than English says a sentence of its own language.
       - An answer of more than 300 seconds is refused and not decoded.
     type: str
     default: The quick brown fox jumps over the lazy dog.
@@ -76,8 +77,8 @@ options:
     default: [wav, mp3]
   extra_formats:
     description:
-      - Formats to try if the server has them, such as V(opus), which Xinference does not have. A format that the server
-        lacks is reported as UNVERIFIED and does not count.
+      - Formats to try if the server has them. A format that the server lacks is reported as UNVERIFIED and does not
+        count.
     type: list
     elements: str
     choices: [wav, mp3, flac, ogg, opus]
@@ -456,11 +457,10 @@ def check(module: AnsibleModule, wanted: proof.Wanted, evidence: proof.Evidence)
     latencies = [sample.latency_seconds for sample in samples if sample.latency_seconds is not None]
     tell_exporter(module, report, max(latencies) if latencies and not below else None)
     if below:
-        hint = (
-            f"\nMade-up weights say only '{proof.TEXT}', but synthesis_text is another text."
-            if sources.of_voice(report["unpublished"]) == sources.MADE_UP and wanted.text != proof.TEXT
-            else ""
-        )
+        made_up = sources.of_voice(report["unpublished"]) == sources.MADE_UP
+        other = "synthesis_text is another text" if wanted.text != proof.TEXT else "each voice says its own language"
+        spoken = {wanted.text_of(voice) for voice in wanted.voices}
+        hint = f"\nMade-up weights say only '{proof.TEXT}', but {other}." if made_up and spoken != {proof.TEXT} else ""
         kept_in = f" They are kept in {evidence.folder}." if answers else ""
         module.fail_json(
             changed=True,

@@ -25,9 +25,21 @@ import soundfile
 import tricks
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import acoustics, proof
 
-SHOWN = ("highest_db", "high_db", "asymmetry", "held_share", "flatness", "voiced_share", "repetition", "tilt_db")
+SHOWN = (
+    "highest_db",
+    "high_db",
+    "asymmetry",
+    "held_share",
+    "flatness",
+    "voiced_share",
+    "repetition",
+    "tilt_db",
+    "floor_db",
+)
 # What must be accepted, and what must be refused. About all else, the level intelligible decides.
 ACCEPTED = ("speech", "dropout")
+# Silence is what stays below this share of the loudest sample.
+SILENCE = 0.01
 REFUSED = ("reversed", "narrow", "babble", "babble with hisses", "sines", "another volume", "last bits")
 
 
@@ -83,6 +95,27 @@ def between_voices(clips: dict[str, Path]) -> Iterator[dict[str, Any]]:
             yield {"label": label, "name": voice, "refused": refused, "numbers": {"own_voice": finding.value}}
 
 
+def joints(facts: Path) -> str:
+    """Describe a long text where its parts meet: how much their levels differ, and the longest pauses."""
+    known = json.loads(facts.read_text(encoding="utf-8"))
+    samples = soundfile.read(facts.with_suffix(".wav"))[0]
+    ends = numpy.cumsum(known["lengths"])
+    quiet = SILENCE * abs(samples).max()
+    levels = []
+    for part in numpy.split(samples, ends[:-1]):
+        loud = part[abs(part) > quiet]
+        levels.append(10 * numpy.log10((loud**2).mean()))
+    sounding = numpy.flatnonzero(abs(samples) > quiet)
+    gaps = numpy.diff(sounding) / tricks.RATE
+    meets = numpy.searchsorted(sounding, ends[:-1]) - 1
+    inside = numpy.delete(gaps, meets)
+    met = f"{gaps[meets].min():.2f}..{gaps[meets].max():.2f} s"
+    return (
+        f"{facts.stem}: {len(levels)} parts, {len(samples) / tricks.RATE:.1f} s; levels {min(levels):.1f}.."
+        f"{max(levels):.1f} dB; pauses where parts meet {met}, elsewhere {inside.max():.2f} s at most"
+    )
+
+
 def show(rows: list[dict[str, Any]]) -> None:
     ranges: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     verdicts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -105,6 +138,10 @@ def main() -> int:
         rows += [row for part in workers.map(of_seed, range(1, 25)) for row in part]
     rows += between_voices(proofs)
     show(rows)
+    print("\nlong texts, as the service joins their parts:")
+    for path in facts:
+        if path.stem.endswith("-paragraph-0"):
+            print("  " + joints(path))
     wrong = [row for row in rows if row["label"] in (ACCEPTED if row["refused"] else REFUSED)]
     print(f"\n{len(facts)} clips, {len(proofs)} voices, {len(rows)} verdicts, {len(wrong)} wrong")
     for row in wrong:

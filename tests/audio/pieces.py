@@ -29,6 +29,7 @@ KANA = ("あさの でんしゃは はちじに えきに つきます。", "い
 SPEAKERS = (("", 150, 50), ("+m3", 165, 40), ("+f2", 155, 55), ("+f4", 170, 45))
 # What damages a file, by sox, and the finding that refuses it.
 DAMAGE = {"clipped": "gain 14", "level": "gain -36", "dc_offset": "gain -6 dcshift 0.2"}
+NOISE_DB = 10  # how far a noise lies below speech
 SEEDS = 16
 SHORT = "All is well on this host."
 CACHE = Path(os.environ.get("VOICEFLEET_CACHE") or Path.home() / ".cache/voicefleet")
@@ -72,6 +73,8 @@ def of_languages(folder: Path) -> Iterator[Piece]:
         for damage, effects in DAMAGE.items():
             damaged = spoken(folder, (language, 150, 50), text, effects)
             yield Piece(f"{language}-{damage}", "damaged", text, damaged, (damage,))
+        plain = spoken(folder, (language, 150, 50), text)
+        yield Piece(f"{language}-noisy", "damaged", text, tricks.in_noise(plain, NOISE_DB), ("noisy",))
 
 
 def without_a_voice() -> Iterator[Piece]:

@@ -9,7 +9,8 @@ PYTHON is an interpreter with kokoro and what misaki needs for all nine language
 
 Each voice speaks the proof's sentence and the plain texts of its language. The first voice of each kind, and four
 English ones, also speak other words, words in another order, and a text without one word. Two voices speak with dropout
-on: a server that ignores the voice and runs in training mode gives such answers.
+on: a server that ignores the voice and runs in training mode gives such answers. One voice of each language speaks the
+paragraph of paragraphs.json, in the parts in which the service speaks a long text, joined as the service joins them.
 """
 
 from __future__ import annotations
@@ -22,11 +23,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".cache/tree"))
+
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import kokoro_text
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.serving import model as served, sentences
+
 TEXTS: dict[str, dict[str, list[str]]] = json.loads(Path(__file__).with_name("texts.json").read_text(encoding="utf-8"))
+PARAGRAPHS: dict[str, str] = json.loads(Path(__file__).with_name("paragraphs.json").read_text(encoding="utf-8"))
 SENTENCE = TEXTS["a"]["plain"][0]
 RATE = 24000  # Hz
 TRICKED = ("af_heart", "am_michael", "bf_emma", "am_onyx")
 WORDS = ("wrong", "swapped", "left_out")
+PARAGRAPH = "paragraph"
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ def clips(voices: list[str]) -> list[Clip]:
             found += [Clip(voice, words, number, text) for number, text in enumerate(texts[voice][words])]
     found += [Clip(voice, "plain", number, plain[voice][number]) for number in (0, 1) for voice in sorted(voices)
               if number < len(plain[voice])]  # fmt: skip
+    speakers = {voice[0]: voice for voice in sorted(voices, reverse=True)} | {"a": "af_heart"}
+    found += [Clip(speakers[letter], PARAGRAPH, 0, text) for letter, text in PARAGRAPHS.items() if letter in speakers]
     return list(dict.fromkeys(found))
 
 
@@ -95,6 +105,8 @@ class Speaker:
         self.model.train(bool(clip.dropout))
         self.torch.manual_seed(clip.dropout or 1)
         voice = str(self.folder / "voices" / f"{clip.voice}.pt")
+        if clip.words == PARAGRAPH:
+            return self.paragraph(clip, voice)
         results = list(self.pipelines[letter](clip.text, voice=voice))
         samples = self.torch.cat([result.audio for result in results]).numpy()
         tokens = [
@@ -105,6 +117,21 @@ class Speaker:
         ]
         phonemes = "".join(result.phonemes for result in results)
         return samples, {**asdict(clip), "phonemes": phonemes, "tokens": tokens}
+
+    def paragraph(self, clip: Clip, voice: str) -> tuple[Any, dict[str, Any]]:
+        """Speak a long text in parts, as the service does."""
+        letter = clip.voice[0]
+        parts = list(sentences.parts(clip.text, letter, kokoro_text.sentences))
+        sounds, phonemes = [], []
+        for number, part in enumerate(parts):
+            for result in self.pipelines[letter](kokoro_text.clean(part, letter), voice=voice):
+                # Only a release with the repair kokoro-words divides further.
+                assert len(result.phonemes) < kokoro_text.LIMIT, part
+                phonemes.append(result.phonemes)
+                sounds.append(self.torch.from_numpy(served._samples(result.audio, number > 0, number < len(parts) - 1)))
+        lengths = [len(sound) for sound in sounds]
+        known = {**asdict(clip), "phonemes": " ".join(phonemes), "tokens": [], "lengths": lengths}
+        return self.torch.cat(sounds).numpy(), known
 
 
 def main() -> None:

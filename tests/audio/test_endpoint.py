@@ -147,6 +147,13 @@ def test_a_wrong_key_is_reported_and_sent_once(check: Check, double: Double, tmp
     assert double.asked == []
 
 
+def test_small_numbers_in_digits_are_heard(check: Check, double: Double) -> None:
+    text = "The old farmer keeps 42 horses and 3 sheep near the river."
+    assert words(check(text=text)) == {"af_heart wav": True, "am_michael wav": True}
+    double.fault = "other words"
+    assert True not in words(check(text=text, refresh=True)).values()
+
+
 def test_a_text_with_unknown_words_is_unverified(check: Check) -> None:
     result = check(text="Call 555 or write to Xqzvt before the end of the week.")
     assert not result.get("failed"), result["msg"]

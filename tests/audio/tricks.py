@@ -37,6 +37,12 @@ def last_bit(samples: Any, seed: int = 1) -> Any:
     return ((samples * 32768).astype("int16") & ~1 | noise.astype("int16")) / 32768
 
 
+def in_noise(samples: Any, below: float, seed: int = 1) -> Any:
+    """Add white noise that is so many dB below the samples."""
+    noise = numpy.random.default_rng(seed).normal(0, 1, len(samples))
+    return 0.7 * (samples + noise * samples.std() / 10 ** (below / 20))
+
+
 def half_cut(samples: Any, start: float, end: float) -> Any:
     """Cut the second half of a word out; its place is given in seconds."""
     return numpy.concatenate([samples[: int((start + end) / 2 * RATE)], samples[int(end * RATE) :]])

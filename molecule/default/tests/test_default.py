@@ -109,7 +109,11 @@ def test_the_receipt_says_what_was_proved(host: Host) -> None:
     release = json.loads(host.file(f"{CURRENT}/release.json").content_string)
     assert receipt["release"] == release["id"]
     # The models of this scenario are not the published files, and the receipt must say so.
-    assert set(receipt["unpublished"].values()) in ({"converted"}, {"made-up"}, {"converted", "made-up"})
+    sources = set(receipt["unpublished"].values())
+    assert sources in ({"converted"}, {"made-up"}, {"converted", "made-up"})
+    # A deploy listens by itself. Stand-ins say the sentence too, but the length of other texts is not known.
+    if sources == {"converted"}:
+        assert receipt["proof_level"] == "intelligible"
 
 
 # --- what stays secret ------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def proof(host: Host, speaker: Speaker, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_the_releases_misaki_makes_the_right_phonemes(proof: dict[str, Any]) -> None:
-    names = ("sentence", "number", "abbreviation", "invented", "invented_audio")
+    names = ("sentence", "number", "abbreviation", "invented", "long_line", "invented_audio")
     assert found(proof, "phonemes") == dict.fromkeys(names, True)
     assert [spoken["ok"] for spoken in proof["phonemes"]] == [True]
 

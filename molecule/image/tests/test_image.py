@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 WORK = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "work"
 NAME = "vf-image-run"
+THIN = "vf-image-thin"
 RUN = "/opt/voicefleet/container/run"
 KEY = "xf-a-key-for-the-tests-of-an-image"
 LOAD_SECONDS = 900
@@ -158,6 +160,60 @@ def test_sigterm_ends_it_in_order(running: str) -> None:
     assert time.monotonic() - begin < STOP_SECONDS
     assert inspect(running, ".State.ExitCode") == 0
     assert docker("logs", running).stderr.rstrip().endswith("voicefleet: stopped")
+
+
+def posted(path: str, key: str, body: dict[str, Any], target: str = "-") -> str:
+    """Post to the service in the thin image's container, from inside."""
+    return docker(
+        "exec", THIN, "curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "600", "--output", target,
+        *(["--header", f"Authorization: Bearer {key}"] if key else []), "--header", "Content-Type: application/json",
+        "--data", json.dumps(body), f"http://127.0.0.1:9997{path}",
+    ).stdout  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def thin() -> Iterator[dict[str, Any]]:
+    """A container of the thin image, loaded from its archive, without network, once Xinference answers."""
+    made = record("thin")
+    docker("rm", "--force", "--volumes", THIN, check=False)
+    docker("rmi", "--force", made["image"], check=False)
+    docker("load", "--input", str(WORK / "thin" / made["archive"]))
+    # The base's own command listens on all addresses, and a container without network has only this one.
+    program = ["/srv/xinference/bin/xinference-local", "--host", "127.0.0.1", "--port", "9997"]
+    docker("run", "--detach", "--name", THIN, "--network", "none", made["image"], *program)
+    end = time.monotonic() + LOAD_SECONDS
+    asked = ["exec", THIN, "curl", "--silent", "--fail", "http://127.0.0.1:9997/status"]
+    while not json.loads(docker(*asked, check=False).stdout or "{}").get("workers"):
+        if time.monotonic() > end or not inspect(THIN, ".State.Running"):
+            logs = docker("logs", "--tail", "60", THIN, check=False)
+            pytest.fail(f"Xinference of the thin image does not answer.\n{logs.stdout}{logs.stderr}")
+        time.sleep(2)
+    yield made
+    docker("rm", "--force", "--volumes", THIN, check=False)
+
+
+def test_a_thin_layer_keeps_its_base(thin: dict[str, Any]) -> None:
+    base, made = "voicefleet-host:debian12-container", thin["image"]
+    assert inspect(made, ".Id") == thin["id"]
+    for field in (".Config.Cmd", ".Config.Entrypoint", ".Config.User", ".Config.Env"):
+        assert inspect(made, field) == inspect(base, field)
+    assert inspect(made, ".RootFS.Layers")[:-1] == inspect(base, ".RootFS.Layers")
+    assert inspect(made, ".Config.Labels")["voicefleet.repaired"] == thin["release"]
+    assert docker("exec", THIN, "find", "/srv/xinference/voicefleet-repair", check=False).returncode != 0
+
+
+def test_a_thin_layer_makes_an_image_with_xinference_speak_without_a_network(
+    thin: dict[str, Any], tmp_path: Path
+) -> None:
+    answer = posted("/token", "", {"username": "admin", "password": "of-the-scenario"})
+    payload = {"model_name": "Kokoro-82M", "model_type": "audio", "model_uid": "kokoro"}
+    posted("/v1/models", json.loads(answer)["access_token"], payload)
+    body = {"model": "kokoro", "input": "The thin image speaks.", "voice": "af_heart", "response_format": "wav"}
+    posted("/v1/audio/speech", "xf-key-of-the-scenario-repair", body, "/tmp/said.wav")
+    docker("cp", f"{THIN}:/tmp/said.wav", str(tmp_path))
+    sound, rate = soundfile.read(tmp_path / "said.wav")
+    assert 1 < len(sound) / rate < 10
+    assert abs(sound).max() > 0.05
 
 
 def podman(*arguments: str) -> str:

@@ -4,12 +4,33 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
-from deploys import PROJECT, changed, deploy, succeed
+import pytest
+from deploys import PROJECT, changed, deploy, environment, folded, succeed
 from testinfra.host import Host
 
 LEDGER = "/srv/xinference/voicefleet-repair/ledger.json"
+
+
+def example(role: str, host: Host, folder: Path) -> str:
+    """Run the play of a role's README on a host, and return the folded output."""
+    text = (PROJECT / "roles" / role / "README.md").read_text(encoding="utf-8")
+    play = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[-1]
+    assert "hosts: speech" in play
+    (folder / "play.yml").write_text(play.replace("hosts: speech", f"hosts: {host.backend.get_hostname()}"))
+    done = subprocess.run(
+        ["ansible-playbook", str(folder / "play.yml"), "--inventory", os.environ["MOLECULE_INVENTORY_FILE"]]
+        + ["-e", "repair_restart=false", "-e", "repair_launch=false", "-e", "synthesis_required_level=acoustic"],
+        env=environment(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    said = folded(done.stdout + done.stderr)
+    assert done.returncode == 0, said
+    return said
 
 
 def proof(host: Host) -> dict[str, Any]:
@@ -62,8 +83,16 @@ def test_check_mode_finds_nothing_more_to_do(host: Host) -> None:
     assert changed(said, host) == 0
 
 
+def test_the_role_synthesis_proves_a_server_on_its_own(host: Host, tmp_path: Path) -> None:
+    """The play of its README asks with a key, which only the container has."""
+    if not host.file("/etc/xinference.key").exists:
+        pytest.skip("this Xinference has no accounts")
+    example("synthesis", host, tmp_path)
+    assert host.file("/var/lib/voicefleet-evidence/our-xinference").is_directory
+
+
 def test_absent_restores_every_file(host: Host) -> None:
-    """The last test of a host: what it does cannot be undone."""
+    """What it does cannot be undone."""
     name = host.backend.get_hostname()
     host.check_output("echo mine >>/srv/xinference/lib/python3.11/site-packages/voicefleet-repair.pth")
     status, said = deploy("--limit", name, "-e", "repair_state=absent", play="repair")
@@ -86,3 +115,19 @@ def test_absent_restores_every_file(host: Host) -> None:
     found = host.check_output(f"find {folders} -printf '%y %m %U %G %p %l\\n' 2>/dev/null || true")
     now = set(found.splitlines())
     assert {row for row in now - before if row[0] != "d" and ".pyc" not in row} == set()
+
+
+@pytest.mark.parametrize(
+    ("role", "adds"), [("spacy_models", "en_core_web_sm"), ("kokoro", "voices/af_heart.pt")], ids=["spacy", "kokoro"]
+)
+def test_a_role_repairs_its_part_on_its_own(host: Host, tmp_path: Path, role: str, adds: str) -> None:
+    """After everything was restored, the play of its README adds this part and nothing else."""
+    if host.backend.get_hostname() != "vf-repair-host":
+        pytest.skip("one host is enough")
+    assert changed(example(role, host, tmp_path), host) > 0
+    paths = [row["path"] for row in json.loads(host.file(LEDGER).content_string)["changes"]]
+    assert [path for path in paths if adds in path]
+    assert not [path for path in paths if path.endswith("voicefleet-repair.pth")]
+    assert changed(example(role, host, tmp_path), host) == 0
+    succeed("--limit", "vf-repair-host", "-e", "repair_state=absent", "-e", "repair_restart=false", play="repair")
+    assert not host.file(LEDGER).exists

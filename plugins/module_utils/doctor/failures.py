@@ -706,6 +706,13 @@ FAILURES: tuple[Failure, ...] = (
     ),
     # --- the unit
     Failure(
+        "OS07",
+        r"\[Errno 1\] Operation not permitted: '[^']{1,300}/bin/|EXEC spawning .{1,300}: Operation not permitted"
+        r"|cannot execute: Operation not permitted",
+        "A guard of the host, such as fapolicyd, does not let a program run that no package of the system brought.",
+        "Allow voicefleet_root there, and the folder tmp of xinference_home. For fapolicyd, preflight names the rule.",
+    ),
+    Failure(
         "SD01",
         r"status=203/EXEC|Failed at step EXEC",
         "systemd cannot run the release's xinference-local. The release is missing or damaged.",
@@ -750,6 +757,14 @@ FAILURES: tuple[Failure, ...] = (
         "Something tried to write to a read-only place. The unit lets the service write only in its home.",
         "Move the file below xinference_home. If xinference_home itself is read-only, the disk has an error: see "
         "dmesg.",
+    ),
+    Failure(
+        "OS06",
+        r"(bind|connect)\(\) to \S{1,200} failed \(13: Permission denied\)"
+        r"|cannot bind socket.{0,20}\(?Permission denied|General socket error \(Permission denied\)",
+        "SELinux keeps nginx or HAProxy from a port. Its policy knows only the usual ports of a web server.",
+        "For nginx, run setsebool -P httpd_can_network_connect 1, and semanage port -a -t http_port_t -p tcp PORT with "
+        "gateway_port. For HAProxy, run setsebool -P haproxy_connect_any 1.",
     ),
     Failure(
         "OS02",

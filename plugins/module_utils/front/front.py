@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..host import systemd_unit
+from ..host import selinux, systemd_unit
 from ..host.managed import File, Json, Managed, ManagedError
 
 PART = 6  # so many characters of a key are a part
@@ -61,6 +61,13 @@ def version_fault(program: str, option: str, oldest: tuple[int, int]) -> str | N
         return None
     needed = ".".join(map(str, oldest))
     return f"{program} is version {found[1]}.{found[2]}, and the configuration needs {needed} or newer."
+
+
+def selinux_warnings(boolean: str) -> list[str]:
+    """What SELinux forbids a proxy, and the command that allows it. The policy is the operator's to change."""
+    if not selinux.refuses(boolean):
+        return []
+    return [f"SELinux lets the proxy use few ports, because {boolean} is off. On the host: setsebool -P {boolean} 1"]
 
 
 def without_keys(line: str, keys: Sequence[str]) -> str:

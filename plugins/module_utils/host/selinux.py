@@ -36,6 +36,16 @@ def enforcing() -> bool:
         return False
 
 
+def refuses(boolean: str) -> bool:
+    """Whether SELinux is enforcing and a boolean of its policy is off. False if the policy has no such boolean."""
+    try:
+        # The value in force, and the one that waits for a commit.
+        with open(os.path.join(MOUNT, "booleans", boolean), encoding="ascii") as handle:
+            return enforcing() and handle.read().split()[:1] == ["0"]
+    except OSError:
+        return False
+
+
 def type_of(path: str) -> str | None:
     """The type of a file, such as ``bin_t``, or None if no label can be read."""
     try:

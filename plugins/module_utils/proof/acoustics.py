@@ -53,6 +53,7 @@ class Measurements:
     held_share: float  # sounding frames whose spectrum is the same 60 ms later
     repetition: float  # 0..1: how well the clip agrees with a shifted copy of itself
     tail_db: float  # level of the last 10 ms, relative to the sounding part
+    floor_db: float  # level of the quietest 20 ms frames (the 2nd percentile), relative to the sounding part
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
     if not sounding:
         nothing = dict.fromkeys((item.name for item in fields(Measurements)), 0.0)
         known = {"seconds": seconds, "peak": peak, "rms_dbfs": loud, "dc_offset": mean, "silence_share": 1.0}
-        return Measurements(**{**nothing, **known, "sample_rate": sample_rate, "tail_db": -120.0})
+        return Measurements(**{**nothing, **known, "sample_rate": sample_rate, "tail_db": -120.0, "floor_db": -120.0})
     level = decibel(sum(powers[i] for i in sounding) / len(sounding))
     bound = int(peak * FULL_SCALE * 0.98)
     near_peak = sum(1 for sample in samples if sample >= bound or sample <= -bound)
@@ -201,6 +202,7 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
         held_share=held,
         repetition=_repetition(samples, sample_rate, bound // 20),
         tail_db=decibel(_frame_power(samples[-edge:])) - level,
+        floor_db=decibel(sorted(powers)[len(powers) // 50]) - level,
     )
 
 
@@ -432,10 +434,15 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
         good = f"{m.silence_share:.0%} of it are pauses."
         bad = f"The audio is mostly silence: {m.silence_share:.0%} of it."
         look("mostly_silent", m.silence_share <= 0.7, m.silence_share, "at most 0.7", good, bad)
+        # Speech -51 dB and less, cut inside a sound -28; with white noise 20 dB below it -20.
+        limit = "pauses 25 dB or more below the sounding part"
+        bad = f"The audio has noise in all of it: its pauses are only {-m.floor_db:.0f} dB below its sound."
+        look("noisy", m.floor_db <= -25, m.floor_db, limit, "Its pauses are quiet.", bad)
         # The last 10 ms: -35 dB and less in whole files; -20 dB and more in files cut inside a sound.
-        bad = f"The audio is truncated: it ends in the middle of a sound ({m.tail_db:+.0f} dB)."
-        limit = "ends 25 dB or more below the sounding part"
-        look("truncated", m.tail_db <= -25, m.tail_db, limit, "It ends in quiet.", bad)
+        if m.floor_db <= -25:
+            bad = f"The audio is truncated: it ends in the middle of a sound ({m.tail_db:+.0f} dB)."
+            limit = "ends 25 dB or more below the sounding part"
+            look("truncated", m.tail_db <= -25, m.tail_db, limit, "It ends in quiet.", bad)
     bad = f"The audio has a DC offset of {m.dc_offset:+.3f} of full scale."
     look("dc_offset", abs(m.dc_offset) <= 0.05, m.dc_offset, "at most 0.05", "It is centred on zero.", bad)
     if not tone:

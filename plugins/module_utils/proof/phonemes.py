@@ -5,10 +5,14 @@ Kokoro speaks the phonemes that misaki makes. If misaki cannot turn a word into 
 log says so. Numbers and abbreviations may be left out or spelt. The audio sounds well nevertheless. So a sentence, a
 number, an abbreviation and invented words of each language must give the phonemes of ``phoneme_references.py``. A
 sentence must also take longer to say with the invented words than without them.
+
+Kokoro speaks at most 510 phonemes at once, and leaves out the others. So of a sentence that has more, in one line, all
+must reach the model.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -24,6 +28,11 @@ from .interpreter import InterpreterError
 LEVEL = "phonemes"
 # Kokoro makes at least one frame of 25 ms for each phoneme. This is a little less, because its pauses may move.
 SECONDS_PER_PHONEME = 0.02
+# The long line has at least this many signs. Without the repair kokoro-words it loses a quarter in most languages.
+LONG = 700
+# As many of them must reach the model. A tone may change where the line is divided.
+WHOLE = 0.98
+_COMMAS = {"j": "\u3001", "z": "\uff0c"}
 # These are not phonemes: stress, length, tones, ties and the end of a sentence.
 _MARKS = set('ˈˌː→↓↗↘12345 ^.,;:!?…—"\u201c\u201d()-/')
 # Models with their own reading of a language, by the language and the model's name.
@@ -38,11 +47,18 @@ class Reference:
     lines: tuple[tuple[str, str, str], ...]
     plain: tuple[str, str]  # text and phonemes of the line `invented` without its invented words
 
+    def long(self, key: str) -> str:
+        """Return one sentence that is too long for Kokoro: the line `sentence` as often as is needed."""
+        _name, text, phonemes = self.lines[0]
+        comma = _COMMAS.get(key[:1], ", ")
+        return comma.join([text[:-1]] * math.ceil(LONG / len(phonemes))) + text[-1]
+
 
 REFERENCES = {key: Reference(*row) for key, row in phoneme_references.REFERENCES.items()}
 
-# Reads {language: [text, ...]} and answers {language: {"phonemes": [str, ...]} or {"error": str}}. It sets up each
-# language as kokoro.KPipeline does, which works without the fallback if espeak-ng cannot be loaded.
+# Reads {"texts": {language: [text, ...]}, "long": {language: line}} and answers {language: {"phonemes": [str, ...]} or
+# {"error": str}}, with "long": [the phonemes that Kokoro gives its model, those of the whole line] or the error.
+# It sets up each language as kokoro.KPipeline does, which works without the fallback if espeak-ng cannot be loaded.
 _PROGRAM = """
 import json, os, sys
 answer_to = os.dup(1)
@@ -71,13 +87,33 @@ def pipeline(language):
     from misaki import espeak
     return espeak.EspeakG2P(language=ESPEAK[language])
 
-answers = {}
-for language, texts in json.load(sys.stdin).items():
+def parts(language, line):
+    from kokoro import KPipeline
     try:
-        g2p = pipeline(language)
-        answers[language] = {"phonemes": [g2p(text)[0] or "" for text in texts]}
+        from kokoro.voicefleet_text import clean
+    except ImportError:
+        clean = lambda text, language: text
+    name = "hexgrad/Kokoro-82M" + (f"-v{language[1:]}-zh" if language[1:] else "")
+    kokoro = KPipeline(lang_code=language[0], repo_id=name, model=False)
+    return ["".join(part.phonemes for part in kokoro(line)), kokoro.g2p(clean(line, language[0]))[0] or ""]
+
+def tried(work, *arguments):
+    try:
+        return work(*arguments), None
     except Exception as error:
-        answers[language] = {"error": f"{type(error).__name__}: {error}"}
+        return None, f"{type(error).__name__}: {error}"
+
+def read(language, texts):
+    g2p = pipeline(language)
+    return [g2p(text)[0] or "" for text in texts]
+
+asked, answers = json.load(sys.stdin), {}
+for language, texts in asked["texts"].items():
+    said, wrong = tried(read, language, texts)
+    answers[language] = {"error": wrong} if wrong else {"phonemes": said}
+    if language in asked["long"] and not wrong:
+        said, wrong = tried(parts, language, asked["long"][language])
+        answers[language]["long"] = wrong or said
 with os.fdopen(answer_to, "w", encoding="utf-8") as out:
     json.dump(answers, out)
 """
@@ -120,9 +156,11 @@ def scratch_base(candidates: Sequence[str] = ("/tmp", "/var/tmp", "/var/lib")) -
 
 
 def ask(
-    python: str | None, texts: Mapping[str, Sequence[str]], timeout: float
+    python: str | None, texts: Mapping[str, Sequence[str]], timeout: float, long: Mapping[str, str] | None = None
 ) -> tuple[dict[str, dict[str, Any]], str | None]:
     """Return the phonemes of texts by language, from misaki of another interpreter, or the reason why there are none.
+
+    `long` has a long line for each language that its Kokoro shall divide.
 
     One process does it, in a folder of its own, within `timeout` seconds.
     """
@@ -135,7 +173,7 @@ def ask(
         account = interpreter.as_nobody()
         if account:
             os.chown(scratch, account["user"], account["group"])
-        request = {language: list(lines) for language, lines in texts.items()}
+        request = {"texts": {language: list(lines) for language, lines in texts.items()}, "long": dict(long or {})}
         answers: dict[str, dict[str, Any]] = interpreter.ask(
             python, _PROGRAM, request, timeout, scratch, HOME=scratch, TMPDIR=scratch, HF_HUB_OFFLINE="1"
         )
@@ -181,7 +219,25 @@ def judge(key: str, answer: Mapping[str, Any] | None, why: str | None) -> Spoken
         else:
             said, ok = f"{reference.name}: '{text}' becomes /{phonemes}/; /{expected}/ was expected.", False
         spoken.findings.append(Finding(name, LEVEL, ok, phonemes, expected, said))
+    if "long" in answer:
+        spoken.findings.append(judge_long(reference.name, answer["long"]))
     return spoken
+
+
+def judge_long(language: str, answer: Sequence[str] | str) -> Finding:
+    """Check that a long line reaches the model, by the phonemes that do and those of the whole line, or an error."""
+    limit = f"{WHOLE:.0%} of its phonemes"
+    if isinstance(answer, str):
+        said = f"{language}: whether a long line is spoken whole is not known: the release's Kokoro said {answer}."
+        return Finding("long_line", LEVEL, None, None, limit, said)
+    spoken, whole = map(count, answer)
+    good = f"{language}: a sentence of {whole} phonemes is spoken whole."
+    bad = (
+        f"{language}: of a sentence of {whole} phonemes only {spoken} are spoken. Kokoro leaves out what is too long"
+        " for it, and the repair kokoro-words prevents that (preflight_patches)."
+    )
+    ok = whole > 0 and spoken >= WHOLE * whole
+    return Finding.of("long_line", LEVEL, ok, round(spoken / max(1, whole), 3), limit, good, bad)
 
 
 def judge_lengths(key: str, plain: float, invented: float) -> Finding:
@@ -217,7 +273,8 @@ def prove(
     keys = {language: reading(language, models or {}) for language in languages}
     known = {key: REFERENCES[key] for key in keys.values() if key in REFERENCES}
     texts = {key: [*(line[1] for line in known[key].lines), known[key].plain[0]] for key in known}
-    answers, why = ask(python, texts, timeout) if texts else ({}, None)
+    long = {key: known[key].long(key) for key in known}
+    answers, why = ask(python, texts, timeout, long) if texts else ({}, None)
     found = []
     for key in keys.values():
         spoken = judge(key, answers.get(key), why)

@@ -48,8 +48,6 @@ FORMATS = {
 OPUS_RATE = 48000  # Hz: Opus always counts at this rate
 ALWAYS = "acoustic"  # every proof tries the levels up to here: they need only the answers themselves
 PROOF_FILE = "proof.json"
-# After these, do not ask for the next voice: it would fail too, and each wrong key counts towards a ban.
-_HOPELESS = ("unauthorized", "forbidden", "refused", "unreachable", "no_model", "limited", "loading", "timeout")
 
 MOST_FRAMES = audio.MOST_SECONDS * OPUS_RATE
 # What reading a damaged proof raises.
@@ -102,9 +100,8 @@ class Wanted:
         return self.uids.get(voice[:1], self.model)
 
     def text_of(self, voice: str) -> str:
-        """Return the text for a voice. If Whisper listens, the default text is a sentence of the voice's language."""
-        own = recogniser.SENTENCES.get(voice[:1]) if self.transcriber and self.text == TEXT else None
-        return own or self.text
+        """Return the text for a voice. The default text is a sentence of the voice's language."""
+        return recogniser.SENTENCES.get(recogniser.letter_of(voice), TEXT) if self.text == TEXT else self.text
 
     def faults(self) -> list[str]:
         """Return what is wrong with it, in sentences."""
@@ -261,18 +258,19 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
     lacking: dict[str, str] = {}
     answers: dict[str, bytes] = {}
     givers: dict[str, str] = {}
-    hopeless: SpeechError | None = None
+    failures = speech.Failures()
     for sample in samples:
+        model = wanted.model_of(sample.voice)
+        hopeless = failures.why_not(model)
         if hopeless is not None:
             sample.findings = [Finding("answer", "format", None, None, "200", f"Not tried, because: {hopeless}")]
             continue
         try:
             if sample.format in lacking:
                 raise SpeechError("no_format", lacking[sample.format])
-            reply = client.speak(
-                wanted.model_of(sample.voice), wanted.text_of(sample.voice), sample.voice, sample.format
-            )
+            reply = client.speak(model, wanted.text_of(sample.voice), sample.voice, sample.format)
         except SpeechError as error:
+            failures.note(model, error)
             if error.kind == "no_format" and sample.format not in wanted.formats:
                 lacking[sample.format] = str(error)
                 sample.offered = False
@@ -280,8 +278,8 @@ def prove(client: SpeechClient, wanted: Wanted, python: str | None = None) -> tu
                 sample.findings = [Finding("offered", "format", None, error.status, "where the server has it", said)]
                 continue
             sample.findings = [Finding("answer", "format", False, error.status, "200", str(error))]
-            hopeless = error if error.kind in _HOPELESS else None
             continue
+        failures.note(model, None)
         answers[sample.file_name] = reply.data
         sample.bytes = len(reply.data)
         sample.sha256 = sha256_bytes(reply.data)

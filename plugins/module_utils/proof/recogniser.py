@@ -19,7 +19,7 @@ from . import interpreter, transcript
 from .acoustics import Finding
 from .interpreter import InterpreterError
 from .recogniser_program import distance, words_of
-from .speech import SpeechClient, SpeechError
+from .speech import Failures, SpeechClient, SpeechError
 
 LEVEL = "intelligible"
 WORD_ERROR_RATE = 0.2  # of a transcription: Whisper writes names and numbers in its own way
@@ -29,11 +29,13 @@ WORD_ERROR_RATE = 0.2  # of a transcription: Whisper writes names and numbers in
 MISHEARD = 0.2
 MISHEARD_BRITISH = 1 / 3
 FEWEST_WORDS = 3  # shorter texts cannot be told from others
+# Longer texts take too long: 25 words took 7 s of CPU, 63 took 131, and 91 took 352.
+MOST_WORDS = 30
 SECONDS = 20  # for one sample; a sentence takes one to three, noise up to ten
 START_SECONDS = 60  # for interpreter, model and dictionary: two seconds, more on a cold disk
 # Whisper's names for Kokoro's letters, the first of a voice's name.
 LANGUAGES = {"a": "en", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "j": "ja", "p": "pt", "z": "zh"}
-# Ordinary sentences, which Whisper hears by Kokoro's letters. It writes rare ones down as others: of "Le renard brun
+# Ordinary sentences by Kokoro's letters, which Whisper hears. It writes rare ones down as others: of "Le renard brun
 # saute par-dessus le chien paresseux" it got four words of nine wrong.
 SENTENCES = {
     "e": "Mi hermano vive en una casa grande cerca del mar.",
@@ -44,6 +46,12 @@ SENTENCES = {
     "p": "Meu irmão mora em uma casa grande perto do mar.",
     "z": "明天早上我们和孩子们去海边玩。",
 }
+
+
+def letter_of(voice: str) -> str:
+    """Return Kokoro's letter of a voice's language; a voice that is not named like Kokoro's speaks English."""
+    named = len(voice) > 2 and voice[1] in "fm" and voice[2] == "_" and voice[0] in LANGUAGES
+    return voice[0] if named else "a"
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,8 @@ class Recording:
 
     @property
     def language(self) -> str:
-        """Return the voice's language by its letter; a voice not named like Kokoro's speaks English."""
-        named = len(self.voice) > 2 and self.voice[1] in "fm" and self.voice[2] == "_"
-        return LANGUAGES.get(self.voice[0], "en") if named else "en"
+        """Return Whisper's name of the voice's language."""
+        return LANGUAGES[letter_of(self.voice)]
 
     @property
     def british(self) -> bool:
@@ -99,9 +106,16 @@ def hear(recordings: Sequence[Recording], text: str, python: str | None) -> list
 
 
 def _hear_english(recordings: Sequence[Recording], text: str, python: str | None) -> list[Finding]:
+    # The recogniser's dictionary has no digits.
+    text = transcript.spell_small(text)
     words = words_of(text)
     if len(words) < FEWEST_WORDS:
         return [unverified(f"a text of fewer than {FEWEST_WORDS} words cannot be told from others.")] * len(recordings)
+    if len(words) > MOST_WORDS:
+        why = (
+            f"a text of more than {MOST_WORDS} words takes the recogniser minutes. Use a shorter one, or a transcriber."
+        )
+        return [unverified(why)] * len(recordings)
     if not python:
         return [unverified("no Python with pocketsphinx is named.")] * len(recordings)
     request = {
@@ -168,12 +182,18 @@ def transcribe(
 ) -> list[Finding]:
     """Return a finding for each recording, by a Whisper model that the same endpoint serves."""
     findings: list[Finding] = []
+    failures = Failures()
     for each in recordings:
+        if hopeless := failures.why_not(transcriber):
+            findings.append(unverified(f"{transcriber} was not asked, because: {hopeless}"))
+            continue
         try:
             heard = client.transcribe(transcriber, each.data, each.file_name, each.language)
         except SpeechError as error:
+            failures.note(transcriber, error)
             findings.append(unverified(f"{transcriber} did not transcribe it: {error}"))
             continue
+        failures.note(transcriber, None)
         findings.append(compare(each.text or text, heard, each.language, limit))
     return findings
 

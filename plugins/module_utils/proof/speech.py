@@ -12,7 +12,7 @@ import secrets
 import ssl
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..host import direct
 from ..host.hashing import parse_json, read_bounded
@@ -22,6 +22,12 @@ from .acoustics import Expectation
 MOST_BYTES = 64 << 20
 # Whisper hears at most 30 s at once, and nobody speaks faster. More than this is not what a sentence says.
 MOST_TRANSCRIBED = 20_000
+# After these, do not ask for the next voice: it would fail too, and each wrong key counts towards a ban.
+_HOPELESS = ("unauthorized", "refused", "unreachable", "limited")
+# After these, do not ask for the next voice of the same model.
+_MODEL_HOPELESS = ("forbidden", "no_model", "loading")
+# A model may answer one request late, because it speaks a long text for somebody else. After so many in a row it hangs.
+MOST_TIMEOUTS = 2
 # Xinference prefixes its errors with the actor's address and process.
 _ACTOR = re.compile(r"\[address=[^\]]{0,200}?pid=\d{1,10}\]\s{0,9}")
 
@@ -43,6 +49,29 @@ class SpeechError(Exception):
         super().__init__(message)
         self.kind = kind
         self.status = status
+
+
+@dataclass
+class Failures:
+    """What the failures so far say about the next request. One may be about a single model, or about all."""
+
+    reasons: dict[str, SpeechError] = field(default_factory=dict)  # by model; "" stands for all
+    timeouts: dict[str, int] = field(default_factory=dict)  # in a row, by model
+
+    def why_not(self, model: str) -> SpeechError | None:
+        """Return the failure for which a request to a model is not worth a try, if there is one."""
+        return self.reasons.get("") or self.reasons.get(model)
+
+    def note(self, model: str, error: SpeechError | None) -> None:
+        """Note how a request to a model ended."""
+        late = error is not None and error.kind == "timeout"
+        self.timeouts[model] = self.timeouts.get(model, 0) + 1 if late else 0
+        if error is None:
+            return
+        if error.kind in _HOPELESS:
+            self.reasons[""] = error
+        elif error.kind in _MODEL_HOPELESS or self.timeouts[model] == MOST_TIMEOUTS:
+            self.reasons[model] = error
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ _HAN = str.maketrans({"〇": "零", "两": "二", "兩": "二", "%": "百分之"
 _NUKTA = "\u093c"
 _HALF_N = str.maketrans({"\u0901": "\u0902"})
 _URDU = re.compile("[\u0600-\u06ff]")
+# Neither a part of a larger number, date, time, amount, fraction or name, nor with a sign that is spoken.
+_ALONE = re.compile(r"(?<![\w.,:/$£€+'\u2019-])(?:[1-9]\d|\d)(?![\w%+°]|[.,:/'\u2019-]\w|\s[%+/=])")
 _ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
 
 
@@ -74,6 +76,11 @@ def spell(number: int, language: str) -> str:
         parts.append(_small(rest, language))
     # Italian writes a number as one word.
     return ("" if language == "it" else " ").join(parts).replace("-", " ").replace(" mila", "mila")
+
+
+def spell_small(text: str) -> str:
+    """Write the numbers from 0 to 99 of an English text in words, where they stand alone. They have one reading."""
+    return _ALONE.sub(lambda found: spell(int(found.group()), "en"), text)
 
 
 def _small(number: int, language: str) -> str:

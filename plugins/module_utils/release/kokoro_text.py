@@ -11,6 +11,7 @@ The release runs it beside Kokoro, so it needs the standard library alone.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import re
 import sys
@@ -32,6 +33,10 @@ NO_PAUSE = 720
 # Silence is what stays below this share of the loudest sample.
 SILENCE = 0.01
 
+# glibc gives back the memory that was freed once it holds more than this, in bytes.
+HELD = 512 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
 # misaki reads "wasn't" as "was" if the apostrophe is a typographic one.
 _APOSTROPHE = re.compile("[\u2018\u2019\u201b\u02bc\uff07]")
 # Marks that the front ends swallow: low quotation marks, and the end of a sentence in Hindi.
@@ -45,7 +50,7 @@ _THOUSANDS = {
 _CLOSING = "[\"'\u201d\u2019\u00bb)\\]\u300d\u300f\u3011\uff09\u300b]*"
 # A match begins only at the first mark of a row. Otherwise a long row of marks takes quadratic time.
 _SENTENCE = re.compile(
-    f"(?:[\u3002\uff01\uff1f\uff0e\uff61]+{_CLOSING}|(?<![.!?\u2026])[.!?\u2026]+{_CLOSING}(?=\\s))\\s*"
+    f"(?:[\u3002\uff01\uff1f\uff0e\uff61\u0964\u0965]+{_CLOSING}|(?<![.!?\u2026])[.!?\u2026]+{_CLOSING}(?=\\s))\\s*"
 )
 _CLAUSE = re.compile(
     f"(?:[\u3001\uff0c\uff1b\uff1a\uff64]{_CLOSING}|(?:[,;:]{_CLOSING}|[)\\]]|\\s[\u2013\u2014-])(?=\\s)|\u2014)\\s*"
@@ -93,15 +98,40 @@ def pieces(text: str, language: str, g2p: FrontEnd) -> Iterator[Piece]:
     return _released(_divided(Piece(text.strip()), language, g2p))
 
 
+class _Heap(ctypes.Structure):
+    """glibc's ``struct mallinfo2``: ``fordblks`` is what it holds of the memory that was freed, in bytes."""
+
+    _fields_ = [("others", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
+
+
+@functools.cache
+def _glibc() -> Any:
+    """Return the C library, told to keep what the model frees for its next part. Otherwise each array is mapped anew.
+
+    The settings are those of mallopt(3). Older versions refuse a threshold above 32 MB.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        return library
+    library.mallinfo2.restype = _Heap
+    if not library.mallopt(_M_MMAP_THRESHOLD, 1 << 30):
+        library.mallopt(_M_MMAP_THRESHOLD, 1 << 25)
+    library.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    return library
+
+
 def release_memory() -> None:
-    """Let glibc give freed memory back. Arrays of varied size leave holes in it: 2 GB after 12 texts."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    """Let glibc give freed memory back if it holds much. Arrays of varied size leave holes in it: 2 GB after 12 texts.
+
+    Not each time: the next part needs memory again, and each page would be a fault.
+    """
+    library = _glibc()
+    if hasattr(library, "malloc_trim") and (not hasattr(library, "mallinfo2") or library.mallinfo2().fordblks > HELD):
+        library.malloc_trim(0)
 
 
 def _released(found: Iterable[Piece]) -> Iterator[Piece]:
-    """Yield parts, and release memory after the model has spoken each."""
+    """Yield parts, and release memory after the model has spoken each of them."""
     for piece in found:
         yield piece
         release_memory()

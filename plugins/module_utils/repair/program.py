@@ -7,6 +7,7 @@ library only. It reads one JSON object from its input and writes one to its outp
 - ``inspect`` reports what is installed, what is missing, and what would still reach out. It changes nothing.
 - ``apply`` makes the changes of a request, and writes each to the ledger before it is made.
 - ``revert`` undoes what the ledger lists, byte for byte. If somebody changed one of these files, it changes nothing.
+- ``settle`` notes in the ledger that what runs was started again after the last change.
 
 ``put`` is the only other task: it keeps bytes from its input below their digest, for a later ``apply``.
 
@@ -166,6 +167,7 @@ class Ledger:
         self.incoming = os.path.join(self.folder, "incoming")
         self.scratch = os.path.join(self.folder, "scratch")
         self.entries: dict[str, Json] = {}
+        self.owed = False  # whether what runs was not started again since the last change
         self.dirty = False
         self.load()
 
@@ -178,6 +180,7 @@ class Ledger:
                 if loaded["schema"] != SCHEMA:
                     raise ValueError(f"its schema is {loaded['schema']!r:.99}")
                 self.entries = {entry["path"]: entry for entry in loaded["changes"]}
+                self.owed = bool(loaded.get("owed"))
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise RepairError(f"the ledger {self.file} cannot be read: {error!r}. Nothing was changed") from None
 
@@ -200,7 +203,7 @@ class Ledger:
         self.load()
 
     def save(self) -> None:
-        data = {"schema": SCHEMA, "changes": list(self.entries.values())}
+        data = {"schema": SCHEMA, "owed": self.owed, "changes": list(self.entries.values())}
         write(self.file, io.BytesIO((json.dumps(data, indent=1) + "\n").encode()), 0o600)
         self.dirty = False
 
@@ -212,16 +215,26 @@ class Ledger:
                 with open(path, "rb") as handle:
                     if write(kept, handle, 0o600) != before["sha256"]:
                         raise RepairError(f"{path} changed while it was read. Nothing more was changed")
-        if path not in self.entries:
-            self.entries[path] = {"path": path, "before": before, "after": [after], "as": list(owner)}
+        self.dirty |= not self.owed
+        self.owed = True
+        entry = self.entries.setdefault(path, {"path": path, "before": before, "after": [], "as": list(owner)})
+        known = entry["after"] and any(same(after, each) for each in (entry["before"], *entry["after"]))
+        if not known:
+            entry["after"].append(after)
             self.dirty = True
-            return True
-        entry = self.entries[path]
-        if any(same(after, known) for known in (entry["before"], *entry["after"])):
-            return False
-        entry["after"].append(after)
-        self.dirty = True
-        return True
+        return self.dirty
+
+    def settle(self) -> list[str]:
+        """Note that what runs was started again. Return what changed."""
+        if not self.owed:
+            return []
+        self.lock()
+        self.owed = False
+        if self.entries:
+            self.save()
+        else:
+            shutil.rmtree(self.folder)
+        return [self.file]
 
     def close(self) -> None:
         for folder in (self.incoming, self.scratch):
@@ -237,8 +250,11 @@ class Ledger:
             if not any(same(state_of(entry["path"]), known) for known in (entry["before"], *entry["after"]))
         ]
 
-    def revert(self, check: bool) -> list[str]:
-        """Restore every path of the ledger, and remove its folder. Return the paths that changed."""
+    def revert(self, check: bool, keep: bool) -> list[str]:
+        """Restore every path of the ledger, and remove its folder. Return the paths that changed.
+
+        With ``keep``, an empty ledger stays until what runs was started again.
+        """
         there = os.path.isdir(self.folder) and not os.path.islink(self.folder)
         if there and not check:
             self.lock()
@@ -268,7 +284,13 @@ class Ledger:
             # A repair ended before its first change. Files that were sent to it may be there.
             done.append(self.folder)
         if there and not check:
-            shutil.rmtree(self.folder)
+            self.entries, self.owed = {}, keep
+            if keep:
+                self.save()
+                self.close()
+                shutil.rmtree(self.former, ignore_errors=True)
+            else:
+                shutil.rmtree(self.folder)
         return done
 
     def _stays(self, folder: str) -> bool:
@@ -811,15 +833,22 @@ def apply(request: Json) -> Json:
             if work.ledger.dirty:
                 work.ledger.save()
             work.ledger.close()
-            if not work.ledger.entries:
+            if not work.ledger.entries and not work.ledger.owed:
                 shutil.rmtree(work.ledger.folder, ignore_errors=True)
-    return {"changed": work.done, "ledger": work.ledger.file}
+    return {"changed": work.done, "ledger": work.ledger.file, "owed": work.ledger.owed or bool(work.done)}
 
 
 def revert(request: Json) -> Json:
     place = Place(request)
     ledger = Ledger(place.prefix)
-    return {"changed": ledger.revert(bool(request.get("check"))), "ledger": ledger.file}
+    changed = ledger.revert(bool(request.get("check")), bool(request.get("keep")))
+    return {"changed": changed, "ledger": ledger.file, "owed": ledger.owed}
+
+
+def settle(request: Json) -> Json:
+    ledger = Ledger(Place(request).prefix)
+    changed = [] if request.get("check") else ledger.settle()
+    return {"changed": changed, "ledger": ledger.file, "owed": ledger.owed}
 
 
 def put(digest: str) -> Json:
@@ -847,7 +876,7 @@ def main() -> None:
         if sys.argv[1:2] == ["put"]:
             answer(put(sys.argv[2]))
         request = json.load(sys.stdin)
-        answer({"inspect": inspect, "apply": apply, "revert": revert}[request["do"]](request))
+        answer({"inspect": inspect, "apply": apply, "revert": revert, "settle": settle}[request["do"]](request))
     except RepairError as error:
         answer({"error": str(error)})
     except OSError as error:

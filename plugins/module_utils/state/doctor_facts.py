@@ -11,6 +11,7 @@ import glob
 import os
 import pwd
 import re
+import socket
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ _PROXY = re.compile(r"(https?|all|ftp)_proxy\Z", re.IGNORECASE)
 _OOM = re.compile(r"Out of memory: Killed process|Memory cgroup out of memory|oom-kill:")
 DAY = 86400
 BEFORE = 600  # seconds to read before the last start or end of a service that does not serve
+PEER_SECONDS = 5  # to connect to another host
 LOG_BYTES = 1 << 20  # of the journal and of Xinference's log, from the end
 
 
@@ -48,7 +50,8 @@ LOG_BYTES = 1 << 20  # of the journal and of Xinference's log, from the end
 class Options:
     """Where the service of the host is.
 
-    The host asks the API at ``host`` and ``port``. ``own_port`` is the port on which the host itself listens.
+    The host asks the API at ``host`` and ``port``. ``own_port`` is the port on which the host itself listens. The
+    service of another host is at ``peer_host``, if that is not empty.
     """
 
     root: str = layout.ROOT
@@ -62,6 +65,8 @@ class Options:
     receipts: str = layout.RECEIPTS
     speak: bool = True
     timeout: float = 60.0
+    peer_host: str = ""
+    peer_port: int = 0
 
     @property
     def paths(self) -> layout.Paths:
@@ -88,6 +93,7 @@ def gather(options: Options, run: systemd_unit.Runner = systemd_unit.run, proc: 
     part("receipt", lambda: receipt(options))
     part("api", lambda: api(options))
     part("speech", lambda: spoken(options, facts))
+    part("peer", lambda: peer(options))
     part("logs", lambda: logs(options, facts, run))
     # These facts contain log lines, which end in terminals, reports and bundles.
     redacted: Json = redaction.Redactor(support.secrets_of(options.secrets_dir)).all(
@@ -349,6 +355,17 @@ def spoken(options: Options, facts: Mapping[str, Any]) -> Json | None:
         "seconds": sample.latency_seconds,
         "wrong": [finding.sentence for finding in sample.findings if finding.ok is False],
     }
+
+
+def peer(options: Options) -> Json | None:
+    """Whether the service of another host accepts a connection, or None if there is none. Nothing is sent."""
+    if not options.peer_host:
+        return None
+    try:
+        socket.create_connection((options.peer_host, options.peer_port), PEER_SECONDS).close()
+    except OSError as error:
+        return {"error": str(error) or type(error).__name__}
+    return {"error": ""}
 
 
 def logs(options: Options, facts: Mapping[str, Any], run: systemd_unit.Runner) -> Json:

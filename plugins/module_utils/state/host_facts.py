@@ -183,6 +183,8 @@ def gather(root: str, home: str, places: Mapping[str, str] | None = None, user: 
         "systemd": systemd(),
         "releases": releases(root),
         "selinux": selinux.facts(layout.Paths(root).current),
+        # fapolicyd(8) has this pipe while it runs.
+        "fapolicyd": os.path.exists("/run/fapolicyd/fapolicyd.fifo"),
         "candidate_left": candidate_left(home),
         "gateway": Upstream(systemd_unit.Unit(layout.GATEWAY_UNIT)).facts(),
         "gap": last_gap(),

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...module_utils.host import sources
@@ -16,6 +17,7 @@ from ..store.manifest import Artifact
 from . import deploy_lock, gpu
 from .lines import MOST_ROWS, names as hosts_of
 from .preflight import ESPEAK_PATH, Finding, Findings, Wanted, check_platform, drift_finding, selinux_findings
+from .service import at
 
 Json = Mapping[str, Any]
 
@@ -35,6 +37,7 @@ CHECKS = {
     "GPU_USED": "the model's process runs on a GPU",
     "NOEXEC": "programs may run from the releases, the service's home and the temporary folder",
     "SELINUX": "if SELinux is on, the programs that systemd starts have the right label",
+    "FAPOLICYD": "fapolicyd does not run, or it lets the service run",
     "PATH_LENGTH": "the service's home has 50 bytes at most, and the path of espeak's data less than 160",
     "CLOCK": "the clocks of host and controller differ by less than five minutes",
     "DISK": "the file systems of the releases, the home and the temporary folder have free space",
@@ -49,6 +52,7 @@ CHECKS = {
     "OOM": "the kernel killed no process for lack of memory within a day",
     "GROWTH": "the service's memory is far below its limit, and the model's process below 4 GB",
     "PORT": "the service holds its port, and no other process does",
+    "PEER": "the service of another host of the play accepts a connection from here",
     "PROXY": "no proxy is between clients on the host and the service",
     "API": "the service answers at its own address as Xinference, and accepts the client's key",
     "MODEL": "the model is READY",
@@ -94,6 +98,7 @@ class Expected:
     port: int
     model: str
     minimum_memory_mb: int
+    peer: Json = field(default_factory=dict)
 
 
 def judge(
@@ -123,6 +128,7 @@ def judge(
     unknown = {code for code, needs in _NEEDS.items() if failed.intersection(needs)}
     unknown |= {"LOGS"} if facts.get("logs", {}).get("found") else set()
     unknown |= {"SPEECH"} if facts.get("speech") is None else set()
+    unknown |= {"PEER"} if (facts.get("peer") or {}).get("error", " ") else set()
     unknown |= _gpu_unknown(facts)
     found += [Finding("OK", code, f"{CHECKS[code]}.", "") for code in CHECKS if code in checked - said - unknown]
     return found
@@ -399,6 +405,29 @@ def _speech(facts: Json, expected: Expected, controller_time: float) -> list[Fin
     return [Finding("OK", "SPEECH", f"a sentence by {speech['voice']} reached the level {speech['level']}{took}.", "")]
 
 
+def _peer(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:
+    """Whether a packet filter is between this host and another one that should answer it."""
+    error, peer = (facts["peer"] or {}).get("error"), expected.peer
+    if not error or not _allowed(facts.get("platform", {}).get("addresses", []), peer["networks"]):
+        return []
+    cause = f"the service of {peer['name']} is not reached from here, at {at(peer['reach'], peer['port'])}: {error}."
+    remedy = (
+        f"If {peer['name']} has no finding about its service, something between the hosts closes the port. There, "
+        "firewall-cmd --list-all shows firewalld's rules, and nft list ruleset those of nftables."
+    )
+    return [Finding("WARN", "PEER", cause, remedy)]
+
+
+def _allowed(addresses: Iterable[str], networks: Iterable[str]) -> bool:
+    """Whether one of the addresses is in one of the networks, which are those of ``IPAddressAllow=``."""
+    for network in networks:
+        with contextlib.suppress(ValueError):  # a name, such as localhost, which is no other host
+            known = ipaddress.ip_network("0.0.0.0/0" if network == "any" else network, strict=False)
+            if any(ipaddress.ip_address(each) in known for each in addresses):
+                return True
+    return False
+
+
 def _receipt(facts: Json, expected: Expected, controller_time: float) -> list[Finding]:
     receipt, current = facts["receipt"], facts.get("release", {}).get("current")
     if current is None:
@@ -436,7 +465,11 @@ def _logs(facts: Json, expected: Expected, controller_time: float) -> list[Findi
 
 _JUDGES: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Json, Expected, float], list[Finding]]], ...] = (
     # the facts that a judge needs, the checks that it makes, and the judge
-    (("platform",), ("NOT_ROOT", "SYSTEMD", "GLIBC", "CPU", "MEMORY", "NOEXEC", "SELINUX", "CLOCK", "DISK"), _platform),
+    (
+        ("platform",),
+        ("NOT_ROOT", "SYSTEMD", "GLIBC", "CPU", "MEMORY", "NOEXEC", "SELINUX", "FAPOLICYD", "CLOCK", "DISK"),
+        _platform,
+    ),
     (("platform",), _GPU, _gpu),
     (("lock", "platform", "release"), ("DEPLOY",), _deploy),
     (("release",), ("RELEASE", "DRIFT", "PATH_LENGTH"), _release),
@@ -447,6 +480,7 @@ _JUDGES: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Json, Expected,
     (("proxies",), ("PROXY",), _proxies),
     (("api",), ("API", "MODEL"), _api),
     (("speech",), ("SPEECH",), _speech),
+    (("peer",), ("PEER",), _peer),
     (("receipt", "release"), ("RECEIPT",), _receipt),
     (("logs",), ("LOGS",), _logs),
 )

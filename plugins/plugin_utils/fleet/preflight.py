@@ -350,6 +350,13 @@ def check_platform(facts: Mapping[str, Any], wanted: Wanted, controller_time: fl
         cause = f"the service's home {wanted.home} has more than {HOME_PATH} bytes."
         remedy = "Paths of sockets and of espeak's data below it would be too long. Choose a shorter xinference_home."
         findings.fail("PATH_LENGTH", cause, remedy)
+    if facts.get("fapolicyd") and not systemd["service_active"]:
+        remedy = (
+            "It lets nothing run that no package of the system brought, unless a rule allows it. Write "
+            f"`allow perm=any all : dir={wanted.root.rstrip('/')}/` into /etc/fapolicyd/rules.d/30-voicefleet.rules, "
+            f"the same for {wanted.home.rstrip('/')}/tmp/, and run fagenrules --load."
+        )
+        findings.warn("FAPOLICYD", "fapolicyd runs on this host.", remedy)
     skew = abs(facts["time"] - controller_time)
     if skew > CLOCK_SECONDS:
         cause = f"the host's clock differs from the controller's by {skew:.0f} s."

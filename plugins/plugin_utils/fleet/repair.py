@@ -12,7 +12,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -360,10 +360,20 @@ def judge(manifest: Manifest, digest: str, store: Path, report: Json, wanted: Wa
         "voices": wanted.chosen_voices, "languages": list(wanted.languages), "language_models": wanted.language_models,
         "hearing_model": "".join(wanted.hearing),
     }  # fmt: skip
+    needed = {code: _missing(manifest, store, report, wanted, code) for code in wanted.languages}
     # The name of the evidence: the same for the same contents.
     contents = json.dumps(wish, sort_keys=True).encode()
     plan["id"] = f"{report['versions']['xinference']}-repaired-{hashlib.sha256(contents).hexdigest()[:12]}"
-    return Verdict(plan, list(dict.fromkeys(findings)), _table(report, spacy, plan))
+    return Verdict(plan, list(dict.fromkeys(findings)), _table(report, spacy, plan, needed))
+
+
+def _missing(manifest: Manifest, store: Path, report: Json, wanted: Wanted, language: str) -> set[str]:
+    """The names of the packages that a place lacks for one language alone."""
+    alone = replace(wanted, languages=[language], voices=[])
+    packages = Packages(manifest, store, report)
+    packages.add(_needs(manifest, alone))
+    english, _findings = spacy_models(manifest, alone, packages.installed, packages.version_of("spacy"))
+    return {artifact.name for artifact in (*packages.coming.values(), *english)}
 
 
 def _voices(manifest: Manifest, wanted: Wanted) -> list[Finding]:
@@ -465,8 +475,8 @@ def _room(report: Json, lacking: Iterable[Artifact], install: Iterable[Artifact]
     ]  # fmt: skip
 
 
-def _table(report: Json, spacy: str, plan: Json) -> list[str]:
-    """What was found, in lines for the terminal."""
+def _table(report: Json, spacy: str, plan: Json, needed: Mapping[str, set[str]]) -> list[str]:
+    """What was found, in lines for the terminal. ``needed`` has the missing packages of each language."""
     versions = ", ".join(f"{name} {version or 'missing'}" for name, version in report["versions"].items())
     names = ("XINFERENCE_ENABLE_VIRTUAL_ENV", "XINFERENCE_MODEL_SRC", "HF_HUB_OFFLINE")
     texts = {"XINFERENCE_ENABLE_VIRTUAL_ENV": "per-model environments", "XINFERENCE_MODEL_SRC": "model source",
@@ -481,7 +491,7 @@ def _table(report: Json, spacy: str, plan: Json) -> list[str]:
             lacks.setdefault(match[1][0], []).append(match[1])
     voices = "; ".join(f"{code}: {len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
                        for code, names in sorted(lacks.items()))  # fmt: skip
-    coming = sorted(f"{row['name']} {row['version']}" for row in plan["packages"])
+    coming = sorted(f"{row['name']} {row['version']}{_only(row['name'], needed)}" for row in plan["packages"])
     where = {"disk": "on disk", "layer": "lost with its container", "volume": "on a volume", "read-only": "read-only"}
     return [
         f"{report['prefix']} ({report['kind']}): Python {report['python']['version']}, {versions}",
@@ -491,3 +501,9 @@ def _table(report: Json, spacy: str, plan: Json) -> list[str]:
         f"missing packages: {', '.join(coming) or 'none'}",
         f"would still ask the network: {', '.join(asks) or 'nothing'}",
     ]
+
+
+def _only(name: str, needed: Mapping[str, set[str]]) -> str:
+    """The languages that need a package, such as " (j)"; "" if all do, or none by itself."""
+    codes = sorted(code for code, names in needed.items() if name in names)
+    return f" ({', '.join(codes)})" if 0 < len(codes) < len(needed) else ""

@@ -24,6 +24,8 @@ from .manifest import TIME, Artifact
 from .profiles import Profile, best_tag
 
 RECORD = "locks.json"
+# The first Xinference that speaks Kokoro in other formats than WAV.
+STREAMS = "4.1"
 
 
 class RelockError(Exception):
@@ -87,7 +89,7 @@ def make(
     made.notes += _advised(made.locks, request.advisories)
     made.changes = _changes(made.locks)
     made.unfit, meaning = _repairs(made.locks, cache, say)
-    made.notes += [*meaning, *_spacy(made.locks), *_phonemes(made.locks)]
+    made.notes += [*meaning, *_formats(made.locks), *_spacy(made.locks), *_phonemes(made.locks)]
     made.changed = _write(request, made, versions, check)
     return made
 
@@ -221,6 +223,16 @@ def _repairs(
     except zipfile.BadZipFile as error:
         raise RelockError(f"a wheel cannot be read: {error}") from error
     return [each.patch.name for each in bad], repairs.meaning(bad)
+
+
+def _formats(made: Mapping[str, locks.Lock]) -> list[str]:
+    """The formats that a proof can ask for."""
+    if all(_order(lock.version_of("xinference") or "") >= _order(STREAMS) for lock in made.values()):
+        return []
+    return [
+        f"Before {STREAMS}, Xinference speaks Kokoro as WAV alone, and its clients must ask for that. While you deploy "
+        "these locks, or roll back to them, set synthesis_formats: [wav]."
+    ]
 
 
 def _spacy(made: Mapping[str, locks.Lock]) -> list[str]:

@@ -135,7 +135,7 @@ def component(artifact: Artifact) -> dict[str, Any]:
     return row
 
 
-def render(artifacts: Iterable[Artifact]) -> bytes:
+def render(artifacts: Iterable[Artifact], subject: str = "voicefleet.kokoro store") -> bytes:
     """The bill of materials of some artifacts. Its serial number is derived from the contents."""
     components = [component(artifact) for artifact in sorted(artifacts, key=lambda a: a.path)]
     digest = hashlib.sha256(canonical_json(components)).digest()
@@ -145,7 +145,7 @@ def render(artifacts: Iterable[Artifact]) -> bytes:
             "specVersion": "1.6",
             "serialNumber": f"urn:uuid:{uuid.UUID(bytes=digest[:16], version=4)}",
             "version": 1,
-            "metadata": {"component": {"bom-ref": "store", "type": "application", "name": "voicefleet.kokoro store"}},
+            "metadata": {"component": {"bom-ref": "store", "type": "application", "name": subject}},
             "components": components,
         }
     )

@@ -23,6 +23,7 @@ NAMESPACE = "voicefleet-store"
 # What a check may take. An allowed_signers file on a dead network file system must not block the play.
 SECONDS = 60
 POLICIES = ("strict", "if-signed", "off")
+FIPS = Path("/proc/sys/crypto/fips_enabled")
 
 
 class SignatureError(Exception):
@@ -54,6 +55,15 @@ def _ssh_keygen(*arguments: str, data: bytes) -> subprocess.CompletedProcess[byt
         raise SignatureError(f"ssh-keygen did not end within {SECONDS} s") from None
 
 
+def _in_fips_mode() -> str:
+    """What a machine in FIPS mode refuses, as a sentence. Empty in any other mode."""
+    try:
+        on = FIPS.read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        on = False
+    return " This machine is in FIPS mode, which refuses ed25519. Sign with a key of ecdsa or rsa." if on else ""
+
+
 def _read(folder: Path, name: str) -> bytes:
     return read_bounded(str(folder / name))
 
@@ -64,7 +74,8 @@ def sign(folder: Path, key: Path, name: str = FILENAME) -> bool:
     Returns False if a valid signature by that key already exists. Raises SignatureError, OSError.
     """
     if not key.is_file():
-        raise SignatureError(f"there is no signing key at {key}: make one with `ssh-keygen -t ed25519 -f {key}`")
+        kind = "ecdsa" if _in_fips_mode() else "ed25519"
+        raise SignatureError(f"there is no signing key at {key}: make one with `ssh-keygen -t {kind} -f {key}`")
     data, file = _read(folder, name), folder / f"{name}.sig"
     if _is_by(file, key, data):
         return False
@@ -73,7 +84,7 @@ def sign(folder: Path, key: Path, name: str = FILENAME) -> bool:
         words = done.stderr.decode(errors="replace").strip()
         raise SignatureError(
             f"{name} could not be signed with {key}: {words}. Load a key that has a passphrase into an "
-            "ssh-agent, and name its public key here"
+            f"ssh-agent, and name its public key here.{_in_fips_mode()}"
         )
     write_atomic(str(file), done.stdout)
     return True
@@ -139,7 +150,7 @@ def check(
     if not _accepts(file, data, "check-novalidate"):
         raise SignatureError(
             f"the signature of {folder} does not match {name}: one of them is outdated or was altered. {make} "
-            "again and sign, or copy the whole folder again"
+            f"again and sign, or copy the whole folder again.{_in_fips_mode()}"
         )
     if allowed_signers is None:
         return Trust(False, "", "signed, but the signer was not checked (no allowed_signers file)")

@@ -54,6 +54,9 @@ def test_compose_accepts_its_file(image: dict[str, Any]) -> None:
     assert service["image"] == IMAGE["image"]
     assert service["ports"] == ["127.0.0.1:9997:9997"]
     assert ("deploy" in service) == (image is CUDA)
+    if image is CUDA:
+        devices = service["deploy"]["resources"]["reservations"]["devices"]
+        assert devices == [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
     compose_spec = pytest.importorskip("compose_spec")
     compose_spec.PyCompose.from_yaml(text).validate()
 
@@ -67,6 +70,8 @@ def test_kubernetes_accepts_its_manifest(image: dict[str, Any]) -> None:
     (container,) = pod["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["resources"]["limits"].get("nvidia.com/gpu") == (1 if image is CUDA else None)
+    two = list(yaml.safe_load_all(rendered("kubernetes.yaml.j2", image, image_gpus=2)))[0]["spec"]["template"]["spec"]
+    assert two["containers"][0]["resources"]["limits"].get("nvidia.com/gpu") == (2 if image is CUDA else None)
     assert policy["spec"]["egress"] == []
     assert policy["spec"]["podSelector"] == deployment["spec"]["selector"]
     assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
@@ -82,6 +87,7 @@ def test_systemd_can_read_the_quadlet(image: dict[str, Any]) -> None:
     assert [line for line in lines if not re.fullmatch(r"\[[A-Z][a-z]+\]|[A-Z]\w+=\S.*", line)] == []
     assert [line for line in lines if line.startswith("[")] == ["[Unit]", "[Container]", "[Service]", "[Install]"]
     assert "Image=localhost/voicefleet-kokoro:1.2.3-3f9a1c2b7d5e" in lines
+    assert ("AddDevice=nvidia.com/gpu=all" in lines) == (image is CUDA)
     assert "Image=reg.example.com/speech:1" in rendered(
         "voicefleet.container.j2", {**image, "image": "reg.example.com/speech:1"}
     )

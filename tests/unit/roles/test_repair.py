@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.repair import place
 
 COLLECTION = Path(__file__).resolve().parents[3]
 # systemd's answers: every unit is loaded and runs.
@@ -25,19 +26,36 @@ esac
 DOCKER = """#!/bin/sh
 case $1 in
     inspect) cat {folder}/inspect.json ;;
-    exec) cat >>{folder}/asked; echo >>{folder}/asked; echo '{{"changed": ["/a"], "ledger": "/l"}}' ;;
+    exec)
+        cat >>{folder}/asked
+        echo >>{folder}/asked
+        echo '{{"changed": ["/a"], "ledger": "/l", "owed": true}}' ;;
     *) echo "$*" >>{folder}/asked ;;
 esac
 """
 
 
-def play(folder: Path, role: dict[str, Any], **variables: Any) -> subprocess.CompletedProcess[str]:
+# A Docker whose one container is this host. A file makes each restart fail.
+HERE = """#!/bin/sh
+case $1 in
+    inspect) cat {folder}/inspect.json ;;
+    exec) shift 5; exec "$@" ;;
+    *) echo "$*" >>{folder}/asked; test ! -e {folder}/broken ;;
+esac
+"""
+
+
+def play(
+    folder: Path, role: dict[str, Any], docker: str = DOCKER, **variables: Any
+) -> subprocess.CompletedProcess[str]:
     task = {"name": "Repair", "ansible.builtin.include_role": {"name": "voicefleet.kokoro.repair", **role}}
     plays = [{"hosts": "all", "connection": "local", "gather_facts": False, "vars": variables, "tasks": [task]}]
     (folder / "play.yml").write_text(json.dumps(plays))
-    (folder / "ansible_collections" / "voicefleet").mkdir(parents=True)
-    (folder / "ansible_collections" / "voicefleet" / "kokoro").symlink_to(COLLECTION)
-    for name, text in (("systemctl", SYSTEMCTL), ("docker", DOCKER)):
+    collection = folder / "ansible_collections" / "voicefleet" / "kokoro"
+    if not collection.exists():
+        collection.parent.mkdir(parents=True)
+        collection.symlink_to(COLLECTION)
+    for name, text in (("systemctl", SYSTEMCTL), ("docker", docker)):
         program = folder / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.write_text(text.format(folder=folder))
@@ -58,8 +76,8 @@ def asked(folder: Path) -> list[str]:
 
 
 def test_every_unit_of_the_place_is_restarted(tmp_path: Path) -> None:
-    place = {"name": "x", "units": ["xinference-supervisor.service", "xinference-worker.service"], "container": ""}
-    done = play(tmp_path, {"tasks_from": "restart"}, __repair_place=place)
+    units = {"name": "x", "units": ["xinference-supervisor.service", "xinference-worker.service"], "container": ""}
+    done = play(tmp_path, {"tasks_from": "restart"}, __repair_place=units)
     assert done.returncode == 0, done.stdout + done.stderr
     restarted = [line.replace("'", "") for line in asked(tmp_path) if line.startswith("restart")]
     assert restarted == ["restart xinference-supervisor.service", "restart xinference-worker.service"]
@@ -85,3 +103,38 @@ def test_a_container_that_is_removed_when_it_ends_is_restored_but_never_restarte
         words = " ".join(done.stdout.split())
         assert "a container that is not removed when it ends" in words
         assert "repair_container=speech repair_engine=docker has neither. Nothing was changed" in words
+
+
+def test_a_restart_that_failed_is_repeated_by_the_next_run(tmp_path: Path) -> None:
+    """The next run changes nothing. So the ledger has to remember the restart."""
+    prefix = environment(tmp_path)
+    row = {"Name": "/speech", "Id": "1", "Config": {"Image": "x"}, "State": {"Running": True, "Pid": 0}}
+    (tmp_path / "inspect.json").write_text(json.dumps([{**row, "HostConfig": {}}]))
+    given = {
+        "repair_state": "absent", "repair_container": "speech", "repair_engine": "docker", "repair_restart": True,
+        "repair_prefix": str(prefix), "repair_home": str(tmp_path / "home"),
+    }  # fmt: skip
+    asking = {"do": "apply", "home": str(tmp_path / "home"), "texts": [{"to": "home:a", "text": "b"}]}
+    place.Native(str(prefix / "bin" / "python")).run(asking)
+    (tmp_path / "broken").touch()
+    failed = play(tmp_path, {}, HERE, **given)
+    assert (failed.returncode, asked(tmp_path)) == (2, ["restart speech"]), failed.stdout + failed.stderr
+    assert not (tmp_path / "home" / "a").exists()
+    (tmp_path / "broken").unlink()
+    for count in (2, 2):
+        done = play(tmp_path, {}, HERE, **given)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert asked(tmp_path) == ["restart speech"] * count
+        assert not (prefix / "voicefleet-repair").exists()
+
+
+def environment(folder: Path) -> Path:
+    """An environment with a made-up Xinference."""
+    prefix = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    info = prefix / "lib" / version / "site-packages" / "xinference-4.0.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: xinference\nVersion: 4.0.0\n")
+    (folder / "home").mkdir()
+    return prefix

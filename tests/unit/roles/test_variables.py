@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import recogniser
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof.terms import LEVELS
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.variables import PLAYBOOKS
 from jinja2 import Environment, nodes
 
@@ -107,3 +109,10 @@ def test_plan_proof_and_verified_digest_are_no_facts_that_a_cache_keeps() -> Non
     for path in ROLES.parent.glob("plugins/*/*.py"):
         text = path.read_text(encoding="utf-8")
         assert re.search(r"ansible_facts.{0,9}voicefleet_(plan|synthesis|unchanged|verified)", text) is None, path.name
+
+
+def test_a_deploy_tries_whether_words_are_heard_but_does_not_require_it() -> None:
+    """A recogniser may know a language badly, or not at all."""
+    defaults = load(ROLES / "synthesis" / "defaults" / "main.yml")
+    assert defaults["synthesis_try_level"] == recogniser.LEVEL
+    assert LEVELS.index(defaults["synthesis_required_level"]) < LEVELS.index(recogniser.LEVEL)

@@ -15,6 +15,7 @@ from ansible.template import Templar, trust_as_template
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import plan
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import service
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import unit as container
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import Smi, host, recorded
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_gpu, test_preflight
 
@@ -75,6 +76,16 @@ def test_without_gpus_the_service_sees_no_device() -> None:
     assert not [name for name in unit.environment if name.startswith("CUDA")]
     assert "nvidia" not in unit.unit
     assert "device" not in unit.launch
+
+
+def test_in_a_container_the_engine_chooses_the_gpus() -> None:
+    plan = {**test_preflight.judge(test_gpu.BOTH).plan, "accelerator": "cuda"}
+    unit = Rendered(plan, xinference_cards=[], __xinference_filter_state={"filtered": False})
+    found = container.read(unit.unit)
+    assert found.command[0].endswith("/env/bin/xinference-local")
+    assert found.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert "CUDA_VISIBLE_DEVICES" not in found.environment
+    assert unit.launch["device"] == "cuda"
 
 
 def test_with_gpus_the_service_sees_only_their_devices(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ def test_the_execution_environment_names_files_that_exist() -> None:
 def test_the_execution_environment_fits_the_schema_of_ansible_builder() -> None:
     schema = pytest.importorskip("ansible_builder.ee_schema")
     schema.validate_schema(load("meta/execution-environment.yml"))
+
+
+def test_ansible_builder_finds_what_the_execution_environment_needs(tmp_path: Path) -> None:
+    builder = Path(sys.executable).with_name("ansible-builder")
+    if not builder.exists():
+        pytest.skip("ansible-builder is not here")
+    place = tmp_path / "ansible_collections/voicefleet"
+    place.mkdir(parents=True)
+    (place / "kokoro").symlink_to(ROOT)
+    done = subprocess.run([str(builder), "introspect", str(tmp_path)], capture_output=True, text=True, check=True)
+    found = yaml.safe_load(done.stdout)
+    assert found["python"] == []
+    assert {line.split()[0] for line in found["system"]} == {"openssh-client", "openssh-clients", "rsync"}
 
 
 def test_the_workflows_call_commands_of_this_repository() -> None:

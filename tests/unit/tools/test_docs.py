@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,6 +57,17 @@ def test_every_benchmark_has_a_line() -> None:
     assert sorted(set(commands) - set(listed)) == []
 
 
+def test_every_role_has_a_line() -> None:
+    listed = re.findall(r"^\| \[(\w+)\]\(\.\./roles/\1/README\.md\)", text(ROOT / "docs/variables.md"), re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "roles").iterdir())
+
+
+def test_every_playbook_has_a_line() -> None:
+    # report.yml is only the end of others.
+    names = {path.name for path in (ROOT / "playbooks").glob("*.yml")} - {"report.yml"}
+    assert names - set(re.findall(r"^\| `([\w-]+\.yml)`", text(ROOT / "docs/playbooks.md"), re.MULTILINE)) == set()
+
+
 def test_pages_are_found() -> None:
     assert ROOT / "README.md" in PAGES
     assert ROOT / "docs/glossary.md" in PAGES
@@ -79,6 +93,35 @@ def test_every_command_exists(page: Path) -> None:
     assert [name for name in PLAYBOOK.findall(text(page)) if name not in playbooks] == []
     if (ROOT / "bin").is_dir():  # not in the tarball
         assert [name for name in NAMED.findall(text(page)) if not (ROOT / name).is_file()] == []
+
+
+def variables() -> set[str]:
+    """What a command may set: the options of the roles, and the variables of the playbooks."""
+    known = set(re.findall(r"\bvoicefleet_[a-z_]+", text(ROOT / "docs/playbooks.md")))
+    for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(text(path))["argument_specs"].values():
+            known |= set(entry.get("options") or {})
+    return known
+
+
+def set_by(command: str) -> set[str]:
+    """The names that a command line sets with -e."""
+    words = shlex.split(command, comments=True)
+    given = [after for word, after in pairwise(words) if word in ("-e", "--extra-vars")]
+    names = [set(yaml.safe_load(each)) if each.startswith("{") else {each.partition("=")[0]} for each in given]
+    return {name for each in names for name in each}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_variable_of_a_command_exists(page: Path) -> None:
+    blocks = [block.replace("\\\n", " ") for block in FENCE.findall(text(page))]
+    commands = re.findall(r"^ *(?:ansible-playbook|\./voicefleet-doctor) .*$", "\n".join(blocks), re.MULTILINE)
+    assert {name for command in commands for name in set_by(command)} - variables() == set()
+
+
+def test_the_variables_of_a_command_are_found() -> None:
+    command = """ansible-playbook a.yml -i b -e one=1 -e '{"two": {"x": 1}, "three": [2]}'   # -e four=4"""
+    assert set_by(command) == {"one", "two", "three"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -118,7 +118,7 @@ def test_languages_that_do_not_fit_together_are_reported(tool: ModuleType, monke
 def test_an_outdated_page_is_reported_and_written(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for folder in ("docs", "molecule", "requirements", "tools", "roles/artifact_store/files/locks"):
+    for folder in ("docs", "molecule", "requirements", "tools", "roles/artifact_store/files/locks", "roles/monitoring"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     monkeypatch.setattr(tool, "ROOT", tmp_path)
     (tmp_path / "docs/versions.md").write_text("# Versions\n")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -74,10 +75,10 @@ class TestStandins:
         assert make.maker_digest(["af_heart"]) != make.maker_digest(["af_heart", "am_michael"])
 
     def test_equal_contents_give_equal_bytes(self, tmp_path: Path) -> None:
-        for name, time in (("old", 1), ("new", 2_000_000_000)):
+        for name, mtime in (("old", 1), ("new", 2_000_000_000)):
             with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as archive:
                 member = tarfile.TarInfo("package/file")
-                member.size, member.mtime, member.uname = 4, time, name
+                member.size, member.mtime, member.uname = 4, mtime, name
                 archive.addfile(member, io.BytesIO(b"data"))
             self.make().repack(tmp_path / f"{name}.tar.gz", tmp_path / f"{name}.out")
         assert (tmp_path / "old.out").read_bytes() == (tmp_path / "new.out").read_bytes()
@@ -147,7 +148,7 @@ class TestBench:
         ("fresh", "unchanged", "tasks", "changed", "status"),
         [
             (110.0, 8.0, 10, 0, 0),
-            (130.0, 8.0, 10, 0, 1),
+            (111.0, 8.0, 10, 0, 1),
             (110.0, 13.0, 10, 0, 1),
             (110.0, 8.0, 13, 0, 1),
             (110.0, 8.0, 10, 1, 1),
@@ -194,6 +195,27 @@ class TestStarts:
         written = json.loads((tmp_path / "start.json").read_text())
         assert written["median"] == {"stock": 40.0, "ours": ours[2]}
         assert written["met"] is not bool(status)
+
+
+class TestFleets:
+    def test_a_copy_of_the_playbooks_differs_only_in_the_strategy(self, tmp_path: Path) -> None:
+        play = load("bench/fleet.py").playbooks(ROOT / "playbooks", tmp_path, "free")
+        original = (ROOT / "playbooks/deploy.yml").read_text()
+        assert "strategy: ansible.builtin.linear" in original
+        assert play.read_text() == original.replace("builtin.linear", "builtin.free")
+        assert (play.parent / "tasks/host.yml").exists()
+
+    def test_memory_is_that_of_a_process_and_its_descendants(self) -> None:
+        fleet = load("bench/fleet.py")
+        many = "x = b'x' * 50_000_000; import sys; sys.stdin.read()"
+        wait = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {many!r}])"
+        with subprocess.Popen([sys.executable, "-c", wait], stdin=subprocess.PIPE) as parent:
+            deadline = time.monotonic() + 20
+            while (used := fleet.memory(fleet.family(parent.pid))) < 50 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert 50 < used < 200
+            assert len(fleet.family(parent.pid)) == 2
+            parent.communicate()
 
 
 class TestServing:

@@ -70,9 +70,10 @@ async def async_speech(
         _more_threads()
         if stream:
             return _streamed(work, encoding.encoder(asked.format))
-        job, sounds = turns.Job(), []
-        while (sound := await asyncio.wrap_future(_turn(job, work))) is not None:
-            sounds.append(sound)
+        job, sounds, more = turns.Job(), [], True
+        while more:
+            found, more = await asyncio.wrap_future(_turn(job, work))
+            sounds += found
         if not sounds:
             raise Refusal("Nothing in the text can be spoken.", "input", "nothing_to_speak")
         return await asyncio.to_thread(_file, asked.format, sounds)
@@ -80,22 +81,34 @@ async def async_speech(
         raise InvalidAudioInputError(*refusal.args) from None
 
 
-def _turn(job: turns.Job, work: Iterator[Any]) -> Any:
-    """Queue the next part of a request; its result is None after the last part."""
+def _turn(job: turns.Job, work: Iterator[tuple[Any, bool]]) -> Any:
+    """Queue the next part of a request. The result: the sounds of this part, and whether another one may follow."""
     try:
-        return _TURNS.submit(job, lambda: next(work, None))
+        return _TURNS.submit(job, lambda: _next(work))
     except turns.Busy as busy:
         # By these words Xinference answers 429.
         raise RuntimeError(f"Rate limit reached for the model: {busy}. Try again later.") from None
 
 
-def _streamed(work: Iterator[Any], coder: encoding.Encoder) -> Iterator[bytes]:
+def _next(work: Iterator[tuple[Any, bool]]) -> tuple[list[Any], bool]:
+    """Speak a part. After the last one, also reach the end: it takes no time, but a turn of its own would."""
+    sounds = []
+    for sound, more in work:
+        sounds.append(sound)
+        if more:
+            return sounds, True
+    return sounds, False
+
+
+def _streamed(work: Iterator[tuple[Any, bool]], coder: encoding.Encoder) -> Iterator[bytes]:
     """Yield the bytes of each part when it is spoken. Xinference takes them in threads, one at a time."""
-    job = turns.Job()
-    while (sound := _turn(job, work).result()) is not None:
-        data = coder.add(sound)
-        if data:
-            yield data
+    job, more = turns.Job(), True
+    while more:
+        sounds, more = _turn(job, work).result()
+        for sound in sounds:
+            data = coder.add(sound)
+            if data:
+                yield data
     if data := coder.end():
         yield data
 
@@ -113,8 +126,11 @@ def _more_threads() -> None:
         asyncio.get_running_loop().set_default_executor(_threads[0])
 
 
-def _spoken(self: Any, asked: Speech) -> Iterator[Any]:
-    """Yield the samples of each part of a text as numpy arrays of int16, of shape (samples,)."""
+def _spoken(self: Any, asked: Speech) -> Iterator[tuple[Any, bool]]:
+    """Yield the samples of each part of a text, and whether another part may follow.
+
+    Samples are numpy arrays of int16, of shape (samples,).
+    """
     from xinference.model.audio.utils import apply_audio_seed
 
     voice = ",".join(os.path.join(self._model_path, "voices", f"{name}.pt") for name in asked.voices)
@@ -124,12 +140,14 @@ def _spoken(self: Any, asked: Speech) -> Iterator[Any]:
         for number, text in enumerate(texts):
             # Other requests take turns between two parts and use the same random numbers.
             apply_audio_seed({"seed": asked.seed} if asked.seed is not None else {})
+            followed, left = number < len(texts) - 1, _signs(text)
             for result in self._model(text=text, voice=voice, speed=asked.speed):
+                left -= _signs(result[0])
                 if result[2] is not None and len(result[2]) and _has_sounds(result[1]):
                     spoken = True
-                    yield _samples(result[2], number > 0, number < len(texts) - 1)
+                    yield _samples(result[2], number > 0, followed), followed or left > 0
         if not spoken and not any(map(str.isalnum, asked.text)):
-            yield _silence(WORDLESS)
+            yield _silence(WORDLESS), False
     finally:
         if len(asked.voices) > 1:
             # Kokoro keeps each blend forever.
@@ -143,6 +161,11 @@ def _sentences() -> Any:
     except ImportError:  # the release lacks the repair kokoro-words
         return lambda line: [line]
     return divide
+
+
+def _signs(text: str) -> int:
+    """The number of letters and digits."""
+    return sum(map(str.isalnum, text))
 
 
 def _has_sounds(phonemes: str) -> bool:

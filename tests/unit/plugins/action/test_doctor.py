@@ -34,6 +34,7 @@ ARGUMENTS = {
     "timeout": 60,
     "bundle": "",
     "store": None,
+    "peer": {},
 }
 
 
@@ -45,10 +46,13 @@ def make(kind: type[ControllerAction], check_mode: bool = False) -> Any:
 def examine(answers: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Run the action; ``answers`` has what each module returns or raises."""
     action = make(doctor.ActionModule)
+    asked: list[tuple[Any, Any]] = []
 
     def execute(module_name: str, module_args: Any, task_vars: Any) -> Any:
         assert module_name == "voicefleet.kokoro.service_state"
         [subset] = module_args["subsets"]
+        assert "peer" not in module_args
+        asked.append((module_args.get("peer_host"), module_args.get("peer_port")))
         answer = answers[subset]
         if isinstance(answer, Exception):
             raise answer
@@ -56,7 +60,7 @@ def examine(answers: dict[str, Any], **more: Any) -> dict[str, Any]:
 
     action._execute_module = execute
     result: dict[str, Any] = action.act({**ARGUMENTS, **more}, {"inventory_hostname": "speech-01"})
-    return result
+    return {**result, "asked": asked}
 
 
 def test_a_host_that_cannot_be_reached_is_a_finding() -> None:
@@ -82,6 +86,14 @@ def test_advisories_of_a_damaged_store_are_a_finding_and_a_missing_store_is_none
     [row] = result["ansible_facts"]["voicefleet_doctor"]["findings"]
     assert (result["status"], row["level"], row["code"]) == (1, "WARN", "ADVISORIES")
     assert "manifest.json is not JSON" in row["cause"]
+
+
+def test_only_a_service_that_listens_for_others_is_tried() -> None:
+    facts: dict[str, Any] = {"errors": {}}
+    peer = {"name": "speech-02", "reach": "10.0.0.2", "port": 9997, "networks": []}
+    assert examine({"health": facts}, peer={**peer, "open": True})["asked"] == [("10.0.0.2", 9997)]
+    assert examine({"health": facts}, peer={**peer, "open": False})["asked"] == [(None, None)]
+    assert examine({"health": facts})["asked"] == [(None, None)]
 
 
 def test_what_was_read_is_judged() -> None:

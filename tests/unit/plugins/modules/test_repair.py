@@ -75,7 +75,10 @@ def test_a_place_is_repaired_once_and_restored(call: Any, prefix: Path, tmp_path
     # The place has its own copy.
     assert not root.exists()
     again = {**given, "plan": {**given["plan"], "artifacts": []}}
-    assert call(repair, **again)["changed"] is False
+    unchanged = call(repair, **again)
+    assert (unchanged["changed"], unchanged["owed"]) == (False, True)
+    assert call(repair, **{**again, "state": "settled"})["owed"] is False
+    assert call(repair, **again)["owed"] is False
     report = call(repair, **{**again, "state": "inspected"})["report"]
     assert set(report["files"].values()) == {"right"}
     assert call(repair, check=True, **{**given, "state": "absent"})["changed"] is True

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import front
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import selinux
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import preflight
 
@@ -130,3 +131,18 @@ def test_without_selinux_nothing_gets_a_type(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(selinux, "MOUNT", str(tmp_path))
     monkeypatch.setattr(os, "setxattr", lambda *_arguments: pytest.fail("it was set"), raising=False)
     selinux.set_type(str(tmp_path), "httpd_config_t")
+
+
+def test_a_boolean_that_is_off_refuses_only_while_the_policy_is_enforced(kernel: Kernel, tmp_path: Path) -> None:
+    assert not selinux.refuses("haproxy_connect_any")  # the policy does not have it
+    (tmp_path / "selinux/booleans").mkdir()
+    boolean = tmp_path / "selinux/booleans/haproxy_connect_any"
+    boolean.write_text("0 0")
+    assert selinux.refuses("haproxy_connect_any")
+    (warning,) = front.selinux_warnings("haproxy_connect_any")
+    assert "setsebool -P haproxy_connect_any 1" in warning
+    boolean.write_text("1 1")
+    assert front.selinux_warnings("haproxy_connect_any") == []
+    boolean.write_text("0 0")
+    (tmp_path / "selinux/enforce").write_text("0")
+    assert not selinux.refuses("haproxy_connect_any")

@@ -164,6 +164,14 @@ def test_truncated_speech_is_refused_by_name(speech: list[float]) -> None:
     assert "too_short" in refused(speech[: RATE // 2])
 
 
+@pytest.mark.parametrize("decibel", [5, 10, 20])
+def test_speech_in_noise_is_noisy_and_not_truncated(decibel: int) -> None:
+    samples, rate = decode_wav(fixture_wav("espeak_ng"))
+    values = [value / 32768 for value in samples]
+    level = math.sqrt(sum(value * value for value in values) / len(values)) / 10 ** (decibel / 20)
+    assert list(refused(mix(values, white(len(values) / rate, level=level)))) == ["noisy"]
+
+
 def test_looped_speech_is_refused_by_name(speech: list[float]) -> None:
     assert "looped" in refused(speech * 2)
     assert "looped" in refused(speech[RATE // 2 : RATE] * 6)

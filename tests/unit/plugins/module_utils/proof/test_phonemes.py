@@ -47,6 +47,20 @@ def EspeakG2P(language):
 """
 
 
+# A Kokoro that may cut what is too long, as the real one does. It marks the text that it divides.
+KOKORO = """
+from misaki import en, espeak, ja, zh
+class KPipeline:
+    def __init__(self, lang_code, repo_id, model):
+        assert model is False
+        self.repo = repo_id
+        self.g2p = lambda text: (("x" * CUT[1]) if repo_id.endswith(CUT[2]) else "x" * 9, None)
+    def __call__(self, text):
+        part = type("Result", (), {"phonemes": "x" * CUT[0]})
+        return [part] * (len(text) > 40)
+"""
+
+
 def table() -> dict[str, dict[str, str]]:
     return {
         language: {**{line[1]: line[2] for line in reference.lines}, **dict([reference.plain])}
@@ -70,8 +84,11 @@ class Interpreter:
         )
         (folder / "spacy/__init__.py").write_text("")
         (folder / "spacy/cli.py").write_text("def download(name): raise OSError('no network')\n")
+        (folder / "kokoro").mkdir()
+        (folder / "kokoro/voicefleet_text.py").write_text("def clean(text, language): return text\n")
         self.has_model(True)
         self.knows(table())
+        self.speaks(720, 720)
         path = folder / "python"
         path.write_text(
             "#!/bin/sh\n"
@@ -82,6 +99,9 @@ class Interpreter:
 
     def has_model(self, there: bool) -> None:
         (self.folder / "spacy/util.py").write_text(f"def is_package(name): return {there}\n")
+
+    def speaks(self, parts: int, whole: int, model: str = "") -> None:
+        (self.folder / "kokoro/__init__.py").write_text(f"CUT = {parts}, {whole}, {model!r}\n{KOKORO}")
 
     def knows(self, texts: dict[str, dict[str, str]]) -> None:
         (self.folder / "misaki/table.json").write_text(json.dumps(texts), encoding="utf-8")
@@ -164,7 +184,9 @@ def test_one_process_asks_the_releases_misaki(misaki: Interpreter) -> None:
     found = prove([*languages, "q"], misaki.path, 30, seconds_of)
     assert {spoken.language: results(spoken) for spoken in found} == {
         **{
-            language: dict.fromkeys([*(line[0] for line in REFERENCES[language].lines), "invented_audio"], True)
+            language: dict.fromkeys(
+                [*(line[0] for line in REFERENCES[language].lines), "long_line", "invented_audio"], True
+            )
             for language in languages
         },
         "q": {"sentence": None},
@@ -179,6 +201,39 @@ def test_the_newer_mandarin_model_has_its_own_reference(misaki: Interpreter) -> 
         (spoken,) = prove(["z"], misaki.path, 30, None, models)
         assert (spoken.language, spoken.as_dict()["ok"]) == ("z", True)
         assert spoken.lines[0]["phonemes"].startswith(first)
+
+
+@pytest.mark.parametrize("language", sorted(REFERENCES))
+def test_the_long_line_is_one_sentence_that_is_too_long_for_kokoro(language: str) -> None:
+    line, (_name, text, said) = REFERENCES[language].long(language), REFERENCES[language].lines[0]
+    assert line.count(text[:-1]) * len(said) >= phonemes.LONG
+    assert sum(line.count(end) for end in ".!?\u3002\u0964") == 1
+    assert line[-1] == text[-1]
+
+
+@pytest.mark.parametrize(("parts", "ok"), [(720, True), (706, True), (705, False), (510, False), (0, False)])
+def test_a_long_line_that_is_cut_is_noticed(misaki: Interpreter, parts: int, ok: bool) -> None:
+    misaki.speaks(parts, 720)
+    (spoken,) = prove(["e"], misaki.path, 30, None)
+    assert results(spoken)["long_line"] is ok
+    words = "is spoken whole" if ok else f"of a sentence of 720 phonemes only {parts} are spoken"
+    assert words in spoken.findings[-1].sentence
+
+
+def test_a_long_line_is_read_by_the_model_that_speaks_the_language(misaki: Interpreter) -> None:
+    misaki.speaks(720, 720, "-v1.1-zh")
+    for models, ok in (({}, True), ({"z": "Kokoro-82M-v1.1-zh"}, True)):
+        (spoken,) = prove(["z"], misaki.path, 30, None, models)
+        assert results(spoken)["long_line"] is ok
+        # The other model reads nine phonemes only.
+        assert spoken.findings[-1].value == (1.0 if models else 80.0)
+
+
+def test_a_release_whose_kokoro_fails_is_unverified(misaki: Interpreter) -> None:
+    (misaki.folder / "kokoro/__init__.py").write_text("raise ImportError('no torch')\n")
+    (spoken,) = prove(["e"], misaki.path, 30, None)
+    assert results(spoken)["long_line"] is None
+    assert "no torch" in spoken.findings[-1].sentence
 
 
 def test_no_temporary_folder_is_left_behind(

@@ -122,7 +122,7 @@ def test_a_failed_voice_does_not_stop_the_next_one() -> None:
     assert samples[0].findings[0].value == 500
 
 
-@pytest.mark.parametrize("kind", ["unauthorized", "refused", "no_model", "timeout"])
+@pytest.mark.parametrize("kind", ["unauthorized", "refused", "unreachable", "limited", "no_model", "loading"])
 def test_no_more_requests_are_made_if_all_would_fail(kind: str) -> None:
     endpoint = both(SpeechError(kind, "no way"), SPEECH["am_michael"])
     samples, answers = proof.prove(endpoint, wanted())
@@ -130,6 +130,34 @@ def test_no_more_requests_are_made_if_all_would_fail(kind: str) -> None:
     assert not answers
     assert [s.findings[0].ok for s in samples] == [False, None]
     assert "Not tried, because: no way" in samples[1].findings[0].sentence
+
+
+def test_a_slow_voice_does_not_stop_the_next_one() -> None:
+    """The model may have spoken a long text for somebody else."""
+    endpoint = both(SpeechError("timeout", "did not answer within 120 s"), SPEECH["am_michael"])
+    samples, _answers = proof.prove(endpoint, wanted())
+    assert [s.level for s in samples] == ["none", "acoustic"]
+
+
+def test_a_model_that_does_not_answer_twice_in_a_row_is_not_asked_again() -> None:
+    late = SpeechError("timeout", "did not answer within 120 s")
+    voices = ["af_heart", "am_michael", "af_sky", "am_onyx", "am_adam"]
+    answers = [late, SPEECH["am_michael"], late, late, SPEECH["af_heart"]]
+    endpoint = Endpoint({(voice, "wav"): answer for voice, answer in zip(voices, answers, strict=True)})
+    samples, _answers = proof.prove(endpoint, wanted(voices=voices))
+    assert [voice for _text, voice, _form in endpoint.asked] == voices[:4]
+    assert [s.findings[0].ok for s in samples] == [False, True, False, False, None]
+
+
+@pytest.mark.parametrize("kind", ["no_model", "loading", "forbidden", "timeout"])
+def test_a_model_that_fails_does_not_stop_the_voices_of_another(kind: str) -> None:
+    failure = SpeechError(kind, "no way")
+    want = wanted(voices=["zf_001", "zm_010", "zf_002", "am_michael"], uids={"z": "kokoro-z"})
+    answers = [failure, failure, failure, SPEECH["am_michael"]]
+    endpoint = Endpoint({(voice, "wav"): answer for voice, answer in zip(want.voices, answers, strict=True)})
+    samples, _answers = proof.prove(endpoint, want)
+    assert [s.level for s in samples] == ["none", "none", "none", "acoustic"]
+    assert ("zf_002", "wav") not in [request[1:] for request in endpoint.asked]
 
 
 def test_an_undecoded_sample_is_unverified() -> None:

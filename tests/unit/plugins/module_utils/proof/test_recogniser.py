@@ -148,6 +148,35 @@ def test_an_unheard_sample_is_unverified_with_the_reason(tmp_path: Path) -> None
     assert "dictionary lacks '555'" in sentence_of(text, python_that(tmp_path, f"echo '{json.dumps(unknown)}'"))
 
 
+def test_small_numbers_in_digits_are_heard_as_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(request: dict[str, Any], python: str) -> dict[str, Any]:
+        asked.append(request["text"])
+        words = recogniser_program.words_of(request["text"])
+        return {"words": words, "unknown": [], "samples": [{"heard": words}]}
+
+    monkeypatch.setattr(recogniser, "run", run)
+    (finding,) = recogniser.hear([Recording("af_heart", "a.wav", b"")], "He keeps 42 dogs.", "python")
+    assert asked == ["He keeps forty two dogs."]
+    assert finding.ok
+
+
+def test_a_text_that_would_take_minutes_is_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(request: dict[str, Any], python: str) -> dict[str, Any]:
+        asked.append(request["text"])
+        words = recogniser_program.words_of(request["text"])
+        return {"words": words, "unknown": [], "samples": [{"heard": words}]}
+
+    monkeypatch.setattr(recogniser, "run", run)
+    found = [recogniser.hear([Recording("af_heart", "a.wav", b"")], "word " * count, "python")[0] for count in (30, 31)]
+    assert [finding.ok for finding in found] == [True, None]
+    assert "more than 30 words" in found[1].sentence
+    assert len(asked) == 1
+
+
 def test_a_recogniser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recogniser, "START_SECONDS", 0.1)
     monkeypatch.setattr(recogniser, "SECONDS", 0.1)
@@ -210,11 +239,30 @@ def test_each_recording_is_compared_with_its_own_text() -> None:
     assert recogniser.error_rates([("af_heart", recogniser.unverified("it is quiet."))]) == {}
 
 
-def test_a_voice_speaks_its_own_language_only_if_whisper_listens_to_the_default_text() -> None:
+@pytest.mark.parametrize(("kind", "requests"), [("no_model", 1), ("unauthorized", 1), ("timeout", 2), ("failed", 4)])
+def test_a_transcriber_that_cannot_answer_is_not_asked_for_each_voice(kind: str, requests: int) -> None:
+    asked: list[str] = []
+
+    class Client:
+        def transcribe(self, model: str, data: bytes, file_name: str, language: str) -> str:
+            asked.append(file_name)
+            raise SpeechError(kind, "no way")
+
+    client: Any = Client()
+    found = recogniser.listen(client, [Recording("af_heart", "a.wav", b"")] * 4, "The fox jumps.", None, "whisper")
+    assert len(asked) == requests
+    assert [finding.ok for finding in found] == [None] * 4
+    assert all("no way" in finding.sentence for finding in found)
+
+
+def test_a_voice_speaks_its_own_language_unless_a_text_is_given() -> None:
     def text_of(voice: str, **changes: Any) -> str:
         return proof.Wanted("1", "kokoro", [voice], ["wav"], **changes).text_of(voice)
 
     assert text_of("ff_siwis", transcriber="whisper").startswith("Demain matin")
-    assert text_of("af_heart", transcriber="whisper") == text_of("ff_siwis") == proof.TEXT
+    assert text_of("ff_siwis") == text_of("ff_siwis", transcriber="whisper")
+    assert text_of("af_heart", transcriber="whisper") == text_of("bf_emma") == proof.TEXT
+    # Other servers name their voices in other ways.
+    assert text_of("echo", transcriber="whisper") == text_of("zf") == text_of("qf_x") == proof.TEXT
     assert text_of("ff_siwis", transcriber="whisper", text="Bonsoir.") == "Bonsoir."
     assert set(recogniser.SENTENCES) == set(recogniser.LANGUAGES) - {"a", "b"}

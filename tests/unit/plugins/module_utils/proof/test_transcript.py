@@ -95,3 +95,18 @@ def test_the_tables_are_whole() -> None:
     assert len(transcript_data.SMALL["hi"].split()) == 100
     for signs, sounds in (transcript_data.DEVANAGARI, transcript_data.URDU):
         assert len(signs) == len(sounds.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "spelt"),
+    [
+        ("Doctor Brown keeps 42 dogs and 3 cats.", "Doctor Brown keeps forty two dogs and three cats."),
+        ("10, 20 or 0?", "ten, twenty or zero?"),
+        ("Call 555 at 5:30 on 4/7, or 05.", "Call 555 at 5:30 on 4/7, or 05."),
+        ("It costs $3, 2.5 euros or 50% of 1,250.", "It costs $3, 2.5 euros or 50% of 1,250."),
+        ("The 21st, a 20-year-old, B2 and 20 %.", "The 21st, a 20-year-old, B2 and 20 %."),
+        ("-5 and 5+3 and 7\u2019s", "-5 and 5+3 and 7\u2019s"),
+    ],
+)
+def test_small_numbers_that_stand_alone_become_words(text: str, spelt: str) -> None:
+    assert transcript.spell_small(text) == spelt

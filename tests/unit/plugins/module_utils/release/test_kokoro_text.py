@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -98,8 +99,9 @@ def test_clause_ends() -> None:
 
 
 def test_hindi_sentences_end_at_a_danda() -> None:
-    line = text.clean("यह पहला है। यह दूसरा है॥", "h")
-    assert text.sentences(line) == ["यह पहला है.  ", "यह दूसरा है. "]
+    line = "यह पहला है। यह दूसरा है॥"
+    assert text.sentences(line) == ["यह पहला है। ", "यह दूसरा है॥"]
+    assert text.sentences(text.clean(line, "h")) == ["यह पहला है.  ", "यह दूसरा है. "]
 
 
 def test_japanese_phrases_begin_after_hiragana() -> None:
@@ -187,6 +189,53 @@ def test_silence_is_limited_where_parts_meet_and_kept_elsewhere() -> None:
     assert length(before=9000, after=9000) == 24000
     silent = SimpleNamespace(audio=Audio([0.0] * 100))
     assert len(text.Piece("x", before=0, after=0).trimmed(silent).audio) == 100
+
+
+class Library:
+    """The C library, which holds so many bytes."""
+
+    def __init__(self, held: int) -> None:
+        self.held, self.trims = held, 0
+
+    def mallinfo2(self) -> SimpleNamespace:
+        return SimpleNamespace(fordblks=self.held)
+
+    def malloc_trim(self, pad: int) -> None:
+        assert pad == 0
+        self.trims += 1
+
+
+@pytest.mark.parametrize(("held", "trims"), [(0, 0), (text.HELD, 0), (text.HELD + 1, 1)])
+def test_memory_goes_back_to_the_system_when_much_is_held(
+    held: int, trims: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(held)
+    monkeypatch.setattr(text, "_glibc", lambda: library)
+    text.release_memory()
+    assert library.trims == trims
+
+
+def test_a_library_that_cannot_say_what_it_holds_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr(text, "_glibc", lambda: SimpleNamespace(malloc_trim=trims.append))
+    text.release_memory()
+    assert trims == [0]
+    monkeypatch.setattr(text, "_glibc", SimpleNamespace)
+    text.release_memory()
+
+
+def test_glibc_says_what_it_holds() -> None:
+    """In a process of its own, because the settings stay."""
+    code = (
+        "import ctypes, kokoro_text as t; n = 64 << 20; "
+        "c = t._glibc(); c.malloc.restype = ctypes.c_void_p; c.malloc.argtypes = [ctypes.c_size_t]; "
+        "c.free.argtypes = [ctypes.c_void_p]; t.HELD = n // 2; "
+        "p = c.malloc(n); q = c.malloc(64); c.free(p); before = c.mallinfo2().fordblks; "
+        "t.release_memory(); print(before)"
+    )
+    folder = Path(text.__file__).parent
+    ran = subprocess.run([sys.executable, "-B", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert 64 << 20 <= int(ran.stdout) < 80 << 20
 
 
 def test_memory_is_released_after_each_part(monkeypatch: pytest.MonkeyPatch) -> None:

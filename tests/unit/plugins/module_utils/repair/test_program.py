@@ -219,6 +219,45 @@ def test_a_repair_that_ended_before_its_first_change_leaves_nothing_after_absent
     assert here.do("revert")["changed"] == []
 
 
+def test_the_ledger_owes_a_restart_until_it_is_settled(here: Here) -> None:
+    request = everything(here)
+    assert here.do("apply", check=True, **request)["owed"] is True
+    assert here.do("apply", **request)["owed"] is True
+    # The restart failed. The next run changes nothing, and still has to restart.
+    again = here.do("apply", **request)
+    assert (again["changed"], again["owed"]) == ([], True)
+    assert here.do("settle", check=True)["owed"] is True
+    assert here.do("settle")["owed"] is False
+    assert here.do("settle")["changed"] == []
+    assert here.do("apply", **request)["owed"] is False
+    # A file that is repaired once more is a change, too.
+    (site(here.prefix) / "xinference/model/audio/kokoro.py").write_text(KOKORO)
+    assert here.do("apply", **request)["owed"] is True
+
+
+def test_a_ledger_that_knows_nothing_of_restarts_owes_none(here: Here) -> None:
+    here.do("apply", **everything(here))
+    file = here.prefix / "voicefleet-repair" / "ledger.json"
+    held = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in held.items() if name != "owed"}))
+    assert here.do("apply", **everything(here))["owed"] is False
+
+
+def test_a_revert_remembers_the_restart_that_follows(here: Here) -> None:
+    before = every(here)
+    here.do("apply", **everything(here))
+    assert here.do("revert", keep=True)["owed"] is True
+    folder = here.prefix / "voicefleet-repair"
+    left = {path: state for path, state in every(here).items() if not path.startswith(str(folder))}
+    assert left == before
+    assert [path.name for path in folder.iterdir()] == ["ledger.json"]
+    again = here.do("revert", keep=True)
+    assert (again["changed"], again["owed"]) == ([str(folder)], True)
+    here.do("settle")
+    assert every(here) == before
+    assert here.do("revert", keep=True)["owed"] is False
+
+
 def test_a_second_repair_does_not_work_beside_a_running_one(here: Here) -> None:
     folder = here.prefix / "voicefleet-repair"
     folder.mkdir()

@@ -48,6 +48,20 @@ def test_an_empty_host_is_read_and_unreadable_parts_are_named(tmp_path: Path) ->
     json.dumps(facts)
 
 
+def test_another_hosts_port_is_tried_and_nothing_is_sent(tmp_path: Path) -> None:
+    given = options(tmp_path)
+    assert doctor_facts.peer(given) is None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        given.peer_host, given.peer_port = server.getsockname()
+        assert doctor_facts.peer(given) == {"error": ""}
+        connection, _address = server.accept()
+        with connection:
+            assert connection.recv(1) == b""
+    refused = doctor_facts.peer(given)
+    assert refused is not None
+    assert "refused" in refused["error"]
+
+
 def test_reading_creates_nothing(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     doctor_facts.gather(options(tmp_path), run=silent)

@@ -253,6 +253,18 @@ def test_a_dead_peer_delays_nobody_and_a_late_one_still_gets_everything(net: Net
     assert net.intact(4)
 
 
+def test_a_slow_peer_delays_nobody(net: Net) -> None:
+    """Each piece goes to one host first. A slow one would need minutes to pass its pieces on."""
+    net.start(1, [2, 3, 4], quiet=2.0)
+    net.start(2, [1, 3, 4])
+    net.start(4, [1, 2, 3])
+    net.start(3, [1, 2, 4], limit=4000)
+    net.until(lambda: net.status(3).get("down", 0) > 0)
+    net.finished(2, 4)
+    assert net.intact(2)
+    assert net.intact(4)
+
+
 def test_a_host_that_has_most_of_the_data_receives_the_rest_only(net: Net) -> None:
     big = max(net.data, key=lambda name: len(net.data[name]))
     net.order(2, [1])

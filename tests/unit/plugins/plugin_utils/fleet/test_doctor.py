@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ HEALTHY: dict[str, Any] = {
     "receipt": {"release": RELEASE, "proof_level": "acoustic"},
     "api": {"state": "READY", "error": "", "workers": 1},
     "speech": {"voice": "af_heart", "level": "acoustic", "seconds": 0.9, "wrong": []},
+    "peer": {"error": ""},
     "logs": {"serves": True, "found": [], "last_faults": []},
 }
 
@@ -125,6 +127,31 @@ def test_a_healthy_host_is_ok_in_every_check_that_can_be_made() -> None:
     assert {item.level for item in found} == {"OK"}
     assert {item.code for item in found} == set(doctor.CHECKS) - {"UNREACHABLE", "UNREAD"} - GPU
     assert len(found) == len({item.code for item in found})
+
+
+@pytest.mark.parametrize(
+    ("addresses", "networks", "seen"),
+    [
+        (["10.20.0.11"], ["localhost", "10.20.0.0/16"], True),
+        (["192.168.1.1", "10.20.0.11"], ["10.20.0.11"], True),
+        (["10.20.0.11"], ["any"], True),
+        (["10.20.0.11"], ["localhost", "10.21.0.0/16", "fd00::/8"], False),
+        (["10.20.0.11"], [], False),
+        ([], ["any"], False),
+    ],
+)
+def test_a_closed_port_of_another_host_is_a_warning_where_this_host_may_connect(
+    addresses: list[str], networks: list[str], seen: bool
+) -> None:
+    peer = {"name": "speech-02", "reach": "10.20.0.12", "port": 9997, "open": True, "networks": networks}
+    facts = changed(peer={"error": "timed out"}, platform__addresses=addresses)
+    found = [item for item in doctor.judge(facts, replace(EXPECTED, peer=peer), NOW) if item.code == "PEER"]
+    assert [item.level for item in found] == (["WARN"] if seen else [])
+    assert all("speech-02 is not reached from here, at 10.20.0.12:9997: timed out." in str(item) for item in found)
+
+
+def test_without_another_host_nothing_is_said_about_one() -> None:
+    assert "PEER" not in {item.code for item in doctor.judge(changed(peer=None), EXPECTED, NOW)}
 
 
 ADVISORY = {"id": "GHSA-1", "aliases": ["CVE-2026-1"], "affected": [

@@ -227,6 +227,15 @@ def test_a_fault_of_the_host_is_reported(code: str, changes: dict[str, Any], wor
     assert failures[0].remedy
 
 
+def test_fapolicyd_is_a_warning_until_the_service_runs() -> None:
+    def said(**changes: Any) -> str:
+        return " ".join(str(finding) for finding in judge(**changes).findings if finding.code == "FAPOLICYD")
+
+    assert "dir=/opt/voicefleet/" in said(fapolicyd=True, systemd__service_active=False)
+    assert said(fapolicyd=True, systemd__service_active=True) == ""
+    assert said(fapolicyd=False) == ""
+
+
 def test_all_faults_are_reported_at_once() -> None:
     verdict = judge(root_user=False, glibc=[2, 17], listeners=[9997], pythons=[], memory={"total": 1, "available": 1})
     assert {failure.code for failure in verdict.failures} == {"NOT_ROOT", "GLIBC", "PORT", "PYTHON", "MEMORY"}

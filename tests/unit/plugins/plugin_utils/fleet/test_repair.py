@@ -262,6 +262,13 @@ def test_the_table_says_what_is_missing_and_what_would_ask_the_network(tmp_path:
     assert any("missing packages: en_core_web_sm" in line for line in table)
 
 
+def test_the_table_names_the_languages_that_need_a_missing_package(tmp_path: Path) -> None:
+    asked = wanted(languages=["a", "e"], voices=[], parts=["packages", "spacy"])
+    table = judged(tmp_path, asked, distributions=without("regex")).table
+    # Spanish reads no English, but every language needs Kokoro's own packages.
+    assert f"missing packages: en_core_web_sm {ENGLISH.version} (a), regex 1.0" in table
+
+
 def test_the_evidence_has_the_same_name_before_and_after_a_repair(tmp_path: Path) -> None:
     before = judged(tmp_path, versions__kokoro="", distributions=without("kokoro")).plan["id"]
     assert judged(tmp_path).plan["id"] == before

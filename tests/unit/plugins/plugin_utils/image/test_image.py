@@ -14,7 +14,8 @@ from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing imp
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import images
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import archive, engine, image, thin, unit
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import selection
-from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_preflight
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Manifest
+from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_gpu, test_preflight
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.image.test_archive import saved
 
 TARGET = engine.Target("x86_64", (2, 36), ({"version": "3.11", "path": "/usr/bin/python3.11"},))
@@ -36,6 +37,7 @@ class Double(engine.Engine):
         self.folder = folder
         self.target = target
         self.built = 0
+        self.command: Sequence[str] = ()
 
     def probe(self, image: str) -> engine.Target:
         return self.target
@@ -54,6 +56,7 @@ class Double(engine.Engine):
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.built += 1
+        self.command = command
         target.write(b"layer")
 
 
@@ -61,19 +64,19 @@ def wanted(output: Path, **changes: Any) -> image.Wanted:
     return replace(image.Wanted("base:1", "speech", "", "cpu", 10001, output), **changes)
 
 
-def planned(double: Double, asked: image.Wanted, **changes: Any) -> image.Planned:
+def planned(
+    double: Double, asked: image.Wanted, manifest: Manifest = test_preflight.MANIFEST, **changes: Any
+) -> image.Planned:
     selected = selection.Wanted(**{"languages": ["a"], "voices": ["af_heart"], **changes})
     facts = double.probe("base:1").facts
-    found = images.release(
-        test_preflight.MANIFEST, "d" * 64, Path("/srv/store"), selected, asked.profile, "base:1", facts
-    )
+    found = images.release(manifest, "d" * 64, Path("/srv/store"), selected, asked.profile, "base:1", facts)
     tag = image.tag_of(asked, found.plan.release.id)
     beside = found.beside(tag, "base:1")
     return image.Planned("base:1", double.identity("base:1"), found.created, tag, beside, found.plan)
 
 
-def made(folder: Path, double: Double, **changes: Any) -> dict[str, Any]:
-    asked = wanted(folder)
+def made(folder: Path, double: Double, profile: str = "cpu", **changes: Any) -> dict[str, Any]:
+    asked = wanted(folder, profile=profile)
     found = planned(double, asked, **changes)
     service = unit.read(UNIT)
     own = image.settings(found.plan, service, {"model_uid": "kokoro"}, MORE)
@@ -163,6 +166,23 @@ def test_gpus_are_named_for_each_engine(tmp_path: Path) -> None:
     assert " --gpus all " in image.commands(record, "docker", tmp_path, "127.0.0.1")[2]
     assert " --device nvidia.com/gpu=all " in image.commands(record, "podman", tmp_path, "127.0.0.1")[2]
     assert list(image.commands({}, "docker", tmp_path, "127.0.0.1")) == []
+
+
+def test_an_image_for_gpus_is_baked_without_one(tmp_path: Path) -> None:
+    double = Double(tmp_path)
+    record = made(tmp_path / "cuda", double, "cuda", manifest=test_gpu.BOTH)
+    assert (record["profile"], record["accelerator"]) == (test_gpu.CUDA, "cuda")
+    # The builder gets the store and its code, and no device.
+    assert double.command[0] == "/usr/bin/python3.11"
+    assert not [word for word in double.command if "gpu" in word or "nvidia" in word]
+    config = archive.read_base(tmp_path / "cuda" / record["archive"]).config["config"]
+    # The toolkit of the engine mounts the driver that these name.
+    assert {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(config["Env"])
+    assert config["Labels"]["voicefleet.profile"] == test_gpu.CUDA
+    plain = made(tmp_path / "cpu", double, "cpu", manifest=test_gpu.BOTH)
+    config = archive.read_base(tmp_path / "cpu" / plain["archive"]).config["config"]
+    assert not [each for each in config["Env"] if each.startswith("NVIDIA")]
+    assert plain["release"] != record["release"]
 
 
 def test_a_thin_layer_keeps_the_configuration_of_its_base(tmp_path: Path) -> None:

@@ -115,6 +115,13 @@ def test_the_report_shows_the_differences_and_what_they_mean(tmp_path: Path) -> 
     assert "No advisories were asked" in text
 
 
+def test_an_older_xinference_needs_a_proof_of_wav_alone(tmp_path: Path) -> None:
+    assert "synthesis_formats: [wav]" in " ".join(
+        make(tmp_path, resolves(tmp_path, version="4.0.1"), versions={}).notes
+    )
+    assert "synthesis_formats" not in " ".join(make(tmp_path).notes)
+
+
 def test_other_phonemes_and_spacy_models_are_reported(tmp_path: Path) -> None:
     def resolve(how: resolver.Resolver, profile: Profile) -> locks.Lock:
         lock = with_package(resolves(tmp_path)(how, profile), "espeakng-loader", version="9.9")

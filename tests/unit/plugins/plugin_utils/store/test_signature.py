@@ -17,9 +17,9 @@ def ssh_keygen() -> None:
     assert shutil.which("ssh-keygen"), "install openssh-client"
 
 
-def key(folder: Path, name: str) -> Path:
+def key(folder: Path, name: str, kind: str = "ed25519") -> Path:
     path = folder / name
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", name, "-f", str(path)], check=True)
     return path
 
 
@@ -128,3 +128,36 @@ def test_a_missing_and_an_unusable_key_are_reported(store: Path, tmp_path: Path,
     with pytest.raises(signature.SignatureError, match="could not be signed"):
         signature.sign(store, tmp_path / "broken")
     assert not (store / "manifest.json.sig").exists()
+
+
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
+def test_a_key_of_another_kind_signs_where_ed25519_is_refused(
+    ssh_keygen: None, store: Path, tmp_path: Path, kind: str
+) -> None:
+    other = key(tmp_path, kind, kind)
+    signers = tmp_path / "signers"
+    signers.write_text(f"fetcher@example.com {other.with_suffix('.pub').read_text()}")
+    assert signature.sign(store, other)
+    assert signature.check(store, "strict", signers).signer == "fetcher@example.com"
+    assert not signature.sign(store, other)
+
+
+@pytest.mark.parametrize("mode", ["0\n", "1\n", None])
+def test_a_machine_in_fips_mode_is_told_why_it_refuses_ed25519(
+    ours: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str | None
+) -> None:
+    monkeypatch.setattr(signature, "FIPS", tmp_path / "fips_enabled")
+    if mode:
+        (tmp_path / "fips_enabled").write_text(mode)
+    (tmp_path / "broken").write_text("not a key")
+    signature.sign(store, ours)
+    (store / "manifest.json").write_text("{}")
+    for refused in (
+        lambda: signature.sign(store, tmp_path / "broken"),
+        lambda: signature.check(store, "if-signed", None),
+    ):
+        with pytest.raises(signature.SignatureError) as error:
+            refused()
+        assert ("FIPS mode" in str(error.value)) == (mode == "1\n")
+    with pytest.raises(signature.SignatureError, match=f"-t {'ecdsa' if mode == '1' + chr(10) else 'ed25519'} "):
+        signature.sign(store, tmp_path / "absent")

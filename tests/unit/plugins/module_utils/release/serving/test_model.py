@@ -35,7 +35,7 @@ def _seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spoken(text: str, phonemes: str) -> list[Any]:
-    return list(model._spoken(Kokoro(phonemes), Speech(text, ("af_heart",), "wav", 1.0)))
+    return [sound for sound, _more in model._spoken(Kokoro(phonemes), Speech(text, ("af_heart",), "wav", 1.0))]
 
 
 @pytest.mark.parametrize("text", ["...", "***", "?!", "\u2026", "\U0001f600", " \n- "])
@@ -64,6 +64,44 @@ def test_marks_beside_words_add_no_noise() -> None:
 
     found = list(model._spoken(Beside(""), Speech("One.\n***\nTwo.", ("af_heart",), "wav", 1.0)))
     assert len(found) == 2
+
+
+class Clauses(Kokoro):
+    """Speaks each clause of a part on its own, as Kokoro does with long ones."""
+
+    def _model(self, text: str, voice: str, speed: float) -> Iterator[tuple[str, str, Any]]:
+        for clause in text.split(","):
+            yield from super()._model(clause, voice, speed)
+
+
+@pytest.mark.parametrize(
+    ("text", "turns"),
+    [
+        ("It rains.", 1),
+        ("It rains, and we stay.", 2),
+        ("The rain fell on the old harbour all night.\nNobody spoke of it, and we stay.", 3),
+    ],
+)
+def test_the_end_of_a_text_takes_no_turn_of_its_own(text: str, turns: int) -> None:
+    """Otherwise each short text waits for a part of every other one after it was spoken."""
+    work, found = model._spoken(Clauses("\u0259"), Speech(text, ("af_heart",), "wav", 1.0)), []
+    more = True
+    while more:
+        sounds, more = model._next(work)
+        found.append(len(sounds))
+    assert found == [1] * turns
+
+
+def test_what_the_model_speaks_after_the_texts_last_sign_is_kept() -> None:
+    """The end is a guess: the model may repeat a text, or speak of it in other signs."""
+
+    class Twice(Kokoro):
+        def _model(self, text: str, voice: str, speed: float) -> Iterator[tuple[str, str, Any]]:
+            yield from [*super()._model(text, voice, speed)] * 2
+
+    work = model._spoken(Twice("\u0259"), Speech("It rains.", ("af_heart",), "wav", 1.0))
+    sounds, more = model._next(work)
+    assert (len(sounds), more) == (2, False)
 
 
 def test_further_names_of_the_model_that_hears_mean_the_one_that_is_served() -> None:

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import kokoro_text
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.serving.sentences import parts
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.serving.sentences import DENSE, LEAST, parts
+
+PARAGRAPHS: dict[str, str] = json.loads(
+    (Path(__file__).parents[5] / "audio/paragraphs.json").read_text(encoding="utf-8")
+)
 
 
 def divided(text: str, language: str = "a") -> list[str]:
@@ -56,6 +62,18 @@ def test_languages_without_spaces_are_divided_too() -> None:
     found = divided(text, "j")
     assert "".join(found) == text
     assert len(found) > 2
+
+
+@pytest.mark.parametrize("language", PARAGRAPHS)
+def test_every_language_is_divided_at_its_own_sentence_ends(language: str) -> None:
+    """A part is one sentence, or short ones that together are long enough only with the last of them."""
+    least = LEAST / (DENSE if language in "jz" else 1)
+    found = divided(PARAGRAPHS[language], language)
+    assert len(found) > 3
+    for part in found:
+        ends = [end.end() for end in re.finditer("[.!?\u3002\uff01\uff1f\u0964]", part)]
+        assert ends[-1] == len(part)
+        assert all(end < least for end in ends[:-1])
 
 
 @pytest.mark.parametrize("language", list("abefhijpz"))
