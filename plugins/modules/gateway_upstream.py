@@ -116,7 +116,8 @@ def to_candidate(module: AnsibleModule, upstream: Upstream, secrets: dict[str, s
     why = unready(f"127.0.0.1:{params['port']}", secrets.get("client_key", ""))
     if why:
         raise ManagedError(f"the candidate cannot answer the service's clients: {why}. The service was not touched")
-    left = 0 if moved else upstream.move(params["port"], params["gateway_port"], params["seconds"])
+    # Also if they were moved: the wait of a run that was killed may not have ended.
+    left = upstream.move(params["port"], params["gateway_port"], params["seconds"])
     finish(module, not moved, "candidate", left, "service")
 
 
