@@ -27,6 +27,20 @@ import numpy
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import recogniser, recogniser_program, transcript
 
 KINDS = ("plain", "paragraph")
+LONGEST = 28  # seconds
+RATE = 24000  # Hz, of the clips
+
+
+def places(lengths: list[int]) -> list[int]:
+    """Return where to divide a long clip, by its parts: Whisper hears 30 s at once, and may lose the rest."""
+    found, begun, ended = [], 0, 0
+    for length in lengths:
+        if ended > begun and ended + length - begun > LONGEST * RATE:
+            found.append(ended)
+            begun = ended
+        ended += length
+    # The recogniser's samples begin with a quarter of a second of silence, and have another rate.
+    return [int((end / RATE + 0.25) * recogniser_program.RATE) for end in found]
 
 
 def ears(model: Path) -> Any:
@@ -42,10 +56,11 @@ def ears(model: Path) -> Any:
         feature_extractor=processor.feature_extractor, chunk_length_s=30, return_timestamps=False, batch_size=16,
     )  # fmt: skip
 
-    def heard(sound: Path, language: str) -> str:
-        pcm = numpy.frombuffer(recogniser_program.samples_of(sound.read_bytes()), "<i2")
+    def heard(sound: Path, language: str, lengths: list[int]) -> str:
+        pcm = numpy.frombuffer(recogniser_program.samples_of(sound.read_bytes()), "<i2").astype("float32") / 32768
         asked = {"task": "transcribe", "language": language}
-        return str(hear(pcm.astype("float32") / 32768, generate_kwargs=asked)["text"])
+        ends = places(lengths)
+        return " ".join(str(hear(each, generate_kwargs=asked)["text"]) for each in numpy.split(pcm, ends))
 
     return heard
 
@@ -60,7 +75,7 @@ def rows(clips: Path, model: Path) -> Iterator[tuple[str, str, transcript.Differ
         language, kept = recogniser.LANGUAGES[known["voice"][0]], facts.with_suffix(f".{model.name}")
         if not kept.exists():
             hear = hear or ears(model)
-            kept.write_text(hear(facts.with_suffix(".wav"), language), encoding="utf-8")
+            kept.write_text(hear(facts.with_suffix(".wav"), language, known.get("lengths", [])), encoding="utf-8")
         heard = kept.read_text(encoding="utf-8")
         found = transcript.compare(known["text"], heard, language)
         if found.wrong:

@@ -30,7 +30,7 @@ with contextlib.suppress(ImportError):  # ansible-core brings it, but ansible-te
 Json = dict[str, Any]
 
 # The versions of Xinference that the repair was tried with.
-TRIED = ("4.0", "4.1")
+TRIED = ("3.5", "4.0", "4.1")
 MODEL_KINDS = ("kokoro-config", "kokoro-weights", "kokoro-voice", "hearing-model")
 # What Kokoro needs in any language. Xinference writes sound with soundfile.
 ROOTS = ("kokoro", "misaki[en]", "soundfile")
