@@ -31,8 +31,9 @@ MOST_TIMEOUTS = 2
 # Xinference prefixes its errors with the actor's address and process.
 _ACTOR = re.compile(r"\[address=[^\]]{0,200}?pid=\d{1,10}\]\s{0,9}")
 
-# The first is libsndfile's message in Xinference, the second the field's name in messages of other servers.
-_NO_FORMAT = re.compile(r"Unknown format: |\bresponse_format\b")
+# libsndfile's message in Xinference, the field's name in messages of other servers, and what an older Xinference says
+# about the formats that it would stream.
+_NO_FORMAT = re.compile(r"Unknown format: |\bresponse_format\b|does not support stream mode")
 # If the model's folder lacks a voice, Xinference looks for it on the model hub. Offline, it says this.
 _HUB = ("trying to locate the file on the Hub", "the client has been closed")
 

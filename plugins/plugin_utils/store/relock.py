@@ -24,7 +24,7 @@ from .manifest import TIME, Artifact
 from .profiles import Profile, best_tag
 
 RECORD = "locks.json"
-# The first Xinference that speaks Kokoro in other formats than WAV.
+# The first Xinference that streams Kokoro, as it does for all formats but WAV and FLAC.
 STREAMS = "4.1"
 
 
@@ -230,8 +230,8 @@ def _formats(made: Mapping[str, locks.Lock]) -> list[str]:
     if all(_order(lock.version_of("xinference") or "") >= _order(STREAMS) for lock in made.values()):
         return []
     return [
-        f"Before {STREAMS}, Xinference speaks Kokoro as WAV alone, and its clients must ask for that. While you deploy "
-        "these locks, or roll back to them, set synthesis_formats: [wav]."
+        f"Before {STREAMS}, Xinference speaks Kokoro as WAV and FLAC alone, and its clients must ask for one of these. "
+        "While you deploy these locks, or roll back to them, set synthesis_formats: [wav]."
     ]
 
 

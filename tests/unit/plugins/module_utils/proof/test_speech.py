@@ -122,6 +122,7 @@ def test_no_redirect_is_followed_with_the_key(server: Server) -> None:
             "Unknown format: 'OPUS'",
         ),
         (400, '{"error":{"message":"response_format must be mp3"}}', "no_format", "it does not make this format"),
+        (500, '{"detail":"Kokoro does not support stream mode."}', "no_format", "it does not make this format"),
         (503, '{"error":{"message":"Model is loading"}}', "loading", "the model is not ready. Model is loading"),
     ],
 )
