@@ -102,23 +102,24 @@ def gateway(behave: object = speak) -> Iterator[tuple[Gateway, int]]:
 
 
 def test_clients_lose_no_request_while_the_service_stops_and_returns() -> None:
-    with gateway() as (gate, port), gate.load():
+    with gateway() as (gate, port):
         service = gate.front.nodes[0]
-        until(lambda: len(service.asked) > 20, "clients ask the service")
-        assert gate.upstream.facts() == {
-            "service": f"127.0.0.1:{service.port}", "running": True, "movable": True, "candidate": 0,
-        }  # fmt: skip
-        for _time in range(3):
-            assert gate.to(port) == 0
-            assert gate.upstream.candidate() == port
-            asked, answered = len(service.asked), len(gate.statuses)
-            until(lambda: len(gate.statuses) > answered + 20, "clients ask the candidate")  # noqa: B023
-            assert len(service.asked) == asked
-            assert gate.back() == 0
-            assert gate.upstream.candidate() == 0
-            asked = len(gate.front.nodes[1].asked)
-            until(lambda: len(service.asked) > 40, "clients ask the service again")
-            assert len(gate.front.nodes[1].asked) == asked
+        with gate.load():
+            until(lambda: len(service.asked) > 20, "clients ask the service")
+            assert gate.upstream.facts() == {
+                "service": f"127.0.0.1:{service.port}", "running": True, "movable": True, "candidate": 0,
+            }  # fmt: skip
+            for _time in range(3):
+                assert gate.to(port) == 0
+                assert gate.upstream.candidate() == port
+                asked, answered = len(service.asked), len(gate.statuses)
+                until(lambda: len(gate.statuses) > answered + 20, "clients ask the candidate")  # noqa: B023
+                assert len(service.asked) == asked
+                assert gate.back() == 0
+                assert gate.upstream.candidate() == 0
+                asked = len(gate.front.nodes[1].asked)
+                until(lambda: len(service.asked) > 40, "clients ask the service again")
+                assert len(gate.front.nodes[1].asked) == asked
     assert set(gate.statuses) == {200}
 
 
@@ -145,15 +146,17 @@ def test_the_wait_ends_with_the_last_request_or_its_limit(readable: bool, monkey
         go.wait(LIMIT)
         request.answer(200)
 
-    with gateway(behave) as (gate, port), contextlib.closing(gate.front.send(TEXT)) as connection:
-        until(lambda: gate.front.nodes[0].asked, "the service works")
-        # The client's connection and the service's, or all former workers that have not ended.
-        assert gate.to(port, 0.5) == (2 if readable else 1)
-        threading.Timer(0.5, go.set).start()
-        begin = time.monotonic()
-        assert gate.back() == 0
-        assert connection.getresponse().status == 200
-        assert time.monotonic() - begin < LIMIT
+    with gateway(behave) as (gate, port):
+        nodes = gate.front.nodes
+        with contextlib.closing(gate.front.send(TEXT)) as connection:
+            until(lambda: nodes[0].asked, "the service works")
+            # The client's connection and the service's, or all former workers that have not ended.
+            assert gate.to(port, 0.5) == (2 if readable else 1)
+            threading.Timer(0.5, go.set).start()
+            begin = time.monotonic()
+            assert gate.back() == 0
+            assert connection.getresponse().status == 200
+            assert time.monotonic() - begin < LIMIT
 
 
 def test_an_nginx_that_does_not_reload_keeps_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-# In two parts, because `reuse lint` would take the pattern for a licence.
-HEADER = re.compile(r"^(?:# |// |/\* |<!-- )SPDX-License-" r"Identifier: (\S+)", re.MULTILINE)
+# With brackets, because `reuse lint` would take the pattern for a licence.
+HEADER = re.compile(r"^(?:# |// |/\* |<!-- )SPDX-License[-]Identifier: (\S+)", re.MULTILINE)
 pytestmark = [
     pytest.mark.skipif(sys.version_info < (3, 11), reason="needs tomllib"),
     pytest.mark.skipif(not (ROOT / "REUSE.toml").exists(), reason="the collection is shipped without it"),
