@@ -148,7 +148,8 @@ def test_an_unheard_sample_is_unverified_with_the_reason(tmp_path: Path) -> None
     assert "dictionary lacks '555'" in sentence_of(text, python_that(tmp_path, f"echo '{json.dumps(unknown)}'"))
 
 
-def test_small_numbers_in_digits_are_heard_as_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def all_heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the recogniser hear each word that it is asked for. Return the list of the texts that it gets."""
     asked: list[str] = []
 
     def run(request: dict[str, Any], python: str) -> dict[str, Any]:
@@ -157,20 +158,18 @@ def test_small_numbers_in_digits_are_heard_as_words(monkeypatch: pytest.MonkeyPa
         return {"words": words, "unknown": [], "samples": [{"heard": words}]}
 
     monkeypatch.setattr(recogniser, "run", run)
+    return asked
+
+
+def test_small_numbers_in_digits_are_heard_as_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = all_heard(monkeypatch)
     (finding,) = recogniser.hear([Recording("af_heart", "a.wav", b"")], "He keeps 42 dogs.", "python")
     assert asked == ["He keeps forty two dogs."]
     assert finding.ok
 
 
 def test_a_text_that_would_take_minutes_is_unverified(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def run(request: dict[str, Any], python: str) -> dict[str, Any]:
-        asked.append(request["text"])
-        words = recogniser_program.words_of(request["text"])
-        return {"words": words, "unknown": [], "samples": [{"heard": words}]}
-
-    monkeypatch.setattr(recogniser, "run", run)
+    asked = all_heard(monkeypatch)
     found = [recogniser.hear([Recording("af_heart", "a.wav", b"")], "word " * count, "python")[0] for count in (30, 31)]
     assert [finding.ok for finding in found] == [True, None]
     assert "more than 30 words" in found[1].sentence
