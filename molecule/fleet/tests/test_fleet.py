@@ -263,7 +263,7 @@ def test_hosts_that_are_refused_or_off_are_reported_and_hold_up_no_other(tmp_pat
     assert max(run.recap[host]["ok"] for host in HOSTS) <= 12
     # The table lists the worst, and says what they have in common once.
     assert len(run.table_names() - set(HOSTS)) == len(run.table_names()) == ALL_UP_TO
-    assert "3 hosts did well; 12 more failed or stand out" in run.words
+    assert re.search(r"Not listed here: .{0,40}\d+ more failed or stand out", run.words)
     assert run.words.count("and 19 more: cannot be deployed, nothing was changed.") == 1
     assert (REPORTS / "retry").read_text().split() == LIGHT
     assert (REPORTS / "index.html").read_text().count("vf-fleet-light-") >= len(LIGHT)
@@ -289,7 +289,7 @@ def test_the_summary_of_the_ledgers_has_all_hosts(tmp_path: Path) -> None:
 
 def test_the_doctor_examines_all_hosts_and_says_each_finding_once(tmp_path: Path) -> None:
     file = tmp_path / "doctor.json"
-    status, said, megabytes = play("doctor", tmp_path, light=LIGHT, doctor_json_file=str(file))
+    status, said, megabytes = play("doctor", tmp_path, light=LIGHT, doctor_json_file=str(file), doctor_timeout=120)
     assert status != 0
     found = json.loads(file.read_text())["hosts"]
     assert found.keys() == {*HOSTS, *LIGHT}
