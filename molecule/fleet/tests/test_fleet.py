@@ -33,7 +33,7 @@ CANARY, OTHERS = HOSTS[0], HOSTS[1:]
 LIGHT = [f"vf-fleet-light-{number:02}" for number in range(1, 33)]
 # For the hosts that are to fail, and for the light ones that preflight is to refuse.
 FAIL = {"synthesis_text": "All is well on this host, and it says so.", "synthesis_required_level": "intelligible"}
-REFUSE = {"voicefleet_minimum_memory_mb": 10_000_000}
+REFUSE = dict.fromkeys(LIGHT, {"voicefleet_minimum_memory_mb": 10_000_000})
 # A run over all hosts takes a canary and two batches.
 WIDE: dict[str, Any] = {"voicefleet_serial": "50%", "voicefleet_max_fail_percentage": 100}
 # The controller's processes together take this much at most, with 20 forks.
@@ -72,15 +72,15 @@ class Run:
 
 def play(
     name: str, folder: Path, *arguments: str, light: Sequence[str] = (), hosts: dict[str, Any] | None = None,
-    refuse: dict[str, Any] | None = None, **variables: Any,
+    **variables: Any,
 ) -> tuple[int, str, float]:  # fmt: skip
-    """Run a playbook over the hosts that serve and `light` ones. A second inventory adds these, and variables.
+    """Run a playbook over the hosts that serve and `light` ones. A second inventory adds these, and variables of hosts.
 
-    `hosts` are variables of single hosts, `refuse` of all light ones. Returns exit status, output, and memory in MB.
+    Returns exit status, output, and the most memory of all its processes in MB.
     """
     more = folder / "more.yml"
     groups = {"all": {"hosts": hosts or {}}, "voicefleet": {"hosts": dict.fromkeys(light, {})}}
-    more.write_text(json.dumps({**groups, "light": {"vars": refuse or {}}}), encoding="utf-8")
+    more.write_text(json.dumps(groups), encoding="utf-8")
     said = folder / "said"
     with said.open("w", encoding="utf-8") as output:
         running = subprocess.Popen(
@@ -187,9 +187,7 @@ def test_after_a_failure_the_batch_ends_and_no_other_begins(tmp_path: Path) -> N
 
 def test_the_run_continues_until_more_hosts_fail_than_the_limit_allows(tmp_path: Path) -> None:
     tried, spared = LIGHT[:2], LIGHT[2:4]
-    run = deploy(
-        tmp_path, light=LIGHT[:4], hosts={OTHERS[0]: FAIL}, refuse=REFUSE, voicefleet_max_fail_percentage=50
-    )  # fmt: skip
+    run = deploy(tmp_path, light=LIGHT[:4], hosts={**REFUSE, OTHERS[0]: FAIL}, voicefleet_max_fail_percentage=50)
     assert run.status != 0
     assert run.report["batches"] == [[CANARY], OTHERS, tried]
     bad = [OTHERS[0], *tried]
@@ -253,7 +251,7 @@ def test_all_hosts_are_prepared_in_three_batches(tmp_path: Path) -> None:
 def test_hosts_that_are_refused_or_off_are_reported_and_hold_up_no_other(tmp_path: Path) -> None:
     off, refused = LIGHT[4], [name for name in LIGHT if name != LIGHT[4]]
     with unreachable(off):
-        run = deploy(tmp_path, light=LIGHT, refuse=REFUSE, **WIDE)
+        run = deploy(tmp_path, light=LIGHT, hosts=REFUSE, **WIDE)
     assert run.status != 0
     assert run.outcomes == {**dict.fromkeys(HOSTS, "served"), **dict.fromkeys(refused, "failed"), off: "unreachable"}
     assert {host for host, counts in run.recap.items() if counts["failed"]} == set(refused)
