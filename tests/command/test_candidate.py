@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.voicefleet.kokoro.tests.command.runs import ansible_playbook, local_inventory
-from ansible_collections.voicefleet.kokoro.tests.command.test_unchanged import OURS, PLAN, REAL, tree
+from ansible_collections.voicefleet.kokoro.tests.command.test_unchanged import CLUSTER, OURS, PLAN, REAL, tree
 
 # Notes what is called on which host, with its state and whether it is about the candidate. A call in "fails" fails.
 STAND_IN = """
@@ -168,13 +168,6 @@ def test_an_answering_candidate_goes_on_if_the_build_fails(tmp_path: Path) -> No
 
 # --- a cluster: a supervisor and its worker ---------------------------------------------------------------------------
 
-CLUSTER = """
-  vars:
-    xinference_topology: cluster
-    xinference_supervisor: s
-    xinference_workers: [w]
-    xinference_address: "{{ {'s': '10.0.0.10', 'w': '10.0.0.11'}[inventory_hostname] }}"
-"""
 NO_CANDIDATE = {"wanted": False}
 MEMBER = ["packet_filter", "setup", "service"]
 
@@ -235,6 +228,13 @@ def test_all_members_go_back_if_one_fails_while_the_candidate_answers(tmp_path: 
     if (host, call) in {("s", "setup"), ("s", "service")}:
         # The worker of the new release never met the former supervisor.
         assert "service" not in run.worker[: run.worker.index("release failed")]
+
+
+def test_clients_of_a_cluster_get_their_keys_from_the_supervisor_alone(tmp_path: Path) -> None:
+    plans = {host: plan_with({}) for host in ("s", "w")}
+    calls, said = play(tmp_path, "deploy", plans, {}, f"{CLUSTER}    xinference_clients: [{{name: shop}}]\n")
+    assert [call for call in calls if "api_key" in call] == ["s: api_key present"], said
+    assert "w: release current" in calls
 
 
 def test_other_settings_of_the_same_release_in_a_cluster(tmp_path: Path) -> None:
