@@ -105,9 +105,7 @@ def test_an_upgrade_whose_worker_does_not_start_loses_no_request(members: list[H
     worker.run("rm %s && systemctl daemon-reload", DROP_IN)
 
 
-def test_a_rollback_of_all_members_loses_no_request(
-    members: list[Host], first: set[str], upgraded: set[str]
-) -> None:
+def test_a_rollback_of_all_members_loses_no_request(members: list[Host], first: set[str], upgraded: set[str]) -> None:
     with load() as rows:
         deploys.succeed(play="rollback")
     assert_none_lost(members, rows)
