@@ -167,6 +167,18 @@ def test_an_answering_candidate_goes_on_if_the_build_fails(tmp_path: Path) -> No
     assert run.calls == ["release failed"], run.said
 
 
+@pytest.mark.parametrize(("stays", "through", "drained"), [(True, True, 0), (True, False, 1), (False, True, 1)])
+def test_a_node_stays_in_its_balancers_if_a_candidate_answers_behind_its_gateway(
+    tmp_path: Path, stays: bool, through: bool, drained: int
+) -> None:
+    groups = f"  vars: {{balancer_through_gateway: {through}}}\nbalancers:\n  hosts: {{front: {{}}}}\n"
+    plans = {"speech-01": plan_with({"wanted": True, "stays": stays})}
+    calls, said = play(tmp_path, "deploy", plans, {}, groups)
+    assert calls.count("speech-01: balancer_node drained") == drained, said
+    assert calls.count("speech-01: balancer_node ready") == 1
+    assert "speech-01: release current" in calls
+
+
 # --- a cluster: a supervisor and its worker ---------------------------------------------------------------------------
 
 NO_CANDIDATE = {"wanted": False}
