@@ -242,6 +242,13 @@ def test_all_members_go_back_if_one_fails_while_the_candidate_answers(tmp_path: 
         assert "service" not in run.worker[: run.worker.index("release failed")]
 
 
+def test_members_that_would_run_different_releases_stay_as_they_are(tmp_path: Path) -> None:
+    plans = {"s": plan_with({}), "w": plan_with({}, id="1.2.3-xyz", path="/nowhere/1.2.3-xyz")}
+    calls, said = play(tmp_path, "deploy", plans, {}, CLUSTER)
+    assert within(calls, "s") == within(calls, "w") == ["release failed"], said
+    assert f"They would run different releases: {NEW}, 1.2.3-xyz." in said
+
+
 def test_clients_of_a_cluster_get_their_keys_from_the_supervisor_alone(tmp_path: Path) -> None:
     plans = {host: plan_with({}) for host in ("s", "w")}
     calls, said = play(tmp_path, "deploy", plans, {}, f"{CLUSTER}    xinference_clients: [{{name: shop}}]\n")

@@ -89,6 +89,14 @@ def test_another_setting_restarts_all_members_and_loses_no_request(members: list
     assert releases(members) == upgraded
 
 
+def test_an_unchanged_cluster_needs_no_candidate(members: list[Host], upgraded: set[str]) -> None:
+    before = processes(members)
+    said = deploys.succeed(*variables(**LONGER))
+    assert [deploys.changed(said, host) for host in members] == [0, 0]
+    assert "Run the candidate" not in said
+    assert processes(members) == before
+
+
 def test_an_upgrade_whose_worker_does_not_start_loses_no_request(members: list[Host], upgraded: set[str]) -> None:
     """The candidate passes its proof. Then the worker starts only with the former release, and all members go back."""
     (former,) = upgraded
