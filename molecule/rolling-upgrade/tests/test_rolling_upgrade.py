@@ -104,5 +104,5 @@ def test_a_new_key_of_the_nodes_loses_no_request() -> None:
     with load() as rows:
         deploys.succeed("-e", json.dumps({"xinference_clients": [{"name": "balancer", "rotation": "second"}]}))
         deploys.succeed(play="balancer")
-    assert_none_lost(rows)
+    loaded.assert_none_lost(rows)
     assert not set(keys()) & set(before)
