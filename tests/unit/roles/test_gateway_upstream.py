@@ -18,8 +18,6 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
-from ansible.plugins.loader import init_plugin_loader
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import systemd_unit, upstream
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import ManagedError
 from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
@@ -32,15 +30,11 @@ from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
     until,
 )
 
-pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+pytestmark = [
+    pytest.mark.usefixtures("ansible_plugins"),
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+]
 TEXT = {"model": "kokoro", "input": "All is well."}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
 
 
 class Gateway:
@@ -157,6 +151,31 @@ def test_the_wait_ends_with_the_last_request_or_its_limit(readable: bool, monkey
             assert gate.back() == 0
             assert connection.getresponse().status == 200
             assert time.monotonic() - begin < LIMIT
+
+
+@pytest.mark.parametrize("reloaded", [True, False])
+def test_a_run_that_was_killed_while_it_moved_clients_back_is_finished(reloaded: bool) -> None:
+    go = threading.Event()
+
+    def behave(request: Request) -> None:
+        if "slow" in str(request.body):
+            go.wait(LIMIT)
+        request.answer(200)
+
+    with gateway(behave) as (gate, port):
+        gate.to(port)
+        with contextlib.closing(gate.front.send({**TEXT, "input": "slow"})) as connection:
+            until(lambda: gate.front.nodes[1].asked, "the candidate works")
+            gate.file.unlink()
+            if reloaded:
+                os.kill(gate.pid, signal.SIGHUP)
+                time.sleep(0.5)
+            assert gate.upstream.settle(port, gate.front.port, 0.5) == 2
+            threading.Timer(0.5, go.set).start()
+            assert gate.upstream.settle(port, gate.front.port, LIMIT) == 0
+            assert connection.getresponse().status == 200
+        assert gate.front.ask(TEXT)[0] == 200
+        assert len(gate.front.nodes[0].asked) == 1
 
 
 def test_an_nginx_that_does_not_reload_keeps_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
