@@ -57,7 +57,8 @@ LONGER = [
     ("x.service: Main process exited, code=dumped, status=4/ILL", "PY16"),
     # Offline, versions exclude each other because others are not in the store.
     (
-        "we can conclude that a==1 and b==2 are incompatible. hint: Packages were unavailable because the network was disabled.",
+        "we can conclude that a==1 and b==2 are incompatible. hint: Packages were unavailable because the network was "
+        "disabled.",
         "PY03",
     ),
     ("Fatal glibc error: CPU does not support x86-64-v2", "PY16"),
