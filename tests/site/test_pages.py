@@ -21,7 +21,8 @@ WIDE = """[...document.querySelectorAll('.table-wrapper')].filter((box) => box.s
   .map((box) => box.textContent.slice(0, 60))"""
 # Sentences in a column of a few letters.
 SQUEEZED = """[...document.querySelectorAll('article td')]
-  .filter((cell) => cell.textContent.length > 40 && cell.clientWidth < 80).map((cell) => cell.textContent.slice(0, 60))"""
+  .filter((cell) => cell.textContent.length > 40 && cell.clientWidth < 80)
+  .map((cell) => cell.textContent.slice(0, 60))"""
 
 
 @pytest.mark.parametrize("page", HTML)
