@@ -16,6 +16,13 @@ PAGES = sorted({page for pages in guides.GUIDES.values() for page in pages})
 HTML = ["index.html", *(f"{page[:-3]}.html" for page in PAGES if page != "README.md"), "reference/index.html"]
 PHONE, DESK = 390, 1280
 BROKEN = "[...document.images].filter((image) => !image.complete || !image.naturalWidth).map((image) => image.src)"
+# Tables of which a reader sees only a part.
+WIDE = """[...document.querySelectorAll('.table-wrapper')].filter((box) => box.scrollWidth > box.clientWidth + 1)
+  .map((box) => box.textContent.slice(0, 60))"""
+# Sentences in a column of a few letters.
+SQUEEZED = """[...document.querySelectorAll('article td')]
+  .filter((cell) => cell.textContent.length > 40 && cell.clientWidth < 80)
+  .map((cell) => cell.textContent.slice(0, 60))"""
 
 
 @pytest.mark.parametrize("page", HTML)
@@ -28,7 +35,8 @@ def test_a_page_is_shown_without_a_network(chromium: Chromium, page: str) -> Non
         assert chromium.complaints() == []
         assert [url for url in chromium.requests() if not url.startswith("file:")] == []
         assert chromium.run(BROKEN) == []
-        # Wide commands and tables scroll in themselves; the page does not.
+        assert chromium.run(SQUEEZED if width == PHONE else WIDE) == []
+        # Wide commands, and on a phone tables of many columns, scroll in themselves; the page does not.
         assert chromium.run("document.documentElement.scrollWidth") <= width
 
 

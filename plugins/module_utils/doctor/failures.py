@@ -352,6 +352,13 @@ FAILURES: tuple[Failure, ...] = (
         True,
     ),
     Failure(
+        "PY17",
+        r"we can conclude that .{1,1000} are incompatible(?!.{0,1000}network was disabled)",
+        "Two packages exclude each other: each needs another version of a third one. uv names all three.",
+        "Name both packages in artifact_store_lock_versions, with versions that fit each other, or keep the shipped "
+        "ones. Then run lock.yml again.",
+    ),
+    Failure(
         "PY03",
         r"Packages were unavailable because the network was disabled|was not found in the cache"
         r"|No solution found when resolving dependencies",

@@ -55,6 +55,12 @@ LONGER = [
     ("RuntimeError: cuDNN error: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH", "GP06"),
     ("NVRM: Xid (PCI:0000:3b:00): 31, pid=631, name=python", "GP22"),
     ("x.service: Main process exited, code=dumped, status=4/ILL", "PY16"),
+    # Offline, versions exclude each other because others are not in the store.
+    (
+        "we can conclude that a==1 and b==2 are incompatible. hint: Packages were unavailable because the network was "
+        "disabled.",
+        "PY03",
+    ),
     ("Fatal glibc error: CPU does not support x86-64-v2", "PY16"),
     ("OSError: cannot load library '/tmp/x/libespeak-ng.so'", "ES02"),
     ("RuntimeError: unexpected EOF, expected 812 more bytes. The file might be corrupted.", "HF08"),
