@@ -3,7 +3,7 @@
 
     <release>/env/bin/python -B bench/languages.py MODEL [--languages abefhijpz] [--requests 500] [--plain]
 
-MODEL is the folder of Kokoro-82M, such as `<release>/models/Kokoro-82M`. The release must speak all these languages. The
+MODEL is the folder of Kokoro-82M, such as `<release>/models/Kokoro-82M`. The release must speak these languages. The
 process imports what Xinference's own model process imports, and has the same environment for glibc as the service's
 unit; `--plain` leaves it out. It prints when the model is READY: Xinference says so when the first language's pipeline
 is made. With `--languages a` it has one language, without the option nine. After each language it prints its memory.
