@@ -42,8 +42,8 @@ REST = """
 ## Controllers
 
 `bin/compatibility` runs ansible-test and a syntax check of the installed playbooks with each of these. On 2026-11-29,
-the syntax check passed with all of them, and the sanity tests with the oldest one. The scenario `controller` deploys with
-the oldest one and with the newest one that is no candidate.
+the syntax check passed with all of them, and the sanity tests with the oldest one. The scenario `controller` deploys
+with the oldest one and with the newest one that is no candidate.
 
 | ansible-core | Pythons |
 | --- | --- |
