@@ -50,6 +50,7 @@ class Measurements:
     highest_db: float  # the same in the brightest frame
     asymmetry: float  # of rises and falls within a pitch period: above 0 if the sound decays more slowly than it starts
     voiced_share: float  # sounding frames with a pitch of 60 to 400 Hz
+    pitch_slope: float  # semitones per second: below 0 if the voice falls from the first to the last frame
     held_share: float  # sounding frames whose spectrum is the same 60 ms later
     repetition: float  # 0..1: how well the clip agrees with a shifted copy of itself
     tail_db: float  # level of the last 10 ms, relative to the sounding part
@@ -180,6 +181,7 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
     heights = sorted(map(abs, samples[:: 1 + count // 200000]))
     edge = max(1, sample_rate // 100)
     flatness, centroids, tilt, held, high = _spectra(samples, sample_rate, size, sounding)
+    voiced, slope = _pitch(samples, sample_rate, size, sounding)
     return Measurements(
         seconds=seconds,
         sample_rate=sample_rate,
@@ -198,7 +200,8 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
         high_db=_median(high),
         highest_db=max(high, default=NOTHING_DB),
         asymmetry=_asymmetry(samples, sample_rate),
-        voiced_share=_voiced_share(samples, sample_rate, size, sounding),
+        voiced_share=voiced,
+        pitch_slope=slope,
         held_share=held,
         repetition=_repetition(samples, sample_rate, bound // 20),
         tail_db=decibel(_frame_power(samples[-edge:])) - level,
@@ -305,12 +308,15 @@ def judge_voice(samples: array[int], rate: int, others: dict[str, list[float]], 
     return [Finding.of("own_voice", "acoustic", distance >= ALIKE_DB, round(distance, 3), limit, said, bad)]
 
 
-def _voiced_share(samples: array[int], rate: int, size: int, sounding: Sequence[int]) -> float:
-    """Return the share of sounding places (at most 80) whose signal below 1 kHz has a pitch of 60 to 400 Hz."""
+def _pitch(samples: array[int], rate: int, size: int, sounding: Sequence[int]) -> tuple[float, float]:
+    """Look for a pitch of 60 to 400 Hz below 1 kHz, at 80 sounding places at most.
+
+    Return the share of places that have one, and how it moves over all of them (semitones per second).
+    """
     step = max(1, rate // 6000)
     slow = rate / step
     length, shortest, longest = int(slow * 0.04), int(slow / 400), int(slow / 60) + 1
-    voiced = tried = 0
+    tried, voiced = 0, []
     for frame in _pick(sounding, 80):
         start = frame * size
         raw = samples[start : start + (length + longest + 2) * step + 4 * step]
@@ -321,14 +327,33 @@ def _voiced_share(samples: array[int], rate: int, size: int, sounding: Sequence[
         tried += 1
         base = x[:length]
         energy = sum(map(mul, base, base))
-        best = 0.0
+        alike = []
         for lag in range(shortest, longest):
             moved = x[lag : lag + length]
             norm = math.sqrt(energy * sum(map(mul, moved, moved)))
-            if norm > 0:
-                best = max(best, sum(map(mul, base, moved)) / norm)
-        voiced += best > 0.7
-    return voiced / tried if tried else 0.0
+            alike.append(sum(map(mul, base, moved)) / norm if norm > 0 else 0.0)
+        if max(alike) > 0.7:
+            voiced.append((start / rate, 12 * math.log2(slow / (shortest + _first_peak(alike)))))
+    return (len(voiced) / tried if tried else 0.0), _slope(voiced)
+
+
+def _first_peak(values: Sequence[float]) -> int:
+    """Return where the first peak is that is nearly the highest. Two periods of a voice agree as well as one does."""
+    enough = 0.9 * max(values)
+    inner = range(1, len(values) - 1)
+    peaks = (i for i in inner if values[i] >= enough and values[i - 1] <= values[i] >= values[i + 1])
+    return next(peaks, values.index(max(values)))
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return the slope of the line through points of time and pitch (semitones), without those far from the median."""
+    middle = _median([pitch for _time, pitch in points])
+    near = [(time, pitch) for time, pitch in points if abs(pitch - middle) < 6]
+    if len(near) < 10:
+        return 0.0
+    mean = sum(time for time, _pitch in near) / len(near)
+    spread = sum((time - mean) ** 2 for time, _pitch in near)
+    return sum((time - mean) * pitch for time, pitch in near) / spread if spread > 0 else 0.0
 
 
 def _repetition(samples: array[int], rate: int, audible: int) -> float:
@@ -426,9 +451,16 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
         if wide:
             bad = f"The audio is no voice: {m.high_db:.0f} dB above 4.5 kHz in half of it; breath has -40 or more."
             look("breath", m.high_db > -55, m.high_db, "-55 dB or more above 4.5 kHz", "It has breath.", bad)
-        # Kokoro's 54 voices 0.08 and more, espeak-ng -0.16 and more. Reversed, each has the opposite sign.
-        bad = f"The audio is reversed: its sounds swell slowly and stop at once ({m.asymmetry:+.2f}; speech: above 0)."
-        look("reversed", m.asymmetry > -0.18, m.asymmetry, "-0.18 or more", "Its sounds start fast and fade.", bad)
+        # Kokoro's 54 voices 0.08 and more, espeak-ng -0.17 and more. Reversed, each has the opposite sign. Where they
+        # overlap, the pitch decides. In a statement it falls: at -0.05 and less by 0.2 semitones a second and more.
+        rises = m.asymmetry < -0.05 and m.pitch_slope > 0.3
+        bad = (
+            f"The audio is reversed: its sounds swell slowly and stop at once ({m.asymmetry:+.2f}; speech: above 0)"
+            + (f", and its voice rises by {m.pitch_slope:.1f} semitones a second." if rises else ".")
+        )
+        limit = "-0.18 or more; -0.05 or more if the voice rises by 0.3 semitones a second"
+        whole = m.asymmetry > -0.18 and not rises
+        look("reversed", whole, m.asymmetry, limit, "Its sounds start fast and fade.", bad)
         good, bad = (f"{what} {m.rms_dbfs:.0f} dBFS." for what in ("Its level is", "The audio is too quiet:"))
         look("level", m.rms_dbfs > -45, m.rms_dbfs, "-45 dBFS or more", good, bad)
         good = f"{m.silence_share:.0%} of it are pauses."
