@@ -73,24 +73,28 @@ def test_it_speaks_with_a_voice_by_name(speaker: Speaker, voice: str) -> None:
         assert 24000 * 1.5 < wav.getnframes() < 24000 * 6
 
 
-def test_voices_differ_and_one_voice_sounds_the_same_twice(speaker: Speaker, host: Host) -> None:
+def test_voices_differ_as_voices_do(speaker: Speaker) -> None:
     """Each answer has other noise in its breath, so different bytes say nothing."""
-    first, second, other = (decode_wav(speaker.ask(voice).body) for voice in ("af_heart", "af_heart", "am_michael"))
-    outlines = [acoustics.outline(*sound) for sound in (first, second, other)]
-    print("outlines", acoustics.apart(outlines[0], outlines[1]), acoustics.apart(outlines[0], outlines[2]))
-    assert acoustics.apart(outlines[0], outlines[1]) < 2 < acoustics.apart(outlines[0], outlines[2])
-    if set(json.loads(host.file(f"{CURRENT}/release.json").content_string)["unpublished"].values()) != {"converted"}:
-        return
-    # What dropout would change, of which the repair kokoro-eval rids the model: bench/dropout.py.
+    outlines = [acoustics.outline(*decode_wav(speaker.ask(voice).body)) for voice in ("af_heart", "am_michael")]
+    assert acoustics.apart(*outlines) > acoustics.ALIKE_DB
+
+
+def test_a_voice_says_a_sentence_twice_in_the_same_way(speaker: Speaker, host: Host) -> None:
+    """Without the repair kokoro-eval, Kokoro's dropout changes each answer: bench/dropout.py."""
+    release = json.loads(host.file(f"{CURRENT}/release.json").content_string)
+    if set(release["unpublished"].values()) != {"converted"}:
+        pytest.skip("Only Kokoro's weights show what dropout changes.")
     spec = importlib.util.spec_from_file_location("dropout", ROOT / "bench/dropout.py")
     assert spec
     assert spec.loader
     dropout = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(dropout)
-    assert len(first[0]) == len(second[0])
-    distance = dropout.apart(*(numpy.array(samples) / 32768 for samples, _rate in (first, second)))
-    print(f"two runs of one sentence are {distance:.2f} dB apart")
-    assert distance < 2
+    runs = [decode_wav(speaker.ask("af_heart").body)[0] for _run in range(2)]
+    assert len(runs[0]) == len(runs[1])
+    # Two runs of af_heart and of am_michael are 0.7 dB apart, and with dropout 1.9 dB and more.
+    distance = dropout.apart(*(numpy.array(samples) / 32768 for samples in runs))
+    print(f"Two runs of one sentence are {distance:.2f} dB apart.")
+    assert distance < 1.3
 
 
 def test_it_refuses_without_a_key(speaker: Speaker) -> None:

@@ -36,8 +36,10 @@ VOICES = {
         "af_heart", "bf_emma", "ef_dora", "ff_siwis", "hf_alpha", "if_sara", "jf_alpha", "pf_dora", "zf_xiaobei",
     )
 }  # fmt: skip
-# The share of a paragraph that Whisper may mishear. Not measured yet: see tests/audio/hear_real.py.
-HEARD = dict.fromkeys(VOICES, 0.1) | {"h": 0.3, "j": 0.3, "z": 0.3}
+# The share of a paragraph that may be wrong. Each limit lies between what Whisper mishears of a whole paragraph
+# (docs/sources.md: from 1 % in English to 12 % in Japanese), and the same without the shortest of its parts. That part
+# is 7 % of the paragraph in Hindi, 8 % in Japanese, 11 % in Italian and Mandarin, and 15 % or more elsewhere.
+HEARD = dict.fromkeys("abep", 0.1) | dict.fromkeys("fi", 0.11) | {"h": 0.12, "j": 0.18, "z": 0.13}
 PARAGRAPHS: dict[str, str] = json.loads((PROJECT / "tests/audio/paragraphs.json").read_text(encoding="utf-8"))
 CACHE = os.environ.get("VOICEFLEET_CACHE", os.path.expanduser("~/.cache/voicefleet"))
 
@@ -118,7 +120,7 @@ def test_one_process_speaks_nine_languages_and_whisper_hears_them(host: Host, sp
 
 @pytest.mark.parametrize("letter", VOICES)
 def test_every_word_of_a_paragraph_on_one_line_is_heard(host: Host, speaker: Speaker, letter: str) -> None:
-    """Each paragraph is too long for Kokoro. If one of its parts were lost, a tenth of the words or more would be."""
+    """Each paragraph is too long for Kokoro, and most are too long for Whisper. The repairs divide both."""
     answer = speaker.ask(VOICES[letter], input=PARAGRAPHS[letter])
     assert answer.status == 200, answer.body[:500]
     host.check_output("mv /tmp/answer /tmp/said.wav")
