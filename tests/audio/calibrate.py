@@ -29,6 +29,7 @@ SHOWN = (
     "highest_db",
     "high_db",
     "asymmetry",
+    "pitch_slope",
     "held_share",
     "flatness",
     "voiced_share",
@@ -38,9 +39,17 @@ SHOWN = (
 )
 # What must be accepted, and what must be refused. About all else, the level intelligible decides.
 ACCEPTED = ("speech", "dropout")
+# One answer that stands for two voices.
+ONE_VOICE = {
+    "another volume": lambda samples: 0.6 * samples,
+    "last bits": tricks.last_bit,
+    "noise in the pauses": lambda samples: tricks.in_noise(samples, 50),
+    "shifted": lambda samples: numpy.concatenate([numpy.zeros(tricks.RATE // 30), samples]),
+}
+AGAIN = "the voice again"
+REFUSED = ("reversed", "narrow", "babble", "babble with hisses", "sines", AGAIN, *ONE_VOICE)
 # Silence is what stays below this share of the loudest sample.
 SILENCE = 0.01
-REFUSED = ("reversed", "narrow", "babble", "babble with hisses", "sines", "another volume", "last bits")
 
 
 def pcm(samples: Any) -> array[int]:
@@ -79,20 +88,20 @@ def of_seed(seed: int) -> list[dict[str, Any]]:
     return [judged(label, str(seed), samples, text) for label, samples in made.items()]
 
 
-def between_voices(clips: dict[str, Path]) -> Iterator[dict[str, Any]]:
-    """Compare all voices that say the proof's sentence, and answers that stand for two voices."""
+def between_voices(clips: dict[str, Path], again: dict[Path, str]) -> Iterator[dict[str, Any]]:
+    """Compare all voices that say the proof's sentence, and answers of one voice that stand for two."""
     others: dict[str, list[float]] = {}
     spoken = {voice: soundfile.read(path.with_suffix(".wav"))[0] for voice, path in clips.items()}
     for voice, samples in spoken.items():
         for finding in acoustics.judge_voice(pcm(samples), tricks.RATE, others, voice):
             refused = [] if finding.ok else [finding.name]
             yield {"label": "speech", "name": voice, "refused": refused, "numbers": {"own_voice": finding.value}}
-    for voice, samples in spoken.items():
-        for label, changed in (("another volume", 0.6 * samples), ("last bits", tricks.last_bit(samples))):
-            mine = {voice: others[voice]}
-            (finding,) = acoustics.judge_voice(pcm(changed), tricks.RATE, mine, "another")
-            refused = [] if finding.ok else [finding.name]
-            yield {"label": label, "name": voice, "refused": refused, "numbers": {"own_voice": finding.value}}
+    of_one = [(label, voice, make(samples)) for voice, samples in spoken.items() for label, make in ONE_VOICE.items()]
+    of_one += [(AGAIN, voice, soundfile.read(path.with_suffix(".wav"))[0]) for path, voice in again.items()]
+    for label, voice, samples in of_one:
+        (finding,) = acoustics.judge_voice(pcm(samples), tricks.RATE, {voice: others[voice]}, "another")
+        refused = [] if finding.ok else [finding.name]
+        yield {"label": label, "name": voice, "refused": refused, "numbers": {"own_voice": finding.value}}
 
 
 def joints(facts: Path) -> str:
@@ -133,10 +142,12 @@ def main() -> int:
     folder = Path(sys.argv[1])
     facts = sorted(folder.glob("*.json"))
     proofs = {path.stem.removesuffix("-proof-0"): path for path in facts if path.stem.endswith("-proof-0")}
+    ways = ("-proof-0-again", "-proof-0-dropout-1", "-proof-0-dropout-2")
+    again = {path: path.stem.partition("-")[0] for path in facts if path.stem.endswith(ways)}
     with ProcessPoolExecutor(2) as workers:
         rows = [row for part in workers.map(of_clip, facts) for row in part]
         rows += [row for part in workers.map(of_seed, range(1, 25)) for row in part]
-    rows += between_voices(proofs)
+    rows += between_voices(proofs, again)
     show(rows)
     print("\nlong texts, as the service joins their parts:")
     for path in facts:

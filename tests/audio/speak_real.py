@@ -8,9 +8,10 @@ PYTHON is an interpreter with kokoro and what misaki needs for all nine language
 `--part 1/2` makes every second clip, so that two processes can share the work.
 
 Each voice speaks the proof's sentence and the plain texts of its language. The first voice of each kind, and four
-English ones, also speak other words, words in another order, and a text without one word. Two voices speak with dropout
-on: a server that ignores the voice and runs in training mode gives such answers. One voice of each language speaks the
-paragraph of paragraphs.json, in the parts in which the service speaks a long text, joined as the service joins them.
+English ones, also speak other words, words in another order, and a text without one word. Four voices speak the proof's
+sentence again, and two speak it with dropout on: a server that ignores the voice gives such answers for two voices. One
+voice of each language speaks the paragraph of paragraphs.json, in the parts in which the service speaks a long text,
+joined as the service joins them.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ class Clip:
     number: int
     text: str
     dropout: int = 0  # the seed of the training mode; 0 is off
+    again: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.voice}-{self.words}-{self.number}" + (f"-dropout-{self.dropout}" if self.dropout else "")
+        how = f"-dropout-{self.dropout}" if self.dropout else "-again" if self.again else ""
+        return f"{self.voice}-{self.words}-{self.number}{how}"
 
 
 def clips(voices: list[str]) -> list[Clip]:
@@ -60,6 +63,7 @@ def clips(voices: list[str]) -> list[Clip]:
     plain = {voice: [text for text in texts[voice]["plain"] if text != SENTENCE] for voice in voices}
     found = [Clip(voice, "proof", 0, SENTENCE) for voice in ["af_heart", *kinds]]
     found += [Clip(voice, "proof", 0, SENTENCE, seed) for seed in (1, 2) for voice in ("af_heart", "bm_daniel")]
+    found += [Clip(voice, "proof", 0, SENTENCE, again=True) for voice in TRICKED]
     found += [Clip(voice, "plain", 0, plain[voice][0]) for voice in kinds]
     found += [Clip(voice, "proof", 0, SENTENCE) for voice in sorted(voices)]
     for words in WORDS:
@@ -103,7 +107,7 @@ class Speaker:
         if letter not in self.pipelines:
             self.pipelines[letter] = KPipeline(lang_code=letter, repo_id="hexgrad/Kokoro-82M", model=self.model)
         self.model.train(bool(clip.dropout))
-        self.torch.manual_seed(clip.dropout or 1)
+        self.torch.manual_seed(clip.dropout or 1 + clip.again)
         voice = str(self.folder / "voices" / f"{clip.voice}.pt")
         if clip.words == PARAGRAPH:
             return self.paragraph(clip, voice)
