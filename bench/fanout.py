@@ -329,17 +329,17 @@ def _finished(place: Path) -> bool:
 WAYS: dict[str, Callable[[Bench], float]] = {"push": by_push, "http": by_http, "swarm": by_swarm}
 
 
-def measured(counts: Sequence[int], size: int) -> Iterator[Point]:
+def measured(counts: Sequence[int], size: int, ways: Sequence[str]) -> Iterator[Point]:
     ideal = size * 8 / MBIT / 1e6
     with tempfile.TemporaryDirectory(prefix="fanout-") as name:
         rows = make_files(Path(name), size)
         (Path(name) / "rows.json").write_text(json.dumps(rows))
         for hosts in counts:
-            for way, deliver in WAYS.items():
+            for way in ways:
                 bench = Bench(Path(name), rows, hosts)
                 with network(hosts):
                     before = sent_by_controller()
-                    seconds = deliver(bench)
+                    seconds = WAYS[way](bench)
                     copies = (sent_by_controller() - before) / bench.size
                 bench.empty()
                 yield Point(way, hosts, round(seconds, 1), round(seconds / ideal, 2), round(copies, 2))
@@ -390,18 +390,22 @@ def main() -> int:
     if sys.argv[1:2] == ["node"]:
         return node(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mb", type=int, default=64)
+    parser.add_argument("--mb", type=int, default=160)
     parser.add_argument("--hosts", default=",".join(map(str, COUNTS)))
+    parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--model", action="store_true")
     given = parser.parse_args()
     size = given.mb * 1_000_000
     counts = [int(each) for each in given.hosts.split(",")]
+    ways = given.ways.split(",")
+    if not set(ways) <= set(WAYS):
+        parser.error(f"--ways takes {', '.join(WAYS)}")
     print(f"{given.mb} MB in {FILES} files, links of {MBIT} Mbit/s, {size * 8 / MBIT / 1e6:.1f} s for one copy\n")
     points: list[Point] = []
     if not given.model:
         if os.geteuid() != 0:
             raise SystemExit("the measurement needs root, for network namespaces: use sudo, or --model")
-        for point in measured(counts, size):
+        for point in measured(counts, size, ways):
             points.append(point)
             table([point])
         print("\nMeasured:")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print what bench/phases measured, with the targets, and write it to phases.json.  Arguments: folder, host.
 
-phases.json holds, in seconds: `floor`, `fresh` and `unchanged` by phase or role, their sums in `seconds`; beside them
-`ratio`, `unchanged_tasks`, `unchanged_changed`, `targets` ({name: {"got", "at_most", "met"}}) and `machine`.
+phases.json holds, in seconds: `floor`, `plain`, `fresh` and `unchanged` by phase, task or role, and their sums in
+`seconds`. Beside them are `ratio`, `unchanged_tasks`, `unchanged_changed`, `machine` and `targets`
+({name: {"got", "at_most", "met"}}).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ RATIO, SECONDS, TASKS = 1.10, 12.0, 12
 def main() -> int:
     folder = Path(sys.argv[1])
     floor = {name: float(seconds) for name, seconds in map(str.split, (folder / "floor.txt").read_text().splitlines())}
-    fresh, unchanged = (json.loads((folder / f"{name}.json").read_text()) for name in ("fresh", "unchanged"))
+    runs = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("plain", "fresh", "unchanged")}
+    plain, fresh, unchanged = runs.values()
     host = unchanged["hosts"][sys.argv[2]]
     bare = round(sum(floor.values()), 2)
     targets = judge(
@@ -34,9 +36,8 @@ def main() -> int:
     )
     result: dict[str, Any] = {
         "floor": floor,
-        "fresh": fresh["phases"],
-        "unchanged": unchanged["phases"],
-        "seconds": {"floor": bare, "fresh": fresh["seconds"], "unchanged": unchanged["seconds"]},
+        **{name: run["phases"] for name, run in runs.items()},
+        "seconds": {"floor": bare, **{name: run["seconds"] for name, run in runs.items()}},
         "ratio": targets["fresh / floor"]["got"],
         "unchanged_tasks": host["ok"],
         "unchanged_changed": host["changed"],
@@ -45,14 +46,18 @@ def main() -> int:
     }
     (folder / "phases.json").write_text(json.dumps(result, indent=2) + "\n")
 
-    print(f"\n{'floor, bare':<24}{'s':>8}")
-    for name, seconds in floor.items():
-        print(f"  {name:<22}{seconds:>8.1f}")
-    print(f"  {'together':<22}{bare:>8.1f}\n")
-    print(f"{'deploy.yml':<24}{'fresh s':>8}{'unchanged s':>13}")
+    for title, phases, together in (
+        ("floor, bare", floor, bare),
+        ("plain copy and pip", plain["phases"], plain["seconds"]),
+    ):
+        print(f"\n{title:<26}{'s':>8}")
+        for name, seconds in phases.items():
+            print(f"  {name:<24}{seconds:>8.1f}")
+        print(f"  {'together':<24}{together:>8.1f}")
+    print(f"\n{'deploy.yml':<26}{'fresh s':>8}{'unchanged s':>13}")
     for name in fresh["phases"]:
-        print(f"  {name:<22}{fresh['phases'][name]:>8.1f}{unchanged['phases'].get(name, 0.0):>13.1f}")
-    print(f"  {'together':<22}{fresh['seconds']:>8.1f}{unchanged['seconds']:>13.1f}")
+        print(f"  {name:<24}{fresh['phases'][name]:>8.1f}{unchanged['phases'].get(name, 0.0):>13.1f}")
+    print(f"  {'together':<24}{fresh['seconds']:>8.1f}{unchanged['seconds']:>13.1f}")
     show(targets)
     return missed(targets)
 

@@ -50,7 +50,7 @@ TAIL = """
 
 The published transformer has 125 million weights. It takes 0.5 GB more memory than the small model, 0.3 s of CPU for a
 sentence and 2.5 s for a paragraph of 91 words. `preflight` and the limits of the service count 0.6 GB for each process
-that reads English. [Benchmarks](benchmarks.md#english) says how this was measured.
+that reads English. [Performance](performance.md#english) says how this was measured.
 
 `fetch.yml` and `deploy.yml` must see the same value. `preflight` refuses a store that lacks the model.
 

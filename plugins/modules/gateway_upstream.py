@@ -28,7 +28,10 @@ options:
     type: str
     default: 127.0.0.1:9997
   port:
-    description: The candidate's port on loopback. Required for O(state=candidate).
+    description:
+      - The candidate's port on loopback. Required for O(state=candidate).
+      - With O(state=service), the module waits for requests at this candidate even if the service already answers. A
+        run that was killed in its wait may have left them.
     type: int
   gateway_port:
     description: The port on which nginx listens for clients.
@@ -124,6 +127,10 @@ def to_candidate(module: AnsibleModule, upstream: Upstream, secrets: dict[str, s
 def to_service(module: AnsibleModule, upstream: Upstream, secrets: dict[str, str]) -> None:
     params = module.params
     if not os.path.exists(upstream.file):
+        facts = upstream.facts()
+        if params["port"] and facts["running"] and facts["movable"] and not module.check_mode:
+            left = upstream.settle(params["port"], params["gateway_port"], params["seconds"])
+            finish(module, False, "service", left, "candidate")
         module.exit_json(changed=False, answers="service", msg="The service answers.")
     if module.check_mode:
         module.exit_json(changed=True, answers="service", msg="The service would answer.")

@@ -114,3 +114,15 @@ def test_a_new_key_for_clients_loses_no_request() -> None:
         deploys.succeed("-e", json.dumps({"balancer_client_keys": ["xf-rolling-0123456789", old]}), play="balancer")
     assert [row for row in rows if row["status"] != 200 or not row["sound"]] == []
     assert host(FRONT).file("/etc/voicefleet-balancer/client.key").content_string.strip() != old
+
+
+def test_a_new_key_of_the_nodes_loses_no_request() -> None:
+    def keys() -> list[str]:
+        return [host(name).file("/etc/voicefleet/keys/balancer.key").content_string.strip() for name in NODES]
+
+    before = keys()
+    with load() as rows:
+        deploys.succeed("-e", json.dumps({"xinference_clients": [{"name": "balancer", "rotation": "second"}]}))
+        deploys.succeed(play="balancer")
+    assert_none_lost(rows)
+    assert not set(keys()) & set(before)

@@ -109,6 +109,10 @@ class Upstream:
         self._forget()
         return self._turn(port, gateway_port, seconds, lambda: self._write(text))
 
+    def settle(self, port: int, gateway_port: int, seconds: float) -> int:
+        """Finish a :meth:`back` that was killed after its first step. ``port`` is the candidate's; returns the same."""
+        return self._turn(port, gateway_port, seconds, lambda: None)
+
     def _write(self, text: str) -> None:
         private_files.write_text(self.file, text, 0o644, os.geteuid(), os.getegid())
 

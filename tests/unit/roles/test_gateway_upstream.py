@@ -159,6 +159,31 @@ def test_the_wait_ends_with_the_last_request_or_its_limit(readable: bool, monkey
             assert time.monotonic() - begin < LIMIT
 
 
+@pytest.mark.parametrize("reloaded", [True, False])
+def test_a_run_that_was_killed_while_it_moved_clients_back_is_finished(reloaded: bool) -> None:
+    go = threading.Event()
+
+    def behave(request: Request) -> None:
+        if "slow" in str(request.body):
+            go.wait(LIMIT)
+        request.answer(200)
+
+    with gateway(behave) as (gate, port):
+        gate.to(port)
+        with contextlib.closing(gate.front.send({**TEXT, "input": "slow"})) as connection:
+            until(lambda: gate.front.nodes[1].asked, "the candidate works")
+            gate.file.unlink()
+            if reloaded:
+                os.kill(gate.pid, signal.SIGHUP)
+                time.sleep(0.5)
+            assert gate.upstream.settle(port, gate.front.port, 0.5) == 2
+            threading.Timer(0.5, go.set).start()
+            assert gate.upstream.settle(port, gate.front.port, LIMIT) == 0
+            assert connection.getresponse().status == 200
+        assert gate.front.ask(TEXT)[0] == 200
+        assert len(gate.front.nodes[0].asked) == 1
+
+
 def test_an_nginx_that_does_not_reload_keeps_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream, "RELOAD_SECONDS", 0.5)
     with gateway() as (gate, port):

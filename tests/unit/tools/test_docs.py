@@ -53,7 +53,7 @@ def broken(page: Path) -> list[str]:
 def test_every_benchmark_has_a_line() -> None:
     commands = [path.name for path in (ROOT / "bench").iterdir() if path.is_file() and not path.suffix]
     assert "start" in commands
-    listed = re.findall(r"^\| `bench/([\w.]+)`", text(ROOT / "docs/benchmarks.md"), re.MULTILINE)
+    listed = re.findall(r"^\| `bench/([\w.]+)`", text(ROOT / "docs/performance.md"), re.MULTILINE)
     assert sorted(set(commands) - set(listed)) == []
 
 

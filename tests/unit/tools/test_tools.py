@@ -166,14 +166,20 @@ class TestBench:
         status: int,
     ) -> None:
         (tmp_path / "floor.txt").write_text("copy 40.0\nstart 60.0\n")
-        for name, seconds in (("fresh", fresh), ("unchanged", unchanged)):
+        for name, seconds in (("plain", 300.0), ("fresh", fresh), ("unchanged", unchanged)):
             hosts = {"localhost": {"ok": 99, "changed": 9}, "host": {"ok": tasks, "changed": changed}}
             run = {"phases": {"python_env": seconds}, "seconds": seconds, "hosts": hosts}
             (tmp_path / f"{name}.json").write_text(json.dumps(run))
         monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path), "host"])
         assert load("bench/report.py").main() == status
-        assert ("MISSED" in capsys.readouterr().out) == bool(status)
-        assert json.loads((tmp_path / "phases.json").read_text())["ratio"] == round(fresh / 100, 2)
+        printed = capsys.readouterr().out
+        assert ("MISSED" in printed) == bool(status)
+        assert "plain copy and pip" in printed
+        written = json.loads((tmp_path / "phases.json").read_text())
+        assert written["ratio"] == round(fresh / 100, 2)
+        together = {"floor": 100.0, "plain": 300.0, "fresh": fresh, "unchanged": unchanged}
+        assert written["seconds"] == together
+        assert written["plain"] == {"python_env": 300.0}
 
 
 class TestStarts:

@@ -60,8 +60,16 @@ class Host:
         self.found["candidate"] = 0
         return self.left
 
-    def run(self, capfd: pytest.CaptureFixture[str], state: str, check: bool = False) -> dict[str, Any]:
+    def settle(self, port: int, gateway_port: int, seconds: float) -> int:
+        self.moves.append(f"settle {port} of {gateway_port} within {seconds}")
+        return self.left
+
+    def run(
+        self, capfd: pytest.CaptureFixture[str], state: str, check: bool = False, port: int | None = None
+    ) -> dict[str, Any]:
         given: dict[str, Any] = {"state": state, "secrets_dir": str(self.folder), "_ansible_check_mode": check}
+        if port:
+            given["port"] = port
         if state == "candidate":
             given |= {"port": 9998, "candidate_home": "/c", "home": "/h"}
         with patch_module_args(given), pytest.raises(SystemExit) as ended:
@@ -128,6 +136,17 @@ def test_what_a_stopped_gateway_left_is_forgotten(host: Host, capfd: Any) -> Non
     host.found["running"] = False
     assert host.run(capfd, "service")["answers"] == "service"
     assert (Path(host.file).exists(), host.moves) == (False, [])
+
+
+def test_requests_that_a_killed_run_left_at_the_candidate_are_waited_for(host: Host, capfd: Any) -> None:
+    host.left = 1
+    result = host.run(capfd, "service", port=9998)
+    assert (result["changed"], result["answers"], result["left"]) == (False, "service", 1)
+    assert host.moves == ["settle 9998 of 9443 within 600"]
+    host.run(capfd, "service", check=True, port=9998)
+    host.found["running"] = False
+    host.run(capfd, "service", port=9998)
+    assert len(host.moves) == 1
 
 
 def test_check_mode_moves_nothing(host: Host, capfd: Any) -> None:
