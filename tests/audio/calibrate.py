@@ -47,6 +47,8 @@ ONE_VOICE = {
     "shifted": lambda samples: numpy.concatenate([numpy.zeros(tricks.RATE // 30), samples]),
 }
 AGAIN = "the voice again"
+# What the level acoustic refuses in most languages, but not in all.
+BACK = "reversed, other sentences"
 REFUSED = ("reversed", "narrow", "babble", "babble with hisses", "sines", AGAIN, *ONE_VOICE)
 # Silence is what stays below this share of the loudest sample.
 SILENCE = 0.01
@@ -68,6 +70,8 @@ def of_clip(facts: Path) -> list[dict[str, Any]]:
     samples = soundfile.read(facts.with_suffix(".wav"))[0]
     label = "dropout" if known["dropout"] else "speech"
     found = [judged(label, facts.stem, samples, known["text"])]
+    if known["words"] == "plain":
+        found.append(judged(BACK, facts.stem, tricks.effect(samples, "reversed"), known["text"]))
     if known["words"] == "proof" and not known["dropout"]:
         for effect in tricks.EFFECTS:
             found.append(judged(effect, facts.stem, tricks.effect(samples, effect), known["text"]))
@@ -155,6 +159,9 @@ def main() -> int:
             print("  " + joints(path))
     wrong = [row for row in rows if row["label"] in (ACCEPTED if row["refused"] else REFUSED)]
     print(f"\n{len(facts)} clips, {len(proofs)} voices, {len(rows)} verdicts, {len(wrong)} wrong")
+    print(
+        "accepted, reversed: " + ", ".join(row["name"] for row in rows if row["label"] == BACK and not row["refused"])
+    )
     for row in wrong:
         print(f"  {row['label']}: {row['name']}: {row['refused'] or 'accepted'}")
     return 1 if wrong else 0

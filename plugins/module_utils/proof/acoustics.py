@@ -23,8 +23,8 @@ from operator import mul, sub
 
 FULL_SCALE = 32768.0
 SILENT_DBFS = -60.0
-# The 54 voices of Kokoro that say one sentence are 6.5 dB apart and more. A voice that says it again is 0.7 dB from
-# itself, shifted in time 2.0 dB, and with dropout 3.5 dB. See docs/ladder.md.
+# The 54 voices of Kokoro that say one sentence are 5.6 dB apart and more. A voice that says it again is 0.7 dB from
+# itself, shifted in time 3.1 dB, and with dropout 3.2 dB. See docs/ladder.md.
 ALIKE_DB = 4.0
 NOTHING_DB = -90.0  # where a share of power is no more than rounding
 
@@ -458,7 +458,7 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
         if wide:
             bad = f"The audio is no voice: {m.high_db:.0f} dB above 4.5 kHz in half of it; breath has -40 or more."
             look("breath", m.high_db > -55, m.high_db, "-55 dB or more above 4.5 kHz", "It has breath.", bad)
-        # Kokoro's 54 voices 0.08 and more, espeak-ng -0.17 and more. Reversed, each has the opposite sign. Where they
+        # Kokoro's 54 voices -0.02 and more, espeak-ng -0.17 and more. Reversed, each has the opposite sign. Where they
         # overlap, the pitch decides. In a statement it falls: at -0.05 and less by 0.2 semitones a second and more.
         rises = m.asymmetry < -0.05 and m.pitch_slope > 0.3
         bad = (
