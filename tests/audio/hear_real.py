@@ -7,9 +7,9 @@ PYTHON is an interpreter with transformers and soundfile, such as that of a rele
 the folder of that model, such as whisper-base of `bin/converted whisper`. It is used as Xinference uses it, with the
 repair of a release.
 
-Counted are the plain sentences of each voice, and the paragraph of each language, as the proof counts them: words, or
-characters in Japanese and Mandarin, or consonants where Hindi is written in Urdu's script. What was heard is kept
-beside the clips, so a second run continues.
+Counted are the proof's sentence in each voice's own language, the plain sentences of each voice, and the paragraph of
+each language. They are counted as the proof does: words, or characters in Japanese and Mandarin, or consonants where
+Hindi is written in Urdu's script. What was heard is kept beside the clips, so a second run continues.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".cache/tree"))
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import recogniser, transcript
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import sound_parts
 
-KINDS = ("plain", "paragraph")
+KINDS = ("proof", "plain", "paragraph")
 
 
 def ears(model: Path) -> Any:
@@ -57,12 +57,20 @@ def ears(model: Path) -> Any:
     return heard
 
 
+def kind_of(known: dict[str, Any]) -> str:
+    """Return what is counted of a clip. The English sentence of the proof counts for English voices."""
+    if known["dropout"] or known.get("again") or (known["words"] == "proof" and known["voice"][0] not in "ab"):
+        return ""
+    return "proof" if known["words"] == "native" else str(known["words"])
+
+
 def rows(clips: Path, model: Path) -> Iterator[tuple[str, str, transcript.Difference]]:
     """Yield the kind and the voice of each clip, and what was heard wrongly."""
     hear = None
     for facts in sorted(clips.glob("*.json")):
         known = json.loads(facts.read_text(encoding="utf-8"))
-        if known["words"] not in KINDS or known["dropout"]:
+        kind = kind_of(known)
+        if kind not in KINDS:
             continue
         language, kept = recogniser.LANGUAGES[known["voice"][0]], facts.with_suffix(f".{model.name}")
         if not kept.exists():
@@ -72,7 +80,7 @@ def rows(clips: Path, model: Path) -> Iterator[tuple[str, str, transcript.Differ
         found = transcript.compare(known["text"], heard, language)
         if found.wrong:
             print(f"{facts.stem}: {found.wrong} of {found.units} {found.what}: {heard.strip()}", flush=True)
-        yield known["words"], known["voice"], found
+        yield kind, known["voice"], found
 
 
 def rate(found: list[transcript.Difference]) -> str:
@@ -89,15 +97,16 @@ def main() -> None:
     )
     for kind, voice, found in rows(given.clips, given.model):
         heard[voice[0]][kind][voice].append(found)
-    print("\n| language | counted | sentences, all voices | by voice | paragraph |\n| --- | --- | --- | --- | --- |")
+    print("\n| language | counted | proof | by voice | sentences | by voice | paragraph |\n|" + " --- |" * 7)
     for letter, kinds in sorted(heard.items()):
-        of_voice = kinds["plain"]
-        every = [found for each in of_voice.values() for found in each]
-        units = " or ".join(sorted({found.what for found in every}))
-        voices = ", ".join(f"{voice} {rate(found)}" for voice, found in sorted(of_voice.items()))
-        paragraph = rate([found for each in kinds["paragraph"].values() for found in each])
-        count = sum(found.units for found in every)
-        print(f"| `{letter}` | {units} | {rate(every)} of {count} | {voices} | {paragraph} |")
+        counted = {found.what for by_voice in kinds.values() for each in by_voice.values() for found in each}
+        cells = [f"`{letter}`", " or ".join(sorted(counted))]
+        for kind in ("proof", "plain"):
+            every = [found for each in kinds[kind].values() for found in each]
+            cells.append(f"{rate(every)} of {sum(found.units for found in every)}")
+            cells.append(", ".join(f"{voice} {rate(found)}" for voice, found in sorted(kinds[kind].items())))
+        cells.append(rate([found for each in kinds["paragraph"].values() for found in each]))
+        print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
