@@ -13,11 +13,13 @@
 #     begin_steps FUNCTION         run a function of several steps in the background; `end_steps` waits
 #     summary                      print a table of the steps so far; false if one failed
 #     skip_step NAME REASON        note a step that cannot run here
+#     steps_of COMMAND...          run a script of bin/; its steps join the table, instead of a table of its own
 #     as_root COMMAND...           run as root, through sudo if needed
 #     need COMMAND:PACKAGE...      install the Debian packages of missing commands
 #     make_env NAME                make the environment of requirements/NAME.txt in $ENVS/NAME
 #     docker_engine                make sure that Docker answers; starts it if needed
 #     ansible_test ARGUMENT...     run the ansible-test in $BIN on the workspace
+#     sanity ARGUMENT...           the same, for all its sanity tests
 #     check_tarball BIN FOLDER     build, install and check the tarball with the Ansible in BIN
 #     workspace                    copy this tree to $WORKSPACE/ansible_collections/voicefleet/kokoro
 #
@@ -132,7 +134,7 @@ begin_step() {
 }
 
 begin_steps() {
-    local log=$ROOT/build/test/$1 i
+    local log=$ROOT/build/test/$1
     trap _end_begun INT TERM
     mkdir -p "$(dirname "$log")"
     rm -f "$log.ended"
@@ -141,23 +143,45 @@ begin_steps() {
     (
         STEP_NAMES=() STEP_SECONDS=() STEP_RESULTS=()
         "$1"
-        for i in "${!STEP_NAMES[@]}"; do
-            printf '%s\n' "${STEP_NAMES[i]}" "${STEP_SECONDS[i]}" "${STEP_RESULTS[i]}"
-        done >"$log.ended"
+        _write_steps "$log.ended"
     ) &
 }
 
 end_steps() {
-    local log i ended
+    local log
     wait
-    for log in "${STEP_LOGS[@]}"; do
-        mapfile -t ended <"$log.ended"
-        for ((i = 0; i < ${#ended[@]}; i += 3)); do
-            # shellcheck disable=SC2031
-            STEP_NAMES+=("${ended[i]}") STEP_SECONDS+=("${ended[i + 1]}") STEP_RESULTS+=("${ended[i + 2]}")
-        done
-    done
+    for log in "${STEP_LOGS[@]}"; do _read_steps "$log.ended"; done
     STEP_LOGS=()
+}
+
+# Three lines for each step: name, seconds, result.
+# shellcheck disable=SC2031 # it is called where the steps ran
+_write_steps() {
+    local i
+    for i in "${!STEP_NAMES[@]}"; do
+        printf '%s\n' "${STEP_NAMES[i]}" "${STEP_SECONDS[i]}" "${STEP_RESULTS[i]}"
+    done >"$1"
+}
+_read_steps() {
+    local i ended
+    mapfile -t ended <"$1"
+    for ((i = 0; i < ${#ended[@]}; i += 3)); do
+        # shellcheck disable=SC2031
+        STEP_NAMES+=("${ended[i]}") STEP_SECONDS+=("${ended[i + 1]}") STEP_RESULTS+=("${ended[i + 2]}")
+    done
+}
+
+# A script that ends before its table counts as a failed step.
+steps_of() {
+    local file status=0
+    file=$(mktemp)
+    STEPS_TO=$file "$@" || status=$?
+    if [ -s "$file" ]; then
+        _read_steps "$file"
+    elif [ "$status" != 0 ]; then
+        STEP_NAMES+=("${1##*/}") STEP_SECONDS+=(-) STEP_RESULTS+=(FAILED)
+    fi
+    rm -f "$file"
 }
 
 # skip_step NAME REASON: a row of the table for a step that cannot run here.
@@ -166,6 +190,11 @@ skip_step() { STEP_NAMES+=("$1") STEP_SECONDS+=(-) STEP_RESULTS+=("not run: $2")
 # The last line is for machines: "N passed, N failed".
 summary() {
     local i passed=0 failed=0 skipped=0
+    if [ -n "${STEPS_TO:-}" ]; then  # the script that called this one prints the table
+        _write_steps "$STEPS_TO"
+        [[ " ${STEP_RESULTS[*]} " != *' FAILED '* ]]
+        return
+    fi
     printf '\n%-58s %9s  %s\n' step seconds result
     for i in "${!STEP_NAMES[@]}"; do
         printf '%-58s %9s  %s\n' "${STEP_NAMES[i]}" "${STEP_SECONDS[i]}" "${STEP_RESULTS[i]}"
@@ -357,6 +386,9 @@ ansible_test() {
         return 1
     fi
 }
+
+# Only what is shipped: ansible-test takes every file in bin/ for Python.
+sanity() { ansible_test sanity --exclude bin/ --exclude tools/ --exclude bench/ "$@"; }
 
 # check_tarball BIN FOLDER: builds FOLDER/dist/*.tar.gz, installs it in FOLDER/installed as users do, and checks the
 # syntax of all playbooks, with the Ansible in BIN.

@@ -66,7 +66,7 @@ def page() -> str:
     height = TOP + CELL_Y * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) + GAP
     width = 24 * CELL_X + 2 * GAP
     return (
-        "<!-- SPDX-License-Identifier: GPL-3.0-or-later. tools/dashboard_picture.py draws it. -->\n"
+        "<!-- tools/dashboard_picture.py draws it. -->\n"
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">\n'
         "<title>The dashboard with made-up lines for three hosts</title>\n"
         f'<rect width="{width}" height="{height}" fill="#111217"/>\n'

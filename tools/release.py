@@ -8,12 +8,14 @@ release.py bill                         print the bill of materials of the packa
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.hashing import canonical_json
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import catalogue, locks, profiles, sbom
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.manifest import Artifact
 
@@ -102,6 +104,14 @@ def pinned() -> list[Artifact]:
     return sorted({each.path: each for each in found}.values(), key=lambda each: each.path)
 
 
+def bill(root: Path) -> bytes:
+    """The bill of materials of this version."""
+    made = json.loads(sbom.render(pinned(), "voicefleet.kokoro"))
+    version = yaml.safe_load((root / "galaxy.yml").read_text(encoding="utf-8"))["version"]
+    made["metadata"]["component"] |= {"bom-ref": "collection", "version": version}
+    return canonical_json(made)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["prepare", "bill"])
@@ -109,7 +119,7 @@ def main() -> None:
     parser.add_argument("tags", nargs="*")
     given = parser.parse_args()
     if given.what == "bill":
-        sys.stdout.buffer.write(sbom.render(pinned(), "voicefleet.kokoro"))
+        sys.stdout.buffer.write(bill(ROOT))
         return
     try:
         changed = prepare(ROOT, given.version, given.tags)

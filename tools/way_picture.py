@@ -90,7 +90,7 @@ def page() -> str:
         _text(x, 34, name, 'font-size="16" font-weight="bold" fill="#123"') for x, name in zip(LEFT, LANES, strict=True)
     )
     return (
-        "<!-- SPDX-License-Identifier: GPL-3.0-or-later. tools/way_picture.py draws it. -->\n"
+        "<!-- tools/way_picture.py draws it. -->\n"
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">\n'
         "<title>The way of an artifact, from its publisher to a host that speaks</title>\n"
         "<style>.way{fill:none;stroke:#456;stroke-width:1.5;marker-end:url(#tip)}</style>\n"

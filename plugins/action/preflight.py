@@ -44,8 +44,9 @@ class ActionModule(ControllerAction):
             manifest, digest = read_verified(store, verified_digest(task_vars))
         except ManifestError as error:
             raise AnsibleActionFail(f"{host}: nothing was changed: {error}.") from None
-        members, faults = self._cluster(host, task_vars) if settings["xinference_topology"] == "cluster" else (None, [])
-        independent, own = settings["xinference_topology"] != "cluster", service.whole(settings, host)
+        independent = settings["xinference_topology"] != "cluster"
+        members, faults = (None, []) if independent else self._cluster(host, task_vars)
+        own = service.member(settings, host, members) if members else service.whole(settings, host)
         wanted = preflight.Wanted(
             **given(preflight.Wanted, settings),
             **{name: arguments[name] for name in ASKED},

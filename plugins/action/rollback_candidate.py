@@ -6,8 +6,10 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import ControllerAction
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import preflight, service
+from ansible.errors import AnsibleActionFail
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.action.base import DEFAULTS, ControllerAction
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import cluster, preflight, service
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet.settings import Hosts
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store.selection import given
 
 
@@ -16,12 +18,21 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         plan, settings = arguments["plan"], self.settings(task_vars)
-        if settings["xinference_topology"] == "cluster":
-            return {"changed": False, "plan": plan}  # it changes as a whole
         host = str(task_vars.get("inventory_hostname", "host"))
+        members = None
+        if settings["xinference_topology"] == "cluster":
+            try:
+                members = cluster.read(Hosts(task_vars["hostvars"], DEFAULTS), task_vars["groups"], host)
+            except cluster.ClusterError as error:
+                raise AnsibleActionFail(f"{host}: nothing was changed: {error}") from None
+            if host != members.supervisor.name:
+                return {"changed": False, "plan": plan}
+        own = service.member(settings, host, members) if members else service.whole(settings, host)
         wanted = preflight.Wanted(
             **{**given(preflight.Wanted, settings), "languages": plan["languages"]},
-            service=service.whole(settings, host).gateway,
+            host=host,
+            service=own.gateway,
+            cluster=members,
         )
         asked = {"subsets": ["platform", "gpu"], "root": wanted.root, "home": wanted.home}
         state = self.state("voicefleet.kokoro.host_state", asked, task_vars)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -77,9 +78,10 @@ class ActionModule(ControllerAction):
             outcome = rollout.CHECKED
         if arguments["task"]:
             outcome = rollout.UNREACHABLE if arguments["not_reached"] else rollout.FAILED
-            # A sentence that begins with the host's name is ours, and needs no task name before it.
-            said = arguments["why"].removeprefix(f"{host}: ")
-            why = said if arguments["why"].startswith(host) else f"{arguments['task']}: {said}"
+            # A sentence that begins with the host's name is ours, and needs no task name before it. Without the name,
+            # the report says it once for all hosts.
+            ours = re.match(rf"{re.escape(host)}:? ", arguments["why"])
+            why = arguments["why"][ours.end() :] if ours else f"{arguments['task']}: {arguments['why']}"
         end = {"outcome": outcome, "why": why, "at": time.time()}
         return {"changed": False, "ansible_facts": {"voicefleet_outcome": end}}
 

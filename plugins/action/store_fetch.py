@@ -125,4 +125,4 @@ class ActionModule(ControllerAction):
         }
 
 
-ActionModule.SPEC["proxy"]["options"] = spec.proxy_of_a_fetch()
+ActionModule.SPEC["proxy"].update(options=spec.proxy_of_a_fetch())

@@ -43,6 +43,8 @@ class ActionModule(ControllerAction):
         except AnsibleError as error:
             # The deploy's own tasks say what is wrong, and where.
             return self._differs(str(error))
+        if self.check_mode:  # of a supervisor: its cluster has other members
+            return self._differs("it is a member of a cluster", bool(answer.get("restarts")))
         if not answer["unchanged"]:
             return self._differs(str(answer["why"]), bool(answer.get("restarts")))
         host = str(task_vars.get("inventory_hostname", "host"))
@@ -65,7 +67,8 @@ class ActionModule(ControllerAction):
             "__xinference_setup": {
                 "cores": checked["cores"],
                 "environment_file": f"{folder}/{config.ENVIRONMENT_FILE}",
-            }
+            },
+            "__xinference_filter_state": {"filtered": True},  # a cluster needs the packet filter
         }
         templar = self._templar.copy_with_new_env(available_variables={**task_vars, **between})
         found = {part: templar.template(self._arguments(*task)) for part, task in TASKS.items()}

@@ -10,6 +10,7 @@ short_description: Plan whether a candidate answers the gateway's clients during
 description:
   - Reads the host, and judges it as M(voicefleet.kokoro.preflight) does for a deploy. It changes nothing.
   - A rollback proves a candidate only if that can answer the gateway's clients while the service restarts.
+  - Of a cluster, only the supervisor has a candidate.
 version_added: "0.1.0"
 author: voicefleet (@voicefleet)
 options:

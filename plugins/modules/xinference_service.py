@@ -61,6 +61,12 @@ options:
     description: The port on which the service will listen. If another process holds it, nothing is started.
     type: int
     default: 9997
+  clients:
+    description:
+      - Whether clients ask this process. Its restart is then a gap, unless a candidate answers them. The clients of a
+        cluster ask its supervisor.
+    type: bool
+    default: true
   stop_timeout:
     description:
       - Seconds to wait for the old process to end; more than the unit's C(TimeoutStopSec).

@@ -59,13 +59,17 @@ PLAN: dict[str, Any] = {
 
 
 OURS = PLAYBOOKS.parent
-# Returns what it was given.
+# Returns what it was given, and whether the unit is that of a supervisor behind its packet filter.
 ECHO = """
 import json
 from ansible.module_utils.basic import AnsibleModule
 parts = ("account", "setup", "secrets", "service", "model", "proof", "release", "lock")
-module = AnsibleModule({name: {"type": "dict", "required": True} for name in parts})
-module.exit_json(changed=False, unchanged=False, released=False, why=json.dumps(module.params))
+module = AnsibleModule({name: {"type": "dict", "required": True} for name in parts}, supports_check_mode=True)
+unit = module.params["service"]["content"]
+restarts = "bin/xinference-supervisor -H 10.0.0.10" in unit and "Requires=voicefleet-filter.service" in unit
+module.exit_json(
+    changed=False, unchanged=module.check_mode, released=False, why=json.dumps(module.params), restarts=restarts
+)
 """
 
 
@@ -87,12 +91,22 @@ def tree(folder: Path, room: str, files: dict[str, str]) -> Path:
     return copy
 
 
-def run(folder: Path, *arguments: str) -> str:
+CLUSTER = """
+  vars:
+    xinference_topology: cluster
+    xinference_supervisor: s
+    xinference_workers: [w]
+    xinference_address: "{{ {'s': '10.0.0.10', 'w': '10.0.0.11'}[inventory_hostname] }}"
+"""
+
+
+def run(folder: Path, *arguments: str, hosts: tuple[str, ...] = ("speech-01",), variables: str = "") -> str:
     (folder / "play.yml").write_text(PLAY.format(folder=folder, plan=json.dumps(PLAN)), encoding="utf-8")
     tree(folder, "modules", {"unchanged.py": ECHO})
-    inventory = str(local_inventory(folder, "speech-01"))
+    inventory = local_inventory(folder, *hosts)
+    inventory.write_text(inventory.read_text() + variables)
     done = ansible_playbook(
-        folder, "play.yml", "-i", inventory, *arguments, ANSIBLE_COLLECTIONS_PATH=str(folder / "tree")
+        folder, "play.yml", "-i", str(inventory), *arguments, ANSIBLE_COLLECTIONS_PATH=str(folder / "tree")
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -126,6 +140,14 @@ def test_the_arguments_of_all_tasks_are_read(tmp_path: Path) -> None:
 
 def test_check_mode_takes_the_usual_way(tmp_path: Path) -> None:
     assert '"unchanged"' not in run(tmp_path, "--check")
+
+
+def test_a_supervisor_learns_only_whether_it_would_restart(tmp_path: Path) -> None:
+    said = " ".join(run(tmp_path, hosts=("s", "w"), variables=CLUSTER).split())
+    shown = said[said.index("{", said.index("ok: [s] => ")) :]
+    result = json.JSONDecoder().raw_decode(shown)[0]["voicefleet_unchanged"]
+    assert (result["unchanged"], result["restarts"], result["released"]) == (False, True, False)
+    assert "skipping: [w]" in said
 
 
 def test_the_account_is_compared_by_all_that_its_task_sets() -> None:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import guides
 import jsonschema
 import pytest
 from ansible_collections.voicefleet.kokoro.tests.report.conftest import ROOT, Written
@@ -40,3 +41,11 @@ def test_junit_matches_its_schema(written: Callable[[str], Written], fleet: str,
     broken = tmp_path / "junit.xml"
     broken.write_text(xml.read_text().replace(' errors="0"', "", 1))
     assert valid(broken).returncode != 0
+
+
+@pytest.mark.parametrize("command", guides.printed("docs/report.md", "jq "))
+def test_the_printed_queries_answer(written: Callable[[str], Written], command: str) -> None:
+    folder = written("eight").folder
+    done = subprocess.run(["bash", "-euc", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() not in ("", "null")

@@ -6,39 +6,9 @@ from __future__ import annotations
 import json
 import subprocess
 
-import pytest
-import testinfra
+from controllers import COLLECTION, CONTROLLERS, name, play, target
 from deployed import Speaker
 from testinfra.host import Host
-
-# ansible-core begins with this version; requirements/ansible-core.txt has the Pythons.
-CONTROLLERS = {"vf-controller-12": "3.11", "vf-controller-13": "3.13"}
-
-
-@pytest.fixture(scope="module", params=CONTROLLERS)
-def controller(request: pytest.FixtureRequest) -> Host:
-    return testinfra.get_host(f"docker://{request.param}")
-
-
-def play(controller: Host, playbook: str, extra: str = "{}") -> str:
-    """Run one of the collection's playbooks on the controller, as README does. Returns its output, folded."""
-    ran = controller.run(
-        "cd /root && timeout 1200 venv/bin/ansible-playbook voicefleet.kokoro.%s -i inventory.yml -e %s </dev/null",
-        playbook,
-        extra,
-    )
-    assert ran.rc == 0, ran.stdout + ran.stderr
-    assert "[DEPRECATION WARNING]" not in ran.stdout + ran.stderr
-    return " ".join((ran.stdout + ran.stderr).split())
-
-
-def name(controller: Host) -> str:
-    return controller.check_output("hostname")
-
-
-def target(controller: Host) -> Host:
-    """The host that this controller deploys to."""
-    return testinfra.get_host(f"docker://{name(controller).replace('controller-', 'controller-host-')}")
 
 
 def test_it_has_no_way_out() -> None:
@@ -57,7 +27,7 @@ def test_its_python_and_its_ansible_are_those_of_the_debian_release(controller: 
 
 
 def listed_version(controller: Host) -> dict[str, str]:
-    manifest = "/root/.ansible/collections/ansible_collections/voicefleet/kokoro/MANIFEST.json"
+    manifest = f"{COLLECTION}/MANIFEST.json"
     return {"version": json.loads(controller.file(manifest).content_string)["collection_info"]["version"]}
 
 
@@ -77,8 +47,3 @@ def test_the_next_deploy_changes_nothing(controller: Host) -> None:
 
 def test_the_doctor_finds_nothing(controller: Host) -> None:
     play(controller, "doctor")
-
-
-def test_a_teardown_removes_the_release(controller: Host) -> None:
-    play(controller, "teardown", "{teardown_confirm: true}")
-    assert not target(controller).file("/opt/voicefleet/current").exists

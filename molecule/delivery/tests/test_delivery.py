@@ -12,7 +12,9 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,54 @@ def test_a_host_fetches_from_a_server_without_ranges(
     one: Target, gateway: str, depot: http.server.ThreadingHTTPServer
 ) -> None:
     assert one.deliver("http", http_url=f"http://{gateway}:{depot.server_port}/").went()["bytes"] == TOTAL
+    assert one.whole()
+
+
+# --- a slow host ---
+
+
+@contextmanager
+def slow(target: Target) -> Iterator[None]:
+    """Limit what the host receives to 4 Mbit/s: on the controller's end of its link, by a container with that right."""
+    index = target.host.check_output("cat /sys/class/net/eth0/iflink")
+
+    def limit(verb: str, how: str = "") -> None:
+        find = f"ip -oneline link | sed -n 's/^{index}: \\([^:@]*\\).*/\\1/p'"
+        words = ["docker", "run", "--rm", "--network", "host", "--cap-add", "NET_ADMIN", "voicefleet-host:debian12-ssh"]
+        subprocess.run([*words, "sh", "-euc", f"tc qdisc {verb} dev $({find}) root {how}"], check=True)
+
+    limit("add", "tbf rate 4mbit burst 128kb latency 400ms")
+    try:
+        yield
+    finally:
+        limit("del")
+
+
+@pytest.mark.parametrize("transport", [*PUSHES, "http"])
+def test_a_slow_host_does_not_delay_the_files_of_others(
+    one: Target, two: Target, transport: str, gateway: str, tmp_path: Path
+) -> None:
+    variables = {
+        "artifact_store_path": str(one.store), "root": one.root, "result": f"{tmp_path}/{{{{ inventory_hostname }}}}",
+        "artifacts_transport": transport, "artifacts_http_serve": transport == "http",
+        "artifacts_http_address": gateway,
+    }  # fmt: skip
+    with (tmp_path / "said").open("w+") as said:
+        with slow(one):
+            play = subprocess.Popen(
+                ["ansible-playbook", "-i", INVENTORY, "-e", json.dumps(variables), PLAY],
+                env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": f"{PROJECT}/.cache/ws"},
+                cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            try:
+                while not (two.whole() and one.arrived()):
+                    assert play.poll() is None, Path(said.name).read_text()
+                    time.sleep(0.1)
+                assert one.installed() == set()
+            except BaseException:
+                play.kill()
+                raise
+        assert play.wait() == 0, Path(said.name).read_text()
     assert one.whole()
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import deploys
+import loaded
 import pytest
 import testinfra
 from deployed import UNIT
@@ -18,8 +16,6 @@ from testinfra.host import Host
 
 NODES = ("vf-rolling-upgrade-1", "vf-rolling-upgrade-2")
 FRONT = "vf-rolling-upgrade"
-LOAD = (Path(__file__).parents[2] / "_shared" / "load.py").read_text(encoding="utf-8")
-CLIENTS = 2
 # The stand-in for Kokoro does not know this text, so its proof fails.
 FAIL = {"synthesis_text": "All is well on this host, and it says so.", "synthesis_required_level": "intelligible"}
 
@@ -37,24 +33,8 @@ def processes() -> list[str]:
     return [host(name).check_output("systemctl show --property MainPID --value %s", UNIT) for name in NODES]
 
 
-@contextlib.contextmanager
-def load() -> Iterator[list[dict[str, Any]]]:
-    """Clients that send requests until the end of the block, and retry nothing. The list is full after it."""
-    command = ["docker", "exec", "--interactive", FRONT, "python3", "-c", LOAD]
-    command += ["http://127.0.0.1:9990", str(CLIENTS), "0", "All is well."]
-    rows: list[dict[str, Any]] = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield rows
-        finally:
-            said, _none = process.communicate(timeout=600)
-            rows += map(json.loads, said.splitlines())
-
-
-def assert_none_lost(rows: list[dict[str, Any]]) -> None:
-    print(f"{len(rows)} requests, the slowest took {max(row['seconds'] for row in rows):.1f} s")
-    assert [row for row in rows if row["status"] != 200 or not row["sound"]] == []
-    assert len(rows) > 20
+def load() -> contextlib.AbstractContextManager[list[dict[str, Any]]]:
+    return loaded.load(FRONT, "http://127.0.0.1:9990")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,7 +51,7 @@ def upgraded(first: list[str]) -> tuple[list[dict[str, Any]], str]:
 
 def test_an_upgrade_loses_no_request(first: list[str], upgraded: tuple[list[dict[str, Any]], str]) -> None:
     rows, said = upgraded
-    assert_none_lost(rows)
+    loaded.assert_none_lost(rows)
     assert not set(releases()) & set(first)
     assert f"changed: [{NODES[0]} -> {FRONT}]" in said
     assert "The restart of its service ends what is left" not in said
@@ -94,7 +74,7 @@ def test_a_release_that_fails_takes_only_the_canary_and_goes_back_by_itself(
     before, untouched = releases(), processes()[1]
     with load() as rows:
         status, said = deploys.deploy("-e", json.dumps({"kokoro_voices": ["af_heart", "am_michael"], **FAIL}))
-    assert_none_lost(rows)
+    loaded.assert_none_lost(rows)
     assert status != 0
     assert f"The previous release {before[0]} serves again." in said
     assert releases() == before
@@ -104,7 +84,7 @@ def test_a_release_that_fails_takes_only_the_canary_and_goes_back_by_itself(
 def test_a_rollback_loses_no_request(first: list[str], upgraded: tuple[list[dict[str, Any]], str]) -> None:
     with load() as rows:
         deploys.succeed(play="rollback")
-    assert_none_lost(rows)
+    loaded.assert_none_lost(rows)
     assert releases() == first
 
 
@@ -124,5 +104,5 @@ def test_a_new_key_of_the_nodes_loses_no_request() -> None:
     with load() as rows:
         deploys.succeed("-e", json.dumps({"xinference_clients": [{"name": "balancer", "rotation": "second"}]}))
         deploys.succeed(play="balancer")
-    assert_none_lost(rows)
+    loaded.assert_none_lost(rows)
     assert not set(keys()) & set(before)

@@ -9,18 +9,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import deploys
+import loaded
 import pytest
 import testinfra
 from deployed import UNIT
 from testinfra.host import Host
 
-LOAD = (Path(__file__).parents[2] / "_shared" / "load.py").read_text(encoding="utf-8")
-CLIENTS = 2
 KEY, CA = "/etc/voicefleet/keys/shop.key", "/etc/voicefleet-gateway/ca.pem"
 CANDIDATE = "/run/voicefleet-gateway/candidate.conf"
 LEFT = ("/etc/systemd/system/voicefleet-candidate.service", "/var/lib/voicefleet-candidate",
@@ -30,24 +27,12 @@ LONGER = {**OTHER, "xinference_text_characters": 9000}
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/strike.conf"
 
 
-@contextlib.contextmanager
-def load(box: Host) -> Iterator[list[dict[str, Any]]]:
-    """Clients that send requests until the end of the block, and retry nothing. The list is full after it."""
-    command = ["docker", "exec", "--interactive", box.backend.get_hostname(), "python3", "-c", LOAD]
-    command += ["https://localhost:9443", str(CLIENTS), "0", "All is well.", KEY, CA]
-    rows: list[dict[str, Any]] = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield rows
-        finally:
-            said, _none = process.communicate(timeout=600)
-            rows += map(json.loads, said.splitlines())
+def load(box: Host) -> contextlib.AbstractContextManager[list[dict[str, Any]]]:
+    return loaded.load(box.backend.get_hostname(), "https://localhost:9443", KEY, CA)
 
 
 def assert_none_lost(box: Host, rows: list[dict[str, Any]]) -> None:
-    print(f"{len(rows)} requests, the slowest took {max(row['seconds'] for row in rows):.1f} s")
-    assert [row for row in rows if row["status"] != 200 or not row["sound"]] == []
-    assert len(rows) > 10
+    loaded.assert_none_lost(rows)
     assert [path for path in LEFT if box.file(path).exists] == []
 
 

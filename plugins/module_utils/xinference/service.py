@@ -22,6 +22,7 @@ OPTIONS: Json = {
     "record": {"type": "path", "default": f"{layout.SECRETS}/{layout.STARTED_FILE}"},
     "host": {"type": "str", "default": "127.0.0.1"},
     "port": {"type": "int", "default": 9997},
+    "clients": {"type": "bool", "default": True},
     "stop_timeout": {"type": "int", "default": 120},
 }
 
@@ -43,7 +44,8 @@ class Service(Managed):
 
     def how(self, alive: bool, written: Sequence[File]) -> tuple[str, str]:
         # From here to the proof, clients get no answer, unless a candidate gives it.
-        if alive and not self.check and not upstream.Upstream(systemd_unit.Unit(layout.GATEWAY_UNIT)).candidate():
+        asked = alive and self.params["clients"] and not self.check
+        if asked and not upstream.Upstream(systemd_unit.Unit(layout.GATEWAY_UNIT)).candidate():
             deploy_lock.mark(deploy_lock.GAP)
         return super().how(alive, written)
 

@@ -29,8 +29,8 @@ from ...module_utils.release import swarm_engine
 
 # Three rings give each peer six neighbours.
 RINGS = 3
-# `auto` chooses the swarm from so many hosts on. `bench/fanout --mb 64` gave, in times of one copy over one link: push 1.1
-# for 1 host and 4.2 for 4, so about 2 for 2; the swarm 2.3 and 2.5. docs/performance.md has the table.
+# `auto` chooses the swarm from so many hosts on. `bench/fanout --mb 64` gave, in times of one copy over one link: push
+# 1.1 for 1 host and 4.2 for 4; the swarm 2.3 and 2.5. docs/performance.md has the table.
 LEAST_HOSTS = 4
 # ... and only if a host lacks so much. Below this, the swarm's fixed costs exceed what it saves.
 LEAST_BYTES = 100_000_000

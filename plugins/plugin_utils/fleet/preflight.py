@@ -530,10 +530,12 @@ def choose_candidate(
 ) -> tuple[Candidate, list[Finding]]:
     """Whether an upgrade first proves a candidate beside the current release, and what prevents it.
 
-    Also whether that one may answer the gateway's clients during any restart of the service.
+    Also whether that one may answer the gateway's clients during any restart of the service. The candidate of a cluster
+    is an independent instance on the supervisor's host. Two releases cannot form one cluster, so workers have none.
     """
     gateway, current = facts["gateway"], facts["releases"]["current"]
-    taken = {wanted.port, *facts["listeners"]}
+    cluster = wanted.cluster
+    taken = {wanted.port, *facts["listeners"], *(cluster.ports_of(wanted.host).values() if cluster else ())}
     port = wanted.candidate_port or next((p for p in range(wanted.port + 1, 65536) if p not in taken), 0)
     candidate = Candidate(
         wanted=False,
@@ -548,17 +550,21 @@ def choose_candidate(
         return replace(candidate, answers=True, stays=True, port=gateway["candidate"]), []
     if current is None or not facts["systemd"]["service_active"]:
         return candidate, []
+    if cluster and wanted.host != cluster.supervisor.name:
+        return candidate, []
     gap = f"{{}}. {_gap(facts['gap'])}."
     if wanted.candidate == "never":
         return replace(candidate, gap=gap.format("xinference_candidate is never")), []
-    obstacles = ["a cluster changes as a whole"] if wanted.cluster is not None else []
+    obstacles = []
     available = facts["memory"]["available"]
     needed = CANDIDATE_BYTES + LANGUAGE_BYTES * (len(wanted.languages) - 1) + MODEL_BYTES * len(wanted.language_models)
     needed += HEARING_BYTES * len(wanted.hearing)
     needed += ENGLISH_BYTES.get(wanted.english, 0) * (1 + len(wanted.language_models))
     if available < needed:
         obstacles.append(f"{available / 1e9:.1f} GB of memory are free, it needs {needed / 1e9:.1f} GB")
-    if accelerator.name == "cuda":
+    if accelerator.name == "cuda" and cluster and not cluster.works:
+        obstacles.append("the release computes on GPUs, and the supervisor computes nothing")
+    elif accelerator.name == "cuda":
         obstacles += gpu.candidate_obstacles(facts["gpu"], accelerator.cards, wanted.models)
     if port == 0:
         obstacles.append(f"no port above {wanted.port} is free (xinference_candidate_port)")

@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ import pytest
 pytest.importorskip("hypothesis")
 
 from ansible.module_utils.testing import patch_module_args
-from ansible.plugins.loader import init_plugin_loader
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer
 from ansible_collections.voicefleet.kokoro.plugins.modules import balancer_node
 from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
@@ -30,15 +28,11 @@ from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
     until,
 )
 
-pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+pytestmark = [
+    pytest.mark.usefixtures("ansible_plugins"),
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed"),
+]
 TEXT = {"model": "kokoro", "input": "All is well."}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
 
 
 class Ended(Exception):

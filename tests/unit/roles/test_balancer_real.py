@@ -10,7 +10,6 @@ import string
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
-from ansible.plugins.loader import init_plugin_loader
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front.balancer import ask
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.xinference.config import check_secret
 from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
@@ -38,20 +35,16 @@ from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
     write_balancer,
 )
 
-pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+pytestmark = [
+    pytest.mark.usefixtures("ansible_plugins"),
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed"),
+]
 TEXT = {"model": "kokoro", "input": "All is well."}
 LONG = {"model": "kokoro", "input": "All is well. " * 200}
 SOUND = "/v1/audio/transcriptions"
 LOADING = '{"detail":"Model is loading, please retry later: Model kokoro is loading, please retry later"}'
 STOPPING = '{"detail":"[address=127.0.0.1:1, pid=2] Model kokoro-rep0 is in stopping state"}'
 GONE = '{"detail":"Model not found in the model list, uid: kokoro (cached, retry after 10.0s)"}'
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
 
 
 def work(request: Request) -> None:

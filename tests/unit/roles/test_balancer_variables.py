@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,18 +10,11 @@ import pytest
 pytest.importorskip("hypothesis")
 
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import service
 from ansible_collections.voicefleet.kokoro.tests.unit.roles.test_templates import defaults
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
+pytestmark = pytest.mark.usefixtures("ansible_plugins")
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("hypothesis")
 
-from ansible.plugins.loader import init_plugin_loader
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
     LIMIT,
     Request,
@@ -23,16 +20,12 @@ from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
     until,
 )
 
-pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+pytestmark = [
+    pytest.mark.usefixtures("ansible_plugins"),
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+]
 TEXT = {"model": "kokoro", "input": "All is well."}
 SOUND = "/v1/audio/transcriptions"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
 
 
 @pytest.mark.parametrize("streams", [False, True])

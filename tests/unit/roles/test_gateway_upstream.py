@@ -18,8 +18,6 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
-from ansible.plugins.loader import init_plugin_loader
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import systemd_unit, upstream
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host.managed import ManagedError
 from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
@@ -32,15 +30,11 @@ from ansible_collections.voicefleet.kokoro.tests.unit.roles.real_front import (
     until,
 )
 
-pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+pytestmark = [
+    pytest.mark.usefixtures("ansible_plugins"),
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+]
 TEXT = {"model": "kokoro", "input": "All is well."}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
 
 
 class Gateway:

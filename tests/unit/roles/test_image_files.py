@@ -6,16 +6,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+
+pytestmark = pytest.mark.usefixtures("ansible_plugins")
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "image"
 IMAGE = {
@@ -27,14 +26,6 @@ GENERATOR = next(
     (path for path in ("/usr/libexec/podman/quadlet", "/usr/lib/podman/quadlet") if Path(path).exists()),
     shutil.which("quadlet") or "",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    """Load Ansible's own lookups and filters, as in test_xinference_unit.py."""
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
 
 
 def rendered(name: str, image: dict[str, Any], **more: Any) -> str:

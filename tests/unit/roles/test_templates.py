@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,7 @@ import pytest
 pytest.importorskip("hypothesis")
 
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.front import balancer
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.host import packet_filter
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import service, values
@@ -27,18 +24,12 @@ from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet.test_values import OPTIONS, TABLE
 from hypothesis import given, settings, strategies as st
 
+pytestmark = pytest.mark.usefixtures("ansible_plugins")
+
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 # Each example renders a file and starts a program.
 FEW = settings(max_examples=settings().max_examples // 10)
 PLAN = test_preflight.judge(test_gpu.BOTH).plan
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    """Load Ansible's own lookups and filters, as in test_xinference_unit.py."""
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
 
 
 @functools.cache

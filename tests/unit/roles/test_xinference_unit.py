@@ -3,35 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import plan
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.fleet import service
 from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.image import unit as container
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.module_utils.recorded_gpu import Smi, host, recorded
 from ansible_collections.voicefleet.kokoro.tests.unit.plugins.plugin_utils.fleet import test_gpu, test_preflight
 
+pytestmark = pytest.mark.usefixtures("ansible_plugins")
+
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "xinference"
 TEMPLATE = ROLE / "templates" / "voicefleet-xinference.service.j2"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins() -> Iterator[None]:
-    """Load Ansible's own lookups and filters, as a play does.
-
-    The other tests import the collection as plain packages, and Ansible's import hook breaks that. Remove it again.
-    """
-    init_plugin_loader()
-    yield
-    _AnsibleCollectionFinder._remove()
 
 
 class Rendered:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,10 +65,36 @@ def test_ansible_builder_finds_what_the_execution_environment_needs(tmp_path: Pa
     assert {line.split()[0] for line in found["system"]} == {"openssh-client", "openssh-clients", "rsync"}
 
 
-def test_the_workflows_call_commands_of_this_repository() -> None:
-    for path in (ROOT / ".github/workflows").glob("*.yml"):
-        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
-        runs = " ".join(step.get("run", "") for job in jobs.values() for step in job["steps"])
-        named = [word for word in runs.split() if word.startswith("bin/")]
-        assert named
-        assert [name for name in named if not (ROOT / name).is_file()] == []
+def calls(path: Path) -> list[tuple[str, set[str]]]:
+    """The commands of this repository that a workflow calls, each with its options."""
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    lines = [line for job in jobs.values() for step in job["steps"] for line in step.get("run", "").splitlines()]
+    found = [(re.search(r"\bbin/[\w-]+", line), line) for line in lines]
+    return [(name.group(), set(re.findall(r"--[a-z]+", line))) for name, line in found if name]
+
+
+@pytest.mark.parametrize("name", ["release", "test"])
+def test_the_workflows_call_commands_of_this_repository(name: str) -> None:
+    called = calls(ROOT / f".github/workflows/{name}.yml")
+    assert called
+    for command, options in called:
+        labels = re.findall(r"^ *(--[a-z]+)(?: \| \S+)?\)", (ROOT / command).read_text(encoding="utf-8"), re.MULTILINE)
+        also = re.findall(r"^ *(--[a-z]+) \| \[0-9\]", (ROOT / command).read_text(encoding="utf-8"), re.MULTILINE)
+        assert options - {*labels, *also} == set(), command
+
+
+def test_a_script_that_another_one_calls_joins_its_table(tmp_path: Path) -> None:
+    lib = f'. "{ROOT}/bin/lib.sh"'
+    inner = tmp_path / "inner"
+    inner.write_text(
+        f"#!/bin/bash\n{lib}\ntry_step good true\ntry_step bad false\nskip_step other 'no Python'\nsummary\n"
+    )
+    inner.chmod(0o755)
+    outer = f"{lib}\ntry_step own true\nsteps_of {inner}\nsteps_of /bin/false\nsummary"
+    done = subprocess.run(["bash", "-c", outer], capture_output=True, text=True, check=False)
+    table = re.findall(r"^(\w+) +(?:[0-9.]+|-)  (.*)$", done.stdout, re.MULTILINE)
+    assert table == [
+        ("own", "passed"), ("good", "passed"), ("bad", "FAILED"), ("other", "not run: no Python"), ("false", "FAILED"),
+    ]  # fmt: skip
+    assert done.stdout.endswith("\n2 passed, 2 failed, 1 not run\n")
+    assert done.returncode == 1

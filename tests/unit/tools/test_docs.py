@@ -112,11 +112,22 @@ def set_by(command: str) -> set[str]:
     return {name for each in names for name in each}
 
 
+def commands(page: Path) -> list[str]:
+    """The lines of a page that run a playbook."""
+    blocks = [block.replace("\\\n", " ") for block in FENCE.findall(text(page))]
+    found: list[str] = re.findall(r"^ *(?:ansible-playbook|\./voicefleet-doctor) .*$", "\n".join(blocks), re.MULTILINE)
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_variable_of_a_command_exists(page: Path) -> None:
-    blocks = [block.replace("\\\n", " ") for block in FENCE.findall(text(page))]
-    commands = re.findall(r"^ *(?:ansible-playbook|\./voicefleet-doctor) .*$", "\n".join(blocks), re.MULTILINE)
-    assert {name for command in commands for name in set_by(command)} - variables() == set()
+    assert {name for command in commands(page) for name in set_by(command)} - variables() == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_names_the_inventory(page: Path) -> None:
+    """It names the store: without it, a playbook looks for one in the current folder."""
+    assert [command for command in commands(page) if " -i inventory.yml" not in command] == []
 
 
 def test_the_variables_of_a_command_are_found() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import locks, sbom
+from ansible_collections.voicefleet.kokoro.plugins.plugin_utils.store import locks
 from ansible_collections.voicefleet.kokoro.tests.unit.tools.test_version_literals import load
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,8 +95,11 @@ def test_every_version_added_is_one_that_the_release_finds(tool: ModuleType) -> 
 
 
 def test_the_bill_has_each_locked_package_and_model_with_its_digest(tool: ModuleType) -> None:
-    bill = json.loads(sbom.render(tool.pinned(), "voicefleet.kokoro"))
-    assert bill["metadata"]["component"]["name"] == "voicefleet.kokoro"
+    bill = json.loads(tool.bill(ROOT))
+    version = read(ROOT / "galaxy.yml")["version"]
+    assert bill["metadata"]["component"] == {
+        "bom-ref": "collection", "type": "application", "name": "voicefleet.kokoro", "version": version,
+    }  # fmt: skip
     rows = {row["bom-ref"]: row["hashes"][0]["content"] for row in bill["components"]}
     for path in (ROOT / "roles/artifact_store/files/locks").glob("pylock.*.toml"):
         for package in locks.read_lock(path).packages:

@@ -212,15 +212,15 @@ class TestFleets:
         assert (play.parent / "tasks/host.yml").exists()
 
     def test_memory_is_that_of_a_process_and_its_descendants(self) -> None:
-        fleet = load("bench/fleet.py")
+        memory = load("bench/memory.py")
         many = "x = b'x' * 50_000_000; import sys; sys.stdin.read()"
         wait = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {many!r}])"
         with subprocess.Popen([sys.executable, "-c", wait], stdin=subprocess.PIPE) as parent:
             deadline = time.monotonic() + 20
-            while (used := fleet.memory(fleet.family(parent.pid))) < 50 and time.monotonic() < deadline:
+            while (used := memory.megabytes(memory.family(parent.pid))) < 50 and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert 50 < used < 200
-            assert len(fleet.family(parent.pid)) == 2
+            assert len(memory.family(parent.pid)) == 2
             parent.communicate()
 
 

@@ -69,12 +69,9 @@ def test_a_run_in_one_batch_forgets_the_previous_run() -> None:
         (True, {}, "checked", ""),
         (False, {"task": "Speak", "why": "Silence."}, "failed", "Speak: Silence."),
         (False, {"task": "Speak", "why": "a: Silence."}, "failed", "Silence."),
-        (
-            False,
-            {"task": "Look", "why": "a cannot be reached", "not_reached": True},
-            "unreachable",
-            "a cannot be reached",
-        ),
+        (False, {"task": "Speak", "why": "another failure"}, "failed", "Speak: another failure"),
+        (False, {"task": "Look", "why": "a cannot be deployed."}, "failed", "cannot be deployed."),
+        (False, {"task": "Look", "why": "a: not reached.", "not_reached": True}, "unreachable", "not reached."),
     ],
 )
 def test_the_outcome_of_a_host_is_noted(check_mode: bool, arguments: dict[str, Any], outcome: str, why: str) -> None:

@@ -126,3 +126,11 @@ def test_an_unknown_and_a_missing_option_are_refused() -> None:
     told = validator.validate({"store": "/s", "artifacts": [], "step": "commit"}).error_messages
     assert told
     assert told[0].startswith("step. Supported")
+
+
+@pytest.mark.parametrize("file", sorted(Path(base.__file__).parents[2].glob("*/*.py")), ids=lambda file: file.name)
+def test_ansible_reads_the_documentation_without_a_warning(file: Path) -> None:
+    """Its reader takes every assignment outside a class for one to a name."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    assert [ast.unparse(target) for target in targets if not isinstance(target, ast.Name)] == []

@@ -90,6 +90,7 @@ class Host:
             "record": str(self.folder / "started.json"),
             "host": "127.0.0.1",
             "port": self.port,
+            "clients": True,
             "stop_timeout": 120,
             **options,
         }
@@ -344,3 +345,13 @@ def test_a_restart_without_a_candidate_begins_a_gap(
     assert marked == []
     host.run(CONTENT.replace("/r/1", "/r/2"))
     assert marked == ([] if candidate else ["gap"])
+
+
+def test_the_restart_of_a_worker_begins_no_gap(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients ask the supervisor, whose restart counts."""
+    marked: list[str] = []
+    monkeypatch.setattr(deploy_lock, "mark", marked.append)
+    monkeypatch.setattr(upstream.Upstream, "candidate", lambda _self: 0)
+    host.run()
+    assert host.run(CONTENT.replace("/r/1", "/r/2"), clients=False)["action"] == "restarted"
+    assert marked == []

@@ -577,13 +577,55 @@ def test_mistakes_of_the_inventory_are_findings() -> None:
     ]
 
 
-def test_a_cluster_is_upgraded_without_a_candidate() -> None:
-    verdict = judge(ask=member(), **UPGRADE)
+SUPERVISOR = {**UPGRADE, "listeners": [22, 9997, 9998]}
+WORKER = {**UPGRADE, "addresses": ["10.0.0.11"], "listeners": [22, 30001]}
+CLUSTER_GATEWAY = {"service": "10.0.0.10:9997", "running": True, "movable": True, "candidate": 0}
+
+
+def test_the_candidate_of_a_cluster_is_on_the_supervisors_host() -> None:
+    verdict = judge(ask=member(service="10.0.0.10:9997"), gateway=CLUSTER_GATEWAY, **SUPERVISOR)
+    assert verdict.findings == []
+    candidate = verdict.plan["candidate"]
+    # Not 9998, the supervisor's port for its workers.
+    assert (candidate["wanted"], candidate["stays"], candidate["gap"], candidate["port"]) == (True, True, "", 9999)
+    alone = judge(ask=member(service="10.0.0.10:9997"), **SUPERVISOR).plan["candidate"]
+    assert (alone["wanted"], alone["stays"]) == (True, False)
+    assert alone["gap"].startswith("no gateway of this collection is in front of it")
+
+
+def test_the_candidate_of_a_cluster_takes_no_port_that_a_member_wants() -> None:
+    """The supervisor that runs may still have another port."""
+    assert judge(ask=member(), **UPGRADE).plan["candidate"]["port"] == 9999
+    taken = judge(ask=member(candidate_port=9998), **UPGRADE)
+    assert "port 9998 is taken" in taken.findings[0].cause
+
+
+@pytest.mark.parametrize("candidate", ["auto", "always", "never"])
+def test_a_worker_has_no_candidate(candidate: str) -> None:
+    verdict = judge(ask=member("w", candidate=candidate), memory__available=1, **WORKER)
+    assert verdict.findings == []
+    found = verdict.plan["candidate"]
+    assert (found["wanted"], found["stays"], found["gap"]) == (False, False, "")
+
+
+def test_a_supervisor_without_room_for_a_candidate_is_warned_or_refused() -> None:
+    verdict = judge(ask=member(), memory__available=1, **SUPERVISOR)
     assert not verdict.plan["candidate"]["wanted"]
-    [finding] = verdict.findings
-    assert (finding.level, finding.code) == ("WARN", "CANDIDATE")
-    assert [f.level for f in judge(ask=member(candidate="always"), **UPGRADE).findings] == ["FAIL"]
-    assert judge(ask=member(candidate="never"), **UPGRADE).findings == []
+    assert [(f.level, f.code) for f in verdict.findings] == [("WARN", "CANDIDATE")]
+    strict = judge(ask=member(candidate="always"), memory__available=1, **SUPERVISOR)
+    assert [(f.level, f.code) for f in strict.findings] == [("FAIL", "CANDIDATE")]
+    assert judge(ask=member(candidate="never"), memory__available=1, **SUPERVISOR).findings == []
+
+
+def test_a_supervisor_that_computes_nothing_has_no_candidate_on_a_gpu() -> None:
+    def obstacles(works: bool) -> list[str]:
+        members = replace(MEMBERS, workers=(*MEMBERS.workers, MEMBERS.supervisor), works=works)
+        facts = {**copy.deepcopy(FACTS), **SUPERVISOR, "systemd": {**FACTS["systemd"], "service_active": True}}
+        ask = wanted(host="s", cluster=members)
+        return [f.cause for f in preflight.choose_candidate(facts, ask, "1.2.3-1", preflight.Accelerator("cuda"))[1]]
+
+    assert obstacles(works=True) == []
+    assert "the release computes on GPUs, and the supervisor computes nothing" in obstacles(works=False)[0]
 
 
 def test_a_folder_or_account_of_others_is_refused() -> None:
