@@ -29,6 +29,7 @@ SHOWN = (
     "highest_db",
     "high_db",
     "asymmetry",
+    "pitch_slope",
     "held_share",
     "flatness",
     "voiced_share",
@@ -38,9 +39,19 @@ SHOWN = (
 )
 # What must be accepted, and what must be refused. About all else, the level intelligible decides.
 ACCEPTED = ("speech", "dropout")
+# One answer that stands for two voices.
+ONE_VOICE = {
+    "another volume": lambda samples: 0.6 * samples,
+    "last bits": tricks.last_bit,
+    "noise in the pauses": lambda samples: tricks.in_noise(samples, 50),
+    "shifted": lambda samples: numpy.concatenate([numpy.zeros(tricks.RATE // 30), samples]),
+}
+AGAIN = "the voice again"
+# What the level acoustic refuses in most languages, but not in all.
+BACK = "reversed, other sentences"
+REFUSED = ("reversed", "narrow", "babble", "babble with hisses", "sines", AGAIN, *ONE_VOICE)
 # Silence is what stays below this share of the loudest sample.
 SILENCE = 0.01
-REFUSED = ("reversed", "narrow", "babble", "babble with hisses", "sines", "another volume", "last bits")
 
 
 def pcm(samples: Any) -> array[int]:
@@ -59,6 +70,8 @@ def of_clip(facts: Path) -> list[dict[str, Any]]:
     samples = soundfile.read(facts.with_suffix(".wav"))[0]
     label = "dropout" if known["dropout"] else "speech"
     found = [judged(label, facts.stem, samples, known["text"])]
+    if known["words"] == "plain":
+        found.append(judged(BACK, facts.stem, tricks.effect(samples, "reversed"), known["text"]))
     if known["words"] == "proof" and not known["dropout"]:
         for effect in tricks.EFFECTS:
             found.append(judged(effect, facts.stem, tricks.effect(samples, effect), known["text"]))
@@ -79,20 +92,20 @@ def of_seed(seed: int) -> list[dict[str, Any]]:
     return [judged(label, str(seed), samples, text) for label, samples in made.items()]
 
 
-def between_voices(clips: dict[str, Path]) -> Iterator[dict[str, Any]]:
-    """Compare all voices that say the proof's sentence, and answers that stand for two voices."""
+def between_voices(clips: dict[str, Path], again: dict[Path, str]) -> Iterator[dict[str, Any]]:
+    """Compare all voices that say the proof's sentence, and answers of one voice that stand for two."""
     others: dict[str, list[float]] = {}
     spoken = {voice: soundfile.read(path.with_suffix(".wav"))[0] for voice, path in clips.items()}
     for voice, samples in spoken.items():
         for finding in acoustics.judge_voice(pcm(samples), tricks.RATE, others, voice):
             refused = [] if finding.ok else [finding.name]
             yield {"label": "speech", "name": voice, "refused": refused, "numbers": {"own_voice": finding.value}}
-    for voice, samples in spoken.items():
-        for label, changed in (("another volume", 0.6 * samples), ("last bits", tricks.last_bit(samples))):
-            mine = {voice: others[voice]}
-            (finding,) = acoustics.judge_voice(pcm(changed), tricks.RATE, mine, "another")
-            refused = [] if finding.ok else [finding.name]
-            yield {"label": label, "name": voice, "refused": refused, "numbers": {"own_voice": finding.value}}
+    of_one = [(label, voice, make(samples)) for voice, samples in spoken.items() for label, make in ONE_VOICE.items()]
+    of_one += [(AGAIN, voice, soundfile.read(path.with_suffix(".wav"))[0]) for path, voice in again.items()]
+    for label, voice, samples in of_one:
+        (finding,) = acoustics.judge_voice(pcm(samples), tricks.RATE, {voice: others[voice]}, "another")
+        refused = [] if finding.ok else [finding.name]
+        yield {"label": label, "name": voice, "refused": refused, "numbers": {"own_voice": finding.value}}
 
 
 def joints(facts: Path) -> str:
@@ -133,10 +146,12 @@ def main() -> int:
     folder = Path(sys.argv[1])
     facts = sorted(folder.glob("*.json"))
     proofs = {path.stem.removesuffix("-proof-0"): path for path in facts if path.stem.endswith("-proof-0")}
+    ways = ("-proof-0-again", "-proof-0-dropout-1", "-proof-0-dropout-2")
+    again = {path: path.stem.partition("-")[0] for path in facts if path.stem.endswith(ways)}
     with ProcessPoolExecutor(2) as workers:
         rows = [row for part in workers.map(of_clip, facts) for row in part]
         rows += [row for part in workers.map(of_seed, range(1, 25)) for row in part]
-    rows += between_voices(proofs)
+    rows += between_voices(proofs, again)
     show(rows)
     print("\nlong texts, as the service joins their parts:")
     for path in facts:
@@ -144,6 +159,9 @@ def main() -> int:
             print("  " + joints(path))
     wrong = [row for row in rows if row["label"] in (ACCEPTED if row["refused"] else REFUSED)]
     print(f"\n{len(facts)} clips, {len(proofs)} voices, {len(rows)} verdicts, {len(wrong)} wrong")
+    print(
+        "accepted, reversed: " + ", ".join(row["name"] for row in rows if row["label"] == BACK and not row["refused"])
+    )
     for row in wrong:
         print(f"  {row['label']}: {row['name']}: {row['refused'] or 'accepted'}")
     return 1 if wrong else 0

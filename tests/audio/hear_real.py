@@ -4,17 +4,19 @@
     PYTHON tests/audio/hear_real.py CLIPS MODEL
 
 PYTHON is an interpreter with transformers and soundfile, such as that of a release with a model that hears. MODEL is
-the folder of that model, such as whisper-base of `bin/converted whisper`. It is used as Xinference uses it.
+the folder of that model, such as whisper-base of `bin/converted whisper`. It is used as Xinference uses it, with the
+repair of a release.
 
-Counted are the plain sentences of each voice, and the paragraph of each language, as the proof counts them: words, or
-characters in Japanese and Mandarin, or consonants where Hindi is written in Urdu's script. What was heard is kept
-beside the clips, so a second run continues.
+Counted are the proof's sentence in each voice's own language, the plain sentences of each voice, and the paragraph of
+each language. They are counted as the proof does: words, or characters in Japanese and Mandarin, or consonants where
+Hindi is written in Urdu's script. What was heard is kept beside the clips, so a second run continues.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,29 +25,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".cache/tree"))
 
-import numpy
-from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import recogniser, recogniser_program, transcript
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import recogniser, transcript
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import sound_parts
 
-KINDS = ("plain", "paragraph")
-LONGEST = 28  # seconds
-RATE = 24000  # Hz, of the clips
-
-
-def places(lengths: list[int]) -> list[int]:
-    """Return where to divide a long clip, by its parts: Whisper hears 30 s at once, and may lose the rest."""
-    found, begun, ended = [], 0, 0
-    for length in lengths:
-        if ended > begun and ended + length - begun > LONGEST * RATE:
-            found.append(ended)
-            begun = ended
-        ended += length
-    # The recogniser's samples begin with a quarter of a second of silence, and have another rate.
-    return [int((end / RATE + 0.25) * recogniser_program.RATE) for end in found]
+KINDS = ("proof", "plain", "paragraph")
 
 
 def ears(model: Path) -> Any:
-    """Return a function that transcribes a sound file in a language, with the settings of Xinference's class."""
+    """Return a function that transcribes a sound file in a language, as Xinference's class does after its repair."""
+    import soundfile
     import torch
+    from scipy.signal import resample_poly
     from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, pipeline
 
     torch.set_num_threads(1)
@@ -56,13 +46,22 @@ def ears(model: Path) -> Any:
         feature_extractor=processor.feature_extractor, chunk_length_s=30, return_timestamps=False, batch_size=16,
     )  # fmt: skip
 
-    def heard(sound: Path, language: str, lengths: list[int]) -> str:
-        pcm = numpy.frombuffer(recogniser_program.samples_of(sound.read_bytes()), "<i2").astype("float32") / 32768
+    def heard(sound: Path, language: str) -> str:
+        samples, own = soundfile.read(sound, dtype="float32")
+        rate = processor.feature_extractor.sampling_rate
+        step = math.gcd(rate, own)
+        parts = sound_parts.parts(resample_poly(samples, rate // step, own // step).astype("float32"), rate)
         asked = {"task": "transcribe", "language": language}
-        ends = places(lengths)
-        return " ".join(str(hear(each, generate_kwargs=asked)["text"]) for each in numpy.split(pcm, ends))
+        return " ".join(str(each["text"]) for each in hear(list(parts), generate_kwargs=asked))
 
     return heard
+
+
+def kind_of(known: dict[str, Any]) -> str:
+    """Return what is counted of a clip. The English sentence of the proof counts for English voices."""
+    if known["dropout"] or known.get("again") or (known["words"] == "proof" and known["voice"][0] not in "ab"):
+        return ""
+    return "proof" if known["words"] == "native" else str(known["words"])
 
 
 def rows(clips: Path, model: Path) -> Iterator[tuple[str, str, transcript.Difference]]:
@@ -70,17 +69,18 @@ def rows(clips: Path, model: Path) -> Iterator[tuple[str, str, transcript.Differ
     hear = None
     for facts in sorted(clips.glob("*.json")):
         known = json.loads(facts.read_text(encoding="utf-8"))
-        if known["words"] not in KINDS or known["dropout"]:
+        kind = kind_of(known)
+        if kind not in KINDS:
             continue
         language, kept = recogniser.LANGUAGES[known["voice"][0]], facts.with_suffix(f".{model.name}")
         if not kept.exists():
             hear = hear or ears(model)
-            kept.write_text(hear(facts.with_suffix(".wav"), language, known.get("lengths", [])), encoding="utf-8")
+            kept.write_text(hear(facts.with_suffix(".wav"), language), encoding="utf-8")
         heard = kept.read_text(encoding="utf-8")
         found = transcript.compare(known["text"], heard, language)
         if found.wrong:
             print(f"{facts.stem}: {found.wrong} of {found.units} {found.what}: {heard.strip()}", flush=True)
-        yield known["words"], known["voice"], found
+        yield kind, known["voice"], found
 
 
 def rate(found: list[transcript.Difference]) -> str:
@@ -97,15 +97,16 @@ def main() -> None:
     )
     for kind, voice, found in rows(given.clips, given.model):
         heard[voice[0]][kind][voice].append(found)
-    print("\n| language | counted | sentences, all voices | by voice | paragraph |\n| --- | --- | --- | --- | --- |")
+    print("\n| language | counted | proof | by voice | sentences | by voice | paragraph |\n|" + " --- |" * 7)
     for letter, kinds in sorted(heard.items()):
-        of_voice = kinds["plain"]
-        every = [found for each in of_voice.values() for found in each]
-        units = " or ".join(sorted({found.what for found in every}))
-        voices = ", ".join(f"{voice} {rate(found)}" for voice, found in sorted(of_voice.items()))
-        paragraph = rate([found for each in kinds["paragraph"].values() for found in each])
-        count = sum(found.units for found in every)
-        print(f"| `{letter}` | {units} | {rate(every)} of {count} | {voices} | {paragraph} |")
+        counted = {found.what for by_voice in kinds.values() for each in by_voice.values() for found in each}
+        cells = [f"`{letter}`", " or ".join(sorted(counted))]
+        for kind in ("proof", "plain"):
+            every = [found for each in kinds[kind].values() for found in each]
+            cells.append(f"{rate(every)} of {sum(found.units for found in every)}")
+            cells.append(", ".join(f"{voice} {rate(found)}" for voice, found in sorted(kinds[kind].items())))
+        cells.append(rate([found for each in kinds["paragraph"].values() for found in each]))
+        print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

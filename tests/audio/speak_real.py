@@ -7,10 +7,11 @@ PYTHON is an interpreter with kokoro and what misaki needs for all nine language
 `bin/converted kokoro` makes. OUT gets one WAV for each clip, and a JSON file beside it. A clip that is there is kept.
 `--part 1/2` makes every second clip, so that two processes can share the work.
 
-Each voice speaks the proof's sentence and the plain texts of its language. The first voice of each kind, and four
-English ones, also speak other words, words in another order, and a text without one word. Two voices speak with dropout
-on: a server that ignores the voice and runs in training mode gives such answers. One voice of each language speaks the
-paragraph of paragraphs.json, in the parts in which the service speaks a long text, joined as the service joins them.
+Each voice speaks the proof's sentences, in English and in its own language, and the plain texts of its language. The
+first voice of each kind, and four English ones, also speak other words, words in another order, and a text without one
+word. Four voices speak the proof's sentence again, and two speak it with dropout on: a server that ignores the voice
+gives such answers for two voices. One voice of each language speaks the paragraph of paragraphs.json, in the parts in
+which the service speaks a long text, joined as the service joins them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".cache/tree"))
 
+from ansible_collections.voicefleet.kokoro.plugins.module_utils.proof import recogniser
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release import kokoro_text
 from ansible_collections.voicefleet.kokoro.plugins.module_utils.release.serving import model as served, sentences
 
@@ -35,21 +37,24 @@ RATE = 24000  # Hz
 TRICKED = ("af_heart", "am_michael", "bf_emma", "am_onyx")
 WORDS = ("wrong", "swapped", "left_out")
 PARAGRAPH = "paragraph"
+NATIVE = "native"
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One text in one voice. `words` is plain, or says what is wrong with the text."""
+    """One text in one voice. `words` says which text, or what is wrong with it."""
 
     voice: str
     words: str
     number: int
     text: str
     dropout: int = 0  # the seed of the training mode; 0 is off
+    again: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.voice}-{self.words}-{self.number}" + (f"-dropout-{self.dropout}" if self.dropout else "")
+        how = f"-dropout-{self.dropout}" if self.dropout else "-again" if self.again else ""
+        return f"{self.voice}-{self.words}-{self.number}{how}"
 
 
 def clips(voices: list[str]) -> list[Clip]:
@@ -60,6 +65,7 @@ def clips(voices: list[str]) -> list[Clip]:
     plain = {voice: [text for text in texts[voice]["plain"] if text != SENTENCE] for voice in voices}
     found = [Clip(voice, "proof", 0, SENTENCE) for voice in ["af_heart", *kinds]]
     found += [Clip(voice, "proof", 0, SENTENCE, seed) for seed in (1, 2) for voice in ("af_heart", "bm_daniel")]
+    found += [Clip(voice, "proof", 0, SENTENCE, again=True) for voice in TRICKED]
     found += [Clip(voice, "plain", 0, plain[voice][0]) for voice in kinds]
     found += [Clip(voice, "proof", 0, SENTENCE) for voice in sorted(voices)]
     for words in WORDS:
@@ -67,6 +73,9 @@ def clips(voices: list[str]) -> list[Clip]:
             found += [Clip(voice, words, number, text) for number, text in enumerate(texts[voice][words])]
     found += [Clip(voice, "plain", number, plain[voice][number]) for number in (0, 1) for voice in sorted(voices)
               if number < len(plain[voice])]  # fmt: skip
+    found += [
+        Clip(voice, NATIVE, 0, recogniser.SENTENCES[voice[0]]) for voice in sorted(voices) if voice[0] not in "ab"
+    ]
     speakers = {voice[0]: voice for voice in sorted(voices, reverse=True)} | {"a": "af_heart"}
     found += [Clip(speakers[letter], PARAGRAPH, 0, text) for letter, text in PARAGRAPHS.items() if letter in speakers]
     return list(dict.fromkeys(found))
@@ -103,7 +112,7 @@ class Speaker:
         if letter not in self.pipelines:
             self.pipelines[letter] = KPipeline(lang_code=letter, repo_id="hexgrad/Kokoro-82M", model=self.model)
         self.model.train(bool(clip.dropout))
-        self.torch.manual_seed(clip.dropout or 1)
+        self.torch.manual_seed(clip.dropout or 1 + clip.again)
         voice = str(self.folder / "voices" / f"{clip.voice}.pt")
         if clip.words == PARAGRAPH:
             return self.paragraph(clip, voice)

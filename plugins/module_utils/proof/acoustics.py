@@ -15,6 +15,7 @@ from __future__ import annotations
 import cmath
 import math
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
@@ -22,9 +23,9 @@ from operator import mul, sub
 
 FULL_SCALE = 32768.0
 SILENT_DBFS = -60.0
-# The 54 voices of Kokoro that say one sentence are 6.5 dB apart and more. One answer at another volume, or with other
-# last bits, is 0.01 dB from itself. See docs/ladder.md.
-ALIKE_DB = 0.5
+# The 54 voices of Kokoro that say one sentence are 5.6 dB apart and more. A voice that says it again is 0.7 dB from
+# itself, shifted in time 3.1 dB, and with dropout 3.2 dB. See docs/ladder.md.
+ALIKE_DB = 4.0
 NOTHING_DB = -90.0  # where a share of power is no more than rounding
 
 
@@ -50,6 +51,7 @@ class Measurements:
     highest_db: float  # the same in the brightest frame
     asymmetry: float  # of rises and falls within a pitch period: above 0 if the sound decays more slowly than it starts
     voiced_share: float  # sounding frames with a pitch of 60 to 400 Hz
+    pitch_slope: float  # semitones per second: below 0 if the voice falls from the first to the last frame
     held_share: float  # sounding frames whose spectrum is the same 60 ms later
     repetition: float  # 0..1: how well the clip agrees with a shifted copy of itself
     tail_db: float  # level of the last 10 ms, relative to the sounding part
@@ -180,6 +182,7 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
     heights = sorted(map(abs, samples[:: 1 + count // 200000]))
     edge = max(1, sample_rate // 100)
     flatness, centroids, tilt, held, high = _spectra(samples, sample_rate, size, sounding)
+    voiced, slope = _pitch(samples, sample_rate, size, sounding)
     return Measurements(
         seconds=seconds,
         sample_rate=sample_rate,
@@ -198,7 +201,8 @@ def measure(samples: array[int], sample_rate: int) -> Measurements:
         high_db=_median(high),
         highest_db=max(high, default=NOTHING_DB),
         asymmetry=_asymmetry(samples, sample_rate),
-        voiced_share=_voiced_share(samples, sample_rate, size, sounding),
+        voiced_share=voiced,
+        pitch_slope=slope,
         held_share=held,
         repetition=_repetition(samples, sample_rate, bound // 20),
         tail_db=decibel(_frame_power(samples[-edge:])) - level,
@@ -268,11 +272,11 @@ def outline(samples: array[int], rate: int) -> list[float]:
     """Return levels (dB) of 12 bands at 48 places of the sounding part, without its volume and length."""
     size, points, places = max(1, rate // 50), 1 << max(6, round(math.log2(0.04 * rate))), 48
     powers = [_frame_power(samples[i : i + size]) for i in range(0, len(samples) - size + 1, size)]
-    floor = max(powers, default=0.0) / 3000
-    sounding = [i for i, power in enumerate(powers) if power > floor]
-    if not sounding or len(samples) < points:
+    energy = [0.0, *accumulate(powers)]
+    if energy[-1] <= 0 or len(samples) < points:
         return []
-    first, last = sounding[0] * size, sounding[-1] * size
+    # By its energy, the sounding part is the same in spite of other noise at its ends.
+    first, last = (int(_where(energy, share * energy[-1]) * size) for share in (0.005, 0.995))
     edges = [int(100 * 80 ** (k / 12) * points / rate) for k in range(13)]
     window, levels = hann(points), []
     for k in range(0, places, 2):
@@ -283,6 +287,12 @@ def outline(samples: array[int], rate: int) -> list[float]:
     levels = [max(level, lowest) for level in levels]
     mean = sum(levels) / len(levels)
     return [level - mean for level in levels]
+
+
+def _where(sums: Sequence[float], value: float) -> float:
+    """Return where rising sums reach a value, between two of them."""
+    after = bisect_left(sums, value)
+    return after - (sums[after] - value) / (sums[after] - sums[after - 1])
 
 
 def apart(one: Sequence[float], two: Sequence[float]) -> float:
@@ -300,17 +310,20 @@ def judge_voice(samples: array[int], rate: int, others: dict[str, list[float]], 
         return []
     distance, nearest = min(known)
     said = f"It is {distance:.1f} dB from the voice that is most like it, {nearest}."
-    bad = f"It is the answer of {nearest}, hardly changed: {distance:.2f} dB apart. The server ignores the voice."
+    bad = f"It sounds like {nearest}: they are {distance:.2f} dB apart. The server ignores the voice."
     limit = f"{ALIKE_DB} dB or more from every other voice"
     return [Finding.of("own_voice", "acoustic", distance >= ALIKE_DB, round(distance, 3), limit, said, bad)]
 
 
-def _voiced_share(samples: array[int], rate: int, size: int, sounding: Sequence[int]) -> float:
-    """Return the share of sounding places (at most 80) whose signal below 1 kHz has a pitch of 60 to 400 Hz."""
+def _pitch(samples: array[int], rate: int, size: int, sounding: Sequence[int]) -> tuple[float, float]:
+    """Look for a pitch of 60 to 400 Hz below 1 kHz, at 80 sounding places at most.
+
+    Return the share of places that have one, and how it moves over all of them (semitones per second).
+    """
     step = max(1, rate // 6000)
     slow = rate / step
     length, shortest, longest = int(slow * 0.04), int(slow / 400), int(slow / 60) + 1
-    voiced = tried = 0
+    tried, voiced = 0, []
     for frame in _pick(sounding, 80):
         start = frame * size
         raw = samples[start : start + (length + longest + 2) * step + 4 * step]
@@ -321,14 +334,33 @@ def _voiced_share(samples: array[int], rate: int, size: int, sounding: Sequence[
         tried += 1
         base = x[:length]
         energy = sum(map(mul, base, base))
-        best = 0.0
+        alike = []
         for lag in range(shortest, longest):
             moved = x[lag : lag + length]
             norm = math.sqrt(energy * sum(map(mul, moved, moved)))
-            if norm > 0:
-                best = max(best, sum(map(mul, base, moved)) / norm)
-        voiced += best > 0.7
-    return voiced / tried if tried else 0.0
+            alike.append(sum(map(mul, base, moved)) / norm if norm > 0 else 0.0)
+        if max(alike) > 0.7:
+            voiced.append((start / rate, 12 * math.log2(slow / (shortest + _first_peak(alike)))))
+    return (len(voiced) / tried if tried else 0.0), _slope(voiced)
+
+
+def _first_peak(values: Sequence[float]) -> int:
+    """Return where the first peak is that is nearly the highest. Two periods of a voice agree as well as one does."""
+    enough = 0.9 * max(values)
+    inner = range(1, len(values) - 1)
+    peaks = (i for i in inner if values[i] >= enough and values[i - 1] <= values[i] >= values[i + 1])
+    return next(peaks, values.index(max(values)))
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return the slope of the line through points of time and pitch (semitones), without those far from the median."""
+    middle = _median([pitch for _time, pitch in points])
+    near = [(time, pitch) for time, pitch in points if abs(pitch - middle) < 6]
+    if len(near) < 10:
+        return 0.0
+    mean = sum(time for time, _pitch in near) / len(near)
+    spread = sum((time - mean) ** 2 for time, _pitch in near)
+    return sum((time - mean) * pitch for time, pitch in near) / spread if spread > 0 else 0.0
 
 
 def _repetition(samples: array[int], rate: int, audible: int) -> float:
@@ -426,9 +458,16 @@ def judge(m: Measurements, expected: Expectation) -> list[Finding]:
         if wide:
             bad = f"The audio is no voice: {m.high_db:.0f} dB above 4.5 kHz in half of it; breath has -40 or more."
             look("breath", m.high_db > -55, m.high_db, "-55 dB or more above 4.5 kHz", "It has breath.", bad)
-        # Kokoro's 54 voices 0.08 and more, espeak-ng -0.16 and more. Reversed, each has the opposite sign.
-        bad = f"The audio is reversed: its sounds swell slowly and stop at once ({m.asymmetry:+.2f}; speech: above 0)."
-        look("reversed", m.asymmetry > -0.18, m.asymmetry, "-0.18 or more", "Its sounds start fast and fade.", bad)
+        # Kokoro's 54 voices -0.02 and more, espeak-ng -0.17 and more. Reversed, each has the opposite sign. Where they
+        # overlap, the pitch decides. In a statement it falls: at -0.05 and less by 0.2 semitones a second and more.
+        rises = m.asymmetry < -0.05 and m.pitch_slope > 0.3
+        bad = (
+            f"The audio is reversed: its sounds swell slowly and stop at once ({m.asymmetry:+.2f}; speech: above 0)"
+            + (f", and its voice rises by {m.pitch_slope:.1f} semitones a second." if rises else ".")
+        )
+        limit = "-0.18 or more; -0.05 or more if the voice rises by 0.3 semitones a second"
+        whole = m.asymmetry > -0.18 and not rises
+        look("reversed", whole, m.asymmetry, limit, "Its sounds start fast and fade.", bad)
         good, bad = (f"{what} {m.rms_dbfs:.0f} dBFS." for what in ("Its level is", "The audio is too quiet:"))
         look("level", m.rms_dbfs > -45, m.rms_dbfs, "-45 dBFS or more", good, bad)
         good = f"{m.silence_share:.0%} of it are pauses."

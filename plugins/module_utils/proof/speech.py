@@ -227,10 +227,10 @@ def expected_length(text: str, speed: float = 1.0) -> Expectation:
 
     The estimate counts letters. A Latin letter takes 0.055 s (French, with its silent letters) to 0.12 s (English at
     110 words a minute), measured with espeak-ng over nine languages. Digits are spoken as words. One character of
-    another script is a syllable or more.
+    another script is a syllable or more. Kokoro's fastest voice, zm_yunxi, takes 0.0446 s in Mandarin.
     """
     letters = sum(map(_weight, text))
-    return Expectation(0.045 * letters / speed, (0.13 * letters + 1.5) / speed)
+    return Expectation(0.04 * letters / speed, (0.13 * letters + 1.5) / speed)
 
 
 def _weight(sign: str) -> float:

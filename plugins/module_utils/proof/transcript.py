@@ -23,8 +23,8 @@ LARGEST = 999_999  # larger numbers are compared by their digits
 MOST_DIGITS = 30
 _DIGITS = "零一二三四五六七八九"
 _SIMPLIFIED = str.maketrans(data.TRADITIONAL, data.SIMPLIFIED)
-# Characters that say the same as another one.
-_HAN = str.maketrans({"〇": "零", "两": "二", "兩": "二", "%": "百分之"})
+# Characters that say the same as another one, or sound like it: he, she and it.
+_HAN = str.maketrans({"〇": "零", "两": "二", "兩": "二", "%": "百分之", "她": "他", "它": "他"})
 _NUKTA = "\u093c"
 _HALF_N = str.maketrans({"\u0901": "\u0902"})
 _URDU = re.compile("[\u0600-\u06ff]")

@@ -340,12 +340,14 @@ START_OCR: Row = {
 # Xinference hands each sound file to the program ffmpeg, which no release has. libsndfile is in every release, for
 # Kokoro's answers, and reads WAV, MP3, FLAC, Ogg and Opus. A file that says little and unpacks to much is refused.
 # The token that pads a batch is named in a file that the catalogue does not need: it is the one that ends a text.
+# A long sound is divided at pauses, because transformers loses text where it joins pieces that overlap. With times for
+# words or segments, it joins them by the times.
 WHISPER_SOUNDFILE: Row = {
     "name": "whisper-soundfile",
     "package": "xinference",
     "file": "xinference/model/audio/whisper.py",
     "before": "468863289e301f669d558df808473d41161d24d0e555619d69778076746b61a6",
-    "after": "199fe05434db6891c5872af8e895d879f0eaa2d2138919d47825120be5b23d20",
+    "after": "74801173acc8195f8fd33748d20d886fcbe9f364977a1056e0b9af1a7a010572",
     "old": """                if len(requests) > 1 and isinstance(audio, bytes):
                     audio = self._decode_audio(audio)
 """,
@@ -354,6 +356,32 @@ WHISPER_SOUNDFILE: Row = {
 """,
     "reason": "Xinference decodes sound for Whisper with the program ffmpeg, which is not part of a release",
     "more": (
+        (
+            """                audios.append(audio)
+                indices.append(index)
+""",
+            """                timed = "return_timestamps" in request["pipeline_kwargs"]
+                rate = self._model.feature_extractor.sampling_rate
+                for part in [audio] if timed else voicefleet_parts.parts(audio, rate):
+                    audios.append(part)
+                    indices.append(index)
+""",
+        ),
+        (
+            """            request = requests[index]
+            outputs[index] = self._format_result(
+""",
+            """            request = requests[index]
+            if "text" in outputs[index]:
+                outputs[index]["text"] += " " + result["text"].lstrip()
+                continue
+            outputs[index] = self._format_result(
+""",
+        ),
+        (
+            "from .batch import AudioRequestBatcher\n",
+            "from . import voicefleet_parts\nfrom .batch import AudioRequestBatcher\n",
+        ),
         (
             "        processor = AutoProcessor.from_pretrained(self._model_path)\n",
             """        processor = AutoProcessor.from_pretrained(self._model_path)
@@ -393,6 +421,7 @@ WHISPER_SOUNDFILE: Row = {
         ),
     ),
     "extra": "whisper-base",
+    "adds": "sound_parts",
 }
 REPAIRS = (
     KOKORO_EVAL,

@@ -21,13 +21,14 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..host.hashing import sha256_bytes, write_atomic
-from . import kokoro_text, patch_data
+from . import kokoro_text, patch_data, sound_parts
 from .serving import encoding, model, request, routes, sentences, turns
 
 # The modules that repairs add, by what a repair calls them: their paths relative to site-packages. Ansible sends only
 # modules that are imported.
 ADDITIONS: Mapping[str, Mapping[str, ModuleType]] = {
     "kokoro_text": {"kokoro/voicefleet_text.py": kokoro_text},
+    "sound_parts": {"xinference/model/audio/voicefleet_parts.py": sound_parts},
     "serving": {
         "voicefleet_serving/{}.py".format(module.__name__.rpartition(".")[2]): module
         for module in (encoding, model, request, routes, sentences, turns)

@@ -214,13 +214,14 @@ def test_the_key_file_is_read_and_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    # What espeak-ng took, from the first to the last sound.
+    # What espeak-ng took, from the first to the last sound. The last one is Kokoro's fastest voice, zm_yunxi.
     [
         ("The quick brown fox jumps over the lazy dog.", 2.62),
         ("Portez ce vieux whisky au juge blond qui fume.", 2.02),
         ("今天天气很好，我们一起去公园散步吧。", 6.08),
         ("いろはにほへと ちりぬるを わかよたれそ つねならむ", 2.86),
         ("ऋषियों को सताने वाले दुष्ट राक्षसों के राजा रावण का सर्वनाश करने वाले राम.", 4.70),
+        ("我妹妹买了三个绿苹果和一个小面包。", 2.50),
     ],
 )
 def test_the_expected_length_covers_measured_speech(text: str, seconds: float) -> None:

@@ -22,6 +22,7 @@ SAME = [
     ("ja", "カメラは42匹。", "かめらは 四十二匹"),
     ("pt", "Cento e vinte e três gatos, 14 cães", "123 gatos, catorze cães"),
     ("zh", "四十二只狗和两只猫。", "42隻狗和兩隻貓"),
+    ("zh", "他的猫在家。", "她的貓在家"),
 ]  # fmt: skip
 OTHER = [
     ("en", "It is the third of May.", "It is the fourth of May."),
