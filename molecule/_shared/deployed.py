@@ -44,7 +44,7 @@ class Speaker:
         # curl reads the key from a file, so it is not an argument of a process.
         header = "-H @/etc/voicefleet/client.header" if key else ""
         result = self.host.run(
-            f"curl --silent --max-time 300 --output /tmp/answer --write-out '%%{{http_code}}' {header} "
+            f"curl --silent --max-time 900 --output /tmp/answer --write-out '%%{{http_code}}' {header} "
             f"-H 'Content-Type: application/json' --data %s {self.endpoint}/v1/audio/speech",
             json.dumps(body),
         )

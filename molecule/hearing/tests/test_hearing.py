@@ -57,7 +57,7 @@ def options(folder: Path, **variables: Any) -> tuple[str, str]:
 
 def transcribed(host: Host, options: str, header: str) -> tuple[int, str]:
     """Return the status and the answer of a request with a sound file."""
-    asked = f"curl --silent --max-time 300 --write-out '\\n%{{http_code}}' {header} {options}"
+    asked = f"curl --silent --max-time 900 --write-out '\\n%{{http_code}}' {header} {options}"
     said, _newline, status = host.run(f"{asked} {ENDPOINT}/v1/audio/transcriptions").stdout.rpartition("\n")
     return int(status or 0), said
 
