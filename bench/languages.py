@@ -7,9 +7,10 @@ MODEL is the folder of Kokoro-82M, such as `<release>/models/Kokoro-82M`. The re
 process imports what Xinference's own model process imports, and has the same environment for glibc as the service's
 unit; `--plain` leaves it out. It prints when the model is READY: Xinference says so when the first language's pipeline
 is made. With `--languages a` it has one language, without the option nine. After each language it prints its memory.
-Then it speaks requests of varied length: parts of the paragraphs in tests/audio/paragraphs.json, every twentieth one
-with two whole paragraphs on one line. At the end it prints the memory after each hundred requests, and what glibc holds
-back of the memory that was freed.
+Then it speaks requests of varied length, in the parts into which the service divides them: parts of the paragraphs in
+tests/audio/paragraphs.json, every twentieth time two whole paragraphs on one line, and every twentieth time a paragraph
+as one sentence, which takes most memory. At the end it prints the memory after each hundred requests, and what glibc
+holds back of the memory that was freed.
 """
 
 from __future__ import annotations
@@ -68,15 +69,21 @@ class Speaker:
         say(f"READY with {len(languages)} language(s)", start)
 
     def speak(self, language: str, text: str) -> float:
-        """Speak a text; return the seconds of audio."""
-        audio = [each[2] for each in self.pipeline(text=text, voice=self.voices[language])]
-        return sum(map(len, audio)) / 24000
+        """Speak a text in the parts into which the service divides it; return the seconds of audio."""
+        from kokoro.voicefleet_text import sentences as divide
+        from voicefleet_serving import sentences
+
+        voice = self.voices[language]
+        parts = sentences.parts(text, language, divide)
+        return sum(len(each[2]) for part in parts for each in self.pipeline(text=part, voice=voice)) / 24000
 
 
-def part(text: str, chance: random.Random, whole: bool) -> str:
-    """A part of a paragraph: between 8 signs and a third of it, or twice all of it."""
-    if whole:
+def part(text: str, chance: random.Random, number: int) -> str:
+    """A part of a paragraph: between 8 signs and a third of it. Sometimes twice all of it, or all in one sentence."""
+    if number % 20 == 0:
         return f"{text} {text}"
+    if number % 20 == 10:
+        return re.sub(r"[.।。!?！？]", ",", text)
     start = chance.randrange(len(text) // 2)
     return text[start : start + chance.randrange(8, max(9, len(text) // 3))]
 
@@ -87,9 +94,9 @@ async def speak_all(speaker: Speaker, languages: str, requests: int) -> None:
     hundreds: dict[int, int] = {}
     for number in range(1, requests + 1):
         language = chance.choice(languages)
-        text = part(PARAGRAPHS[language], chance, number % 20 == 0)
+        text = part(PARAGRAPHS[language], chance, number)
         seconds += await asyncio.to_thread(speaker.speak, language, text)
-        if number % 20 == 0 or number == requests:
+        if number % 10 == 0 or number == requests:
             say(f"{number} requests, {seconds:.0f} s of audio", begun)
         if number % 100 == 0 or number == requests:
             hundreds[number] = megabytes()[0]
