@@ -18,7 +18,7 @@ options:
   minimum_memory_mb:
     description: The least memory of a host in MB.
     type: int
-    default: 3800
+    default: 4000
   store:
     description:
       - The store on the controller. If it carries advisories, the components of the host's release are compared with

@@ -215,7 +215,7 @@ FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("WARN", "OOM", {"oom__lines": ["Out of memory: Killed process 7"]}, "Killed process 7"),
     ("WARN", "OOM", {"oom__kills": 2}, "counts 2"),
     ("WARN", "GROWTH", {"unit__MemoryCurrent": "6000000000"}, "6.0 GB of the 6.4 GB"),
-    ("WARN", "GROWTH", {"processes": [{"pid": 9, "name": "Model: kokoro-rep0", "rss": 4_500_000_000}]}, "4.5 GB"),
+    ("WARN", "GROWTH", {"processes": [{"pid": 9, "name": "Model: kokoro-rep0", "rss": 4_600_000_000}]}, "4.6 GB"),
     ("FAIL", "PORT", {"port__ours": False, "port__holder": "12 (nginx)"}, "12 (nginx)"),
     ("FAIL", "PORT", {"port__holder": None}, "nothing listens"),
     ("WARN", "PORT", {"port__holder": None, "unit__age": 10}, "nothing listens"),
