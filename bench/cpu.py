@@ -22,7 +22,6 @@ def whole(name: str) -> float:
         ["docker", "inspect", "--format", "{{.Id}} {{.State.Pid}}", name], capture_output=True, text=True, check=True
     )
     identity, pid = asked.stdout.split()
-    found = 0.0
     for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines():
         _number, controllers, path = line.split(":", 2)
         # systemd in the container may have put its first process into a group below.
@@ -32,8 +31,8 @@ def whole(name: str) -> float:
         statistics = GROUPS / group / "cpu.stat"
         if group and not controllers and statistics.exists():
             values = dict(line.split() for line in statistics.read_text(encoding="utf-8").splitlines())
-            found = int(values["usage_usec"]) / 1e6
-    return found
+            return int(values["usage_usec"]) / 1e6
+    raise SystemExit(f"bench/cpu.py finds no control group that counts the CPU of {name}.")
 
 
 def of_process(pid: str) -> float:

@@ -270,8 +270,10 @@ def test_a_slow_host_does_not_delay_the_files_of_others(
                 cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
             )  # fmt: skip
             try:
+                end = time.monotonic() + 600
                 while not (two.whole() and one.arrived()):
                     assert play.poll() is None, Path(said.name).read_text()
+                    assert time.monotonic() < end
                     time.sleep(0.1)
                 assert one.installed() == set()
             except BaseException:
